@@ -1,0 +1,46 @@
+"""LINe out-of-distribution detection: exact, fast, and registered in OpenOOD.
+
+Nothing heavy is imported until it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from line_plugin.errors import LinePluginError
+from line_plugin.version import __version__
+
+if TYPE_CHECKING:
+    from line_plugin.calibration import Calibration
+    from line_plugin.line import PRESETS, LINe, LINeSettings
+    from line_plugin.math.contributions import ClassSums
+
+__all__ = [
+    "PRESETS",
+    "Calibration",
+    "ClassSums",
+    "LINe",
+    "LINeSettings",
+    "LinePluginError",
+    "__version__",
+]
+
+_HOMES = {
+    "LINe": "line_plugin.line",
+    "LINeSettings": "line_plugin.line",
+    "PRESETS": "line_plugin.line",
+    "Calibration": "line_plugin.calibration",
+    "ClassSums": "line_plugin.math.contributions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'line_plugin' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The protocol runner: OpenOOD v1.5 and the papers' own benchmarks."""

@@ -1,0 +1,1 @@
+"""The `openood` command line."""

@@ -1,0 +1,76 @@
+"""Conformal p-values, thresholds and cells from held-out in-distribution confidences.
+
+``p(s) = (1 + #{calibration confidences <= s}) / (n + 1)``: small p means out-of-distribution. For an exchangeable ID
+sample ``P(p <= alpha) = floor(alpha (n + 1)) / (n + 1) <= alpha``, whatever the score's distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+CELL_EDGES: tuple[float, ...] = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
+"""Upper edges on the p-value of the cells in which a monitor counts."""
+
+
+def rank(n: int, alpha: float) -> int:
+    """``floor(alpha (n + 1))``: how many of ``n + 1`` exchangeable ranks lie at or below ``alpha``."""
+    # Guard against alpha * (n + 1) landing a rounding below an integer.
+    return math.floor(alpha * (n + 1) + 1e-9)
+
+
+def cutoff(ordered: Tensor, alpha: float) -> float:
+    """The confidence below which ``p <= alpha``.
+
+    Args:
+        ordered: (n,) calibration confidences, ascending.
+        alpha: false-positive rate in (0, 1].
+
+    Returns:
+        ``s < cutoff`` exactly when ``p(s) <= alpha``. -inf where n is too small to flag anything at ``alpha``,
+        +inf where everything is flagged (alpha = 1).
+    """
+    n = int(ordered.numel())
+    m = rank(n, alpha)
+    if m < 1:
+        return -math.inf
+    if m > n:
+        return math.inf
+    return float(ordered[m - 1])
+
+
+def cutoffs(ordered: Tensor, edges: Sequence[float] = CELL_EDGES) -> tuple[float, ...]:
+    """:func:`cutoff` for each edge, ascending."""
+    return tuple(cutoff(ordered, e) for e in edges)
+
+
+def cell_masses(n: int, edges: Sequence[float] = CELL_EDGES) -> tuple[float, ...]:
+    """Expected share of ID samples in each cell given ``n`` calibration samples, no ties; sums to 1."""
+    steps = [rank(n, e) / (n + 1) for e in edges]
+    return tuple(b - a for a, b in zip([0.0, *steps[:-1]], steps, strict=True))
+
+
+def cells(confidences: Tensor, bounds: Sequence[float]) -> Tensor:
+    """The cell of each sample: 0 is the most out-of-distribution.
+
+    Args:
+        confidences: (N,) floating.
+        bounds: :func:`cutoffs`, ascending, the last one +inf.
+
+    Returns:
+        (N,) int64 in ``[0, len(bounds))``.
+    """
+    edges = torch.tensor(bounds[:-1], dtype=torch.float64)
+    # right=True: a sample equal to a cutoff is not below it.
+    return torch.searchsorted(edges, confidences.detach().cpu().to(torch.float64).contiguous(), right=True)
+
+
+def p_values(ordered: Tensor, confidences: Tensor) -> Tensor:
+    """Conformal p-value of each sample, (N,) float64 in ``[1/(n+1), 1]``."""
+    below = torch.searchsorted(
+        ordered.to(torch.float64).contiguous(), confidences.detach().cpu().to(torch.float64).contiguous(), right=True
+    )
+    return (below.to(torch.float64) + 1) / (ordered.numel() + 1)

@@ -1,0 +1,133 @@
+"""Class sums of penultimate features, and the contributions that follow from them.
+
+The paper (section 3.1, Shapley value approximation) takes for neuron ``j`` and an image of class ``y``
+``s_j = |a_j * d f_y / d a_j|``; the published code keeps the sign. The head is linear, so
+``d f_y / d a_j = W[y, j]`` and the mean of ``s`` over class ``c`` is ``W[c] * mean_c(a)``: no gradient is needed,
+and K x D sums with K counts are all a fit has to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from line_plugin.errors import EmptyClassError, FitError, NonFiniteError, WidthError
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """Sums of features by class. Additive over batches, shards and workers.
+
+    Attributes:
+        sums: (K, D) float64, ``sums[c]`` is the sum of the features of the images labelled ``c``.
+        counts: (K,) int64, how many there were.
+    """
+
+    sums: Tensor
+    counts: Tensor
+
+    @classmethod
+    def zeros(cls, num_classes: int, width: int, device: torch.device | str = "cpu") -> ClassSums:
+        """Sums over no image."""
+        # MPS has no float64; sums are then kept on the CPU.
+        device = torch.device("cpu") if torch.device(device).type == "mps" else torch.device(device)
+        return cls(
+            sums=torch.zeros(num_classes, width, dtype=torch.float64, device=device),
+            counts=torch.zeros(num_classes, dtype=torch.int64, device=device),
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return int(self.sums.shape[0])
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.sums.shape[1])
+
+    @property
+    def num_samples(self) -> int:
+        """How many labelled images went in."""
+        return int(self.counts.sum())
+
+    def add_(self, features: Tensor, labels: Tensor) -> ClassSums:
+        """Add a batch in place.
+
+        Args:
+            features: (N, D), any floating dtype, unclipped.
+            labels: (N,) integer classes; a negative label means unknown and is ignored.
+
+        Raises:
+            WidthError: the features are not (N, D).
+            FitError: a label is not below K, or the two lengths differ.
+        """
+        if features.ndim != 2 or features.shape[1] != self.width:
+            raise WidthError(
+                f"features of shape {tuple(features.shape)} given, expected (N, {self.width}): "
+                "pass the pooled input of the classifier head"
+            )
+        if labels.shape != features.shape[:1]:
+            raise FitError(
+                f"{features.shape[0]} features but labels of shape {tuple(labels.shape)}: pass one label a row"
+            )
+        labels = labels.to(self.sums.device, torch.int64)
+        if labels.numel() and int(labels.max()) >= self.num_classes:
+            raise FitError(
+                f"label {int(labels.max())} given, but the head has {self.num_classes} classes "
+                f"(0 to {self.num_classes - 1}): check the label file against the network"
+            )
+        known = labels >= 0
+        rows = features.to(self.sums.device)[known].to(torch.float64)
+        if not bool(torch.isfinite(rows).all()):
+            bad = int((~torch.isfinite(rows)).sum())
+            raise NonFiniteError(f"{bad} NaN or Inf among {rows.numel()} training features: check the network's output")
+        self.sums.index_add_(0, labels[known], rows)
+        self.counts.index_add_(0, labels[known], torch.ones_like(labels[known]))
+        return self
+
+    def merge(self, other: ClassSums) -> ClassSums:
+        """The sums over both sets of images.
+
+        Raises:
+            FitError: the two are of different shape.
+        """
+        if self.sums.shape != other.sums.shape:
+            raise FitError(
+                f"cannot merge sums of shape {tuple(self.sums.shape)} and {tuple(other.sums.shape)}: "
+                "both parts must come from the same network"
+            )
+        device = self.sums.device
+        return ClassSums(self.sums + other.sums.to(device), self.counts + other.counts.to(device))
+
+    def means(self, class_names: Sequence[str] | None = None) -> Tensor:
+        """Class means, (K, D) float64.
+
+        Raises:
+            EmptyClassError: a class has no image; the first few are named.
+        """
+        empty = torch.nonzero(self.counts == 0).flatten().tolist()
+        if empty:
+            shown = ", ".join(class_names[i] if class_names else str(i) for i in empty[:5])
+            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+            raise EmptyClassError(
+                f"no training image of class {shown}{more} ({len(empty)} of {self.num_classes} classes): "
+                "a class without images has no contribution; add images or drop the class from the head"
+            )
+        return self.sums / self.counts[:, None]
+
+
+def contributions(class_means: Tensor, weight: Tensor) -> Tensor:
+    """Mean signed contribution of each neuron to each class, ``C[c] = W[c] * mean_c(a)``.
+
+    Args:
+        class_means: (K, D) float64 means of the unclipped features.
+        weight: (K, D) head weight.
+
+    Returns:
+        (K, D) float64. Deviation from the paper's text: signed, as in the published code.
+    """
+    return weight.to(torch.float64) * class_means.to(weight.device)

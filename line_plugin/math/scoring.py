@@ -1,0 +1,70 @@
+"""The LINe confidence of a batch (paper, section 3.3): clip, predict, mask, log-sum-exp."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def clip(features: Tensor, delta: float | None) -> Tensor:
+    """Activation clipping, ``z = min(a, delta)``; ``None`` leaves the features as they are."""
+    return features if delta is None else features.clamp(max=delta)
+
+
+def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``argmax_k (W z + b)``, the same whatever the batch, the blocking or the device.
+
+    Matrix products round differently from batch to batch. Where the two best logits are closer than that rounding,
+    the pair is computed again in float64 (on the CPU where the device has none), the lower class winning an exact tie.
+
+    Args:
+        clipped: (N, D) floating.
+        weight: (K, D), bias: (K,), of the dtype and device of ``clipped``.
+
+    Returns:
+        (N,) int64.
+    """
+    logits = clipped @ weight.T + bias
+    if weight.shape[0] < 2 or not clipped.shape[0]:
+        return logits.argmax(dim=1)
+    top = logits.topk(2, dim=1)
+    classes = top.indices[:, 0]
+    # A generous bound on the rounding of a float32 product of this size.
+    slack = 1e-4 * (1 + top.values.abs().amax(dim=1))
+    close = torch.nonzero(top.values[:, 0] - top.values[:, 1] <= slack).flatten()
+    if close.numel():
+        classes = classes.clone()
+        classes[close] = _decide(clipped[close], logits[close], slack[close], weight, bias)
+    return classes
+
+
+def _decide(rows: Tensor, logits: Tensor, slack: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Argmax among the classes within ``slack`` of the best, products summed in float64."""
+    contenders = logits >= logits.amax(dim=1, keepdim=True) - slack[:, None]
+    row, k = torch.nonzero(contenders, as_tuple=True)
+    exact = (rows.cpu().double()[row.cpu()] * weight.cpu().double()[k.cpu()]).sum(dim=1) + bias.cpu().double()[k.cpu()]
+    table = torch.full(logits.shape, -torch.inf, dtype=torch.float64)
+    table[row.cpu(), k.cpu()] = exact
+    return table.argmax(dim=1).to(rows.device)
+
+
+def masked_logits(clipped: Tensor, classes: Tensor, weight: Tensor, bias: Tensor, floors: Tensor) -> Tensor:
+    """``g[n, k] = sum_j z[n, j] W[k, j] [W[k, j] > floor[c_n, j]] + b[k]``, one dense product a predicted class.
+
+    Args:
+        clipped: (N, D); classes: (N,) int64; weight: (K, D); bias: (K,); floors: (K, D).
+
+    Returns:
+        (N, K) of the dtype of ``clipped``. Never more than one masked copy of ``W`` is held.
+    """
+    out = clipped.new_empty(clipped.shape[0], weight.shape[0])
+    for c in torch.unique(classes).tolist():
+        rows = torch.nonzero(classes == c).flatten()
+        kept = torch.where(weight > floors[c], weight, weight.new_zeros(()))
+        out[rows] = clipped[rows] @ kept.T + bias
+    return out
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """``logsumexp`` over classes at temperature 1, (N,). High means in-distribution."""
+    return torch.logsumexp(logits, dim=1)
