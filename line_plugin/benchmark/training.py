@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-from line_plugin.benchmark.quickstart import IMAGES, LISTS, NUM_CLASSES
-from line_plugin.errors import CheckpointError, ImageError, MissingDataError, SettingsError
+from line_plugin.errors import CheckpointError, SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ARCHITECTURE = "lenet_mnist"
-# The values of configs/benchmarks/quickstart.yml; a test compares them.
-SIDE, MEAN, STD = 28, (0.1307,) * 3, (0.3081,) * 3
+    from line_plugin.benchmark.spec import Benchmark, ImageSet
 
 _BATCH = 64
 _LEARNING_RATE = 1e-3
@@ -57,15 +54,17 @@ def train(
     import torch
 
     from line_plugin import architectures
+    from line_plugin.benchmark import spec
 
     if epochs < 1:
         raise SettingsError(f"epochs={epochs} given, expected at least 1")
     start = time.perf_counter()
-    images, labels = _load(root, "train_quickstart")
-    val_images, val_labels = _load(root, "val_quickstart")
-    with torch.random.fork_rng(devices=[]):
+    benchmark = spec.load("quickstart")
+    with torch.random.fork_rng(devices=[]):  # the data loader draws from the global state too
+        images, labels = _load(root, benchmark, "train")
+        val_images, val_labels = _load(root, benchmark, "val")
         torch.manual_seed(seed)
-        model = architectures.build(ARCHITECTURE, NUM_CLASSES)
+        model = architectures.build(benchmark.arch, benchmark.num_classes)
         _optimise(model, images, labels, seed, epochs, progress)
     _write(model, checkpoint)
     return TrainingReport(
@@ -111,33 +110,16 @@ def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return float((predicted == labels).float().mean())
 
 
-def _load(root: Path, list_name: str) -> tuple[Tensor, Tensor]:
-    """Decode a list once: images (N, 3, 28, 28) float32 as the benchmark preprocesses them, labels (N,) int64."""
+def _load(root: Path, benchmark: Benchmark, split: Literal["train", "val"]) -> tuple[Tensor, Tensor]:
+    """Decode a split once: images (N, 3, 28, 28) float32 as the benchmark preprocesses them, labels (N,) int64."""
     import torch
-    from PIL import Image
-    from torchvision import transforms
 
-    path = root / LISTS / f"{list_name}.txt"
-    if not path.is_file():
-        raise MissingDataError(f"no image list {path}: prepare the quickstart benchmark in this data root first")
-    preprocess = transforms.Compose(
-        [
-            transforms.Resize(SIDE, interpolation=transforms.InterpolationMode.BILINEAR),
-            transforms.CenterCrop(SIDE),
-            transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
-        ]
-    )
-    images, labels = [], []
-    for line in path.read_text().splitlines():
-        name, label = line.rsplit(maxsplit=1)
-        try:
-            with Image.open(root / IMAGES.parent / name) as image:
-                images.append(preprocess(image.convert("RGB")))
-        except OSError as error:
-            raise ImageError(f"cannot decode {name} of {path}: {error}; prepare the benchmark again") from error
-        labels.append(int(label))
-    return torch.stack(images), torch.tensor(labels)
+    from line_plugin.benchmark import image_list, images
+
+    wanted: ImageSet = getattr(benchmark.id, split)
+    listed = image_list.read(f"{benchmark.name} {split}", wanted, root, benchmark.num_classes)
+    job = images.Job(listed.files, benchmark.preprocessing_of(wanted))
+    return torch.cat([batch for _, batch in images.batches([job], 500, 0)]), torch.from_numpy(listed.labels)
 
 
 def _write(model: nn.Module, checkpoint: Path) -> None:
