@@ -1,0 +1,171 @@
+"""LINe as a ``BasePostprocessor``. Importing this module imports upstream OpenOOD."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from line_plugin import networks
+from line_plugin.errors import SettingsError, unknown_name
+from line_plugin.line import LINe
+from line_plugin.openood import compat
+
+compat.import_upstream()
+
+from openood.postprocessors import BasePostprocessor  # noqa: E402
+from openood.utils import comm  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+_NAMES = ("p_w", "p_a", "clip")
+Scored = tuple[NDArray[np.int_], NDArray[np.float32], NDArray[np.int_]]
+
+
+class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
+    """LINe for OpenOOD's Evaluator: ``Evaluator(net, 'cifar10', postprocessor=LINePostprocessor(p_w=90))``.
+
+    Works on any network that ends in a ``Linear``, on the network's own device; ``return_feature`` and ``get_fc`` are
+    not needed. It holds no network, hook or loader, so upstream's script can store it.
+
+    Args:
+        config: upstream's Config with ``postprocessor.postprocessor_args`` and ``postprocessor_sweep``; wins over
+            the arguments below.
+        p_w, p_a, clip: as in :class:`line_plugin.LINe`; ``None`` turns one off.
+        head: module path of the ``Linear``; found by tracing where not given.
+        sweep: values to try for each setting, ``{"p_w_list": [...], ...}``; turns the search on.
+
+    Attributes:
+        line: the fitted :class:`line_plugin.LINe`; ``postprocessor.line.save(path)`` keeps it for a monitor.
+    """
+
+    def __init__(
+        self,
+        config: Any = None,
+        *,
+        p_w: float | None = 90.0,
+        p_a: float | None = 90.0,
+        clip: float | None = 1.0,
+        head: str | None = None,
+        sweep: Mapping[str, list[float | None]] | None = None,
+    ) -> None:
+        super().__init__(config)
+        given = config.postprocessor if config is not None else {}
+        values = {"p_w": p_w, "p_a": p_a, "clip": clip, "head": head} | dict(given.get("postprocessor_args") or {})
+        for name in values:
+            if name not in (*_NAMES, "head"):
+                raise unknown_name("LINe setting", name, (*_NAMES, "head"))
+        self.head: str | None = values.pop("head")
+        self.line = LINe(**values)
+        self.args_dict = dict(given.get("postprocessor_sweep") or sweep or {})
+        self._swept = [_swept_name(key) for key in self.args_dict]
+        self.APS_mode = bool(given.get("APS_mode", bool(sweep)))
+        self.hyperparam_search_done = False
+        self.setup_flag = False
+        self._seen: dict[int, tuple[Any, Tensor, Tensor, Tensor]] | None = None  # loader: features, classes, labels
+        self._by_p_w: dict[float | None, LINe] = {}
+
+    def setup(self, net: nn.Module, id_loader_dict: Mapping[str, Any], ood_loader_dict: Mapping[str, Any]) -> None:
+        """Fit on ``id_loader_dict['train']``, once for each network.
+
+        Upstream skips this for an object that was set up before, whatever the network; here another network, or the
+        same one with other weights, is fitted (and searched) again.
+        """
+        net.eval()
+        weights = networks.fingerprint(net)
+        if self.setup_flag and self.line.provenance.model_sha256 == weights:
+            self.line.to(networks.device_of(net))
+            return
+        loader = tqdm(id_loader_dict["train"], desc="Setup: ", disable=not comm.is_main_process())
+        self.line = LINe(**asdict(self.line.settings)).fit(net, loader, head=self.head)
+        self.line.provenance = replace(self.line.provenance, model_sha256=weights)
+        self.setup_flag, self.hyperparam_search_done = True, False
+
+    def postprocess(self, net: nn.Module, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Class and confidence of a batch.
+
+        Args:
+            net: the network of :meth:`setup`.
+            data: (N, C, H, W) on the network's device.
+
+        Returns:
+            ``(pred, conf)``: (N,) int64, the network's own argmax, which is what upstream reports as ACC (LINe's
+            internal class is :meth:`line_plugin.LINe.predict`'s), and (N,) float32, high = ID.
+        """
+        features, classes = self._forward(net, data)
+        return classes, self.line.score(features)
+
+    def inference(self, net: nn.Module, data_loader: Any, progress: bool = True) -> Scored:
+        """Classes, confidences and labels of a loader, as upstream returns them."""
+        if self._seen is not None and id(data_loader) in self._seen:
+            _loader, features, classes, labels = self._seen[id(data_loader)]
+            return _as_numpy(classes, self.line.score(features), labels)
+        device, rows = networks.device_of(net), []
+        net.eval()
+        for batch in tqdm(data_loader, disable=not progress or not comm.is_main_process()):
+            features, classes = self._forward(net, batch["data"].to(device))
+            confidence = self.line.score(features).cpu()
+            rows.append((classes.cpu(), confidence, batch["label"], features.cpu() if self._seen is not None else None))
+        classes, confidence, labels = (torch.cat([row[i] for row in rows]) for i in range(3))
+        if self._seen is not None:
+            self._seen[id(data_loader)] = (data_loader, torch.cat([row[3] for row in rows]), classes, labels)
+        return _as_numpy(classes, confidence, labels)
+
+    def _forward(self, net: nn.Module, data: Tensor) -> tuple[Tensor, Tensor]:
+        path = self.line.provenance.head
+        head = networks.Head(path, net.get_submodule(path))  # type: ignore[arg-type]
+        features, logits = networks.forward(net, head, data)
+        return features, logits.argmax(dim=1)
+
+    @contextlib.contextmanager
+    def searching(self) -> Iterator[None]:
+        """While upstream's search lasts, keep the features of its validation sets.
+
+        The search scores the same two loaders for every combination, and nothing else runs in between.
+        """
+        self._seen, self._by_p_w = {}, {}
+        try:
+            yield
+        finally:
+            self._seen, self._by_p_w = None, {}
+
+    def set_hyperparam(self, hyperparam: list[float | None]) -> None:
+        """Set the swept settings, in the order of ``postprocessor_sweep``, and make the masks again."""
+        if len(hyperparam) != len(self._swept):
+            raise SettingsError(f"{len(hyperparam)} values given, expected one for each of {', '.join(self._swept)}")
+        settings = asdict(self.line.settings) | dict(zip(self._swept, hyperparam, strict=True))
+        if not self.line.fitted:
+            self.line = LINe(**settings)
+            return
+        # The percentiles of WP are what costs; an earlier fit with this p_w has them.
+        base = self._by_p_w.get(settings["p_w"], self.line)
+        self.line = self._by_p_w[settings["p_w"]] = base.with_settings(**settings)
+
+    def get_hyperparam(self) -> list[float | None]:
+        """The settings, in the order of ``postprocessor_sweep``; ``p_w, p_a, clip`` where nothing is swept."""
+        return [getattr(self.line.settings, name) for name in self._swept or _NAMES]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """On the CPU, so that what a GPU fitted loads anywhere."""
+        state = {**self.__dict__, "_seen": None, "_by_p_w": {}}
+        if self.line.fitted:
+            state["line"] = copy.copy(self.line).to("cpu")
+        return state
+
+
+def _swept_name(key: str) -> str:
+    """``p_w_list`` or ``p_w``: upstream's configs write both."""
+    name = key.removesuffix("_list")
+    if name not in _NAMES:
+        raise unknown_name("LINe setting in postprocessor_sweep", name, _NAMES)
+    return name
+
+
+def _as_numpy(classes: Tensor, confidence: Tensor, labels: Tensor) -> Scored:
+    return classes.cpu().numpy().astype(int), confidence.cpu().numpy(), labels.cpu().numpy().astype(int)
