@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from line_plugin.calibration import Calibration
     from line_plugin.line import PRESETS, LINe, LINeSettings
     from line_plugin.math.contributions import ClassSums
-    from line_plugin.openood import LINePostprocessor as LINePostprocessor
     from line_plugin.openood import register
+    from line_plugin.openood.postprocessor import LINePostprocessor as LINePostprocessor
 
 __all__ = [
     "PRESETS",
@@ -35,7 +35,8 @@ _HOMES = {
     "Calibration": "line_plugin.calibration",
     "ClassSums": "line_plugin.math.contributions",
     "register": "line_plugin.openood",
-    "LINePostprocessor": "line_plugin.openood",  # not in __all__: its base class is OpenOOD's, `import *` must not need it
+    # Not in __all__: its base class is OpenOOD's, and `import *` must not need OpenOOD.
+    "LINePostprocessor": "line_plugin.openood",
 }
 
 

@@ -11,7 +11,7 @@ from line_plugin.openood.evaluation import evaluate_with_openood
 from line_plugin.openood.registry import register
 
 if TYPE_CHECKING:
-    from line_plugin.openood.postprocessor import LINePostprocessor
+    from line_plugin.openood.postprocessor import LINePostprocessor as LINePostprocessor
 
 # LINePostprocessor is left out: `import *` must not need OpenOOD.
 __all__ = ["evaluate_with_openood", "register"]

@@ -57,7 +57,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
     ) -> None:
         super().__init__(config)
         given = config.postprocessor if config is not None else {}
-        values = {"p_w": p_w, "p_a": p_a, "clip": clip, "head": head} | dict(given.get("postprocessor_args") or {})
+        values: dict[str, Any] = {"p_w": p_w, "p_a": p_a, "clip": clip, "head": head}
+        values |= given.get("postprocessor_args") or {}
         for name in values:
             if name not in (*_NAMES, "head"):
                 raise unknown_name("LINe setting", name, (*_NAMES, "head"))
@@ -106,15 +107,17 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         if self._seen is not None and id(data_loader) in self._seen:
             _loader, features, classes, labels = self._seen[id(data_loader)]
             return _as_numpy(classes, self.line.score(features), labels)
-        device, rows = networks.device_of(net), []
+        device = networks.device_of(net)
+        rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         net.eval()
         for batch in tqdm(data_loader, disable=not progress or not comm.is_main_process()):
             features, classes = self._forward(net, batch["data"].to(device))
             confidence = self.line.score(features).cpu()
-            rows.append((classes.cpu(), confidence, batch["label"], features.cpu() if self._seen is not None else None))
-        classes, confidence, labels = (torch.cat([row[i] for row in rows]) for i in range(3))
+            kept = features.cpu() if self._seen is not None else features.new_empty(0)
+            rows.append((classes.cpu(), confidence, batch["label"], kept))
+        classes, confidence, labels, kept = (torch.cat(column) for column in zip(*rows, strict=True))
         if self._seen is not None:
-            self._seen[id(data_loader)] = (data_loader, torch.cat([row[3] for row in rows]), classes, labels)
+            self._seen[id(data_loader)] = (data_loader, kept, classes, labels)
         return _as_numpy(classes, confidence, labels)
 
     def _forward(self, net: nn.Module, data: Tensor) -> tuple[Tensor, Tensor]:
