@@ -28,7 +28,7 @@ def evaluate_with_openood(
     batch_size: int = 200,
     num_workers: int = 4,
     fsood: bool = False,
-    sweep: bool = False,
+    sweep: bool | None = None,
     preprocessor: Callable[..., Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     config_root: str | Path | None = None,
@@ -42,7 +42,8 @@ def evaluate_with_openood(
         data_root: upstream's data root. Every set must be there; nothing is downloaded.
         method: upstream's name of the postprocessor.
         fsood: count the covariate-shifted ID sets as ID.
-        sweep: choose hyper-parameters on the validation sets (upstream's ``APS_mode``), for every method alike.
+        sweep: choose hyper-parameters on the validation sets: True for every method that lists some, False for none,
+            None as the method's yml says (``APS_mode``).
         preprocessor: image transform; upstream's default of the benchmark where not given.
         settings: instead of the yml's ``postprocessor_args``, name by name.
         config_root: a folder with ``postprocessors/<method>.yml``, looked into before the one shipped here.
@@ -78,7 +79,7 @@ def evaluate_with_openood(
 
 
 def _postprocessor(
-    method: str, id_name: str, sweep: bool, settings: dict[str, Any], config_root: str | Path | None
+    method: str, id_name: str, sweep: bool | None, settings: dict[str, Any], config_root: str | Path | None
 ) -> Any:
     """Upstream's ``get_postprocessor`` without its download, and with ``settings``."""
     from openood.evaluation_api.postprocessor import postprocessors
@@ -91,7 +92,8 @@ def _postprocessor(
     given = yaml.safe_load(found[method].read_text())["postprocessor"]
     given["postprocessor_args"] = {**(given.get("postprocessor_args") or {}), **settings}
     postprocessor = postprocessors[method](Config(postprocessor=given, dataset={"name": id_name}))
-    postprocessor.APS_mode = sweep and bool(given.get("postprocessor_sweep"))
+    wanted = given.get("APS_mode", False) if sweep is None else sweep
+    postprocessor.APS_mode = bool(wanted and given.get("postprocessor_sweep"))
     postprocessor.hyperparam_search_done = False
     return postprocessor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from line_plugin import networks
 from line_plugin.errors import SettingsError, unknown_name
 from line_plugin.line import LINe
+from line_plugin.math import scoring
 from line_plugin.openood import compat
 
 compat.import_upstream()
@@ -24,7 +25,7 @@ from openood.postprocessors import BasePostprocessor  # noqa: E402
 from openood.utils import comm  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-_NAMES = ("p_w", "p_a", "clip")
+_SETTINGS = ("p_w", "p_a", "clip", "clip_percentile")
 Scored = tuple[NDArray[np.int_], NDArray[np.float32], NDArray[np.int_]]
 
 
@@ -38,6 +39,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         config: upstream's Config with ``postprocessor.postprocessor_args`` and ``postprocessor_sweep``; wins over
             the arguments below.
         p_w, p_a, clip: as in :class:`line_plugin.LINe`; ``None`` turns one off.
+        clip_percentile: where given, ``clip`` is this percentile of the ID validation features.
         head: module path of the ``Linear``; found by tracing where not given.
         sweep: values to try for each setting, ``{"p_w_list": [...], ...}``; turns the search on.
 
@@ -52,18 +54,20 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         p_w: float | None = 90.0,
         p_a: float | None = 90.0,
         clip: float | None = 1.0,
+        clip_percentile: float | None = None,
         head: str | None = None,
         sweep: Mapping[str, list[float | None]] | None = None,
     ) -> None:
         super().__init__(config)
         given = config.postprocessor if config is not None else {}
-        values: dict[str, Any] = {"p_w": p_w, "p_a": p_a, "clip": clip, "head": head}
-        values |= given.get("postprocessor_args") or {}
+        values: dict[str, Any] = {"p_w": p_w, "p_a": p_a, "clip": clip, "clip_percentile": clip_percentile}
+        values |= {"head": head} | (given.get("postprocessor_args") or {})
         for name in values:
-            if name not in (*_NAMES, "head"):
-                raise unknown_name("LINe setting", name, (*_NAMES, "head"))
+            if name not in (*_SETTINGS, "head"):
+                raise unknown_name("LINe setting", name, (*_SETTINGS, "head"))
         self.head: str | None = values.pop("head")
-        self.line = LINe(**values)
+        self.settings: dict[str, float | None] = values
+        self.line = LINe(values["p_w"], values["p_a"], values["clip"])
         self.args_dict = dict(given.get("postprocessor_sweep") or sweep or {})
         self._swept = [_swept_name(key) for key in self.args_dict]
         self.APS_mode = bool(given.get("APS_mode", bool(sweep)))
@@ -71,6 +75,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         self.setup_flag = False
         self._seen: dict[int, tuple[Any, Tensor, Tensor, Tensor]] | None = None  # loader: features, classes, labels
         self._by_p_w: dict[float | None, LINe] = {}
+        self._clips: dict[float, float] = {}  # clip_percentile: clip
 
     def setup(self, net: nn.Module, id_loader_dict: Mapping[str, Any], ood_loader_dict: Mapping[str, Any]) -> None:
         """Fit on ``id_loader_dict['train']``, once for each network.
@@ -84,9 +89,38 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             self.line.to(networks.device_of(net))
             return
         loader = tqdm(id_loader_dict["train"], desc="Setup: ", disable=not comm.is_main_process())
-        self.line = LINe(**asdict(self.line.settings)).fit(net, loader, head=self.head)
+        self.line = LINe(self.settings["p_w"], None, None).fit(net, loader, head=self.head)
         self.line.provenance = replace(self.line.provenance, model_sha256=weights)
+        self._by_p_w, self._clips = {}, self._measure_clips(net, id_loader_dict)
+        self._apply()
         self.setup_flag, self.hyperparam_search_done = True, False
+
+    def _measure_clips(self, net: nn.Module, id_loader_dict: Mapping[str, Any]) -> dict[float, float]:
+        """The clip of every percentile that may be asked for, from one pass over ``id_loader_dict['val']``."""
+        tried = (
+            v
+            for key, name in zip(self.args_dict, self._swept, strict=True)
+            if name == "clip_percentile"
+            for v in self.args_dict[key]
+        )
+        wanted = {p for p in (self.settings["clip_percentile"], *tried) if p is not None}
+        if not wanted:
+            return {}
+        batches = networks.tap_batches(net, id_loader_dict["val"], head=self.line.provenance.head)
+        features = torch.cat([batch.features.cpu() for batch in batches])
+        return {p: scoring.clip_at_percentile(features, p) for p in wanted}
+
+    def _apply(self) -> None:
+        """Bring a fitted ``line`` to ``settings``: the masks are made again, no image is seen."""
+        p_w, p_a, clip, percentile = (self.settings[name] for name in _SETTINGS)
+        if percentile is not None:
+            if percentile not in self._clips:
+                known = ", ".join(f"{p:g}" for p in sorted(self._clips)) or "none"
+                raise SettingsError(f"clip_percentile={percentile:g} was not measured (known: {known}): sweep it")
+            clip = self._clips[percentile]
+        # The percentiles of WP are what costs; an earlier fit with this p_w has them.
+        base = self._by_p_w.get(p_w, self.line)
+        self.line = self._by_p_w[p_w] = base.with_settings(p_w, p_a, clip)
 
     def postprocess(self, net: nn.Module, data: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of a batch.
@@ -142,17 +176,13 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         """Set the swept settings, in the order of ``postprocessor_sweep``, and make the masks again."""
         if len(hyperparam) != len(self._swept):
             raise SettingsError(f"{len(hyperparam)} values given, expected one for each of {', '.join(self._swept)}")
-        settings = asdict(self.line.settings) | dict(zip(self._swept, hyperparam, strict=True))
-        if not self.line.fitted:
-            self.line = LINe(**settings)
-            return
-        # The percentiles of WP are what costs; an earlier fit with this p_w has them.
-        base = self._by_p_w.get(settings["p_w"], self.line)
-        self.line = self._by_p_w[settings["p_w"]] = base.with_settings(**settings)
+        self.settings |= dict(zip(self._swept, hyperparam, strict=True))
+        if self.line.fitted:
+            self._apply()
 
     def get_hyperparam(self) -> list[float | None]:
-        """The settings, in the order of ``postprocessor_sweep``; ``p_w, p_a, clip`` where nothing is swept."""
-        return [getattr(self.line.settings, name) for name in self._swept or _NAMES]
+        """The settings, in the order of ``postprocessor_sweep``; all of them where nothing is swept."""
+        return [self.settings[name] for name in self._swept or _SETTINGS]
 
     def __getstate__(self) -> dict[str, Any]:
         """On the CPU, so that what a GPU fitted loads anywhere."""
@@ -165,8 +195,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
 def _swept_name(key: str) -> str:
     """``p_w_list`` or ``p_w``: upstream's configs write both."""
     name = key.removesuffix("_list")
-    if name not in _NAMES:
-        raise unknown_name("LINe setting in postprocessor_sweep", name, _NAMES)
+    if name not in _SETTINGS:
+        raise unknown_name("LINe setting in postprocessor_sweep", name, _SETTINGS)
     return name
 
 
