@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from line_plugin.errors import LinePluginError
+from line_plugin.errors import LinePluginError, SettingsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no such script: {given.script}; clone OpenOOD and name scripts/eval_ood.py in it")
     try:
         _run(given.script.resolve(), given.arguments, given.device)
-    except LinePluginError as error:
+    except LinePluginError as error:  # upstream's own exceptions stay as they are
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
@@ -54,7 +54,10 @@ def _device(name: str) -> str:
     import torch
 
     if name != "auto":
-        return name
+        try:
+            return str(torch.device(name))
+        except RuntimeError:
+            raise SettingsError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps") from None
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

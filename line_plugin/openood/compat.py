@@ -31,16 +31,16 @@ HOW_TO_INSTALL = (
 )
 
 STAND_INS = {
-    # Imported by every `import openood.evaluation_api`, used only by the part named here.
-    "libmr": "OpenMax; undeclared, and builds only beside numpy, cython and a compiler",
-    "statsmodels": "AdaScale; undeclared",
-    "timm": "adversarial attacks; undeclared",
-    "foolbox": "adversarial attacks; undeclared",
-    "imgaug": "DRAEM's augmentations; it reads np.sctypes, which numpy 2 removed, and has had no release since 2020",
-    "cv2": "DRAEM and PatchCore",
-    "diffdist": "CSI training",
-    "faiss": "KNN, NNGuide, CIDER, NPOS, GrOOD, PatchCore; no wheel for every platform",
-    "gdown": "downloading data sets",
+    # module: (package, what of upstream uses it). All are imported by `import openood.evaluation_api`.
+    "libmr": ("libmr", "OpenMax"),  # undeclared; builds only beside numpy, cython and a compiler
+    "statsmodels": ("statsmodels", "AdaScale"),  # undeclared
+    "timm": ("timm", "adversarial attacks"),  # undeclared
+    "foolbox": ("foolbox", "adversarial attacks"),  # undeclared
+    "imgaug": ("imgaug with numpy 1", "DRAEM"),  # reads np.sctypes, gone in numpy 2; no release since 2020
+    "cv2": ("opencv-python", "DRAEM, PatchCore"),
+    "diffdist": ("diffdist", "CSI training"),
+    "faiss": ("faiss-cpu", "KNN, NNGuide, CIDER, NPOS, GrOOD, PatchCore"),
+    "gdown": ("gdown", "downloading data sets"),
 }
 
 
@@ -50,12 +50,12 @@ class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        library = self.__name__.partition(".")[0]
+        package, users = STAND_INS[self.__name__.partition(".")[0]]
 
         def refuse(*_args: Any, **_kwargs: Any) -> Any:
             raise OpenOODError(
-                f"OpenOOD called {self.__name__}.{name}, but {library} cannot be imported here "
-                f"(needed by: {STAND_INS[library]}): pip install {library}"
+                f"OpenOOD called {self.__name__}.{name}, which cannot be imported here "
+                f"(needed for {users}): pip install {package}"
             )
 
         return type(name, (), {"__new__": refuse})  # a class, so that upstream may inherit from it
@@ -140,7 +140,7 @@ def _is_cuda(device: Any) -> bool:
 def running(device: torch.device | str) -> Iterator[None]:
     """While upstream runs: what it sends to CUDA goes to ``device``. Does nothing where that is CUDA's default."""
     device = torch.device(device)
-    if device.type == "cuda" and device.index in (None, torch.cuda.current_device()):
+    if device.type == "cuda" and (device.index is None or device.index == torch.cuda.current_device()):
         yield
         return
     with _CudaIs(device):

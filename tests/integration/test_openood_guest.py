@@ -20,7 +20,7 @@ from line_plugin import LINe, register
 from line_plugin.errors import MissingDataError, OpenOODError, SettingsError
 from line_plugin.openood import compat, evaluate_with_openood
 from tests.fixtures import openood_data
-from tests.fixtures.upstream import SmallNet, checkout, require_openood
+from tests.fixtures.upstream import SmallNet, checkout, needs, require_openood
 
 require_openood()
 pytestmark = pytest.mark.openood
@@ -31,6 +31,7 @@ from openood.utils import Config  # noqa: E402
 
 from line_plugin.openood import LINePostprocessor  # noqa: E402
 
+KNN = pytest.param("knn", marks=needs("faiss"))
 KEEP = {"num_workers": 0, "batch_size": 16}
 
 
@@ -297,7 +298,7 @@ def test_evaluate_gives_upstreams_table_in_plain_numbers(data_root: Path, capsys
     assert list(rows["nearood"]) == ["FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC"]
 
 
-@pytest.mark.parametrize("method", ["msp", "mls", "ebo", "react", "dice", "ash", "knn", "gen"])
+@pytest.mark.parametrize("method", ["msp", "mls", "ebo", "react", "dice", "ash", "gen", KNN])
 def test_upstreams_methods_run_on_cpu_from_the_shipped_settings(method: str, data_root: Path) -> None:
     rows = evaluate_with_openood(SmallNet(), "cifar10", data_root, method, sweep=False, **KEEP)
     assert np.isfinite([list(v.values()) for v in rows.values()]).all()
@@ -346,7 +347,7 @@ def test_stand_ins_exist_only_while_upstream_is_imported_and_say_what_is_missing
     with compat.importing():
         module = importlib.import_module(absent[0])
         used = module.Anything
-        with pytest.raises(OpenOODError, match=f"pip install {absent[0]}"):
+        with pytest.raises(OpenOODError, match=f"pip install {compat.STAND_INS[absent[0]][0]}"):
             used()
     for name in absent:
         assert name not in sys.modules

@@ -14,13 +14,13 @@ from line_plugin.benchmark import runner, spec
 from line_plugin.benchmark.features import FeatureCache
 from line_plugin.openood import evaluate_with_openood, register
 from tests.fixtures import openood_data
-from tests.fixtures.upstream import SmallNet, require_openood
+from tests.fixtures.upstream import SmallNet, needs, require_openood
 
 require_openood()
 pytestmark = pytest.mark.openood
 register()
 
-METHODS = ["line", "msp", "mls", "ebo", "gen", "react", "dice", "ash", "knn"]
+METHODS = ["line", "msp", "mls", "ebo", "gen", "react", "dice", "ash", pytest.param("knn", marks=needs("faiss"))]
 Table = dict[str, dict[str, float]]
 
 
