@@ -1,16 +1,16 @@
 """What upstream OpenOOD needs to be imported on today's libraries and to run without CUDA.
 
-Nothing here outlives its ``with`` block, and nothing acts unless upstream asks for it: a stand-in is made only for a
-library that upstream imports and that cannot be imported, a device is exchanged only where upstream says ``cuda``.
-Once upstream declares its dependencies and takes a device, this module does nothing and can be deleted.
+Nothing here outlives its ``with`` block, and nothing acts unless upstream needs it: the plain import is tried first, a
+stand-in is made only for a library that cannot be imported, a device is exchanged only where upstream says ``cuda``.
+Once upstream imports by itself and takes a device, this module does nothing and can be deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.abc
-import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
@@ -62,22 +62,14 @@ class _StandIn(ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Stands in for the libraries of :data:`STAND_INS` that cannot be imported."""
+    """Finds stand-ins for ``libraries`` and their submodules."""
+
+    def __init__(self, libraries: frozenset[str]) -> None:
+        self._libraries = libraries
 
     def find_spec(self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None) -> ModuleSpec | None:
-        library = name.partition(".")[0]
-        if library not in STAND_INS or self._usable(library):
-            return None
-        return ModuleSpec(name, self, is_package=True)
-
-    def _usable(self, library: str) -> bool:
-        loaded = sys.modules.get(library)
-        if loaded is not None:
-            return not isinstance(loaded, _StandIn)
-        if library == "imgaug" and not _numpy_has_sctypes():
-            return False
-        others = (finder for finder in sys.meta_path if finder is not self)
-        return any(finder.find_spec(library, None) is not None for finder in others)
+        wanted = name.partition(".")[0] in self._libraries
+        return ModuleSpec(name, self, is_package=True) if wanted else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _StandIn(spec.name)
@@ -86,10 +78,20 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing to run."""
 
 
-def _numpy_has_sctypes() -> bool:
-    import numpy as np
+@functools.cache
+def _unusable() -> frozenset[str]:
+    """The libraries of :data:`STAND_INS` whose plain import fails, being absent or broken."""
+    return frozenset(library for library in STAND_INS if not _imports(library))
 
-    return hasattr(np, "sctypes")
+
+def _imports(library: str) -> bool:
+    try:
+        importlib.import_module(library)
+    except Exception:  # whatever a broken one raises: imgaug an AttributeError, cv2 without libGL an ImportError
+        for name in [n for n in sys.modules if n.startswith(f"{library}.")]:
+            del sys.modules[name]
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -98,8 +100,8 @@ def importing() -> Iterator[None]:
 
     Afterwards no stand-in is left in ``sys.modules``: ``import cv2`` fails for everyone else as it did before.
     """
-    finder = _Finder()
-    sys.meta_path.insert(0, finder)  # first, since a broken imgaug would be found
+    finder = _Finder(_unusable())
+    sys.meta_path.insert(0, finder)  # first, since a broken library would be found too
     try:
         yield
     finally:
@@ -153,10 +155,12 @@ def import_upstream() -> None:
     Raises:
         OpenOODError: it is not installed, or a library it cannot do without is missing.
     """
+    with contextlib.suppress(Exception):
+        _import_upstream()
+        return  # upstream needs no help
     try:
         with importing():
-            importlib.import_module("openood.evaluation_api")
-            importlib.import_module("openood.postprocessors.utils")
+            _import_upstream()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing == "openood":
@@ -164,3 +168,8 @@ def import_upstream() -> None:
         raise OpenOODError(f"OpenOOD cannot be imported ({error}): pip install {missing}") from error
     except ImportError as error:
         raise OpenOODError(f"what is installed as `openood` is not OpenOOD v1.5 ({error}): {HOW_TO_INSTALL}") from error
+
+
+def _import_upstream() -> None:
+    importlib.import_module("openood.evaluation_api")
+    importlib.import_module("openood.postprocessors.utils")

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -341,18 +342,49 @@ def test_unknown_names_offer_the_nearest_and_foreign_networks_are_explained(data
 # -- what upstream needs, and that nothing of it is left ---------------------------------------------------------------
 
 
-def test_stand_ins_exist_only_while_upstream_is_imported_and_say_what_is_missing() -> None:
-    absent = [name for name in compat.STAND_INS if importlib.util.find_spec(name) is None]
-    assert absent, "this environment has every library that upstream forgets to declare; nothing to test"
+@pytest.fixture
+def probed_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    compat._unusable.cache_clear()
+    yield
+    monkeypatch.undo()
+    compat._unusable.cache_clear()
+
+
+@pytest.mark.usefixtures("probed_again")
+def test_stand_ins_exist_only_while_upstream_is_imported_and_say_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(compat.STAND_INS, "no_such_library", ("no-such-package", "a test"))
     with compat.importing():
-        module = importlib.import_module(absent[0])
-        used = module.Anything
-        with pytest.raises(OpenOODError, match=f"pip install {compat.STAND_INS[absent[0]][0]}"):
-            used()
-    for name in absent:
-        assert name not in sys.modules
-        assert importlib.util.find_spec(name) is None
+        module = importlib.import_module("no_such_library.part")
+        inherited = type("Inherited", (module.Base,), {})
+        with pytest.raises(OpenOODError, match=r"no_such_library\.part\.Base.*pip install no-such-package"):
+            inherited()
+    assert not [n for n in sys.modules if n.startswith("no_such_library")]
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("no_such_library")
     assert not any(isinstance(finder, compat._Finder) for finder in sys.meta_path)
+
+
+@pytest.mark.usefixtures("probed_again")
+def test_a_library_that_is_installed_but_breaks_on_import_is_stood_in_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_library").mkdir()
+    (tmp_path / "broken_library/__init__.py").write_text("from . import part\nimport numpy\nnumpy.sctypes_\n")
+    (tmp_path / "broken_library/part.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(compat.STAND_INS, "broken_library", ("broken-library", "a test"))
+    with compat.importing():
+        assert isinstance(importlib.import_module("broken_library.part"), compat._StandIn)
+    assert "broken_library.part" not in sys.modules
+
+
+def test_where_upstream_imports_by_itself_nothing_is_stood_in_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compat, "importing", lambda: pytest.fail("stand-ins were made"))
+    compat.import_upstream()  # loaded already, so the plain import succeeds
 
 
 def test_a_library_that_is_installed_is_never_replaced() -> None:
