@@ -14,7 +14,7 @@ from torch import nn
 
 from line_plugin.errors import MissingDataError, OpenOODError, unknown_name
 from line_plugin.openood import compat
-from line_plugin.openood.registry import register
+from line_plugin.openood.registry import NAME, register
 from line_plugin.shipped import config_dir
 
 
@@ -104,6 +104,8 @@ def _explained(method: str, net: nn.Module) -> Iterator[None]:
     try:
         yield
     except (AttributeError, TypeError) as error:
+        if method == NAME:
+            raise
         raise OpenOODError(
             f"OpenOOD's {method!r} cannot run on {type(net).__name__} ({error}): it needs one of OpenOOD's networks"
         ) from error

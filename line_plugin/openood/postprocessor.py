@@ -26,7 +26,8 @@ from openood.utils import comm  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 _SETTINGS = ("p_w", "p_a", "clip", "clip_percentile")
-Scored = tuple[NDArray[np.int_], NDArray[np.float32], NDArray[np.int_]]
+_Batch = tuple[Tensor, Tensor, Tensor]  # features (N, D), the network's own argmax (N,), labels (N,)
+_Scored = tuple[NDArray[np.int_], NDArray[np.float32], NDArray[np.int_]]
 
 
 class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
@@ -73,7 +74,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         self.APS_mode = bool(given.get("APS_mode", bool(sweep)))
         self.hyperparam_search_done = False
         self.setup_flag = False
-        self._seen: dict[int, tuple[Any, Tensor, Tensor, Tensor]] | None = None  # loader: features, classes, labels
+        self._seen: dict[int, tuple[Any, list[_Batch]]] | None = None  # by id of the loader, which is kept with it
         self._by_p_w: dict[float | None, LINe] = {}
         self._clips: dict[float, float] = {}  # clip_percentile: clip
 
@@ -93,7 +94,9 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         self.line.provenance = replace(self.line.provenance, model_sha256=weights)
         self._by_p_w, self._clips = {}, self._measure_clips(net, id_loader_dict)
         self._apply()
-        self.setup_flag, self.hyperparam_search_done = True, False
+        if self.setup_flag:  # for another network
+            self.hyperparam_search_done = False
+        self.setup_flag = True
 
     def _measure_clips(self, net: nn.Module, id_loader_dict: Mapping[str, Any]) -> dict[float, float]:
         """The clip of every percentile that may be asked for, from one pass over ``id_loader_dict['val']``."""
@@ -136,23 +139,30 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         features, classes = self._forward(net, data)
         return classes, self.line.score(features)
 
-    def inference(self, net: nn.Module, data_loader: Any, progress: bool = True) -> Scored:
+    def inference(self, net: nn.Module, data_loader: Any, progress: bool = True) -> _Scored:
         """Classes, confidences and labels of a loader, as upstream returns them."""
+        rows = [
+            (classes, self.line.score(features).cpu(), labels)
+            for features, classes, labels in self._batches(net, data_loader, progress)
+        ]
+        classes, confidence, labels = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
+        return classes.astype(int), confidence, labels.astype(int)
+
+    def _batches(self, net: nn.Module, data_loader: Any, progress: bool) -> Iterator[_Batch]:
+        """Forward a loader; during a search, what was kept of it. Batch by batch, so that both round alike."""
         if self._seen is not None and id(data_loader) in self._seen:
-            _loader, features, classes, labels = self._seen[id(data_loader)]
-            return _as_numpy(classes, self.line.score(features), labels)
+            yield from self._seen[id(data_loader)][1]
+            return
+        kept: list[_Batch] = []
         device = networks.device_of(net)
-        rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         net.eval()
         for batch in tqdm(data_loader, disable=not progress or not comm.is_main_process()):
             features, classes = self._forward(net, batch["data"].to(device))
-            confidence = self.line.score(features).cpu()
-            kept = features.cpu() if self._seen is not None else features.new_empty(0)
-            rows.append((classes.cpu(), confidence, batch["label"], kept))
-        classes, confidence, labels, kept = (torch.cat(column) for column in zip(*rows, strict=True))
+            if self._seen is not None:
+                kept.append((features.cpu(), classes.cpu(), batch["label"]))
+            yield features, classes.cpu(), batch["label"]
         if self._seen is not None:
-            self._seen[id(data_loader)] = (data_loader, kept, classes, labels)
-        return _as_numpy(classes, confidence, labels)
+            self._seen[id(data_loader)] = (data_loader, kept)
 
     def _forward(self, net: nn.Module, data: Tensor) -> tuple[Tensor, Tensor]:
         path = self.line.provenance.head
@@ -198,7 +208,3 @@ def _swept_name(key: str) -> str:
     if name not in _SETTINGS:
         raise unknown_name("LINe setting in postprocessor_sweep", name, _SETTINGS)
     return name
-
-
-def _as_numpy(classes: Tensor, confidence: Tensor, labels: Tensor) -> Scored:
-    return classes.cpu().numpy().astype(int), confidence.cpu().numpy(), labels.cpu().numpy().astype(int)
