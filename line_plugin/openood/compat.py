@@ -86,12 +86,13 @@ def _unusable() -> frozenset[str]:
 
 def _imports(library: str) -> bool:
     try:
-        importlib.import_module(library)
-    except Exception:  # whatever a broken one raises: imgaug an AttributeError, cv2 without libGL an ImportError
-        for name in [n for n in sys.modules if n.startswith(f"{library}.")]:
-            del sys.modules[name]
-        return False
-    return True
+        if importlib.import_module(library).__file__:
+            return True  # else a folder of that name on the path, not the library
+    except Exception:  # noqa: S110 - whatever a broken one raises: imgaug an AttributeError, cv2 an ImportError
+        pass
+    for name in [n for n in sys.modules if n == library or n.startswith(f"{library}.")]:
+        del sys.modules[name]
+    return False
 
 
 @contextlib.contextmanager

@@ -380,6 +380,18 @@ def test_a_library_that_is_installed_but_breaks_on_import_is_stood_in_for(
     assert "broken_library.part" not in sys.modules
 
 
+@pytest.mark.usefixtures("probed_again")
+def test_a_folder_that_only_shares_a_librarys_name_is_not_that_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "folder_library").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(compat.STAND_INS, "folder_library", ("folder-library", "a test"))
+    with compat.importing():
+        assert isinstance(importlib.import_module("folder_library.part"), compat._StandIn)
+    assert "folder_library" not in sys.modules
+
+
 def test_where_upstream_imports_by_itself_nothing_is_stood_in_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
