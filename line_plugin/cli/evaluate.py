@@ -122,14 +122,13 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
         out.print(report.table(summary, f"{summary.method}: {label}{_settings(runs, i)}"))
     if len(summaries) > 1 or args.brief:
         out.print(report.comparison(summaries, f"AUROC of all methods: {label}"))
-    out.print(
-        "Per cent. FPR@95: OOD is the positive class (OpenOOD). FPR95 (ID+): ID is the positive class (the papers).\n"
-        f"Images forwarded: {sum(r.forwarded for r in runs)}; the rest came from the cache."
-    )
+    papers = "" if args.brief else " FPR95 (ID+): ID is the positive class (the papers)."
+    out.print(f"Per cent. FPR@95: OOD is the positive class (OpenOOD).{papers}")
+    out.print(f"Images forwarded: {sum(r.forwarded for r in runs)}; the rest came from the cache.")
     for line in runs[0].missing:
-        out.print(f"Left out: {line}")
-    for path in saved:
-        out.print(f"Saved {path}")
+        out.print(f"Left out: {line}", soft_wrap=True)
+    for parent in dict.fromkeys(p.parent for p in saved):
+        out.print(f"Saved in {parent}: {', '.join(p.name for p in saved if p.parent == parent)}", soft_wrap=True)
 
 
 def _settings(runs: list[Evaluation], index: int) -> str:
@@ -140,4 +139,18 @@ def _settings(runs: list[Evaluation], index: int) -> str:
 
 
 def _plots(folder: Path, run: Evaluation) -> list[Path]:
-    raise SettingsError("--plots is not available")
+    """Histograms and ROC curves of the first run."""
+    import numpy as np
+
+    from line_plugin.benchmark import plots
+
+    scores = {r.name: r.scores for r in run.results}
+    by_group = {g: [n for n, group in run.groups.items() if group == g] for g in ("near", "far")}
+    sets = plots.Sets("id", by_group["near"], by_group["far"])
+    thresholds = {name: float(np.quantile(s["id"], 0.05)) for name, s in scores.items()}
+    title = run.benchmark.title or run.benchmark.name
+    labels = {"id": f"{run.benchmark.name} test"}
+    histograms, curves = folder / "histograms.png", folder / "roc.png"
+    plots.score_histograms(histograms, scores, sets, thresholds=thresholds, labels=labels, title=title)
+    plots.roc_curves(curves, scores, sets, labels=labels, title=title)
+    return [histograms, curves]
