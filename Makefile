@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 	@$(PIP) install --quiet --editable '.[quickstart,monitor,dev]'
 	@if [ -n "$$OPENOOD_SOURCE" ]; then \
 	  echo "Installing OpenOOD from $$OPENOOD_SOURCE ..."; \
-	  $(PIP) install --quiet pandas tqdm gdown && $(PIP) install --quiet --no-deps "$$OPENOOD_SOURCE"; fi
+	  $(PIP) install --quiet --editable '.[upstream]' faiss-cpu && $(PIP) install --quiet --no-deps "$$OPENOOD_SOURCE"; fi
 	@touch $@
 
 demo: $(STAMP)

@@ -98,7 +98,7 @@ class LINeDetector(FeaturesDetector):  # type: ignore[misc]
             for x, y in data_loader:
                 z = self.encoder(x.to(device))
                 if sums is None:
-                    sums = ClassSums.zeros(self.weight.shape[0], self.weight.shape[1], z.device)
+                    sums = ClassSums.zeros(self.weight.shape[0], self.weight.shape[1])
                 sums.add_(z, y)
         if sums is None:
             raise FitError("the loader gave no batch: pass labelled ID training images")
