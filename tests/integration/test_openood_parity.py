@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from line_plugin.benchmark import runner, spec
 from line_plugin.benchmark.features import FeatureCache
+from line_plugin.cli import main
 from line_plugin.openood import evaluate_with_openood, register
 from tests.fixtures import openood_data
 from tests.fixtures.upstream import SmallNet, needs, require_openood
@@ -91,3 +93,23 @@ def test_the_search_chooses_alike(method: str, world: World) -> None:
 def test_settings_mean_the_same(settings: dict[str, float | None], world: World) -> None:
     (ours,) = world.ours("line", **settings)
     assert_same(ours, world.upstream("line", settings=settings))
+
+
+def test_both_engines_of_the_command_line_print_the_same_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = openood_data.build(tmp_path / "data", seed=3)
+    flags = ["eval", "--postprocessor", "line,ebo,react", "--model", "tests.fixtures.upstream:SmallNet", "--json"]
+    flags += ["--data-root", str(data), "--cache-dir", str(tmp_path / "cache"), "--num-workers", "0", "--device", "cpu"]
+    tables = {}
+    for engine in ("native", "openood"):
+        assert main([*flags, "--engine", engine]) == 0
+        methods = json.loads(capsys.readouterr().out)["methods"]
+        tables[engine] = {
+            (m, row, c): value["mean"]
+            for m, result in methods.items()
+            for row, cells in (result["rows"] if engine == "native" else result).items()
+            for c, value in cells.items()
+            if c != "FPR95_ID_positive"
+        }
+    assert tables["native"] == pytest.approx(tables["openood"], abs=5e-5)
