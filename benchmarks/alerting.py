@@ -243,7 +243,7 @@ def _one_delay(feed: Callable[[float], bool], as_input: Any, rng: Any, c: float,
 
 
 def real(args: argparse.Namespace) -> list[Row]:
-    """LINe scores of CIFAR-10: 20 splits of the 10,000 test images in half, one calibrates, the other is the ID stream."""
+    """LINe scores of CIFAR-10: 20 splits of 10,000 test images, one half calibrates, the other is the ID stream."""
     path = (
         Path(os.environ.get("OPENOOD_LINE_DATA", "../shared/data")) / "features/densenet_bc100_12_cifar10.safetensors"
     )

@@ -216,6 +216,17 @@ def test_only_changed_streams_need_to_be_written() -> None:
     assert {k: back.log_evidence(k) for k in back.rows} == {k: after.log_evidence(k) for k in after.rows}
 
 
+def test_forgotten_streams_leave_the_others_as_they_were() -> None:
+    how = rules(levels=ALL)
+    state, _ = run(surge(3, streams=("a", "b", "c"), contamination=0.5, before=10, during=5, after=0), how)
+    assert ("a", "ood") in state.alerts
+    less = state.without({"a"})
+    assert {s for s, _ in less.rows} == {None, "b", "c"}
+    assert {k: less.log_evidence(k) for k in less.rows} == {k: state.log_evidence(k) for k in less.rows}
+    assert less.alerts == {}
+    assert less.rows[EVERYTHING] == 0
+
+
 def test_a_state_of_another_format_is_refused() -> None:
     state = MonitorState.new(rules())
     with pytest.raises(ValueError, match="expected 1"):
