@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,24 @@ def test_wrong_flags_are_said_in_one_line(
     world: list[str], capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
     assert message in failing(["eval", *world, *flags], capsys)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: (data / "images/test/4.png").write_bytes(b"\x89PNG\r\n"), "4.png cannot be decoded"),
+        (lambda data: (data / "lists/far_a.txt").write_text(""), "far_a.txt is empty"),
+        (lambda data: (data / "lists/train.txt").write_text("train/0.png 7\n"), "has label 7"),
+    ],
+    ids=["truncated image", "empty list", "wrong label"],
+)
+def test_spoiled_data_is_said_in_one_line_and_writes_no_results(
+    world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(tmp_path / "data")
+    out = tmp_path / "out"
+    assert message in failing(["eval", *world, "--save-csv", "--output-dir", str(out)], capsys)
+    assert not out.exists()
 
 
 def test_debug_shows_the_traceback(world: list[str]) -> None:
