@@ -1,0 +1,236 @@
+"""One closed bucket, over all levels at once: the function an evaluator calls.
+
+Folding is deterministic and idempotent: a bucket at or before :attr:`~monitor.math.state.MonitorState.last_bucket`
+changes nothing, the order of the counts has no part in the result, and events carry names that repeat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from monitor.math import evidence as ev
+from monitor.math import lifecycle as lc
+from monitor.math.evidence import Ints
+from monitor.math.levels import Levels, laid_out
+from monitor.math.lifecycle import Alert, Change, Transition
+from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
+
+LEADS = 0.75
+"""Part of its own threshold, in logs, at which a stream is named as being behind the alert of everything together."""
+
+
+def fold(state: MonitorState, bucket: Bucket, rules: Rules) -> tuple[MonitorState, tuple[Transition, ...]]:
+    """Fold one closed bucket.
+
+    Args:
+        state: as it was; it is left as it is.
+        bucket: later than the last one, or it changes nothing.
+        rules: what to raise and resolve on.
+
+    Returns:
+        The new state and what changed: streams in order of name, then everything together, then silence.
+
+    Raises:
+        ValueError: counts of another number of cells, or below 0.
+    """
+    if state.last_bucket is not None and bucket.id <= state.last_bucket:
+        return state, ()
+    level = laid_out(state, bucket, rules)
+    after = replace(
+        state,
+        rows=level.rows,
+        evidence=level.evidence,
+        samples=level.samples,
+        last_bucket=bucket.id,
+        last_end=bucket.end,
+    )
+    one = _Pass(after, bucket.id, bucket.end, rules)
+    for stream in level.eventful:
+        one.stream(stream, level)
+    one.everything(level)
+    one.silence(heard=level.streams)
+    return one.result()
+
+
+def quiet(state: MonitorState, now: float, rules: Rules) -> tuple[MonitorState, tuple[Transition, ...]]:
+    """Silence by the clock: for an evaluator that has caught up and gets no more buckets to fold.
+
+    Args:
+        state: as it was.
+        now: on the clock of the buckets' ends, in seconds.
+        rules: :attr:`AlertRules.silence_after`.
+    """
+    one = _Pass(state, -1 if state.last_bucket is None else state.last_bucket, now, rules)
+    one.silence(heard=())
+    return one.result()
+
+
+class _Pass:
+    """The working copy of one fold: alerts and what is said of them; evidence is cleared once, at the end."""
+
+    def __init__(self, state: MonitorState, bucket: int, at: float, rules: Rules) -> None:
+        self.state, self.bucket, self.at, self.rules = state, bucket, at, rules
+        self.alerts = dict(state.alerts)
+        self.cleared: list[int] = []
+        self.said: list[Transition] = []
+        self.raises = 0
+
+    def result(self) -> tuple[MonitorState, tuple[Transition, ...]]:
+        evidence = ev.reset(self.state.evidence, self.cleared) if self.cleared else self.state.evidence
+        raises = self.state.raises + self.raises
+        return replace(self.state, evidence=evidence, alerts=self.alerts, raises=raises), tuple(self.said)
+
+    # -- a stream --------------------------------------------------------------------------------------------------
+
+    def stream(self, stream: str, level: Levels) -> None:
+        """A stream whose alert fires, or whose evidence has reached a threshold."""
+        passed = level.passed.get(stream, [])
+        firing, overall = self.alerts.get((stream, "ood")), self.alerts.get((None, "ood"))
+        if firing is not None:
+            self._settle(firing, self._judged(self._advanced(firing, passed, level)))
+        elif overall is not None:  # one surge, one alert: the stream is named in the one that fires
+            self.alerts[None, "ood"] = replace(overall, streams=tuple(sorted({*overall.streams, stream})))
+            self.cleared += self.state.rows_of(stream)
+        elif None in passed:
+            self._raise_stream((stream, None))
+        else:
+            classes = tuple(label for label in passed if label is not None)
+            self._raise_stream(max(((stream, c) for c in classes), key=self.state.log_evidence), classes)
+
+    def _raise_stream(self, key: Key, scope: tuple[int, ...] = ()) -> None:
+        """Raise the alert of a stream on the evidence of ``key``."""
+        stream = str(key[0])
+        history = []
+        for (name, label), row in self.state.rows.items():
+            if name == stream and label is not None:
+                since = self.state.evidence.since_change(row)
+                history.append((label, float(since[ev.SAMPLES]), float(since[ev.FLAGGED])))
+        alert = replace(self._opened(key, scope), by_class=tuple(sorted(history)))
+        self._raised(self._judged(alert), self.state.rows_of(stream))
+
+    def _advanced(self, alert: Alert, passed: Sequence[int | None], level: Levels) -> Alert:
+        """A stream's alert after one more bucket: wider where more of it has surged, else nearer its resolve."""
+        stream, rules = str(alert.stream), self.rules
+        found = {label for label in passed if label is not None}
+        counts = level.by_class[stream]
+        by_class = _added(alert.by_class, counts, rules.flag_cells)
+        after = replace(alert, classes=tuple(sorted({*alert.classes, *found})), by_class=by_class)
+        if not alert.scope:
+            return lc.advanced(after, level.counts[stream][None], rules.resolve_tables[:1, alert.bet], rules.flag_cells)
+        if None in passed:  # no longer a surge of single classes: from now on the whole stream must recover
+            since = self.state.evidence.since_change(self.state.rows[stream, None])
+            samples, flagged = float(since[ev.SAMPLES]), float(since[ev.FLAGGED])
+            return replace(after, scope=(), cusum=0.0, samples=samples, flagged=flagged)
+        scope = tuple(sorted({*alert.scope, *found}))
+        inside = [(label, row) for label, row in counts if label in scope]
+        table = np.array([row for _, row in inside], dtype=np.int64).reshape(len(inside), rules.cells)
+        bets = rules.resolve_tables[[rules.table_of.get(label, 0) for label, _ in inside], alert.bet]
+        return lc.advanced(replace(after, scope=scope), table, bets, rules.flag_cells)
+
+    # -- everything together ---------------------------------------------------------------------------------------
+
+    def everything(self, level: Levels) -> None:
+        """All streams without an alert of their own."""
+        before, now = self.state.alerts.get((None, "ood")), self.alerts.get((None, "ood"))
+        row = self.state.rows[EVERYTHING]
+        if before is not None and now is not None:
+            tables = self.rules.resolve_tables[:1, before.bet]
+            after = lc.advanced(now, level.rest[None], tables, self.rules.flag_cells)
+            self._settle(before, self._judged(after))
+        elif self.raises:  # what it had gathered is explained
+            self.cleared.append(row)
+        elif level.everything_passed:
+            leads = self._leads()
+            if len(leads) == 1:  # one stream is behind it: the alert is that stream's
+                self._raise_stream((leads[0], None))
+                self.cleared.append(row)
+            else:
+                self._raised(self._judged(replace(self._opened(EVERYTHING, ()), streams=leads)), [row])
+
+    def _leads(self) -> tuple[str, ...]:
+        """Streams without an alert whose own evidence is most of the way to its threshold, in logs."""
+        strength = self.state.evidence.log_mean()
+        return tuple(
+            sorted(
+                stream
+                for (stream, label), row in self.state.rows.items()
+                if stream is not None
+                and label is None
+                and (stream, "ood") not in self.alerts
+                and strength[row] >= LEADS * self.rules.log_threshold((stream, None))
+            )
+        )
+
+    # -- silence ---------------------------------------------------------------------------------------------------
+
+    def silence(self, heard: Iterable[str]) -> None:
+        """Streams that are heard again, and those that fell silent."""
+        for stream in heard:
+            alert = self.alerts.pop((stream, "silence"), None)
+            if alert is not None:
+                self._say("resolved", alert)
+        limit = self.rules.alerts.silence_after
+        late = self.state.evidence.seen_at + limit <= self.at
+        if math.isinf(limit) or not late.any():
+            return
+        silent = [s for (s, label), row in self.state.rows.items() if s is not None and label is None and late[row]]
+        for stream in sorted(silent):
+            if (stream, "silence") not in self.alerts:
+                since = float(self.state.evidence.seen_at[self.state.rows[stream, None]])
+                alert = Alert(stream=stream, kind="silence", bucket=self.bucket, raised_at=self.at, onset_at=since)
+                self.alerts[stream, "silence"] = alert
+                self._say("raised", alert)
+
+    # -- all -------------------------------------------------------------------------------------------------------
+
+    def _opened(self, key: Key, scope: tuple[int, ...]) -> Alert:
+        return lc.raised(
+            self.state.evidence,
+            self.state.rows[key],
+            stream=key[0],
+            scope=scope,
+            bucket=self.bucket,
+            at=self.at,
+            rules=self.rules.alerts,
+            contaminations=self.rules.contaminations,
+        )
+
+    def _judged(self, alert: Alert) -> Alert:
+        """Severity and the classes that surged, from the counts since the onset."""
+        rates = [self.rules.null_rate(label) for label, _, _ in alert.by_class]
+        return lc.graded(lc.attributed(alert, rates, self.rules.alerts), self.rules.alerts)
+
+    def _raised(self, alert: Alert, rows: Sequence[int]) -> None:
+        self.alerts[alert.stream, alert.kind] = alert
+        self.cleared += rows
+        self.raises += 1
+        self._say("raised", alert)
+
+    def _settle(self, before: Alert, alert: Alert) -> None:
+        """Keep a firing alert, or resolve it."""
+        if lc.is_over(alert, self.rules.alerts):
+            del self.alerts[alert.stream, alert.kind]
+            self.cleared += [self.state.rows[EVERYTHING]] if alert.stream is None else self.state.rows_of(alert.stream)
+            self._say("resolved", alert)
+            return
+        self.alerts[alert.stream, alert.kind] = alert
+        if lc.told(before, alert):
+            self._say("updated", alert)
+
+    def _say(self, change: Change, alert: Alert) -> None:
+        self.said.append(Transition(change, alert, self.bucket, self.at))
+
+
+def _added(
+    history: Sequence[tuple[int, float, float]], counts: Sequence[tuple[int, Ints]], flag_cells: int
+) -> tuple[tuple[int, float, float], ...]:
+    """``(class, samples, flagged)`` with one more bucket."""
+    total = {label: (n, f) for label, n, f in history}
+    for label, row in counts:
+        n, f = total.get(label, (0.0, 0.0))
+        total[label] = (n + int(row.sum()), f + int(row[:flag_cells].sum()))
+    return tuple((label, n, f) for label, (n, f) in sorted(total.items()))
