@@ -202,21 +202,20 @@ def list_neurons(floors: Any, low: Any, high: Any, width: int) -> tuple[Any, Any
 
 
 @_jit
-def _keep_nonzero(z: Any, listed: Any, ends: Any, kept: Any, kept_ends: Any) -> bool:
-    """Copy the list of one block without the neurons whose ``z`` is 0; False, and no copy, if none is 0."""
-    zeros = 0
-    for j in range(z.shape[0]):
-        zeros += z[j] == 0
-    if zeros == 0:
-        kept_ends[:] = ends
-        return False
-    n = np.uint64(0)
-    for part in range(2):
-        for i in range(ends[part - 1] if part else 0, ends[part]):
-            kept[n] = listed[i]
-            n += np.uint64(z[listed[i]] != 0)
-        kept_ends[part] = n
-    return True
+def _drop_zeros(z: Any, entries: Any, ends: Any, kept: Any, kept_ends: Any) -> None:
+    """The lists of one row without the neurons whose ``z`` is 0, in the same order."""
+    block = entries.shape[1]
+    for b in range(entries.shape[0]):
+        values = z[b * block : (b + 1) * block]
+        free, end, n = ends[b, 0], ends[b, 1], np.uint64(0)
+        for i in range(end):
+            if i == free:
+                kept_ends[b, 0] = n
+            kept[b, n] = entries[b, i]
+            n += np.uint64(values[entries[b, i]] != 0)
+        if free == end:
+            kept_ends[b, 0] = n
+        kept_ends[b, 1] = n
 
 
 @_jit
@@ -224,7 +223,7 @@ def _exp(x: Any) -> Any:
     """``exp`` for x <= 0 in plain float32 steps (Cody and Waite; the polynomial of Cephes): vectorised, and the same
     bits at every place of an array, which vector libraries do not promise. Off by 1e-7 of its value at most.
     """
-    x = max(x, np.float32(-87))
+    x = x if x > np.float32(-87) else np.float32(-87)
     n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
     r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
     p = np.float32(1.9875691500e-4)
@@ -239,24 +238,31 @@ def _exp(x: Any) -> Any:
 
 @_jit
 def _log_sum_exp(logits: Any) -> float:
-    """Over a row whose length is a multiple of the lanes; one partial sum a lane."""
-    best = logits.max()
-    sums = np.zeros(LANES, np.float32)
-    for k in range(0, logits.shape[0], LANES):
-        for i in range(LANES):
-            sums[i] += _exp(logits[k + i] - best)
-    total = 0.0
-    for i in range(LANES):
-        total += sums[i]
-    return best + math.log(total)
+    """Over a row whose length is a multiple of 4, by four maxima and sums side by side. Overwrites the row."""
+    a = b = c = d = logits[0]
+    for k in range(0, logits.shape[0], 4):
+        a = logits[k] if logits[k] > a else a
+        b = logits[k + 1] if logits[k + 1] > b else b
+        c = logits[k + 2] if logits[k + 2] > c else c
+        d = logits[k + 3] if logits[k + 3] > d else d
+    best = max(a, b, c, d)
+    for k in range(logits.shape[0]):
+        logits[k] = _exp(logits[k] - best)
+    s = t = u = v = 0.0
+    for k in range(0, logits.shape[0], 4):
+        s += logits[k]
+        t += logits[k + 1]
+        u += logits[k + 2]
+        v += logits[k + 3]
+    return best + math.log((s + t) + (u + v))
 
 
 @functools.cache
 def kernel(width: int) -> Callable[..., None]:
     """The compiled scorer of rows for tiles of ``width`` classes; compiled code is kept on disk where it can be.
 
-    The result takes ``(z, classes, packed, bias, floors, entries, ends, confidence, first, last)`` and fills
-    ``confidence`` (N,) float32 of the rows ``first <= n < last``, from clipped features (N, D) float32, predicted
+    The result takes ``(z, holed, classes, packed, bias, floors, entries, ends, confidence, first, last)`` and fills
+    ``confidence`` (N,) float32 of the rows ``first <= n < last``, from clipped features (N, D) float32, which of them hold a zero (N,) bool, predicted
     classes (N,) int64, :func:`pack`, biases padded with -inf to whole tiles, floors (K, D) float32 and
     :func:`list_neurons`.
     """
@@ -265,6 +271,7 @@ def kernel(width: int) -> Callable[..., None]:
 
     def score(
         z: Any,
+        holed: Any,
         classes: Any,
         packed: Any,
         bias: Any,
@@ -276,32 +283,36 @@ def kernel(width: int) -> Callable[..., None]:
         last: int,
     ) -> None:
         blocks, block = entries.shape[1:]
+        tiles, d = packed.shape[:2]
         group = min(ROWS, last - first)
-        logits = aligned(group, bias.shape[0])
-        kept, kept_ends = np.empty((group, blocks, block + 1), np.uint8), np.empty((group, blocks, 2), np.uint16)
-        lists = np.empty((group, blocks), np.int64)
+        logits = aligned(group, tiles * width)
+        kept = np.empty((group, blocks, block + 1), np.uint8)  # an entry is written before it is known to stay
+        lists, own_ends = np.empty(group, np.int64), np.empty((group, blocks, 2), np.int64)
         for start in range(first, last, group):
-            rows = range(start, min(last, start + group))
-            for n in rows:
-                r, c = n - start, classes[n]
+            rows = min(group, last - start)
+            for r in range(rows):
+                c = classes[start + r]
+                if holed[start + r]:
+                    _drop_zeros(z[start + r], entries[c], ends[c], kept[r], own_ends[r])
+                    lists[r] = kept[r].ctypes.data
+                else:
+                    own_ends[r] = ends[c]
+                    lists[r] = entries[c].ctypes.data
+            logits[:rows] = 0
+            for t in range(tiles):
                 for b in range(blocks):
-                    values = z[n, b * block : (b + 1) * block]
-                    own = _keep_nonzero(values, entries[c, b], ends[c, b], kept[r, b], kept_ends[r, b])
-                    lists[r, b] = kept[r, b].ctypes.data if own else entries[c, b].ctypes.data
-            logits[:] = 0
-            for t in range(packed.shape[0]):
-                for b in range(blocks):
-                    tile = packed[t, b * block :].ctypes.data
-                    for n in rows:
-                        r = n - start
-                        out, listed = logits[r, t * width :].ctypes.data, lists[r, b]
-                        values, floor = z[n, b * block :].ctypes.data, floors[classes[n], b * block :].ctypes.data
-                        free, end = np.int64(kept_ends[r, b, 0]), np.int64(kept_ends[r, b, 1])
-                        _accumulate(False, vectors, chains, tile, listed, values, floor, free, out)
-                        _accumulate(True, vectors, chains, tile, listed + free, values, floor, end - free, out)
-            for n in rows:
-                logits[n - start] += bias
-                confidence[n] = _log_sum_exp(logits[n - start])
+                    tile = packed.ctypes.data + (t * d + b * block) * width * 4
+                    for r in range(rows):
+                        free, end = own_ends[r, b, 0], own_ends[r, b, 1]
+                        n, c = start + r, classes[start + r]
+                        out, at = logits.ctypes.data + (r * tiles + t) * width * 4, b * block * 4
+                        values, floor = z.ctypes.data + n * d * 4 + at, floors.ctypes.data + c * d * 4 + at
+                        entry = lists[r] + b * (block + holed[n])
+                        _accumulate(False, vectors, chains, tile, entry, values, floor, free, out)
+                        _accumulate(True, vectors, chains, tile, entry + free, values, floor, end - free, out)
+            for r in range(rows):
+                logits[r] += bias
+                confidence[start + r] = _log_sum_exp(logits[r])
 
     try:
         return numba.njit(nogil=True, cache=True)(score)

@@ -60,7 +60,8 @@ class PackedHead:
         """
         n = len(clipped)
         out = np.empty(n, np.float32)
-        arrays = (clipped.contiguous().numpy(), classes.numpy(), self.packed, self.bias, self.floors)
+        z = clipped.contiguous().numpy()
+        arrays = (z, (z == 0).any(axis=1), classes.numpy(), self.packed, self.bias, self.floors)
         task = functools.partial(self.kernel, *arrays, self.entries, self.ends, out)
         threads = max(1, min(torch.get_num_threads(), n // _ROWS_A_THREAD))
         edges = [n * i // threads for i in range(threads + 1)]
