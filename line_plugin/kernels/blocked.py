@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
@@ -46,15 +45,22 @@ _VECTOR = ir.VectorType(_F32, LANES)
 
 
 def _jit(function: Any) -> Any:
+    """Compiled with its caller, and kept on disk with it."""
     return numba.njit(nogil=True)(function)
 
 
-@_jit
+def _inline(function: Any) -> Any:
+    return intrinsic(function)
+
+
 def aligned(rows: int, columns: int) -> Any:
     """Zeros whose rows start on a cache line; ``columns`` is a multiple of 16."""
     raw = np.zeros(rows * columns + 16, np.float32)
     skip = (-raw.ctypes.data // 4) % 16
     return raw[skip : skip + rows * columns].reshape(rows, columns)
+
+
+_aligned = _jit(aligned)
 
 
 def pack(weight: Any) -> Any:
@@ -132,7 +138,7 @@ def _walk(builder: Any, p: dict[str, Any], sums: list[list[Any]], begin: Any, en
     return i, phis
 
 
-@intrinsic
+@_inline
 def _accumulate(
     typing: Any,
     masked: Any,
@@ -237,7 +243,7 @@ def _exp(x: Any) -> Any:
 
 
 @_jit
-def _log_sum_exp(logits: Any) -> float:
+def _log_sum_exp(logits: Any) -> Any:
     """Over a row whose length is a multiple of 4, by four maxima and sums side by side. Overwrites the row."""
     a = b = c = d = logits[0]
     for k in range(0, logits.shape[0], 4):
@@ -258,12 +264,13 @@ def _log_sum_exp(logits: Any) -> float:
 
 
 @functools.cache
-def kernel(width: int) -> Callable[..., None]:
+def kernel(width: int) -> Any:
     """The compiled scorer of rows for tiles of ``width`` classes; compiled code is kept on disk where it can be.
 
     The result takes ``(z, holed, classes, packed, bias, floors, entries, ends, confidence, first, last)`` and fills
-    ``confidence`` (N,) float32 of the rows ``first <= n < last``, from clipped features (N, D) float32, which of them hold a zero (N,) bool, predicted
-    classes (N,) int64, :func:`pack`, biases padded with -inf to whole tiles, floors (K, D) float32 and
+    ``confidence`` (N,) float32 of the rows ``first <= n < last``. ``z`` (N, D) float32 are clipped features, ``holed``
+    (N,) bool tells which rows hold a zero, ``classes`` (N,) int64 are the predicted ones, ``packed`` is from
+    :func:`pack`, ``bias`` is padded with -inf to whole tiles, ``floors`` (K, D) float32, the lists are from
     :func:`list_neurons`.
     """
     vectors = width // LANES
@@ -285,7 +292,7 @@ def kernel(width: int) -> Callable[..., None]:
         blocks, block = entries.shape[1:]
         tiles, d = packed.shape[:2]
         group = min(ROWS, last - first)
-        logits = aligned(group, tiles * width)
+        logits = _aligned(group, tiles * width)
         kept = np.empty((group, blocks, block + 1), np.uint8)  # an entry is written before it is known to stay
         lists, own_ends = np.empty(group, np.int64), np.empty((group, blocks, 2), np.int64)
         for start in range(first, last, group):

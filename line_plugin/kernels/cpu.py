@@ -20,6 +20,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 _SAY_AFTER_S = 0.5
+_NOTICE = "loading the scoring kernel; where no compiled code is cached it is compiled once, which takes some seconds"
 _ROWS_A_THREAD = 16  # fewer rows are not worth waking a thread
 
 
@@ -60,8 +61,10 @@ class PackedHead:
         """
         n = len(clipped)
         out = np.empty(n, np.float32)
+        if not n:
+            return torch.from_numpy(out)
         z = clipped.contiguous().numpy()
-        arrays = (z, (z == 0).any(axis=1), classes.numpy(), self.packed, self.bias, self.floors)
+        arrays = (z, (z == 0).any(axis=1), classes.contiguous().numpy(), self.packed, self.bias, self.floors)
         task = functools.partial(self.kernel, *arrays, self.entries, self.ends, out)
         threads = max(1, min(torch.get_num_threads(), n // _ROWS_A_THREAD))
         edges = [n * i // threads for i in range(threads + 1)]
@@ -84,13 +87,13 @@ if hasattr(os, "register_at_fork"):
 def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
     """Load the kernel and lay the head out for it; ``None`` where the kernel does not apply, with the reason logged.
 
-    The first call on a machine compiles for some seconds, which is logged at INFO; the compiled code is kept in
-    ``__pycache__``, in the user's cache folder or in ``NUMBA_CACHE_DIR``, whichever can be written.
+    The first call on a machine compiles for some seconds; a load above half a second is logged at INFO. The code is
+    kept in ``NUMBA_CACHE_DIR``, ``__pycache__`` or the user's cache folder, whichever can be written.
 
     Args:
         weight: (K, D), bias: (K,), floors: (K, D), float32 on the CPU.
     """
-    notice = threading.Timer(_SAY_AFTER_S, log.info, ["compiling the scoring kernel, once: this takes some seconds"])
+    notice = threading.Timer(_SAY_AFTER_S, log.info, [_NOTICE])
     notice.daemon = True
     notice.start()
     try:

@@ -55,7 +55,8 @@ def masked_logits(clipped: Tensor, classes: Tensor, weight: Tensor, bias: Tensor
         clipped: (N, D); classes: (N,) int64; weight: (K, D); bias: (K,); floors: (K, D).
 
     Returns:
-        (N, K) of the dtype of ``clipped``. Never more than one masked copy of ``W`` is held.
+        (N, K) of the dtype of ``clipped``, equal to 1e-5 whatever the batch, but not bit for bit: a matrix product
+        rounds differently from shape to shape. Never more than one masked copy of ``W`` is held.
     """
     out = clipped.new_empty(clipped.shape[0], weight.shape[0])
     for c in torch.unique(classes).tolist():
