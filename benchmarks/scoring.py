@@ -1,4 +1,4 @@
-"""What scoring costs beside one dense product of the head: ``python benchmarks/scoring.py [--threads 1] [--json FILE]``.
+"""What scoring costs beside one dense product of the head: ``python benchmarks/scoring.py --threads 1``.
 
 Every ratio is taken pair by pair: the path, then at once ``x @ W.T + b`` of the same rows, again and again; the median
 of the ratios is shown. No ratio compares two runs.
@@ -66,11 +66,11 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def ratio(path: Callable[[], object], dense: Callable[[], object], budget_s: float = 2.0) -> float:
-    """Median over pairs, 5 to 60 of them."""
+    """Median over pairs, 3 to 60 of them."""
     path(), dense()
     pairs: list[float] = []
     end = time.perf_counter() + budget_s
-    while len(pairs) < 5 or (len(pairs) < 60 and time.perf_counter() < end):
+    while len(pairs) < 3 or (len(pairs) < 60 and time.perf_counter() < end):
         pairs.append(seconds(path) / seconds(dense))
     return statistics.median(pairs)
 
@@ -119,6 +119,7 @@ def ready_seconds(line: LINe) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -145,7 +146,7 @@ def main() -> None:
         line.score(torch.rand(1, d))
         if k == 1000:
             machine["ready_s"] = round(ready_seconds(line), 2)
-        for n in BATCHES:
+        for n in options.batches:
             for zeros in (False, True):
                 row = measure(line, n, zeros)
                 rows.append(row)
