@@ -25,7 +25,7 @@ from line_plugin.errors import (
     WidthError,
     unknown_name,
 )
-from line_plugin.math import masks, scoring
+from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums, contributions
 from line_plugin.version import __version__
 
@@ -96,6 +96,7 @@ class _Fitted:
     sums: ClassSums
     thresholds: Tensor  # (K,) float64, of WP
     floors: Tensor  # (K, D) float32, both masks
+    scorer: kernels.Scorer  # of weight, bias and floors
 
 
 class LINe:
@@ -159,7 +160,7 @@ class LINe:
             HeadError: no usable head.
             FitError: bad labels, or a class without an image.
         """
-        from line_plugin.networks import tap_batches
+        from line_plugin.networks import fingerprint, tap_batches
 
         where, sums, linear, warned = "", None, None, False
         for batch in tap_batches(model, loader, head=head, device=device):
@@ -171,7 +172,7 @@ class LINe:
         if sums is None or linear is None:
             raise FitError("the loader gave no batch: pass labelled ID training images")
         bias = linear.bias if linear.bias is not None else torch.zeros(linear.out_features)
-        provenance = Provenance(class_names=tuple(class_names), head=where)
+        provenance = Provenance(class_names=tuple(class_names), head=where, model_sha256=fingerprint(model))
         return self.fit_sums(sums, linear.weight, bias, provenance=provenance)
 
     def fit_features(
@@ -232,7 +233,8 @@ class LINe:
     def _install(self, weight: Tensor, bias: Tensor, sums: ClassSums, c: Tensor, thresholds: Tensor) -> None:
         keep = masks.activation_mask(c, self.settings.p_a)
         floors = masks.weight_floors(c, thresholds, keep).to(weight.device)
-        self._fitted = _Fitted(weight, bias, sums, thresholds, floors)
+        scorer = kernels.Scorer(weight, bias, floors)
+        self._fitted = _Fitted(weight, bias, sums.copy(), thresholds, floors, scorer)
 
     def with_settings(self, p_w: float | None, p_a: float | None, clip: float | None) -> LINe:
         """The same fit under other settings: masks are made again from the stored sums, no image is seen."""
@@ -285,7 +287,8 @@ class LINe:
     def to(self, device: torch.device | str) -> Self:
         """Move the scoring state to ``device``."""
         s = self._state
-        self._fitted = _Fitted(s.weight.to(device), s.bias.to(device), s.sums, s.thresholds, s.floors.to(device))
+        weight, bias, floors = s.weight.to(device), s.bias.to(device), s.floors.to(device)
+        self._fitted = _Fitted(weight, bias, s.sums, s.thresholds, floors, kernels.Scorer(weight, bias, floors))
         return self
 
     def score(self, features: Tensor) -> Tensor:
@@ -305,6 +308,9 @@ class LINe:
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
 
+        On a CPU with numba a row's bits depend on that row alone; elsewhere batches may differ by 1e-5. The first
+        call compiles for some seconds where no compiled code is cached, and says so through ``logging``.
+
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
             uses it (the network's own argmax can differ), and (N,) float32, high = ID.
@@ -312,10 +318,9 @@ class LINe:
         state = self._state
         self._check(features)
         with torch.no_grad():
-            z = scoring.clip(features.to(state.weight.device, torch.float32), self.settings.clip)
-            classes = scoring.predict_class(z, state.weight, state.bias)
-            logits = kernels.masked_logits(z, classes, state.weight, state.bias, state.floors)
-            return classes.to(features.device), scoring.confidence(logits).to(features.device)
+            on_device = features.detach().to(state.weight.device, torch.float32)
+            classes, confidence = state.scorer.predict(on_device, self.settings.clip)
+            return classes.to(features.device), confidence.to(features.device)
 
     def _check(self, features: Tensor) -> None:
         if features.ndim != 2 or features.shape[1] != self.width:
@@ -326,6 +331,8 @@ class LINe:
             )
         if not features.is_floating_point():
             raise FeatureError(f"features of dtype {features.dtype} given, expected float32, float16 or bfloat16")
+        if bool(torch.isfinite(features.sum(dtype=torch.float32))):
+            return  # one NaN or Inf would have spread to the sum, which is far cheaper than a look at each
         finite = torch.isfinite(features)
         if not bool(finite.all()):
             rows = int((~finite).any(dim=1).sum())
