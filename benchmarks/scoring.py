@@ -112,9 +112,13 @@ def percentile_ratio() -> float:
 
 def ready_seconds(line: LINe) -> float:
     """From the stored sums and thresholds to the first score: the import of numba, the cached kernel, the layout."""
-    s = line._state
-    c = s.weight.double() * s.sums.means()
-    return seconds(lambda: (line._install(s.weight, s.bias, s.sums, c, s.thresholds), line.score(torch.rand(1, 2048))))
+    s, settings = line._state, line.settings
+
+    def ready() -> None:
+        again = Fitted.make(s.weight, s.bias, s.sums, settings, thresholds=s.thresholds)
+        again.scorer.predict(torch.rand(1, 2048), settings.clip)
+
+    return seconds(ready)
 
 
 def main() -> None:

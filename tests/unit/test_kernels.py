@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from line_plugin import ClassSums, LINe
+from line_plugin import ClassSums
 from line_plugin.kernels import Scorer, cpu
 from line_plugin.math.masks import percentile
 
@@ -143,10 +143,10 @@ def test_state_beyond_an_imagenet_head_is_at_most_40_mb() -> None:
     g = torch.Generator().manual_seed(0)
     weight = torch.randn(k, d, generator=g) * 0.05
     sums = ClassSums(torch.rand(k, d, generator=g, dtype=torch.float64), torch.ones(k, dtype=torch.int64))
-    line = LINe(10, 10, 0.8)
-    line._install(weight, torch.zeros(k), sums, weight.double() * sums.sums, torch.full((k,), -0.03).double())
-    line.score(torch.rand(2, d, generator=g))
-    state = line._state
+    # Given thresholds: the percentiles of 1000 classes are the slow part and no matter here.
+    thresholds = torch.full((k,), -0.03, dtype=torch.float64)
+    state = Fitted.make(weight, None, sums, LINeSettings(10, 10, 0.8), thresholds=thresholds)
+    state.scorer.predict(torch.rand(2, d, generator=g), 0.8)
     packed = state.scorer.packed()
     assert packed is not None
     held = [state.sums.sums, state.sums.counts, state.thresholds, state.floors]
