@@ -26,6 +26,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from line_plugin import ClassSums, LINe
+from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
 from line_plugin.math import masks, scoring
 
