@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from line_plugin import ClassSums
+from line_plugin import ClassSums, LINeSettings
+from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
 from line_plugin.math.masks import percentile
 
