@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     warnings.showwarning = _show_warning
+    if sys.stderr.isatty():  # such as: the scoring kernel is being compiled, once
+        logging.basicConfig(format="openood: %(message)s", level=logging.WARNING)
+        logging.getLogger("line_plugin").setLevel(logging.INFO)
     try:
         args.run(args)
     except LinePluginError as error:
