@@ -72,9 +72,7 @@ def _cells(row: Row) -> list[float]:
 
 def table(summary: Summary, title: str) -> Table:
     """One method's full table."""
-    from rich.table import Table
-
-    out = Table(title=title, title_justify="left", title_style="bold")
+    out = _table(title)
     out.add_column("data set")
     for name in (*COLUMNS, PAPER_COLUMN):
         out.add_column(name, justify="right")
@@ -86,19 +84,33 @@ def table(summary: Summary, title: str) -> Table:
 
 def comparison(summaries: Sequence[Summary], title: str) -> Table:
     """All methods side by side: AUROC of each set, and the papers' FPR95 of the group means."""
-    from rich.table import Table
-
     rows = summaries[0].rows
-    out = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    out = _table(title)
     out.add_column("AUROC")
     for name in rows:
-        out.add_column(name, justify="right", style="bold" if is_mean(name) else "")
+        style = "bold" if is_mean(name) else ""
+        out.add_column(name.replace("_", " "), justify="right", style=style, overflow="fold")
     means = [i for i, n in enumerate(rows) if is_mean(n)]
     for i in means:
         out.add_column(f"FPR@95 {rows[i]}", justify="right", style="dim")
     for s in summaries:
         out.add_row(s.method, *(s.cell(i, 1) for i in range(len(rows))), *(s.cell(i, 0) for i in means))
     return out
+
+
+def _table(title: str) -> Table:
+    """Without vertical lines: ten columns fit a terminal of 80 characters."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
 
 
 def is_mean(name: str) -> bool:
