@@ -1,0 +1,325 @@
+"""One worker: poll, decode, score, count; one round trip to the store a batch.
+
+The order is what makes the counts exact. A batch is scored, its dead letters are acknowledged, then counts and next
+offsets are written in one script. Whatever fails before that is read again; whatever fails after it is refused as a
+repeat. Of a partition that is new to the worker nothing is used before the worker has claimed it and sought to the
+offset that the store holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+from monitor.counts import Batch, Claim, Example, Partition, Progress, Store
+from monitor.deadletters import DeadLetters
+from monitor.errors import BadShareError, BrokerUnavailableError, RecordError, StoreUnavailableError
+from monitor.messages.contract import Contract, Embedding, Record
+from monitor.scorer import Scorer
+from monitor.source import Source
+
+log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Told of what happens; telemetry is one."""
+
+    def counted(self, samples: int, rejected: dict[str, int], seconds: float) -> None:
+        """A batch is in the store."""
+
+    def store_away(self, away: bool) -> None:
+        """The store went away or came back."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Numbers of a worker; times in milliseconds."""
+
+    bucket_ms: int = 1000
+    max_records: int = 500
+    poll_ms: int = 200
+    start: str = "latest"
+    examples: int = 5
+    max_bad_share: float = 0.1
+    bad_window: int = 2000
+
+
+@dataclass
+class _Owned:
+    """A claimed partition: its fencing token, the next offset to count, its highest bucket."""
+
+    epoch: int
+    next: int
+    bucket: int
+    gap_at: int = -1
+
+
+class Worker:
+    """Feeds a store from a source.
+
+    Args:
+        source: records in.
+        store: counts and offsets out.
+        scorer: embeddings to cells.
+        contract: what a record must be.
+        dead_letters: where the others go.
+        settings: numbers.
+        clock: milliseconds since the epoch.
+        wait: pause between attempts while something is away, in seconds.
+        observer: told of each batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        scorer: Scorer,
+        contract: Contract,
+        dead_letters: DeadLetters,
+        settings: WorkerSettings | None = None,
+        *,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        wait: Callable[[float], None] = time.sleep,
+        observer: Observer | None = None,
+    ) -> None:
+        self._source, self._store, self._scorer = source, store, scorer
+        self._contract, self._dead_letters = contract, dead_letters
+        self._settings = settings or WorkerSettings()
+        self._clock, self._wait, self._observer = clock, wait, observer
+        self._owned: dict[Partition, _Owned] = {}
+        self._pending: list[Record] = []
+        self._away = False
+        self._outcomes: deque[tuple[int, int]] = deque()
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def step(self) -> int:
+        """One round. Returns how many records were dealt with.
+
+        Raises:
+            BadShareError: too many records cannot be scored.
+            BrokerError, StoreError: something that trying again does not help.
+        """
+        try:
+            polled = self._source.poll(0 if self._away else self._settings.poll_ms, self._settings.max_records)
+            if self._away:
+                return self._try_again(polled)
+            return self._deal_with(self._accepted(polled))
+        except StoreUnavailableError as error:
+            self._go_away(error)
+        except BrokerUnavailableError as error:
+            log.warning("%s; trying again", error)
+            self._wait(0.5)
+        return 0
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Step until told to stop; the batch in hand is finished first."""
+        while not stopping():
+            self.step()
+
+    def close(self) -> None:
+        """Leave the group; what is not in the store is read again by whoever comes next."""
+        offsets = {p: o.next for p, o in self._owned.items()}
+        if offsets:
+            self._source.commit(offsets)
+        self._source.close()
+        self._dead_letters.close()
+
+    def _go_away(self, error: Exception) -> None:
+        """Stop fetching but keep polling, so that the group keeps us."""
+        if not self._away:
+            log.warning("%s; partitions are paused, nothing is lost", error)
+            self._away = True
+            if self._observer:
+                self._observer.store_away(True)
+        self._source.pause(self._source.assigned())
+        self._wait(0.2)
+
+    def _try_again(self, polled: list[Record]) -> int:
+        """While the store is away: keep what was in hand, and carry on once it answers."""
+        # Newly assigned partitions are not paused yet; what they gave is read again after the claim.
+        del polled
+        self._source.pause(self._source.assigned())
+        self._store.ping()
+        self._away = False
+        log.warning("the store answers again; carrying on")
+        if self._observer:
+            self._observer.store_away(False)
+        # The store may have come back older, or empty: ask it where to go on.
+        self._owned.clear()
+        self._source.resume(self._source.assigned())
+        self._accepted([])
+        return 0
+
+    # -- ownership -------------------------------------------------------------------------------------------------
+
+    def _accepted(self, polled: list[Record]) -> dict[Partition, list[Record]]:
+        """Records of claimed partitions, from the offset that is due; claims what is new."""
+        fresh = self._source.take_fresh()
+        assigned = self._source.assigned()
+        for p in [p for p in self._owned if p in fresh or p not in assigned]:
+            del self._owned[p]
+        new = assigned - set(self._owned)
+        if new:
+            self._claim(new)
+        by_partition: dict[Partition, list[Record]] = {}
+        for r in polled:
+            p = Partition(r.topic, r.partition)
+            if p in self._owned and p not in new:
+                by_partition.setdefault(p, []).append(r)
+        return {p: due for p, records in by_partition.items() if (due := self._due(p, records))}
+
+    def _due(self, p: Partition, records: list[Record]) -> list[Record]:
+        """Drop what is counted already; read a gap twice before believing it."""
+        owned = self._owned[p]
+        due = [r for r in records if r.offset >= owned.next]
+        if not due or due[0].offset == owned.next or owned.gap_at == due[0].offset:
+            return due
+        owned.gap_at = due[0].offset
+        log.info("%s: offset %d came where %d was due; reading again", p, due[0].offset, owned.next)
+        self._source.seek(p, owned.next)
+        return []
+
+    def _claim(self, partitions: Iterable[Partition]) -> None:
+        """Take partitions over and seek to where the store says."""
+        wanted = sorted(partitions)
+        earliest = self._source.first_offsets(wanted)
+        told = self._source.committed(wanted)
+        begin = dict(earliest)
+        if self._settings.start == "latest":
+            begin |= {p: o for p, o in self._source.end_offsets(wanted).items() if p not in told}
+        for p, claim in self._store.claim(begin, self._clock()).items():
+            self._say(p, claim, earliest[p], told.get(p))
+            self._owned[p] = _Owned(claim.epoch, claim.next, claim.bucket)
+            self._source.seek(p, max(claim.next, earliest[p]))
+
+    @staticmethod
+    def _say(p: Partition, claim: Claim, earliest: int, told: int | None) -> None:
+        if claim.fresh and told is not None:
+            log.warning(
+                "%s: the store has no offset though %d were counted before: it was wiped; counting again from offset %d, "
+                "the earliest retained%s",
+                p, told, claim.next, f" ({earliest} records are gone)" if earliest else "",
+            )  # fmt: skip
+        elif claim.next < earliest:
+            log.error("%s: offsets %d to %d expired before they were counted", p, claim.next, earliest - 1)
+        else:
+            log.info("%s: claimed with epoch %d at offset %d", p, claim.epoch, claim.next)
+
+    # -- one batch -------------------------------------------------------------------------------------------------
+
+    def _deal_with(self, records: dict[Partition, list[Record]]) -> int:
+        if not records:
+            return 0
+        began = time.perf_counter()
+        accepted, rejected = self._read(records)
+        batch = self._count(records, accepted, rejected)
+        self._guard(sum(map(len, records.values())), len(rejected))
+        if rejected:
+            self._dead_letters.send(rejected)
+        written = self._commit(batch)
+        if written is None:
+            return 0
+        for progress in written.progress:
+            owned = self._owned[progress.partition]
+            owned.next, owned.bucket, owned.gap_at = progress.next, progress.bucket, -1
+        self._source.commit({p.partition: p.next for p in written.progress})
+        if self._observer:
+            samples = sum(written.totals().values())
+            self._observer.counted(samples, written.rejected, time.perf_counter() - began)
+        return sum(map(len, records.values()))
+
+    def _read(
+        self, records: dict[Partition, list[Record]]
+    ) -> tuple[list[tuple[Record, list[Embedding]]], list[tuple[Record, str, str]]]:
+        accepted, rejected = [], []
+        for r in (r for chunk in records.values() for r in chunk):
+            try:
+                accepted.append((r, self._contract.read(r)))
+            except RecordError as error:
+                rejected.append((r, error.reason, error.detail))
+        return accepted, rejected
+
+    def _count(
+        self,
+        records: dict[Partition, list[Record]],
+        accepted: list[tuple[Record, list[Embedding]]],
+        rejected: list[tuple[Record, str, str]],
+    ) -> Batch:
+        """Score what was accepted; a record with a row that is not finite joins ``rejected`` whole."""
+        scored = self._scorer.score([e.vector for _, rows in accepted for e in rows])
+        buckets = {p: self._owned[p].bucket for p in records}
+        batch = Batch()
+        at = 0
+        for record, rows in accepted:
+            span = range(at, at + len(rows))
+            at += len(rows)
+            bad = [n for n in span if not scored.finite[n]]
+            if bad:
+                where = "" if len(rows) == 1 else f" in {len(bad)} of {len(rows)} rows, the first {bad[0] - span[0]}"
+                rejected.append((record, "non-finite", f"NaN or Inf{where}, expected finite numbers"))
+                continue
+            p = Partition(record.topic, record.partition)
+            for n, e in zip(span, rows, strict=True):
+                # Buckets of a partition only rise, in the order of its log: nothing is late within a partition.
+                bucket = buckets[p] = max(buckets[p], e.time_ms // self._settings.bucket_ms)
+                predicted, cell = int(scored.predicted[n]), int(scored.cell[n])
+                cells = batch.counts.setdefault(bucket, {})
+                cells[e.stream, predicted, cell] = cells.get((e.stream, predicted, cell), 0) + 1
+                example = Example(float(scored.confidence[n]), e.id, predicted, p, record.offset)
+                batch.examples.setdefault((bucket, e.stream), []).append(example)
+        for key, found in batch.examples.items():
+            batch.examples[key] = sorted(found, key=lambda x: x.confidence)[: self._settings.examples]
+        if not self._settings.examples:
+            batch.examples.clear()
+        for _, reason, _ in rejected:
+            batch.rejected[reason] = batch.rejected.get(reason, 0) + 1
+        batch.progress = [
+            Progress(p, self._owned[p].epoch, self._owned[p].next, chunk[-1].offset + 1, buckets[p])
+            for p, chunk in records.items()
+        ]
+        return batch
+
+    def _commit(self, batch: Batch) -> Batch | None:
+        """Write the batch; ``None`` where a partition is not ours to write, which is then claimed again."""
+        while True:
+            reply = self._store.commit(batch, self._clock())
+            if reply.status == "closed":
+                batch = batch.moved_past(reply.closed)
+                continue
+            if reply.status == "refused":
+                log.warning("%s: the store refused a batch (%s); claiming again", reply.partition, reply.why)
+                self._give_up(batch)
+                return None
+            return batch
+
+    def _give_up(self, batch: Batch) -> None:
+        """Nothing of the batch was written: every partition in it is claimed and read again."""
+        for p in batch.progress:
+            self._owned.pop(p.partition, None)
+
+    def _guard(self, records: int, bad: int) -> None:
+        """Stop rather than drain the topic into the dead letters."""
+        self._outcomes.append((records, bad))
+        total = sum(n for n, _ in self._outcomes)
+        while len(self._outcomes) > 1 and total - self._outcomes[0][0] >= self._settings.bad_window:
+            total -= self._outcomes.popleft()[0]
+        share = sum(b for _, b in self._outcomes) / max(total, self._settings.bad_window)
+        if share > self._settings.max_bad_share:
+            raise BadShareError(
+                f"{sum(b for _, b in self._outcomes)} of the last {total} records cannot be scored, over the limit of "
+                f"{self._settings.max_bad_share:.0%} of {self._settings.bad_window}: this batch was not taken; check the "
+                "publisher and the artifact, or raise dead_letters.max_share"
+            )
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
