@@ -92,7 +92,6 @@ class Worker:
         self._settings = settings or WorkerSettings()
         self._clock, self._wait, self._observer = clock, wait, observer
         self._owned: dict[Partition, _Owned] = {}
-        self._pending: list[Record] = []
         self._away = False
         self._outcomes: deque[tuple[int, int]] = deque()
 
@@ -113,6 +112,8 @@ class Worker:
         except StoreUnavailableError as error:
             self._go_away(error)
         except BrokerUnavailableError as error:
+            # What was polled and not counted must be read again.
+            self._owned.clear()
             log.warning("%s; trying again", error)
             self._wait(0.5)
         return 0
