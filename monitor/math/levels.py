@@ -1,0 +1,143 @@
+"""One closed bucket laid out by level, with every key's evidence after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.math import evidence as ev
+from monitor.math.budget import LEVELS, Level
+from monitor.math.evidence import Evidence, Floats, Ints
+from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A bucket by level.
+
+    Attributes:
+        rows: key to row of ``evidence``, new keys included.
+        evidence: after the bucket.
+        samples: of each level, folded so far while it could raise.
+        streams: with input in this bucket, in order of name.
+        eventful: those of them whose alert fires or whose evidence has reached a threshold.
+        counts: of each eventful stream, (cells,).
+        by_class: of each eventful stream, ``(class, (cells,) counts)``.
+        passed: stream to the classes whose evidence has reached its threshold, None for the stream as a whole.
+        rest: (cells,) counts of all streams that had no alert of their own: everything together.
+        everything_passed: whether their evidence has reached its threshold.
+    """
+
+    rows: Mapping[Key, int]
+    evidence: Evidence
+    samples: dict[Level, int]
+    streams: tuple[str, ...]
+    eventful: tuple[str, ...]
+    counts: dict[str, Ints]
+    by_class: dict[str, list[tuple[int, Ints]]]
+    passed: dict[str, list[int | None]]
+    rest: Ints
+    everything_passed: bool
+
+
+def laid_out(state: MonitorState, bucket: Bucket, rules: Rules) -> Levels:
+    """Sum the counts of a bucket up to each level and fold them into the evidence.
+
+    Raises:
+        ValueError: counts of another number of cells, or below 0.
+    """
+    keys, counts = _filled(bucket, rules.cells)
+    names = list(dict.fromkeys(stream for stream, _ in keys))
+    place = {s: i for i, s in enumerate(names)}
+    whole = np.zeros((len(names), rules.cells), dtype=np.int64)
+    np.add.at(whole, np.array([place[s] for s, _ in keys], dtype=np.int64), counts)
+    firing = {stream for stream, kind in state.alerts if kind == "ood"}
+    rest = whole[np.array([s not in firing for s in names], dtype=bool)].sum(axis=0)
+
+    every: list[Key] = [*keys, *((s, None) for s in names)]
+    table = np.concatenate([counts, whole])
+    if rest.sum():
+        every.append(EVERYTHING)
+        table = np.concatenate([table, rest[None]])
+    rows, evidence = _grown(state, every, bucket.start)
+    index = np.array([rows[k] for k in every], dtype=np.int64)
+    evidence = ev.update(
+        evidence, index, table, _tables(every, rules), start=bucket.start, end=bucket.end, flag_cells=rules.flag_cells
+    )
+    passed, everything_passed = _passed(every, ev.taken(evidence, index).log_mean(), rules)
+    fires = [s for s in names if s in firing or s in passed]
+    by_class: dict[str, list[tuple[int, Ints]]] = {s: [] for s in fires}
+    if fires:
+        for (stream, label), row in zip(keys, counts, strict=True):
+            if stream in by_class:
+                by_class[stream].append((label, row))
+    calm = int(rest.sum())
+    spent: dict[Level, int] = {
+        "stream": calm,
+        "class": calm if rules.class_nulls else 0,  # an upper bound: classes without nulls of their own cannot raise
+        "everything": 0 if None in firing else calm,
+    }
+    return Levels(
+        rows=rows,
+        evidence=evidence,
+        samples={level: state.samples[level] + spent[level] for level in LEVELS},
+        streams=tuple(names),
+        eventful=tuple(fires),
+        counts={s: whole[place[s]] for s in fires},
+        by_class=by_class,
+        passed=passed,
+        rest=rest,
+        everything_passed=everything_passed,
+    )
+
+
+def _filled(bucket: Bucket, cells: int) -> tuple[list[tuple[str, int]], Ints]:
+    """The keys with samples in order of name, and their (keys, cells) counts."""
+    keys = sorted(bucket.counts)
+    wrong = next((k for k in keys if len(bucket.counts[k]) != cells), None)
+    if wrong is not None:
+        raise ValueError(
+            f"bucket {bucket.id}, stream {wrong[0]!r}: {len(bucket.counts[wrong])} cells given, expected {cells}"
+        )
+    counts = np.array([bucket.counts[k] for k in keys], dtype=np.int64).reshape(len(keys), cells)
+    if (counts < 0).any():
+        raise ValueError(f"bucket {bucket.id}: counts below 0 given")
+    filled = counts.sum(axis=1) > 0
+    return [k for k, f in zip(keys, filled.tolist(), strict=True) if f], counts[filled]
+
+
+def _grown(state: MonitorState, keys: Sequence[Key], start: float) -> tuple[Mapping[Key, int], Evidence]:
+    """Rows for keys that were never seen; their clock starts with the bucket."""
+    new = [k for k in keys if k not in state.rows]
+    if not new:
+        return state.rows, state.evidence
+    old = len(state.evidence)
+    evidence = state.evidence.grown(old + len(new))
+    evidence.seen_at[old:] = start
+    return {**state.rows, **{k: old + i for i, k in enumerate(new)}}, evidence
+
+
+def _tables(keys: Sequence[Key], rules: Rules) -> Floats:
+    """One table of log bets for all keys, or one each."""
+    if not rules.table_of:
+        return np.asarray(rules.tables[0])
+    return np.asarray(rules.tables[[0 if label is None else rules.table_of.get(label, 0) for _, label in keys]])
+
+
+def _passed(keys: Sequence[Key], strength: Floats, rules: Rules) -> tuple[dict[str, list[int | None]], bool]:
+    """Which keys have reached their threshold."""
+    least = math.log(min(rules.budget.threshold(level) for level in LEVELS))
+    passed: dict[str, list[int | None]] = {}
+    everything = False
+    for i in np.flatnonzero(strength >= least).tolist():
+        stream, label = keys[i]
+        if strength[i] < rules.log_threshold(keys[i]):
+            continue
+        if stream is None:
+            everything = True
+        else:
+            passed.setdefault(stream, []).append(label)
+    return passed, everything

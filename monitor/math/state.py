@@ -1,0 +1,138 @@
+"""What the evaluator is told and what it carries: rules, closed buckets and the state between them.
+
+Keys are a stream as a whole, a predicted class of a stream, and everything together. A *stream* is what alerts: its
+evidence as a whole, or of one of its classes, raises the stream's one alert, and later findings update that alert
+instead of raising another. Everything together counts the streams without an alert of their own, so that it raises
+for a surge too thin to show in any one of them. A resolved or raised alert starts its evidence again at nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from monitor.math import evidence as ev
+from monitor.math import lifecycle as lc
+from monitor.math.budget import LEVELS, Budget, Level
+from monitor.math.evidence import CONTAMINATIONS, Evidence, Floats
+from monitor.math.lifecycle import Alert, AlertRules
+from monitor.math.nulls import Nulls
+
+Key = tuple[str | None, int | None]
+"""``(stream, class)``; ``(stream, None)`` the stream as a whole; ``(None, None)`` everything."""
+
+EVERYTHING: Key = (None, None)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The counts of a closed span of time.
+
+    Attributes:
+        id: rises from one bucket to the next; gaps are buckets without input.
+        start: in seconds (any epoch, the same for all).
+        end: in seconds.
+        counts: ``(stream, predicted class)`` to the samples in each cell, the most OOD cell first.
+    """
+
+    id: int
+    start: float
+    end: float
+    counts: Mapping[tuple[str, int], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything the fold needs to know besides counts.
+
+    Attributes:
+        budget: false alerts that are affordable.
+        nulls: cell masses of ID traffic, of all classes together.
+        class_nulls: the same of single predicted classes. Only these classes can raise by themselves: pooled masses
+            are no bound for a class that is flagged more often than the others. The rest take part in naming the
+            classes that surged.
+        alerts: resolve, severity, silence.
+        flag_cells: cells below this count as flagged: 5 for a threshold at p = .05 with the default cell edges.
+        contaminations: shares of OOD input that are bet on.
+    """
+
+    budget: Budget
+    nulls: Nulls
+    class_nulls: Mapping[int, Nulls] = field(default_factory=dict)
+    alerts: AlertRules = field(default_factory=AlertRules)
+    flag_cells: int = 5
+    contaminations: tuple[float, ...] = CONTAMINATIONS
+    tables: Floats = field(init=False, repr=False, compare=False)
+    resolve_tables: Floats = field(init=False, repr=False, compare=False)
+    table_of: Mapping[int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.flag_cells < self.cells:
+            raise ValueError(f"flag_cells {self.flag_cells} given, expected 1 to {self.cells - 1}")
+        every = [self.nulls, *(self.class_nulls[k] for k in sorted(self.class_nulls))]
+        if any(len(n.steps) != self.cells for n in every):
+            raise ValueError(
+                f"class nulls of other than {self.cells} cells given, expected the cells of the pooled ones"
+            )
+        tables = np.stack([ev.log_bets(n, self.contaminations) for n in every])
+        plain = np.stack([ev.log_bets(replace(n, margin=1.0), self.contaminations) for n in every])
+        object.__setattr__(self, "tables", tables)
+        # The margin guards against a wrong raise; a wrong resolve does not depend on the nulls at all.
+        object.__setattr__(self, "resolve_tables", plain)
+        object.__setattr__(self, "table_of", {k: i + 1 for i, k in enumerate(sorted(self.class_nulls))})
+
+    @property
+    def cells(self) -> int:
+        """How many cells a sample can fall in."""
+        return len(self.nulls.steps)
+
+    def null_rate(self, label: int | None = None) -> float:
+        """The largest flag rate that counts as ID, of a class or of all."""
+        nulls = self.nulls if label is None else self.class_nulls.get(label, self.nulls)
+        return nulls.steps[self.flag_cells - 1]
+
+    def log_threshold(self, key: Key) -> float:
+        """``log A`` of a key; inf where it may not raise."""
+        stream, label = key
+        if label is not None:
+            return math.log(self.budget.threshold("class")) if label in self.class_nulls else math.inf
+        return math.log(self.budget.threshold("everything" if stream is None else "stream"))
+
+
+@dataclass(frozen=True)
+class MonitorState:
+    """What is known after a bucket. Never changed in place; rows of :attr:`evidence` only grow.
+
+    Attributes:
+        rows: key to its row of :attr:`evidence`; everything together is row 0.
+        evidence: of every key.
+        alerts: those that fire, by stream (None: everything) and kind.
+        samples: of each level, inputs folded while it could raise: what the budget has been spent on.
+        raises: OOD alerts raised so far.
+        last_bucket: the last one folded, None before the first.
+        last_end: its end, in seconds.
+    """
+
+    rows: Mapping[Key, int]
+    evidence: Evidence
+    alerts: Mapping[tuple[str | None, lc.Kind], Alert]
+    samples: Mapping[Level, int]
+    raises: int = 0
+    last_bucket: int | None = None
+    last_end: float = -math.inf
+
+    @classmethod
+    def new(cls, rules: Rules) -> MonitorState:
+        """Nothing seen."""
+        return cls({EVERYTHING: 0}, Evidence.empty(1, len(rules.contaminations)), {}, dict.fromkeys(LEVELS, 0))
+
+    def log_evidence(self, key: Key) -> float:
+        """``log mean_c M_c`` of a key now; compare with :meth:`Rules.log_threshold`."""
+        return float(ev.taken(self.evidence, np.array([self.rows[key]])).log_mean()[0])
+
+    def rows_of(self, stream: str) -> list[int]:
+        """All rows of a stream, its classes included."""
+        return [row for (name, _), row in self.rows.items() if name == stream]
