@@ -136,6 +136,14 @@ class AlertConfig(Section):
     days_per_false_alert: float | None = Field(None, gt=0, description="the same budget in days; needs the rate")
     requests_per_second: float | None = Field(None, gt=0)
     silence_seconds: float = Field(300, ge=0, description="alert when a stream sends nothing for so long; 0: never")
+    masses: Literal["expectation", "nominal", "simultaneous"] = Field(
+        "expectation", description="how far the calibration set is trusted; see docs/alerting.md"
+    )
+    class_calibration: str = Field(
+        "", description="JSON of `ood-monitor replay --save-classes`; without it no single class raises by itself"
+    )
+    critical_rate: float = Field(0.25, gt=0, le=1, description="severity is critical above this flag rate")
+    resolve_after: float = Field(10_000, gt=1, description="mean requests to a wrong resolve, at least")
     examples: int = Field(5, ge=0, le=100, description="most OOD request ids kept per stream and bucket")
 
     @model_validator(mode="after")
@@ -172,13 +180,13 @@ class MonitorConfig(Section):
 
     model: ModelConfig
     kafka: KafkaConfig
-    messages: MessagesConfig = MessagesConfig()
-    dead_letters: DeadLetterConfig = DeadLetterConfig()
-    redis: RedisConfig = RedisConfig()
-    buckets: BucketConfig = BucketConfig()
-    alerts: AlertConfig = AlertConfig()
-    telemetry: TelemetryConfig = TelemetryConfig()
-    delivery: DeliveryConfig = DeliveryConfig()
+    messages: MessagesConfig = Field(default_factory=MessagesConfig)
+    dead_letters: DeadLetterConfig = Field(default_factory=DeadLetterConfig)
+    redis: RedisConfig = Field(default_factory=RedisConfig)
+    buckets: BucketConfig = Field(default_factory=BucketConfig)
+    alerts: AlertConfig = Field(default_factory=AlertConfig)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 
     @property
     def dead_letter_topic(self) -> str:

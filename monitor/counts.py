@@ -126,25 +126,34 @@ class PartitionState:
 
 
 @dataclass(frozen=True)
-class Transition:
-    """An alert's new state; ``fields`` are text, as they will be read."""
+class AlertWrite:
+    """An alert's new state; ``fields`` are text, as they will be read.
+
+    ``event`` False only refreshes the numbers: no entry in the history, no wake-up.
+    """
 
     fingerprint: str
     fields: Mapping[str, str]
     ttl_ms: int
     now_ms: int
+    event: bool = True
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What folding one bucket changed; ``bucket`` is ``None`` for transitions that no bucket caused (silence)."""
+    """What folding one bucket changed.
+
+    ``bucket`` is ``None`` for what no bucket caused (silence); then ``guard`` is the state entry that must still hold
+    what was read, as ``(key, text)``, so that a retry is no second transition.
+    """
 
     token: int
     bucket: int | None
     folded: int
     state: Mapping[str, str]
-    transitions: Iterable[Transition] = ()
+    alerts: Iterable[AlertWrite] = ()
     streams: Iterable[str] = ()
+    guard: tuple[str, str] | None = None
 
 
 class Store(Protocol):

@@ -92,7 +92,7 @@ def start(
     where = folder or Path(tempfile.mkdtemp(prefix=f"ood-monitor-{name}-"))
     with (where / "log").open("ab") as output:
         try:
-            process = subprocess.Popen(  # noqa: S603: a binary that we located
+            process = subprocess.Popen(  # noqa: S603  a binary that we located
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

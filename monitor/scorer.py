@@ -38,7 +38,9 @@ class Scorer:
 
     def __init__(self, line: LINe) -> None:
         if line.calibration is None:
-            raise ModelError("the artifact holds no calibration: write it with `openood calibrate` on held-out ID images")
+            raise ModelError(
+                "the artifact holds no calibration: write it with `openood calibrate` on held-out ID images"
+            )
         self.line = line
         self.calibration = line.calibration
 

@@ -61,7 +61,11 @@ def connection(config: KafkaConfig) -> dict[str, Any]:
         "security_protocol": config.security_protocol,
         "reconnect_backoff_max_ms": 2000,
     }
-    for ours, theirs in (("ssl_cafile", "ssl_cafile"), ("ssl_certfile", "ssl_certfile"), ("ssl_keyfile", "ssl_keyfile")):
+    for ours, theirs in (
+        ("ssl_cafile", "ssl_cafile"),
+        ("ssl_certfile", "ssl_certfile"),
+        ("ssl_keyfile", "ssl_keyfile"),
+    ):
         if getattr(config, ours):
             settings[theirs] = getattr(config, ours)
     if config.sasl_mechanism:

@@ -27,7 +27,13 @@ class RedisStore:
     """
 
     def __init__(
-        self, client: Any, group: str, *, retention_ms: int = 86_400_000, history_length: int = 10_000, examples: int = 5
+        self,
+        client: Any,
+        group: str,
+        *,
+        retention_ms: int = 86_400_000,
+        history_length: int = 10_000,
+        examples: int = 5,
     ) -> None:
         self.keys = Keys(group)
         self._client = client
@@ -47,7 +53,9 @@ class RedisStore:
             self._client.hsetnx(self.keys.meta, "schema", str(SCHEMA_VERSION))
             found = self._client.hget(self.keys.meta, "schema")
         if found != str(SCHEMA_VERSION):
-            raise StoreError(f"{self.keys.meta} has schema {found}, this release writes {SCHEMA_VERSION}: use a new group")
+            raise StoreError(
+                f"{self.keys.meta} has schema {found}, this release writes {SCHEMA_VERSION}: use a new group"
+            )
 
     def bind(self, artifact: str) -> str:
         """Record the artifact in use; the one that was recorded before, empty for none."""
@@ -111,7 +119,9 @@ class RedisStore:
             stored = self._client.hgetall(self.keys.partitions)
         names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
         return {
-            Partition.parse(n): PartitionState(*(int(stored[f"{what}:{n}"]) for what in ("epoch", "next", "bucket", "at")))
+            Partition.parse(n): PartitionState(
+                *(int(stored[f"{what}:{n}"]) for what in ("epoch", "next", "bucket", "at"))
+            )
             for n in names
         }
 
@@ -169,12 +179,12 @@ class RedisStore:
         k = self.keys
         keys = [k.lease, k.meta, k.state, k.history, k.index, k.buckets]
         alerts = []
-        for t in fold.transitions:
+        for t in fold.alerts:
             keys.append(k.alert(t.fingerprint))
             fields = {"fingerprint": t.fingerprint, **t.fields}
             alerts.append(
                 {"key": len(keys), "fingerprint": t.fingerprint, "now": str(t.now_ms), "ttl_ms": str(t.ttl_ms)}
-                | {"fields": fields}
+                | {"fields": fields, "event": t.event}
             )
         expire = []
         if fold.bucket is not None:
@@ -185,6 +195,7 @@ class RedisStore:
             "token": str(fold.token),
             "folded": str(fold.folded),
             **({} if fold.bucket is None else {"bucket": str(fold.bucket)}),
+            **({} if fold.guard is None else {"guard": list(fold.guard)}),
             "retention_ms": str(self._retention_ms),
             "history_length": str(self._history_length),
             "channel": k.channel,
@@ -260,7 +271,7 @@ def connect(url: str, *, password: str = "", socket_timeout: float = 2.0, retrie
             **secret,
         )
     except ValueError as error:
-        raise StoreError(f"redis url {url.split('@')[-1]!r}: {error}") from None
+        raise StoreError(f"redis url {url.rsplit('@', maxsplit=1)[-1]!r}: {error}") from None
 
 
 def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:

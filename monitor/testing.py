@@ -208,12 +208,15 @@ class MemoryStore:
                 return "refused"
             self._meta["folded"] = fold.bucket
             self._unfolded.discard(fold.bucket)
+        if fold.guard is not None and self._state.get(fold.guard[0], "") != fold.guard[1]:
+            return "repeat" if self._state.get(fold.guard[0]) == fold.state.get(fold.guard[0]) else "refused"
         self._state.update(fold.state)
-        for t in fold.transitions:
+        for t in fold.alerts:
             fields = {"fingerprint": t.fingerprint, **t.fields}
             self._alerts.pop(t.fingerprint, None)
             self._alerts[t.fingerprint] = fields
-            self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+            if t.event:
+                self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
         return "ok"
 
     def alerts(self) -> list[dict[str, str]]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-
 from monitor.counts import Batch, Claim, Example, Partition, Progress, Store
 from monitor.deadletters import DeadLetters
 from monitor.errors import BadShareError, BrokerUnavailableError, RecordError, StoreUnavailableError
@@ -314,13 +313,11 @@ class Worker:
         if share > self._settings.max_bad_share:
             raise BadShareError(
                 f"{sum(b for _, b in self._outcomes)} of the last {total} records cannot be scored, over the limit of "
-                f"{self._settings.max_bad_share:.0%} of {self._settings.bad_window}: this batch was not taken; check the "
-                "publisher and the artifact, or raise dead_letters.max_share"
+                f"{self._settings.max_bad_share:.0%} of {self._settings.bad_window}: this batch was not taken; "
+                "check the publisher and the artifact, or raise dead_letters.max_share"
             )
 
 
 def now_ms() -> int:
     """Milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
-
-

@@ -155,7 +155,9 @@ class Contract:
             return record.timestamp_ms
         time_ms = parse_time(given)
         if time_ms < record.timestamp_ms - self.max_age_ms:
-            raise RecordError("too-old", f"{(record.timestamp_ms - time_ms) / 1000:.0f} s behind the record's timestamp")
+            raise RecordError(
+                "too-old", f"{(record.timestamp_ms - time_ms) / 1000:.0f} s behind the record's timestamp"
+            )
         if time_ms > record.timestamp_ms + self.max_ahead_ms:
             raise RecordError(
                 "from-the-future", f"{(time_ms - record.timestamp_ms) / 1000:.0f} s before the record's timestamp"

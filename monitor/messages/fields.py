@@ -15,7 +15,13 @@ def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None) -> Pa
     Raises:
         RecordError: ``undecodable`` where one has the wrong type.
     """
-    for name, kinds in (("id", (str, int)), ("time", (str, int)), ("model", (str,)), ("dtype", (str,)), ("dim", (int,))):
+    for name, kinds in (
+        ("id", (str, int)),
+        ("time", (str, int)),
+        ("model", (str,)),
+        ("dtype", (str,)),
+        ("dim", (int,)),
+    ):
         value = document.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
             wanted = " or ".join(k.__name__ for k in kinds)

