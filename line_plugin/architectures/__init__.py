@@ -1,1 +1,14 @@
-"""Networks by name."""
+"""Networks by name, and the checkpoints that fit them.
+
+The state-dict names are those of OpenOOD v1.5 (and so of the nets of the ReAct, DICE and LINe papers), which makes its
+``best.ckpt`` files load without OpenOOD. The networks return logits and nothing else: features are tapped by a hook on
+the head, see :mod:`line_plugin.networks`.
+"""
+
+from __future__ import annotations
+
+from line_plugin.architectures.checkpoints import load_checkpoint
+from line_plugin.architectures.registry import build, names
+from line_plugin.architectures.user_models import load_user_model
+
+__all__ = ["build", "load_checkpoint", "load_user_model", "names"]

@@ -1,1 +1,75 @@
-"""The `openood` command line."""
+"""The ``openood`` command line. Commands import what they need when they run: ``--help`` answers without torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+from line_plugin.cli import calibrate, evaluate, fit, listing, quickstart
+from line_plugin.errors import LinePluginError
+from line_plugin.version import __version__
+
+_COMMANDS = (evaluate, fit, calibrate, listing, quickstart)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a wrong flag, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see `{self.prog} --help`\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser with every command."""
+    out = _Parser(
+        prog="openood",
+        description="Evaluate out-of-distribution detection by OpenOOD's protocol, LINe among the methods.",
+        epilog="Start with `openood quickstart`, or `openood list` for benchmarks, methods and networks.",
+    )
+    out.add_argument("--version", action="version", version=f"openood-line {__version__}")
+    commands = out.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for command in _COMMANDS:
+        sub = command.add(commands)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.set_defaults(run=command.run)
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0, or 1 after an error said in one line on stderr, or 130 after Ctrl-C.
+    """
+    args = parser().parse_args(argv)
+    warnings.showwarning = _show_warning
+    try:
+        args.run(args)
+    except LinePluginError as error:
+        if args.debug:
+            raise
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was finished is kept, nothing half-written is left", 130)
+    except BrokenPipeError:  # `openood list | head`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if args.debug:
+            raise
+        return _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+    return 0
+
+
+def _fail(message: str, code: int = 1) -> int:
+    print(f"openood: {'' if code == 130 else 'error: '}{' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Our own warnings are meant for the user; a library's are shown with --debug only, by Python itself."""
+    if category.__module__.startswith("line_plugin"):
+        print(f"openood: note: {message}", file=sys.stderr)

@@ -1,0 +1,108 @@
+"""What the runner asks of a method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from line_plugin.benchmark.features import FeatureSet
+from line_plugin.line import Provenance
+
+Setting = float | int | str | None
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What a method may be fitted on: ID train and ID val features, and the head (K, D), (K,) float32 on the CPU."""
+
+    train: FeatureSet
+    val: FeatureSet
+    weight: Tensor
+    bias: Tensor
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @cached_property
+    def train_labels(self) -> Tensor:
+        """(N,) int64."""
+        return torch.from_numpy(self.train.labels)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """The network's logits (N, K) of features (N, D)."""
+        return functional.linear(features, self.weight, self.bias)
+
+
+class Method(ABC):
+    """A post-hoc method over penultimate features.
+
+    Attributes:
+        settings: current hyper-parameters.
+        sweep: values to choose from, as in OpenOOD's yml. The first key varies fastest, as there.
+        searched: whether OpenOOD chooses among them by default (its ``APS_mode``).
+    """
+
+    defaults: ClassVar[dict[str, Setting]] = {}
+    sweep: ClassVar[dict[str, tuple[Setting, ...]]] = {}
+    searched: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.settings: dict[str, Setting] = dict(self.defaults)
+        self._data: FitData | None = None
+
+    @property
+    def data(self) -> FitData:
+        """What it was fitted on."""
+        if self._data is None:
+            raise RuntimeError(f"{type(self).__name__} scores before it was fitted")
+        return self._data
+
+    def fit(self, data: FitData) -> None:
+        """Take the data, then derive whatever depends on the settings."""
+        self._data = data
+        self.refit()
+
+    def set(self, settings: dict[str, Setting]) -> None:
+        """Change settings and derive again everything that depends on them: a sweep changes what it says it sweeps."""
+        self.settings.update(settings)
+        if self._data is not None:
+            self.refit()
+
+    def refit(self) -> None:  # noqa: B027 - most methods derive nothing
+        """Derive state from ``self.data`` under the current settings. Nothing to do by default."""
+
+    @abstractmethod
+    def score(self, features: Tensor) -> Tensor:
+        """Confidence (N,) of features (N, D) float32; high = ID."""
+
+    def sweep_points(self) -> Iterator[dict[str, Setting]]:
+        """Every combination of the sweep, the first setting varying fastest."""
+        keys = list(self.sweep)
+        for values in product(*(self.sweep[k] for k in reversed(keys))):
+            yield dict(zip(keys, reversed(values), strict=True))
+
+
+def number(settings: dict[str, Setting], key: str) -> float:
+    """A setting that must be a number."""
+    from line_plugin.errors import SettingsError
+
+    value = settings[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SettingsError(f"setting {key}={value!r} given, expected a number")
+    return float(value)
+
+
+def fraction(settings: dict[str, Setting], key: str) -> float:
+    """A percentile setting in [0, 100] as the share pytorch-ood expects."""
+    from line_plugin.errors import SettingsError
+
+    value = number(settings, key)
+    if not 0 <= value <= 100:
+        raise SettingsError(f"setting {key}={value:g} given, expected a percentile from 0 to 100")
+    return value / 100

@@ -1,0 +1,54 @@
+"""LINe in the runner: the same object that is saved, loaded and deployed."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
+from line_plugin.errors import SettingsError
+from line_plugin.line import LINe
+
+
+def _optional(settings: dict[str, Setting], key: str) -> float | None:
+    return None if settings[key] is None else number(settings, key)
+
+
+class LineMethod(Method):
+    """LINe. ``clip_percentile``, where given, sets ``clip`` to that percentile of the ID validation features."""
+
+    defaults = {"p_w": 90, "p_a": 90, "clip": 1.0, "clip_percentile": None}
+    sweep = {"p_w": (10, 90), "p_a": (10, 90), "clip_percentile": (80, 90)}
+
+    def fit(self, data: FitData) -> None:
+        """Class sums once; settings change masks only."""
+        self.line = LINe(None, None, None)
+        self.line.fit_features(data.train.features, data.train_labels, data.weight, data.bias)
+        self.line.provenance = data.provenance
+        super().fit(data)
+
+    def refit(self) -> None:
+        """See :meth:`Method.refit`."""
+        p_w, p_a = _optional(self.settings, "p_w"), _optional(self.settings, "p_a")
+        self.line = self.line.with_settings(p_w, p_a, self._clip())
+
+    def _clip(self) -> float | None:
+        percentile = _optional(self.settings, "clip_percentile")
+        if percentile is None:
+            return _optional(self.settings, "clip")
+        if not 0 < percentile < 100:
+            raise SettingsError(f"clip_percentile={percentile:g} given, expected a percentile between 0 and 100")
+        delta = float(np.percentile(self.data.val.features.numpy(), percentile))
+        if delta <= 0:
+            raise SettingsError(
+                f"percentile {percentile:g} of the validation features is {delta:g}: nothing would be left; "
+                "give a higher clip_percentile or a clip"
+            )
+        return delta
+
+    def score(self, features: Tensor) -> Tensor:
+        """See :meth:`Method.score`."""
+        return self.line.score(features)
+
+
+METHODS = {"line": LineMethod}

@@ -1,0 +1,68 @@
+"""Methods that compare features with the training features' geometry, from pytorch-ood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from line_plugin.benchmark.methods.base import Method, number
+from line_plugin.errors import FitError
+
+
+class _Fitted(Method):
+    _detector: Any
+
+    def score(self, features: Tensor) -> Tensor:
+        """See :meth:`Method.score`."""
+        scores: Tensor = self._detector.predict_features(features)
+        return -scores
+
+    def _fit(self) -> None:
+        labels = self.data.train_labels
+        try:
+            self._detector.fit_features(self.data.train.features[labels >= 0], labels[labels >= 0])
+        except (AssertionError, ValueError) as error:
+            raise FitError(
+                f"{type(self).__name__.lower()} cannot be fitted: {error or 'a class has no image'}"
+            ) from error
+
+
+class Vim(_Fitted):
+    """Virtual-logit matching. Wider than the features, ``dim`` falls back to half their width."""
+
+    defaults = {"dim": 256}
+    sweep = {"dim": (256, 1000)}
+    searched = True
+
+    def refit(self) -> None:
+        """See :meth:`Method.refit`."""
+        from pytorch_ood.detector import ViM
+
+        self._detector = ViM(None, d=int(number(self.settings, "dim")), w=self.data.weight, b=self.data.bias)
+        self._fit()
+
+
+class Mds(_Fitted):
+    """Mahalanobis distance, one shared covariance."""
+
+    def refit(self) -> None:
+        """See :meth:`Method.refit`."""
+        from pytorch_ood.detector import Mahalanobis
+
+        self._detector = Mahalanobis(None)
+        self._fit()
+
+
+class She(_Fitted):
+    """Inner product with the mean feature of correctly classified images of the predicted class."""
+
+    def refit(self) -> None:
+        """See :meth:`Method.refit`."""
+        from pytorch_ood.detector import SHE
+
+        self._detector = SHE(None, self.data.logits)
+        self._fit()
+
+
+METHODS = {"vim": Vim, "mds": Mds, "she": She}

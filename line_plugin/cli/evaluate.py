@@ -1,0 +1,142 @@
+"""``openood eval``: OpenOOD v1.5's protocol for any number of methods in one pass over the images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_plugin.cli import options
+from line_plugin.errors import SettingsError
+
+if TYPE_CHECKING:
+    from line_plugin.benchmark.runner import Evaluation, Options
+    from line_plugin.benchmark.spec import Benchmark
+
+
+def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "eval",
+        help="evaluate methods on a benchmark",
+        description="Evaluate methods by OpenOOD v1.5's protocol. Every image is decoded and forwarded once, whatever "
+        "the number of methods; features are cached, so another method on the same network forwards nothing.",
+    )
+    parser.add_argument(
+        "--postprocessor", default="line", metavar="NAME[,NAME...]", help="methods, comma-separated (line)"
+    )
+    parser.add_argument("--fsood", action="store_true", help="full-spectrum: covariate-shifted ID counts as ID")
+    parser.add_argument(
+        "--sweep",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="choose hyper-parameters on the validation sets, for every method (default: where OpenOOD does)",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="e.g. line.p_w=10, line.clip=off"
+    )
+    parser.add_argument("--skip-missing", action="store_true", help="evaluate the data sets that are there")
+    parser.add_argument(
+        "--engine", choices=("native", "openood"), default="native", help="openood: upstream's own Evaluator"
+    )
+    options.add_network(parser, runs=True)
+    out = parser.add_argument_group("output")
+    out.add_argument("--save-csv", action="store_true", help="OpenOOD's CSV, one a method")
+    out.add_argument("--save-score", action="store_true", help="confidences of every image, npz")
+    out.add_argument("--plots", action="store_true", help="score histograms and ROC curves, PNG")
+    out.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    out.add_argument("--output-dir", type=Path, help="where files go (results/ID-DATA)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    benchmark = options.benchmark_of(args)
+    chosen = options_of(args)
+    if args.engine == "openood":
+        raise SettingsError("--engine openood is not available")
+    runs = []
+    for name, checkpoint in checkpoints(args):
+        runs.append(evaluate(args, benchmark, chosen, checkpoint))
+        if name:
+            options.console(stderr=True).print(f"{name}: done")
+    show(args, benchmark, runs)
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """What to evaluate."""
+    from line_plugin.benchmark import methods
+    from line_plugin.benchmark.runner import Options
+
+    names = tuple(dict.fromkeys(n.strip() for n in args.postprocessor.split(",") if n.strip()))
+    if not names:
+        raise SettingsError("--postprocessor is empty: give a method such as line, or several with commas")
+    settings = options.settings_of(args.set)
+    for method in (*names, *settings):
+        methods.create(method, settings.get(method))  # refuses unknown names before any work
+    return Options(names, settings, args.fsood, args.sweep, args.skip_missing)
+
+
+def checkpoints(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
+    """The runs to average: ``root/s*/best.ckpt`` as OpenOOD lays them out, or the one that is given."""
+    if args.root is None:
+        return [("", args.checkpoint)]
+    if args.checkpoint is not None:
+        raise SettingsError("give --root or --checkpoint, not both")
+    found = sorted(args.root.glob("s*/best.ckpt"))
+    if not found:
+        raise SettingsError(f"no training run in {args.root}: expected s0/best.ckpt, s1/best.ckpt, ...")
+    return [(path.parent.name, path) for path in found]
+
+
+def evaluate(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None) -> Evaluation:
+    """One network."""
+    from line_plugin.benchmark import runner
+
+    cache = options.cache_of(args, benchmark, checkpoint)
+    with options.progress_bar("forward") as progress:
+        return runner.evaluate(benchmark, args.data_root, cache, chosen, progress)
+
+
+def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation]) -> None:
+    """Print and save what came out."""
+    from line_plugin.benchmark import report
+
+    summaries = report.summarise(runs)
+    folder = args.output_dir or Path("results") / benchmark.name
+    saved = report.save_csv(folder, summaries, fsood=args.fsood) if args.save_csv else []
+    if args.save_score:
+        for i, one in enumerate(runs):
+            where = folder / f"s{i}" if len(runs) > 1 else folder
+            saved += [report.save_scores(where, one, r) for r in one.results]
+    if args.plots:
+        saved += _plots(folder, runs[0])
+    if args.json:
+        print(json.dumps(report.as_json(runs), indent=2))
+        return
+    out = options.console()
+    label = f"{benchmark.title or benchmark.name}, {'FS-OOD' if args.fsood else 'OOD'}"
+    for i, summary in enumerate(summaries):
+        out.print(report.table(summary, f"{summary.method}: {label}{_settings(runs, i)}"))
+    if len(summaries) > 1:
+        out.print(report.comparison(summaries, f"AUROC of all methods: {label}"))
+    out.print(
+        "Per cent. FPR@95: OOD is the positive class (OpenOOD). FPR95 (ID+): ID is the positive class (the papers).\n"
+        f"Images forwarded: {sum(r.forwarded for r in runs)}; the rest came from the cache."
+    )
+    for line in runs[0].missing:
+        out.print(f"Left out: {line}")
+    for path in saved:
+        out.print(f"Saved {path}")
+
+
+def _settings(runs: list[Evaluation], index: int) -> str:
+    chosen = runs[0].results[index]
+    shown = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in chosen.settings.items())
+    picked = " chosen on the validation sets" if chosen.sweep else ""
+    return f" ({shown}{picked})" if shown else ""
+
+
+def _plots(folder: Path, run: Evaluation) -> list[Path]:
+    raise SettingsError("--plots is not available")

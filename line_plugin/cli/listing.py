@@ -1,0 +1,43 @@
+"""``openood list``: what there is to name on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from line_plugin.cli import options
+
+
+def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser("list", help="list benchmarks, methods, networks, presets")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    import json
+
+    from line_plugin import architectures
+    from line_plugin.benchmark import methods, spec
+    from line_plugin.line import PRESETS
+
+    benchmarks = {name: spec.load(name) for name in spec.shipped()}
+    found: dict[str, dict[str, str]] = {
+        "benchmarks (--id-data)": {
+            n: f"{b.title}; OOD: {', '.join(name for _, name, _ in b.ood_sets())}" for n, b in benchmarks.items()
+        },
+        "methods (--postprocessor)": methods.names(),
+        "networks (--arch)": dict.fromkeys(architectures.names(), ""),
+        "LINe presets (--preset)": {n: f"p_w={s.p_w} p_a={s.p_a} clip={s.clip}" for n, s in PRESETS.items()},
+    }
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return
+    out = options.console()
+    for title, items in found.items():
+        out.print(f"[bold]{title}[/bold]")
+        width = max(map(len, items))
+        for name, about in items.items():
+            out.print(f"  {name:<{width}}  {about}".rstrip(), markup=False)

@@ -1,0 +1,165 @@
+"""Flags that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from line_plugin.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+    from torch import nn
+
+    from line_plugin.benchmark.features import FeatureCache, Progress
+    from line_plugin.benchmark.spec import Benchmark
+
+
+def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
+    """Which data and which network."""
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--id-data", default="cifar10", metavar="NAME|FILE.yml", help="benchmark by name, or your own YAML file"
+    )
+    data.add_argument("--data-root", type=Path, default=Path("data"), help="folder in OpenOOD's layout (./data)")
+    data.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input mean")
+    data.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input std")
+    net = parser.add_argument_group("network")
+    if runs:
+        net.add_argument("--root", type=Path, help="folder of training runs s0/best.ckpt, s1/best.ckpt, ...")
+    net.add_argument("--checkpoint", type=Path, help="weights: .safetensors or a torch state dict")
+    net.add_argument("--arch", help="network by name, also torchvision:NAME or timm:NAME (see `openood list`)")
+    net.add_argument("--model", metavar="FILE.py:FUNCTION", help="your own: a function that returns the network")
+    net.add_argument("--head", help="module path of the classifier Linear, found by tracing where not given")
+    net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    work = parser.add_argument_group("work")
+    work.add_argument("--batch-size", type=_positive, default=200, help="images a forward pass (200)")
+    work.add_argument("--num-workers", type=_natural, help="decoding processes (one a core, at most 8)")
+    work.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} given, expected 1 or more")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} given, expected 0 or more")
+    return value
+
+
+def benchmark_of(args: argparse.Namespace) -> Benchmark:
+    """The benchmark, with the network's own normalisation where given."""
+    from line_plugin.benchmark import spec
+
+    benchmark = spec.load(args.id_data)
+    changes = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
+    return benchmark.model_copy(update={"preprocessing": benchmark.preprocessing.model_copy(update=changes)})
+
+
+def device_of(name: str) -> torch.device:
+    """``auto`` is CUDA, else MPS, else the CPU."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SettingsError(f"device {name!r} is not usable here ({reason}): try --device auto") from error
+    return device
+
+
+def network_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> nn.Module:
+    """Build the network and load its weights."""
+    from line_plugin import architectures
+
+    if args.model and args.arch:
+        raise SettingsError("give --model or --arch, not both")
+    if args.model:
+        net = architectures.load_user_model(args.model)
+    else:
+        arch = args.arch or benchmark.arch
+        if not arch:
+            raise SettingsError(f"benchmark {benchmark.name!r} names no network: give --arch or --model")
+        if checkpoint is None:
+            raise SettingsError(f"--arch {arch} starts untrained: give its weights with --checkpoint or --root")
+        net = architectures.build(arch, benchmark.num_classes)
+    if checkpoint is not None:
+        architectures.load_checkpoint(net, checkpoint)
+    return net
+
+
+def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> FeatureCache:
+    """The network behind its feature cache."""
+    import os
+
+    from line_plugin.benchmark.features import FeatureCache, default_cache_dir
+
+    workers = args.num_workers if args.num_workers is not None else min(os.cpu_count() or 1, 8)
+    return FeatureCache(
+        network_of(args, benchmark, checkpoint),
+        args.cache_dir or default_cache_dir(),
+        device=device_of(args.device),
+        head=args.head,
+        batch_size=args.batch_size,
+        num_workers=workers,
+    )
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A terminal, or a file that is wide enough not to fold tables."""
+    from rich.console import Console
+
+    out = Console(stderr=stderr, highlight=False)
+    return out if out.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """A bar on stderr that appears with the first image and stays out of a pipe."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    err = console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    with Bar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        yield report
+
+
+def settings_of(pairs: list[str]) -> dict[str, dict[str, float | int | str | None]]:
+    """``["line.p_w=10", "line.clip=off"]`` as settings by method."""
+    out: dict[str, dict[str, float | int | str | None]] = {}
+    for pair in pairs:
+        where, equals, text = pair.partition("=")
+        method, dot, key = where.partition(".")
+        if not equals or not dot:
+            raise SettingsError(f"--set {pair} given, expected METHOD.SETTING=VALUE such as line.p_w=90")
+        out.setdefault(method, {})[key] = _value(text)
+    return out
+
+
+def _value(text: str) -> float | int | str | None:
+    if text.lower() in ("off", "none"):
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
