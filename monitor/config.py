@@ -1,7 +1,7 @@
 """The settings of one monitor process: one YAML file, overridden by the environment, validated once, then frozen.
 
-Environment: ``OOD_MONITOR__SECTION__KEY=value`` (the value is read as YAML). A secret may also stand in a file, named by
-the key with ``_file`` behind it (``redis.password_file``).
+Environment: ``OOD_MONITOR__SECTION__KEY=value`` (the value is read as YAML). A secret may also stand in a file, named
+by the key with ``_file`` behind it (``redis.password_file``).
 """
 
 from __future__ import annotations

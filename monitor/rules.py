@@ -50,6 +50,7 @@ def _classes(path: str) -> dict[int, Nulls]:
         counts = {int(label): [int(n) for n in cells] for label, cells in document["classes"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"alerts.class_calibration {path} cannot be read ({error}): write it with `ood-monitor replay --save-classes`"
+            f"alerts.class_calibration {path} cannot be read ({error}): "
+            "write it with `ood-monitor replay --save-classes`"
         ) from error
     return {label: nulls.of_class(cells, risk=RISK / len(counts)) for label, cells in counts.items()}

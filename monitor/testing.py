@@ -22,6 +22,7 @@ class FakeClock:
     now_ms: int = 1_700_000_000_000
 
     def __call__(self) -> int:
+        """The time now."""
         return self.now_ms
 
     def advance(self, seconds: float) -> None:

@@ -202,8 +202,8 @@ class Worker:
     def _say(p: Partition, claim: Claim, earliest: int, told: int | None) -> None:
         if claim.fresh and told is not None:
             log.warning(
-                "%s: the store has no offset though %d were counted before: it was wiped; counting again from offset %d, "
-                "the earliest retained%s",
+                "%s: the store has no offset though %d were counted before: it was wiped; "
+                "counting again from offset %d, the earliest retained%s",
                 p, told, claim.next, f" ({earliest} records are gone)" if earliest else "",
             )  # fmt: skip
         elif claim.next < earliest:

