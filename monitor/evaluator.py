@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from monitor import alerts
 from monitor.counts import AlertWrite, CountKey, Example, Fold, Partition, PartitionState, Store
+from monitor.errors import StoreUnavailableError
 from monitor.math import packing
 from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Alert, Transition
@@ -44,17 +45,19 @@ class _Kept:
     """The state as this leaseholder last wrote or read it."""
 
     token: int
+    since_ms: int
     folded: int
     state: MonitorState
     header: str
 
 
-def closable(partitions: Mapping[Partition, PartitionState], now_ms: int, idle_ms: int) -> int:
+def closable(partitions: Mapping[Partition, PartitionState], now_ms: int, idle_ms: int, since_ms: int = 0) -> int:
     """The last bucket that no partition will add to: below the least bucket of those that are not idle.
 
-    A partition that moved nothing for ``idle_ms`` holds nothing open; where all are idle everything may close.
+    A partition that moved nothing for ``idle_ms`` holds nothing open; where all are idle everything may close. What
+    lies before ``since_ms``, when the watching began, counts for no silence: nobody may have been there to move it.
     """
-    active = [p.bucket for p in partitions.values() if now_ms - p.at_ms < idle_ms]
+    active = [p.bucket for p in partitions.values() if now_ms - max(p.at_ms, since_ms) < idle_ms]
     if active:
         return min(active) - 1
     return max((p.bucket for p in partitions.values()), default=-1)
@@ -84,20 +87,32 @@ class Evaluator:
         return self._kept.state if self._kept else None
 
     def step(self) -> list[Transition]:
-        """Fold every closed bucket; the transitions that were written."""
+        """Fold every closed bucket; the transitions that were written.
+
+        Raises:
+            StoreUnavailableError: nothing was half-written; call again.
+        """
+        try:
+            return self._step()
+        except StoreUnavailableError:
+            self._kept = None
+            raise
+
+    def _step(self) -> list[Transition]:
         token = self._store.lease(self._holder, self._settings.lease_ms)
         if not token:
             self._kept = None
             return []
         partitions = self._store.partitions()
         now = self._clock()
-        reply = self._store.close(token, closable(partitions, now, self._settings.idle_ms))
+        since = self._kept.since_ms if self._kept and self._kept.token == token else now
+        reply = self._store.close(token, closable(partitions, now, self._settings.idle_ms, since))
         if reply is None:
             self._kept = None
             return []
         closed, folded = reply
         if self._kept is None or (self._kept.token, self._kept.folded) != (token, folded):
-            self._kept = self._load(token, folded)
+            self._kept = self._load(token, since, folded)
         offsets = {p: s.next for p, s in partitions.items()}
         said: list[Transition] = []
         for bucket in self._store.pending(folded, closed):
@@ -138,7 +153,7 @@ class Evaluator:
         if self._store.apply(done) == "refused":
             self._kept = None
             return None
-        self._kept = _Kept(kept.token, bucket, state, header)
+        self._kept = replace(kept, folded=bucket, state=state, header=header)
         self._log(transitions)
         return list(transitions)
 
@@ -155,7 +170,7 @@ class Evaluator:
         if self._store.apply(done) == "refused":
             self._kept = None
             return []
-        self._kept = _Kept(kept.token, kept.folded, state, header)
+        self._kept = replace(kept, state=state, header=header)
         self._log(transitions)
         return list(transitions)
 
@@ -165,15 +180,15 @@ class Evaluator:
         moving = [p for p in partitions.values() if now - p.at_ms < self._settings.idle_ms]
         return all((p.bucket + 1) * self._settings.bucket_ms >= now - half for p in moving)
 
-    def _load(self, token: int, folded: int) -> _Kept:
+    def _load(self, token: int, since: int, folded: int) -> _Kept:
         stored = self._store.state()
         header = stored.get(HEADER, "")
         if not header:
-            return _Kept(token, folded, MonitorState.new(self._rules), "")
+            return _Kept(token, since, folded, MonitorState.new(self._rules), "")
         rows = {k[len(_STREAM) :]: json.loads(v) for k, v in stored.items() if k.startswith(_STREAM)}
         state = packing.unpacked(json.loads(header), rows, len(self._rules.contaminations))
         log.info("took over at bucket %d with %d streams", folded, len(rows))
-        return _Kept(token, folded, state, header)
+        return _Kept(token, since, folded, state, header)
 
     # -- what is written -------------------------------------------------------------------------------------------
 

@@ -60,7 +60,8 @@ def start_apache_kafka() -> launcher.Server:
     file = folder / "server.properties"
     file.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
     java = ["java", "-Xmx512m", "-cp", f"{jars()}/*"]
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # The first byte is 0: an id that began with a dash would be taken for an option.
+    cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
     subprocess.run(format_it, check=True, timeout=120, capture_output=True)
     server = launcher.start(
