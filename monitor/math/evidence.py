@@ -91,6 +91,10 @@ class Evidence:
         w = np.exp(self.log_m[key] - top)
         return np.asarray(w / w.sum())
 
+    def since_change(self, key: int) -> Floats:
+        """(3,) seconds, samples and flagged samples since the change, of the contamination with most evidence."""
+        return np.asarray(self.since[key, int(self.log_m[key].argmax())])
+
 
 def update(
     state: Evidence,

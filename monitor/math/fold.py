@@ -16,7 +16,7 @@ from monitor.math import evidence as ev
 from monitor.math import lifecycle as lc
 from monitor.math.evidence import Ints
 from monitor.math.levels import Levels, laid_out
-from monitor.math.lifecycle import Alert, Transition
+from monitor.math.lifecycle import Alert, Change, Transition
 from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
 
 LEADS = 0.75
@@ -32,7 +32,7 @@ def fold(state: MonitorState, bucket: Bucket, rules: Rules) -> tuple[MonitorStat
         rules: what to raise and resolve on.
 
     Returns:
-        The new state and what changed: streams in order of name, everything together last.
+        The new state and what changed: streams in order of name, then everything together, then silence.
 
     Raises:
         ValueError: counts of another number of cells, or below 0.
@@ -40,7 +40,7 @@ def fold(state: MonitorState, bucket: Bucket, rules: Rules) -> tuple[MonitorStat
     if state.last_bucket is not None and bucket.id <= state.last_bucket:
         return state, ()
     level = laid_out(state, bucket, rules)
-    state = replace(
+    after = replace(
         state,
         rows=level.rows,
         evidence=level.evidence,
@@ -48,15 +48,12 @@ def fold(state: MonitorState, bucket: Bucket, rules: Rules) -> tuple[MonitorStat
         last_bucket=bucket.id,
         last_end=bucket.end,
     )
-    overall = state.alerts.get((None, "ood"))
-    said: list[Transition] = []
+    one = _Pass(after, bucket.id, bucket.end, rules)
     for stream in level.eventful:
-        state, changes = _fold_stream(state, stream, level, bucket, rules)
-        said += changes
-    raised = any(t.change == "raised" for t in said)
-    state, changes = _fold_everything(state, overall, level, bucket, rules, raised=raised)
-    state, silence = _silence(state, bucket.end, rules, heard=level.streams)
-    return state, (*said, *changes, *silence)
+        one.stream(stream, level)
+    one.everything(level)
+    one.silence(heard=level.streams)
+    return one.result()
 
 
 def quiet(state: MonitorState, now: float, rules: Rules) -> tuple[MonitorState, tuple[Transition, ...]]:
@@ -67,184 +64,171 @@ def quiet(state: MonitorState, now: float, rules: Rules) -> tuple[MonitorState, 
         now: on the clock of the buckets' ends, in seconds.
         rules: :attr:`AlertRules.silence_after`.
     """
-    state, said = _silence(state, now, rules, heard=())
-    return state, tuple(said)
+    one = _Pass(state, -1 if state.last_bucket is None else state.last_bucket, now, rules)
+    one.silence(heard=())
+    return one.result()
 
 
-def _fold_stream(
-    state: MonitorState, stream: str, level: Levels, bucket: Bucket, rules: Rules
-) -> tuple[MonitorState, list[Transition]]:
-    """A stream whose alert fires, or whose evidence has reached a threshold."""
-    before = state.alerts.get((stream, "ood"))
-    passed = level.passed.get(stream, [])
-    if before is not None:
-        return _advance_stream(state, before, stream, passed, level, bucket, rules)
-    overall = state.alerts.get((None, "ood"))
-    if overall is not None:  # one surge, one alert: the stream is named in the one that fires
-        seen = replace(overall, streams=tuple(sorted({*overall.streams, stream})))
-        state = _with_alert(_reset(state, state.rows_of(stream)), seen)
-        # Told when it is the news; _fold_everything compares with the state before this bucket.
-        return state, []
-    whole = None in passed
-    classes = tuple(label for label in passed if label is not None)
-    key: Key = (stream, None) if whole else max(((stream, c) for c in classes), key=state.log_evidence)
-    return _raise_stream(state, key, () if whole else classes, bucket, rules)
+class _Pass:
+    """The working copy of one fold: alerts and what is said of them; evidence is cleared once, at the end."""
 
+    def __init__(self, state: MonitorState, bucket: int, at: float, rules: Rules) -> None:
+        self.state, self.bucket, self.at, self.rules = state, bucket, at, rules
+        self.alerts = dict(state.alerts)
+        self.cleared: list[int] = []
+        self.said: list[Transition] = []
+        self.raises = 0
 
-def _raise_stream(
-    state: MonitorState, key: Key, scope: tuple[int, ...], bucket: Bucket, rules: Rules
-) -> tuple[MonitorState, list[Transition]]:
-    """Raise the alert of a stream on the evidence of ``key``."""
-    stream = str(key[0])
-    alert = replace(_opened(state, key, scope, bucket, rules), by_class=_class_history(state, stream))
-    alert = _judged(alert, rules)
-    state = _with_alert(_reset(state, state.rows_of(stream)), alert)
-    return replace(state, raises=state.raises + 1), [Transition("raised", alert, bucket.id, bucket.end)]
+    def result(self) -> tuple[MonitorState, tuple[Transition, ...]]:
+        evidence = ev.reset(self.state.evidence, self.cleared) if self.cleared else self.state.evidence
+        raises = self.state.raises + self.raises
+        return replace(self.state, evidence=evidence, alerts=self.alerts, raises=raises), tuple(self.said)
 
+    # -- a stream --------------------------------------------------------------------------------------------------
 
-def _opened(state: MonitorState, key: Key, scope: tuple[int, ...], bucket: Bucket, rules: Rules) -> Alert:
-    return lc.raised(
-        state.evidence,
-        state.rows[key],
-        stream=key[0],
-        scope=scope,
-        bucket=bucket.id,
-        at=bucket.end,
-        rules=rules.alerts,
-        contaminations=rules.contaminations,
-    )
-
-
-def _advance_stream(
-    state: MonitorState,
-    before: Alert,
-    stream: str,
-    passed: Sequence[int | None],
-    level: Levels,
-    bucket: Bucket,
-    rules: Rules,
-) -> tuple[MonitorState, list[Transition]]:
-    found = {label for label in passed if label is not None}
-    alert = replace(before, classes=tuple(sorted({*before.classes, *found})))
-    if before.scope and None in passed:  # the surge is no longer one of single classes: the whole stream must recover
-        since = state.evidence.weights(state.rows[stream, None]) @ state.evidence.since[state.rows[stream, None]]
-        alert = replace(alert, scope=(), cusum=0.0, samples=float(since[ev.SAMPLES]), flagged=float(since[ev.FLAGGED]))
-    else:
-        if before.scope:
-            alert = replace(alert, scope=tuple(sorted({*before.scope, *found})))
-        rows = [(c, n) for c, n in level.by_class[stream] if not alert.scope or c in alert.scope]
-        if alert.scope:
-            counts = np.array([n for _, n in rows], dtype=np.int64).reshape(len(rows), rules.cells)
-            tables = rules.resolve_tables[[rules.table_of.get(c, 0) for c, _ in rows], alert.bet]
+    def stream(self, stream: str, level: Levels) -> None:
+        """A stream whose alert fires, or whose evidence has reached a threshold."""
+        passed = level.passed.get(stream, [])
+        firing, overall = self.alerts.get((stream, "ood")), self.alerts.get((None, "ood"))
+        if firing is not None:
+            self._settle(firing, self._judged(self._advanced(firing, passed, level)))
+        elif overall is not None:  # one surge, one alert: the stream is named in the one that fires
+            self.alerts[None, "ood"] = replace(overall, streams=tuple(sorted({*overall.streams, stream})))
+            self.cleared += self.state.rows_of(stream)
+        elif None in passed:
+            self._raise_stream((stream, None))
         else:
-            counts, tables = level.counts[stream][None], rules.resolve_tables[:1, alert.bet]
-        alert = lc.advanced(alert, counts, tables, rules.flag_cells)
-    alert = replace(alert, by_class=_added(alert.by_class, level.by_class[stream], rules.flag_cells))
-    alert = _judged(alert, rules)
-    if lc.is_over(alert, rules.alerts):
-        state = _without_alert(_reset(state, state.rows_of(stream)), alert)
-        return state, [Transition("resolved", alert, bucket.id, bucket.end)]
-    said = [Transition("updated", alert, bucket.id, bucket.end)] if lc.told(before, alert) else []
-    return _with_alert(state, alert), said
+            classes = tuple(label for label in passed if label is not None)
+            self._raise_stream(max(((stream, c) for c in classes), key=self.state.log_evidence), classes)
 
+    def _raise_stream(self, key: Key, scope: tuple[int, ...] = ()) -> None:
+        """Raise the alert of a stream on the evidence of ``key``."""
+        stream = str(key[0])
+        history = []
+        for (name, label), row in self.state.rows.items():
+            if name == stream and label is not None:
+                since = self.state.evidence.since_change(row)
+                history.append((label, float(since[ev.SAMPLES]), float(since[ev.FLAGGED])))
+        alert = replace(self._opened(key, scope), by_class=tuple(sorted(history)))
+        self._raised(self._judged(alert), self.state.rows_of(stream))
 
-def _fold_everything(
-    state: MonitorState, before: Alert | None, level: Levels, bucket: Bucket, rules: Rules, *, raised: bool
-) -> tuple[MonitorState, list[Transition]]:
-    """Everything together; ``before`` is its alert before this bucket, ``raised`` whether a stream raised in it."""
-    row = [state.rows[EVERYTHING]]
-    if before is None:
-        if raised:  # what it had gathered is explained
-            return _reset(state, row), []
-        if not level.everything_passed:
-            return state, []
-        leads = _leads(state, rules)
-        if len(leads) == 1:  # one stream is behind it: the alert is that stream's
-            state, said = _raise_stream(state, (leads[0], None), (), bucket, rules)
-            return _reset(state, row), said
-        alert = replace(_opened(state, EVERYTHING, (), bucket, rules), streams=leads)
-        alert = lc.graded(alert, rules.alerts)
-        state = replace(_with_alert(_reset(state, row), alert), raises=state.raises + 1)
-        return state, [Transition("raised", alert, bucket.id, bucket.end)]
-    alert = lc.advanced(
-        state.alerts[None, "ood"], level.rest[None], rules.resolve_tables[:1, before.bet], rules.flag_cells
-    )
-    alert = lc.graded(alert, rules.alerts)
-    if lc.is_over(alert, rules.alerts):
-        return _without_alert(_reset(state, row), alert), [Transition("resolved", alert, bucket.id, bucket.end)]
-    said = [Transition("updated", alert, bucket.id, bucket.end)] if lc.told(before, alert) else []
-    return _with_alert(state, alert), said
+    def _advanced(self, alert: Alert, passed: Sequence[int | None], level: Levels) -> Alert:
+        """A stream's alert after one more bucket: wider where more of the stream has surged, nearer its resolve if not."""
+        stream, rules = str(alert.stream), self.rules
+        found = {label for label in passed if label is not None}
+        counts = level.by_class[stream]
+        by_class = _added(alert.by_class, counts, rules.flag_cells)
+        after = replace(alert, classes=tuple(sorted({*alert.classes, *found})), by_class=by_class)
+        if not alert.scope:
+            return lc.advanced(after, level.counts[stream][None], rules.resolve_tables[:1, alert.bet], rules.flag_cells)
+        if None in passed:  # no longer a surge of single classes: from now on the whole stream must recover
+            since = self.state.evidence.since_change(self.state.rows[stream, None])
+            samples, flagged = float(since[ev.SAMPLES]), float(since[ev.FLAGGED])
+            return replace(after, scope=(), cusum=0.0, samples=samples, flagged=flagged)
+        scope = tuple(sorted({*alert.scope, *found}))
+        inside = [(label, row) for label, row in counts if label in scope]
+        table = np.array([row for _, row in inside], dtype=np.int64).reshape(len(inside), rules.cells)
+        bets = rules.resolve_tables[[rules.table_of.get(label, 0) for label, _ in inside], alert.bet]
+        return lc.advanced(replace(after, scope=scope), table, bets, rules.flag_cells)
 
+    # -- everything together ---------------------------------------------------------------------------------------
 
-def _leads(state: MonitorState, rules: Rules) -> tuple[str, ...]:
-    """Streams whose own evidence is most of the way to its threshold, in logs."""
-    close = LEADS * rules.log_threshold(("", None))
-    strength = state.evidence.log_mean()
-    return tuple(
-        sorted(
-            stream
-            for (stream, label), row in state.rows.items()
-            if stream is not None and label is None and strength[row] >= close and (stream, "ood") not in state.alerts
+    def everything(self, level: Levels) -> None:
+        """All streams without an alert of their own."""
+        before, now = self.state.alerts.get((None, "ood")), self.alerts.get((None, "ood"))
+        row = self.state.rows[EVERYTHING]
+        if before is not None and now is not None:
+            tables = self.rules.resolve_tables[:1, before.bet]
+            after = lc.advanced(now, level.rest[None], tables, self.rules.flag_cells)
+            self._settle(before, self._judged(after))
+        elif self.raises:  # what it had gathered is explained
+            self.cleared.append(row)
+        elif level.everything_passed:
+            leads = self._leads()
+            if len(leads) == 1:  # one stream is behind it: the alert is that stream's
+                self._raise_stream((leads[0], None))
+                self.cleared.append(row)
+            else:
+                self._raised(self._judged(replace(self._opened(EVERYTHING, ()), streams=leads)), [row])
+
+    def _leads(self) -> tuple[str, ...]:
+        """Streams without an alert whose own evidence is most of the way to its threshold, in logs."""
+        strength = self.state.evidence.log_mean()
+        return tuple(
+            sorted(
+                stream
+                for (stream, label), row in self.state.rows.items()
+                if stream is not None
+                and label is None
+                and (stream, "ood") not in self.alerts
+                and strength[row] >= LEADS * self.rules.log_threshold((stream, None))
+            )
         )
-    )
 
+    # -- silence ---------------------------------------------------------------------------------------------------
 
-def _silence(
-    state: MonitorState, now: float, rules: Rules, heard: Iterable[str]
-) -> tuple[MonitorState, list[Transition]]:
-    """Streams that fell silent, and those heard again."""
-    said: list[Transition] = []
-    bucket = -1 if state.last_bucket is None else state.last_bucket
-    for stream in heard:
-        alert = state.alerts.get((stream, "silence"))
-        if alert is not None:
-            state = _without_alert(state, alert)
-            said.append(Transition("resolved", alert, bucket, now))
-    late = state.evidence.seen_at + rules.alerts.silence_after <= now
-    if math.isinf(rules.alerts.silence_after) or not late.any():
-        return state, said
-    silent = [s for (s, label), row in state.rows.items() if s is not None and label is None and late[row]]
-    for stream in sorted(silent):
-        if (stream, "silence") not in state.alerts:
-            since = float(state.evidence.seen_at[state.rows[stream, None]])
-            alert = Alert(stream=stream, kind="silence", bucket=bucket, raised_at=now, onset_at=since)
-            state = _with_alert(state, alert)
-            said.append(Transition("raised", alert, bucket, now))
-    return state, said
+    def silence(self, heard: Iterable[str]) -> None:
+        """Streams that are heard again, and those that fell silent."""
+        for stream in heard:
+            alert = self.alerts.pop((stream, "silence"), None)
+            if alert is not None:
+                self._say("resolved", alert)
+        limit = self.rules.alerts.silence_after
+        late = self.state.evidence.seen_at + limit <= self.at
+        if math.isinf(limit) or not late.any():
+            return
+        silent = [s for (s, label), row in self.state.rows.items() if s is not None and label is None and late[row]]
+        for stream in sorted(silent):
+            if (stream, "silence") not in self.alerts:
+                since = float(self.state.evidence.seen_at[self.state.rows[stream, None]])
+                alert = Alert(stream=stream, kind="silence", bucket=self.bucket, raised_at=self.at, onset_at=since)
+                self.alerts[stream, "silence"] = alert
+                self._say("raised", alert)
 
+    # -- all -------------------------------------------------------------------------------------------------------
 
-def _with_alert(state: MonitorState, alert: Alert) -> MonitorState:
-    return replace(state, alerts={**state.alerts, (alert.stream, alert.kind): alert})
+    def _opened(self, key: Key, scope: tuple[int, ...]) -> Alert:
+        return lc.raised(
+            self.state.evidence,
+            self.state.rows[key],
+            stream=key[0],
+            scope=scope,
+            bucket=self.bucket,
+            at=self.at,
+            rules=self.rules.alerts,
+            contaminations=self.rules.contaminations,
+        )
 
+    def _judged(self, alert: Alert) -> Alert:
+        """Severity and the classes that surged, from the counts since the onset."""
+        rates = [self.rules.null_rate(label) for label, _, _ in alert.by_class]
+        return lc.graded(lc.attributed(alert, rates, self.rules.alerts), self.rules.alerts)
 
-def _without_alert(state: MonitorState, alert: Alert) -> MonitorState:
-    gone = (alert.stream, alert.kind)
-    return replace(state, alerts={k: v for k, v in state.alerts.items() if k != gone})
+    def _raised(self, alert: Alert, rows: Sequence[int]) -> None:
+        self.alerts[alert.stream, alert.kind] = alert
+        self.cleared += rows
+        self.raises += 1
+        self._say("raised", alert)
 
+    def _settle(self, before: Alert, alert: Alert) -> None:
+        """Keep a firing alert, or resolve it."""
+        if lc.is_over(alert, self.rules.alerts):
+            del self.alerts[alert.stream, alert.kind]
+            self.cleared += [self.state.rows[EVERYTHING]] if alert.stream is None else self.state.rows_of(alert.stream)
+            self._say("resolved", alert)
+            return
+        self.alerts[alert.stream, alert.kind] = alert
+        if lc.told(before, alert):
+            self._say("updated", alert)
 
-def _reset(state: MonitorState, rows: Sequence[int]) -> MonitorState:
-    return replace(state, evidence=ev.reset(state.evidence, rows))
-
-
-def _judged(alert: Alert, rules: Rules) -> Alert:
-    """Severity and the classes that surged, from the counts since the onset."""
-    rates = [rules.null_rate(label) for label, _, _ in alert.by_class]
-    return lc.graded(lc.attributed(alert, rates, rules.alerts), rules.alerts)
-
-
-def _class_history(state: MonitorState, stream: str) -> tuple[tuple[int, float, float], ...]:
-    """``(class, samples, flagged)`` since each class's own onset, as its evidence has it."""
-    out = []
-    for (name, label), row in state.rows.items():
-        if name == stream and label is not None:
-            since = state.evidence.weights(row) @ state.evidence.since[row]
-            out.append((label, float(since[ev.SAMPLES]), float(since[ev.FLAGGED])))
-    return tuple(sorted(out))
+    def _say(self, change: Change, alert: Alert) -> None:
+        self.said.append(Transition(change, alert, self.bucket, self.at))
 
 
 def _added(
     history: Sequence[tuple[int, float, float]], counts: Sequence[tuple[int, Ints]], flag_cells: int
 ) -> tuple[tuple[int, float, float], ...]:
+    """``(class, samples, flagged)`` with one more bucket."""
     total = {label: (n, f) for label, n, f in history}
     for label, row in counts:
         n, f = total.get(label, (0.0, 0.0))

@@ -41,7 +41,7 @@ class AlertRules:
         silence_after: seconds without input from a stream until that is an alert; inf for never.
     """
 
-    resolve_after: float = 10_000.0
+    resolve_after: float = 100_000.0
     resolve_contamination: tuple[float, float] = (0.05, 0.2)
     critical_rate: float = 0.25
     confidence: float = 0.95
@@ -68,7 +68,7 @@ class Alert:
         kind: ``ood`` or ``silence``.
         bucket: the bucket that raised it; ``stream, kind, bucket`` identify the alert.
         raised_at: end of that bucket, in seconds.
-        onset_at: estimated begin of the surge (posterior mean), or of the silence, in seconds.
+        onset_at: estimated begin of the surge (:meth:`Evidence.since_change`), or of the silence, in seconds.
         log_evidence: natural logarithm of the evidence that raised it.
         scope: predicted classes whose own evidence raised it while the stream as a whole had none; empty: the whole.
         classes: predicted classes seen to have surged so far, in rising order.
@@ -132,13 +132,13 @@ class Transition:
 
 def interval(samples: float, flagged: float, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper-Pearson interval of a rate; the whole of [0, 1] without samples."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     if samples <= 0:
         return (0.0, 1.0)
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, flagged, samples - flagged + 1)) if flagged > 0 else 0.0
-    high = float(beta.ppf(1 - tail, flagged + 1, samples - flagged)) if flagged < samples else 1.0
+    low = float(betaincinv(flagged, samples - flagged + 1, tail)) if flagged > 0 else 0.0
+    high = float(betaincinv(flagged + 1, samples - flagged, 1 - tail)) if flagged < samples else 1.0
     return (low, high)
 
 
@@ -168,8 +168,7 @@ def raised(
     contaminations: Sequence[float] = CONTAMINATIONS,
 ) -> Alert:
     """The alert that the evidence of ``key`` has raised, before that evidence is reset."""
-    weights = evidence.weights(key)
-    since = weights @ evidence.since[key]
+    weights, since = evidence.weights(key), evidence.since_change(key)
     least, most = rules.resolve_contamination
     believed = min(max(float(weights @ np.array(contaminations)), least), most)
     # Of the contaminations bet on, the largest that is not above what is believed.
@@ -215,6 +214,8 @@ def is_over(alert: Alert, rules: AlertRules) -> bool:
 
 def graded(alert: Alert, rules: AlertRules) -> Alert:
     """The same alert with the severity that its rate supports; never lower than before."""
+    if alert.severity == "critical" or alert.rate <= rules.critical_rate:
+        return alert
     low, _ = interval(alert.samples, alert.flagged, rules.confidence)
     return replace(alert, severity="critical") if low > rules.critical_rate else alert
 
@@ -230,9 +231,9 @@ def attributed(alert: Alert, null_rates: Sequence[float], rules: AlertRules) -> 
     found = set(alert.classes)
     each = 1 - 2 * (1 - rules.confidence) / max(1, len(alert.by_class))  # one-sided, Bonferroni
     for (label, samples, flagged), rate in zip(alert.by_class, null_rates, strict=True):
-        if flagged > rate * samples and interval(samples, flagged, each)[0] > rate:
+        if label not in found and flagged > rate * samples and interval(samples, flagged, each)[0] > rate:
             found.add(label)
-    return replace(alert, classes=tuple(sorted(found)))
+    return alert if len(found) == len(alert.classes) else replace(alert, classes=tuple(sorted(found)))
 
 
 def told(before: Alert | None, after: Alert) -> bool:

@@ -46,6 +46,15 @@ def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str
     return out
 
 
+def changed(before: MonitorState, after: MonitorState) -> list[str]:
+    """The streams whose evidence differs: what has to be written after a fold, given that ``before`` was."""
+    old = len(before.evidence)
+    a, b = before.evidence, after.evidence
+    differs = np.ones(len(b), dtype=bool)
+    differs[:old] = (a.seen_at != b.seen_at[:old]) | (a.log_m != b.log_m[:old]).any(axis=1)
+    return sorted({stream for (stream, _), row in after.rows.items() if stream is not None and differs[row]})
+
+
 def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[list[Any]]], contaminations: int = 7) -> MonitorState:
     """The state that :func:`header` and :func:`streams` were taken from.
 
