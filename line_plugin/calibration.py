@@ -101,8 +101,8 @@ class Calibration:
         empty = [e for e in conformal.CELL_EDGES if conformal.rank(self.n, e) < 1]
         if empty:
             said.append(
-                f"The conformal cells up to p = {max(empty):g} stay empty: they take at least {_needed(max(empty))} "
-                f"samples, and p = {min(conformal.CELL_EDGES):g} takes {_needed(min(conformal.CELL_EDGES))}."
+                f"The conformal cells up to p = {max(empty):g} stay empty: with {self.n} samples no p-value is "
+                f"below {1 / (self.n + 1):.2g}; the cell p <= {min(empty):g} takes {_needed(min(empty))} samples."
             )
         if self.n < 10_000:
             said.append(

@@ -407,7 +407,8 @@ class LINe:
     def __repr__(self) -> str:
         s = self.settings
         state = f"K={self.num_classes}, D={self.width}, {self.num_samples} images" if self.fitted else "not fitted"
-        return f"LINe(p_w={s.p_w}, p_a={s.p_a}, clip={s.clip}; {state})"
+        shown = ", ".join(f"{k}={v if v is None else format(v, 'g')}" for k, v in asdict(s).items())
+        return f"LINe({shown}; {state})"
 
 
 def _as_head(weight: Tensor) -> Tensor:

@@ -131,8 +131,13 @@ class EmbeddingPublisher:
         self._producer.flush(timeout=timeout)
 
     def close(self) -> None:
-        """Flush and close the producer."""
-        self._producer.close(timeout=10)
+        """Flush and close the producer; what could not be sent by then is dropped."""
+        from kafka.errors import KafkaError
+
+        try:
+            self._producer.close(timeout=10)
+        except KafkaError as error:
+            log.warning("embeddings were dropped on closing: %s", error)
 
 
 class Tap:
@@ -163,7 +168,9 @@ class Tap:
         from line_plugin.networks import find_head
 
         if head is None and example is None:
-            raise ValueError("head and example are both absent: name the Linear, or pass an input batch to find it with")
+            raise ValueError(
+                "head and example are both absent: name the Linear, or pass an input batch to find it with"
+            )
         self.head = find_head(model, example if example is not None else torch.empty(0), head)
         self._publisher, self._stream = publisher, stream
         self._handle = self.head.linear.register_forward_hook(self._send)

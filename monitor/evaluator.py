@@ -141,9 +141,11 @@ class Evaluator:
         closed = Bucket(bucket, bucket * width, (bucket + 1) * width, counts)
         state, transitions = fold(kept.state, closed, self._rules)
         streams = sorted({stream for stream, _ in counts})
-        touched = {*streams, *(s for t in transitions for s in (t.alert.stream, *t.alert.streams) if s is not None)}
         header = _text(packing.header(state))
-        packed = {_STREAM + name: _text(rows) for name, rows in packing.streams(state, touched).items()}
+        packed = {
+            _STREAM + name: _text(rows)
+            for name, rows in packing.streams(state, packing.changed(kept.state, state)).items()
+        }
         writes = [self._write(t, offsets) for t in transitions]
         told = {w.fingerprint for w in writes}
         writes += [

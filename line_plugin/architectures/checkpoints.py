@@ -89,11 +89,11 @@ def _check_fit(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [n for n in state if n not in wanted]
     if missing or unexpected:
-        parts = [f"lacks {_listed(missing)}"] if missing else []
-        parts += [f"has {_listed(unexpected)} too"] if unexpected else []
+        parts = [f"missing: {_listed(missing)}"] if missing else []
+        parts += [f"unexpected: {_listed(unexpected)}"] if unexpected else []
         raise CheckpointError(
-            f"{path} does not fit {type(model).__name__}: it {' and '.join(parts)}: name the architecture it was "
-            "trained with (--arch or --model)"
+            f"{path} does not fit {type(model).__name__} ({'; '.join(parts)}): name the architecture it was "
+            "trained with, --arch or --model"
         )
     wrong = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
     if not wrong:

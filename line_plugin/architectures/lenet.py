@@ -36,8 +36,8 @@ class WideLeNet(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.block1 = nn.Sequential(nn.Conv2d(3, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
-        self.block2 = nn.Sequential(nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
-        self.hidden = nn.Sequential(nn.Linear(64 * 7 * 7, 128), nn.ReLU())
+        self.block2 = nn.Sequential(nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2))
+        self.hidden = nn.Sequential(nn.Linear(64 * 5 * 5, 128), nn.ReLU())
         self.fc = nn.Linear(128, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:

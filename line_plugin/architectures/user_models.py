@@ -44,13 +44,15 @@ def load_user_model(spec: str) -> nn.Module:
     if isinstance(factory, nn.Module):
         return factory.eval()
     if not callable(factory):
-        raise SettingsError(f"{spec} is a {type(factory).__name__}, expected a function that returns a torch nn.Module")
+        raise SettingsError(
+            f"{spec} is of type {type(factory).__name__}, expected a function that returns a torch nn.Module"
+        )
     try:
         model: Any = factory()
     except Exception as error:
         raise SettingsError(f"{spec}() failed with {_told(error)}: it is called without arguments") from error
     if not isinstance(model, nn.Module):
-        raise SettingsError(f"{spec}() returned a {type(model).__name__}, expected a torch nn.Module")
+        raise SettingsError(f"{spec}() returned an object of type {type(model).__name__}, expected a torch nn.Module")
     return model.eval()
 
 

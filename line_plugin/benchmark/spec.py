@@ -155,7 +155,8 @@ def load(name_or_path: str) -> Benchmark:
 
 def _first(error: ValidationError) -> str:
     """The first complaint in one line, with the nearest known key for an unknown one."""
-    problem: dict[str, Any] = dict(error.errors()[0])
+    # A misspelt key also shows up as a missing one: the misspelling is what helps.
+    problem: dict[str, Any] = dict(min(error.errors(), key=lambda e: e["type"] != "extra_forbidden"))
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         keys = {f.alias or n for m in _Frozen.__subclasses__() for n, f in m.model_fields.items()}

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         f"(TPR {calibration.tpr:.1%}).\nSaved {target} (content {digest[:12]})."
     )
     for sentence in calibration.limits():
-        out.print(f"- {sentence}")
+        out.print(f"- {sentence}", soft_wrap=True)
 
 
 def _from_file(path: Path) -> Tensor:

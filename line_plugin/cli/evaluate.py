@@ -45,6 +45,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     out.add_argument("--save-csv", action="store_true", help="OpenOOD's CSV, one a method")
     out.add_argument("--save-score", action="store_true", help="confidences of every image, npz")
     out.add_argument("--plots", action="store_true", help="score histograms and ROC curves, PNG")
+    out.add_argument("--brief", action="store_true", help="print the comparison of all methods only")
     out.add_argument("--json", action="store_true", help="print JSON instead of tables")
     out.add_argument("--output-dir", type=Path, help="where files go (results/ID-DATA)")
     return parser
@@ -117,9 +118,9 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
         return
     out = options.console()
     label = f"{benchmark.title or benchmark.name}, {'FS-OOD' if args.fsood else 'OOD'}"
-    for i, summary in enumerate(summaries):
+    for i, summary in enumerate(summaries if not args.brief else []):
         out.print(report.table(summary, f"{summary.method}: {label}{_settings(runs, i)}"))
-    if len(summaries) > 1:
+    if len(summaries) > 1 or args.brief:
         out.print(report.comparison(summaries, f"AUROC of all methods: {label}"))
     out.print(
         "Per cent. FPR@95: OOD is the positive class (OpenOOD). FPR95 (ID+): ID is the positive class (the papers).\n"
