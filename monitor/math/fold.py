@@ -113,7 +113,7 @@ class _Pass:
         self._raised(self._judged(alert), self.state.rows_of(stream))
 
     def _advanced(self, alert: Alert, passed: Sequence[int | None], level: Levels) -> Alert:
-        """A stream's alert after one more bucket: wider where more of the stream has surged, nearer its resolve if not."""
+        """A stream's alert after one more bucket: wider where more of it has surged, else nearer its resolve."""
         stream, rules = str(alert.stream), self.rules
         found = {label for label in passed if label is not None}
         counts = level.by_class[stream]
