@@ -33,7 +33,7 @@ def fields(
     low, high = interval(alert.samples, alert.flagged) if alert.kind == "ood" else (0.0, 1.0)
     ended = change == "resolved"
     worst = [
-        {"id": e.id, "confidence": e.confidence, "class": class_name(e.predicted)}
+        {"id": e.id, "confidence": e.confidence, "class": class_name(e.predicted), "index": e.predicted}
         | {"partition": str(e.partition), "offset": e.offset}
         for e in examples
     ]
@@ -64,6 +64,14 @@ def fields(
         "bucket": str(alert.bucket),
         "offsets": json.dumps({str(p): n for p, n in sorted(offsets.items())}),
     }
+
+
+def read_examples(alert: Mapping[str, str]) -> tuple[Example, ...]:
+    """Back from what :func:`fields` wrote."""
+    return tuple(
+        Example(e["confidence"], e["id"], e["index"], Partition.parse(e["partition"]), e["offset"])
+        for e in json.loads(alert["examples"])
+    )
 
 
 def _factor(log_evidence: float) -> str:

@@ -119,10 +119,7 @@ def _alerts(options: argparse.Namespace) -> int:
     def show(alert: dict[str, str]) -> None:
         print(json.dumps(alert, sort_keys=True) if options.json else line(alert), flush=True)
 
-    if options.history:
-        found = list(reversed(store.history(options.history)))
-    else:
-        found = store.alerts()
+    found = list(reversed(store.history(options.history))) if options.history else store.alerts()
     for alert in found:
         show(alert)
     if not found and not options.json and not options.watch:

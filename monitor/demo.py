@@ -104,7 +104,7 @@ def demonstrate(
             launcher.create_topic(broker.address, topic, partitions)
         surge_ms = _publish(broker.address, in_distribution, out_of_distribution, plan, seed)
         say(
-            f"{plan.samples} embeddings in topic {TOPIC!r}; OOD share {plan.contamination:.0%} in {plan.surge} of them, "
+            f"{plan.samples} embeddings in topic {TOPIC!r}; OOD share {plan.contamination:.0%} in {plan.surge} of them "
             f"from {alerts.moment(surge_ms / 1000)}"
         )
         store = open_store(config)

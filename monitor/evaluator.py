@@ -49,6 +49,7 @@ class _Kept:
     folded: int
     state: MonitorState
     header: str
+    examples: Mapping[str, tuple[Example, ...]]
 
 
 def closable(partitions: Mapping[Partition, PartitionState], now_ms: int, idle_ms: int, since_ms: int = 0) -> int:
@@ -146,16 +147,20 @@ class Evaluator:
             _STREAM + name: _text(rows)
             for name, rows in packing.streams(state, packing.changed(kept.state, state)).items()
         }
-        writes = [self._write(t, offsets) for t in transitions]
-        told = {w.fingerprint for w in writes}
+        alerting = {a.identity: a for a in (*kept.state.alerts.values(), *state.alerts.values())}
+        examples = {name: self._examples(a, closed.end) for name, a in alerting.items()}
+        writes = [self._entry(t.alert, t.change, t.at, t.event, offsets, examples) for t in transitions]
+        told = {t.alert.identity for t in transitions}
         writes += [
-            w for a in state.alerts.values() if (w := self._refresh(a, closed.end, offsets)).fingerprint not in told
+            self._entry(a, "updated", closed.end, f"{a.identity}:refreshed", offsets, examples, event_kept=False)
+            for a in state.alerts.values()
+            if a.identity not in told
         ]
         done = Fold(kept.token, bucket, kept.folded, {HEADER: header, **packed}, writes, streams)
         if self._store.apply(done) == "refused":
             self._kept = None
             return None
-        self._kept = replace(kept, folded=bucket, state=state, header=header)
+        self._kept = replace(kept, folded=bucket, state=state, header=header, examples=examples)
         self._log(transitions)
         return list(transitions)
 
@@ -167,7 +172,7 @@ class Evaluator:
         if not transitions:
             return []
         header = _text(packing.header(state))
-        writes = [self._write(t, offsets) for t in transitions]
+        writes = [self._entry(t.alert, t.change, t.at, t.event, offsets, {}) for t in transitions]
         done = Fold(kept.token, None, kept.folded, {HEADER: header}, writes, guard=(HEADER, kept.header))
         if self._store.apply(done) == "refused":
             self._kept = None
@@ -186,20 +191,14 @@ class Evaluator:
         stored = self._store.state()
         header = stored.get(HEADER, "")
         if not header:
-            return _Kept(token, since, folded, MonitorState.new(self._rules), "")
+            return _Kept(token, since, folded, MonitorState.new(self._rules), "", {})
         rows = {k[len(_STREAM) :]: json.loads(v) for k, v in stored.items() if k.startswith(_STREAM)}
         state = packing.unpacked(json.loads(header), rows, len(self._rules.contaminations))
+        examples = {a["episode"]: alerts.read_examples(a) for a in self._store.alerts() if a["status"] == "firing"}
         log.info("took over at bucket %d with %d streams", folded, len(rows))
-        return _Kept(token, since, folded, state, header)
+        return _Kept(token, since, folded, state, header, examples)
 
     # -- what is written -------------------------------------------------------------------------------------------
-
-    def _write(self, t: Transition, offsets: Mapping[Partition, int]) -> AlertWrite:
-        return self._entry(t.alert, t.change, t.at, t.event, offsets)
-
-    def _refresh(self, alert: Alert, at: float, offsets: Mapping[Partition, int]) -> AlertWrite:
-        """The same alert with today's numbers."""
-        return self._entry(alert, "updated", at, f"{alert.identity}:refreshed", offsets, event_kept=False)
 
     def _entry(
         self,
@@ -208,6 +207,7 @@ class Evaluator:
         at: float,
         event: str,
         offsets: Mapping[Partition, int],
+        examples: Mapping[str, Iterable[Example]],
         *,
         event_kept: bool = True,
     ) -> AlertWrite:
@@ -219,7 +219,7 @@ class Evaluator:
             at,
             event,
             artifact=s.artifact,
-            examples=self._examples(alert, at),
+            examples=examples.get(alert.identity, ()),
             offsets=offsets,
             class_name=s.class_name,
             log_threshold=self._rules.log_threshold(key),
@@ -228,16 +228,17 @@ class Evaluator:
             alerts.fingerprint(s.group, alert), fields, s.alert_ttl_ms, round(at * 1000), event=event_kept
         )
 
-    def _examples(self, alert: Alert, at: float) -> list[Example]:
-        """The worst samples since the onset, from the last buckets that still hold theirs."""
+    def _examples(self, alert: Alert, at: float) -> tuple[Example, ...]:
+        """The worst samples since the onset: those kept so far, and those of the bucket that has just been folded."""
         if alert.kind != "ood" or not self._settings.examples:
-            return []
+            return ()
         width = self._settings.bucket_ms / 1000
         last = round(at / width) - 1
-        first = max(int(alert.onset_at // width), last - 20)
+        kept = self._kept.examples.get(alert.identity) if self._kept else None
+        first = max(int(alert.onset_at // width), last - 20) if kept is None else last
         names = [alert.stream] if alert.stream is not None else list(alert.streams)[:20]
-        found = [e for b in range(first, last + 1) for n in names for e in self._store.examples(b, n)]
-        return sorted(found, key=lambda e: e.confidence)[: self._settings.examples]
+        found = {e for b in range(first, last + 1) for n in names for e in self._store.examples(b, n)}
+        return tuple(sorted({*found, *(kept or ())}, key=lambda e: e.confidence)[: self._settings.examples])
 
     def _log(self, transitions: Iterable[Transition]) -> None:
         for t in transitions:

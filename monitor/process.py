@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from monitor.config import MonitorConfig
 from monitor.deadletters import KafkaDeadLetters
+from monitor.delivery import Delivery
 from monitor.errors import StoreUnavailableError
 from monitor.evaluator import Evaluator, EvaluatorSettings
 from monitor.messages.contract import Contract
@@ -55,6 +56,7 @@ class Process:
             observer=self._telemetry,
         )
         self.evaluator = evaluator(config, self._scorer, self.store, clock)
+        self._delivery = _delivery(config)
         self._due = 0.0
 
     def _tell_artifact(self) -> None:
@@ -90,8 +92,17 @@ class Process:
             said = self.evaluator.step()
             if self._telemetry:
                 self._telemetry.evaluated(self.evaluator.state, said)
+            if self._delivery and self.evaluator.state is not None:
+                self._deliver(self._delivery)
         except StoreUnavailableError as error:
             log.debug("%s", error)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        for event in self.store.undelivered():
+            if not delivery.deliver(event):
+                self._due = time.monotonic() + 5.0  # do not hammer a receiver that is down
+                return
+            self.store.delivered(event["id"])
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Until told to stop; the batch in hand is finished first."""
@@ -108,6 +119,11 @@ class Process:
             self.evaluator.release()
         except StoreUnavailableError:
             log.info("the lease could not be given back; it expires by itself")
+
+
+def _delivery(config: MonitorConfig) -> Delivery | None:
+    d = config.delivery
+    return Delivery(d, config.kafka.group) if d.webhook_url or d.alertmanager_url else None
 
 
 def open_store(config: MonitorConfig) -> RedisStore:

@@ -86,5 +86,5 @@ def _embed(model: nn.Module, data: Path, name: str) -> tuple[Tensor, Tensor]:
     from line_plugin.networks import tap_batches
 
     images, labels = training._load(data, name)
-    batches = zip(images.split(500), labels.split(500), strict=True)
+    batches = [(images[n : n + 500], labels[n : n + 500]) for n in range(0, len(images), 500)]
     return torch.cat([b.features for b in tap_batches(model, batches)]), labels

@@ -1,4 +1,4 @@
-"""Genuine Apache Kafka 4 in KRaft mode: one node on loopback, jars through Maven from the pinned pom beside this file."""
+"""Genuine Apache Kafka 4 in KRaft mode: one node on loopback, jars through Maven from the pom beside this file."""
 
 from __future__ import annotations
 
