@@ -21,10 +21,10 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --upgrade pip
-	@$(PIP) install --quiet --editable '.[quickstart,monitor,dev]'
+	@$(PIP) install --quiet --editable '.[quickstart,monitor,timm,dev]'
 	@if [ -n "$$OPENOOD_SOURCE" ]; then \
 	  echo "Installing OpenOOD from $$OPENOOD_SOURCE ..."; \
-	  $(PIP) install --quiet pandas tqdm gdown && $(PIP) install --quiet --no-deps "$$OPENOOD_SOURCE"; fi
+	  $(PIP) install --quiet --editable '.[upstream]' faiss-cpu && $(PIP) install --quiet --no-deps "$$OPENOOD_SOURCE"; fi
 	@touch $@
 
 demo: $(STAMP)

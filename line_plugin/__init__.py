@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from line_plugin.calibration import Calibration
     from line_plugin.line import PRESETS, LINe, LINeSettings
     from line_plugin.math.contributions import ClassSums
+    from line_plugin.openood import register
+    from line_plugin.openood.postprocessor import LINePostprocessor as LINePostprocessor
 
 __all__ = [
     "PRESETS",
@@ -23,6 +25,7 @@ __all__ = [
     "LINeSettings",
     "LinePluginError",
     "__version__",
+    "register",
 ]
 
 _HOMES = {
@@ -31,6 +34,9 @@ _HOMES = {
     "PRESETS": "line_plugin.line",
     "Calibration": "line_plugin.calibration",
     "ClassSums": "line_plugin.math.contributions",
+    "register": "line_plugin.openood",
+    # Not in __all__: its base class is OpenOOD's, and `import *` must not need OpenOOD.
+    "LINePostprocessor": "line_plugin.openood",
 }
 
 

@@ -16,6 +16,7 @@
     ├── ArtifactError            a fitted file that cannot be used
     │   ├── ArtifactCorruptError   not the bytes that were written
     │   └── ArtifactVersionError   written by a newer release
+    ├── OpenOODError             upstream OpenOOD is absent or lacks a library
     └── DataError                image lists, images, benchmark files
         ├── MissingDataError     a data set that is not there, with where to get it
         └── ImageError           an image that cannot be decoded
@@ -83,6 +84,10 @@ class ArtifactCorruptError(ArtifactError):
 
 class ArtifactVersionError(ArtifactError):
     """The file was written by a newer release."""
+
+
+class OpenOODError(LinePluginError, ImportError):
+    """Upstream OpenOOD, or a library that it needs for what was asked, is not installed."""
 
 
 class DataError(LinePluginError, ValueError):

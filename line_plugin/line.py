@@ -165,7 +165,7 @@ class LINe:
         for batch in tap_batches(model, loader, head=head, device=device):
             if sums is None:
                 linear, where = batch.head, batch.path
-                sums = ClassSums.zeros(linear.out_features, linear.in_features, batch.features.device)
+                sums = ClassSums.zeros(linear.out_features, linear.in_features)
             sums.add_(batch.features, batch.labels)
             warned = warned or _warn_if_negative(batch.features, where)
         if sums is None or linear is None:
@@ -194,7 +194,7 @@ class LINe:
             WidthError, NonFiniteError, FitError, EmptyClassError.
         """
         weight = _as_head(weight)
-        sums = ClassSums.zeros(weight.shape[0], weight.shape[1], weight.device)
+        sums = ClassSums.zeros(weight.shape[0], weight.shape[1])
         _warn_if_negative(features, "")
         if features.shape[:1] != labels.shape:
             raise FitError(f"{len(features)} features but labels of shape {tuple(labels.shape)}: pass one label a row")
@@ -223,8 +223,7 @@ class LINe:
         if provenance.class_names and len(provenance.class_names) != k:
             raise FitError(f"{len(provenance.class_names)} class names given, the head has {k} classes")
         device = weight.device
-        mean = sums.means(provenance.class_names or None).cpu()
-        c = contributions(mean, weight.cpu())
+        c = contributions(sums.means(provenance.class_names or None), weight.cpu())
         thresholds = masks.weight_thresholds(c, weight, self.settings.p_w)
         self._install(weight, bias.to(device, torch.float32), sums, c, thresholds)
         self.provenance, self.calibration, self.content_sha256 = provenance, None, ""
@@ -233,7 +232,7 @@ class LINe:
     def _install(self, weight: Tensor, bias: Tensor, sums: ClassSums, c: Tensor, thresholds: Tensor) -> None:
         keep = masks.activation_mask(c, self.settings.p_a)
         floors = masks.weight_floors(c, thresholds, keep).to(weight.device)
-        self._fitted = _Fitted(weight, bias, ClassSums(sums.sums.cpu(), sums.counts.cpu()), thresholds, floors)
+        self._fitted = _Fitted(weight, bias, sums, thresholds, floors)
 
     def with_settings(self, p_w: float | None, p_a: float | None, clip: float | None) -> LINe:
         """The same fit under other settings: masks are made again from the stored sums, no image is seen."""

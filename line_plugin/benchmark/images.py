@@ -89,7 +89,11 @@ def batches(jobs: Sequence[Job], batch_size: int, num_workers: int) -> Iterator[
             owners.append(i)
         start = stop
     loader = DataLoader(
-        data, batch_sampler=plan, num_workers=min(num_workers, len(plan)), collate_fn=_collate, pin_memory=False
+        data,
+        batch_sampler=plan,
+        num_workers=min(num_workers, len(plan)),
+        collate_fn=_collate,
+        generator=torch.Generator(),  # leaves torch's global random state alone
     )
     for owner, batch in zip(owners, loader, strict=True):
         if isinstance(batch, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,9 @@ class Summary:
     runs: int
 
     def cell(self, row: int, column: int) -> str:
-        """As OpenOOD prints it: two decimals, ``mean ± std`` for several runs."""
+        """As OpenOOD prints it: two decimals, ``mean ± std`` for several runs; ``-`` where it was not measured."""
+        if np.isnan(self.mean[row, column]):
+            return "-"
         if self.runs == 1:
             return f"{self.mean[row, column]:.2f}"
         return f"{self.mean[row, column]:.2f} ± {self.std[row, column]:.2f}"
@@ -55,6 +57,12 @@ def summarise(runs: Sequence[Evaluation]) -> list[Summary]:
         names = tuple(r.name for r in first.rows)
         out.append(Summary(first.name, names, tables.mean(axis=0), tables.std(axis=0), len(runs)))
     return out
+
+
+def from_upstream(method: str, tables: Sequence[Mapping[str, Mapping[str, float]]]) -> Summary:
+    """A summary of upstream's own tables, one a run; they lack the papers' FPR95."""
+    cells = np.array([[[*(t[row][c] for c in COLUMNS), np.nan] for row in tables[0]] for t in tables])
+    return Summary(method, tuple(tables[0]), cells.mean(axis=0), cells.std(axis=0), len(tables))
 
 
 def _cells(row: Row) -> list[float]:
@@ -108,6 +116,18 @@ def csv_text(summary: Summary) -> str:
     return buffer.getvalue()
 
 
+def rows_json(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
+    """Every measured cell, full precision, in per cent."""
+    return {
+        name: {
+            column: {"mean": float(summary.mean[r, c]), "std": float(summary.std[r, c])}
+            for c, column in enumerate((*COLUMNS, "FPR95_ID_positive"))
+            if not np.isnan(summary.mean[r, c])
+        }
+        for r, name in enumerate(summary.rows)
+    }
+
+
 def as_json(runs: Sequence[Evaluation]) -> dict[str, Any]:
     """Everything a script may want, full precision, in per cent."""
     first = runs[0]
@@ -123,13 +143,7 @@ def as_json(runs: Sequence[Evaluation]) -> dict[str, Any]:
                 "sweep": [
                     [{"settings": p.settings, "auroc": 100 * p.auroc} for p in run.results[i].sweep] for run in runs
                 ],
-                "rows": {
-                    name: {
-                        column: {"mean": float(s.mean[r, c]), "std": float(s.std[r, c])}
-                        for c, column in enumerate((*COLUMNS, "FPR95_ID_positive"))
-                    }
-                    for r, name in enumerate(s.rows)
-                },
+                "rows": rows_json(s),
             }
             for i, s in enumerate(summarise(runs))
         },

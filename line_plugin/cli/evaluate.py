@@ -11,6 +11,7 @@ from line_plugin.cli import options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
+    from line_plugin.benchmark.report import Summary
     from line_plugin.benchmark.runner import Evaluation, Options
     from line_plugin.benchmark.spec import Benchmark
 
@@ -56,13 +57,53 @@ def run(args: argparse.Namespace) -> None:
     benchmark = options.benchmark_of(args)
     chosen = options_of(args)
     if args.engine == "openood":
-        raise SettingsError("--engine openood is not available")
+        run_upstream(args, benchmark, chosen)
+        return
     runs = []
     for name, checkpoint in checkpoints(args):
         runs.append(evaluate(args, benchmark, chosen, checkpoint))
         if name:
             options.console(stderr=True).print(f"{name}: done")
     show(args, benchmark, runs)
+
+
+def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None:
+    """The same networks and methods through OpenOOD's own Evaluator."""
+    from line_plugin.benchmark import images, report
+    from line_plugin.openood import evaluate_with_openood
+
+    if args.save_score or args.plots:
+        raise SettingsError("--save-score and --plots need the native engine")
+    own_normalisation = args.mean is not None or args.std is not None
+    summaries = []
+    for method in chosen.methods:
+        tables = [
+            evaluate_with_openood(
+                options.network_of(args, benchmark, checkpoint),
+                benchmark.name,
+                args.data_root,
+                method,
+                device=options.device_of(args.device),
+                batch_size=args.batch_size,
+                num_workers=options.workers_of(args),
+                fsood=chosen.fsood,
+                # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
+                sweep=False if chosen.search is None and method == "line" else chosen.search,
+                preprocessor=images.transform(benchmark.preprocessing) if own_normalisation else None,
+                settings={**benchmark.methods.get(method, {}), **chosen.settings.get(method, {})},
+            )
+            for _, checkpoint in checkpoints(args)
+        ]
+        summaries.append(report.from_upstream(method, tables))
+    folder = args.output_dir or Path("results") / benchmark.name
+    saved = report.save_csv(folder, summaries, fsood=args.fsood) if args.save_csv else []
+    if args.json:
+        print(
+            json.dumps({"engine": "openood", "methods": {s.method: report.rows_json(s) for s in summaries}}, indent=2)
+        )
+        return
+    print_tables(args, benchmark, summaries, [s.method for s in summaries])
+    print_saved(saved)
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -116,20 +157,33 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
     if args.json:
         print(json.dumps(report.as_json(runs), indent=2))
         return
+    print_tables(args, benchmark, summaries, [f"{s.method}{_settings(runs, i)}" for i, s in enumerate(summaries)])
+    out = options.console()
+    out.print(f"Images forwarded: {sum(r.forwarded for r in runs)}; the rest came from the cache.")
+    for line in runs[0].missing:
+        out.print(f"Left out: {line}", soft_wrap=True)
+    print_saved(saved)
+
+
+def print_tables(args: argparse.Namespace, benchmark: Benchmark, summaries: list[Summary], titles: list[str]) -> None:
+    """One table a method, then all beside each other."""
+    from line_plugin.benchmark import report
+
     out = options.console()
     label = f"{benchmark.title or benchmark.name}, {'FS-OOD' if args.fsood else 'OOD'}"
-    for i, summary in enumerate(summaries if not args.brief else []):
-        out.print(report.table(summary, f"{summary.method}: {label}{_settings(runs, i)}"))
+    for summary, title in zip(summaries, titles, strict=True) if not args.brief else ():
+        out.print(report.table(summary, f"{title}: {label}"))
     if len(summaries) > 1 or args.brief:
         out.print(report.comparison(summaries, f"AUROC of all methods: {label}"))
-    out.print(
-        "Per cent. FPR@95: OOD is the positive class (OpenOOD). FPR95 (ID+): ID is the positive class (the papers).\n"
-        f"Images forwarded: {sum(r.forwarded for r in runs)}; the rest came from the cache."
-    )
-    for line in runs[0].missing:
-        out.print(f"Left out: {line}")
-    for path in saved:
-        out.print(f"Saved {path}")
+    papers = "" if args.brief else " FPR95 (ID+): ID is the positive class (the papers)."
+    out.print(f"Per cent. FPR@95: OOD is the positive class (OpenOOD).{papers}")
+
+
+def print_saved(saved: list[Path]) -> None:
+    """What was written, a line a folder."""
+    for parent in dict.fromkeys(p.parent for p in saved):
+        names = ", ".join(p.name for p in saved if p.parent == parent)
+        options.console().print(f"Saved in {parent}: {names}", soft_wrap=True)
 
 
 def _settings(runs: list[Evaluation], index: int) -> str:
@@ -140,4 +194,18 @@ def _settings(runs: list[Evaluation], index: int) -> str:
 
 
 def _plots(folder: Path, run: Evaluation) -> list[Path]:
-    raise SettingsError("--plots is not available")
+    """Histograms and ROC curves of the first run."""
+    import numpy as np
+
+    from line_plugin.benchmark import plots
+
+    scores = {r.name: r.scores for r in run.results}
+    by_group = {g: [n for n, group in run.groups.items() if group == g] for g in ("near", "far")}
+    sets = plots.Sets("id", by_group["near"], by_group["far"])
+    thresholds = {name: float(np.quantile(s["id"], 0.05)) for name, s in scores.items()}
+    title = run.benchmark.title or run.benchmark.name
+    labels = {"id": f"{run.benchmark.name} test"}
+    histograms, curves = folder / "histograms.png", folder / "roc.png"
+    plots.score_histograms(histograms, scores, sets, thresholds=thresholds, labels=labels, title=title)
+    plots.roc_curves(curves, scores, sets, labels=labels, title=title)
+    return [histograms, curves]

@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     digest = line.save(args.output)
     options.console().print(
         f"Fitted {line} on {args.id_data} train.\nSaved {args.output} (content {digest[:12]}). "
-        f"Next: openood calibrate {args.output} with the same data and network."
+        f"Next: `openood calibrate {args.output}` with the same data and network.",
+        soft_wrap=True,
     )
 
 

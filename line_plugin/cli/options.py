@@ -102,19 +102,23 @@ def network_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path 
 
 def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> FeatureCache:
     """The network behind its feature cache."""
-    import os
-
     from line_plugin.benchmark.features import FeatureCache, default_cache_dir
 
-    workers = args.num_workers if args.num_workers is not None else min(os.cpu_count() or 1, 8)
     return FeatureCache(
         network_of(args, benchmark, checkpoint),
         args.cache_dir or default_cache_dir(),
         device=device_of(args.device),
         head=args.head,
         batch_size=args.batch_size,
-        num_workers=workers,
+        num_workers=workers_of(args),
     )
+
+
+def workers_of(args: argparse.Namespace) -> int:
+    """Decoding processes: as asked, else one a core and at most 8."""
+    import os
+
+    return args.num_workers if args.num_workers is not None else min(os.cpu_count() or 1, 8)
 
 
 def console(*, stderr: bool = False) -> Console:

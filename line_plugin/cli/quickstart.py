@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     with options.progress_bar("train", "epochs") as progress:
         report = training.train(data, checkpoint, seed=args.seed, progress=lambda e, of, _loss: progress(e, of))
     out.print(
-        f"{report['val_accuracy']:.2%} of the held-out digits right after {report['epochs']} epochs in "
+        f"{report['val_accuracy']:.2%} of the validation digits right after {report['epochs']} epochs in "
         f"{report['seconds']:.0f} s. Saved {checkpoint}."
     )
     network = ["--id-data", "quickstart", "--data-root", str(data), "--checkpoint", str(checkpoint)]

@@ -30,13 +30,11 @@ class ClassSums:
     counts: Tensor
 
     @classmethod
-    def zeros(cls, num_classes: int, width: int, device: torch.device | str = "cpu") -> ClassSums:
-        """Sums over no image."""
-        # MPS has no float64; sums are then kept on the CPU.
-        device = torch.device("cpu") if torch.device(device).type == "mps" else torch.device(device)
+    def zeros(cls, num_classes: int, width: int) -> ClassSums:
+        """Sums over no image. They stay on the CPU: there the order of addition, and so every bit, is fixed."""
         return cls(
-            sums=torch.zeros(num_classes, width, dtype=torch.float64, device=device),
-            counts=torch.zeros(num_classes, dtype=torch.int64, device=device),
+            sums=torch.zeros(num_classes, width, dtype=torch.float64),
+            counts=torch.zeros(num_classes, dtype=torch.int64),
         )
 
     @property
@@ -58,7 +56,7 @@ class ClassSums:
         """Add a batch in place.
 
         Args:
-            features: (N, D), any floating dtype, unclipped.
+            features: (N, D), any floating dtype and device, unclipped.
             labels: (N,) integer classes; a negative label means unknown and is ignored.
 
         Raises:
@@ -74,14 +72,14 @@ class ClassSums:
             raise FitError(
                 f"{features.shape[0]} features but labels of shape {tuple(labels.shape)}: pass one label a row"
             )
-        labels = labels.to(self.sums.device, torch.int64)
+        labels = labels.to("cpu", torch.int64)
         if labels.numel() and int(labels.max()) >= self.num_classes:
             raise FitError(
                 f"label {int(labels.max())} given, but the head has {self.num_classes} classes "
                 f"(0 to {self.num_classes - 1}): check the label file against the network"
             )
         known = labels >= 0
-        rows = features.to(self.sums.device)[known].to(torch.float64)
+        rows = features.detach().to("cpu")[known].to(torch.float64)
         if not bool(torch.isfinite(rows).all()):
             bad = int((~torch.isfinite(rows)).sum())
             raise NonFiniteError(f"{bad} NaN or Inf among {rows.numel()} training features: check the network's output")
@@ -100,8 +98,7 @@ class ClassSums:
                 f"cannot merge sums of shape {tuple(self.sums.shape)} and {tuple(other.sums.shape)}: "
                 "both parts must come from the same network"
             )
-        device = self.sums.device
-        return ClassSums(self.sums + other.sums.to(device), self.counts + other.counts.to(device))
+        return ClassSums(self.sums + other.sums, self.counts + other.counts)
 
     def means(self, class_names: Sequence[str] | None = None) -> Tensor:
         """Class means, (K, D) float64.

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from line_plugin.errors import SettingsError
 
 
 def clip(features: Tensor, delta: float | None) -> Tensor:
     """Activation clipping, ``z = min(a, delta)``; ``None`` leaves the features as they are."""
     return features if delta is None else features.clamp(max=delta)
+
+
+def clip_at_percentile(features: Tensor, percentile: float) -> float:
+    """The clipping threshold delta that leaves ``percentile`` per cent of held-out ID features as they are.
+
+    Not from the paper, which gives delta in units of one network's features; ReAct sets its threshold so.
+
+    Args:
+        features: (N, D) of ID inputs, unclipped.
+        percentile: strictly between 0 and 100.
+
+    Raises:
+        SettingsError: the percentile is out of range, or lies at 0 or below, where clipping leaves nothing.
+    """
+    if not 0 < percentile < 100:
+        raise SettingsError(f"clip_percentile={percentile:g} given, expected a percentile between 0 and 100")
+    delta = float(np.percentile(features.detach().cpu().numpy(), percentile))
+    if delta <= 0:
+        raise SettingsError(
+            f"percentile {percentile:g} of the validation features is {delta:g}: nothing would be left; "
+            "give a higher clip_percentile or a clip"
+        )
+    return delta
 
 
 def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

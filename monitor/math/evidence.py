@@ -124,7 +124,9 @@ def update(
     old = state.log_m[rows]
     grown = np.logaddexp(old, np.log(n)[:, None])
     kept = np.exp(old - grown)[:, :, None]  # posterior share of changes before this bucket
-    whole = np.stack([end - state.seen_at[rows], n, counts[:, :flag_cells].sum(axis=1)], axis=1)[:, None, :]
+    whole = np.stack([np.maximum(end - state.seen_at[rows], 0.0), n, counts[:, :flag_cells].sum(axis=1)], axis=1)[
+        :, None, :
+    ]
     half = np.stack([np.full_like(n, end - start), n, whole[:, 0, FLAGGED]], axis=1)[:, None, :] / 2
     gain = counts @ log_bet.T if log_bet.ndim == 2 else np.einsum("rk,rck->rc", counts, log_bet)
 

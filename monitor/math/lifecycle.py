@@ -1,7 +1,7 @@
 """An alert from raise to resolve: pure transitions, one raise and one resolve a surge.
 
-While an alert fires, a downward CUSUM asks whether its inputs look like ID traffic again. Its alternative is the bet
-the raise was won with, a share c of OOD input: ``S <- max(0, S - sum_k count_k log e_c(k))``; it resolves at
+While an alert fires, a downward CUSUM asks whether its inputs look like ID traffic again. Its alternative is a bet
+that the raise supports, a share c of OOD input: ``S <- max(0, S - sum_k count_k log e_c(k))``; it resolves at
 ``S >= log B``.
 
 **Guarantee.** While ``E[1 / e_c] <= 1``, the mean time to a (wrong) resolve is at least B samples (Lorden 1971: each
@@ -170,8 +170,8 @@ def raised(
     """The alert that the evidence of ``key`` has raised, before that evidence is reset."""
     weights, since = evidence.weights(key), evidence.since_change(key)
     least, most = rules.resolve_contamination
-    believed = min(max(float(weights @ np.array(contaminations)), least), most)
-    # Of the contaminations bet on, the largest that is not above what is believed.
+    believed = min(max(float(weights @ np.array(contaminations)) / 2, least), most)
+    # Halved, as what raised an alert overstates it: a bet too high lets go of a weak surge. The largest one not above.
     bet = max((i for i, c in enumerate(contaminations) if c <= believed * (1 + 1e-9)), default=0)
     return Alert(
         stream=stream,

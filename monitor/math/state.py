@@ -9,7 +9,7 @@ for a surge too thin to show in any one of them. A resolved or raised alert star
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -136,3 +136,13 @@ class MonitorState:
     def rows_of(self, stream: str) -> list[int]:
         """All rows of a stream, its classes included."""
         return [row for (name, _), row in self.rows.items() if name == stream]
+
+    def without(self, streams: Collection[str]) -> MonitorState:
+        """The same with ``streams`` forgotten, their alerts included: for streams that will not come back."""
+        kept = [key for key in self.rows if key[0] not in streams or key[0] is None]
+        return replace(
+            self,
+            rows={key: i for i, key in enumerate(kept)},
+            evidence=ev.taken(self.evidence, np.array([self.rows[key] for key in kept])),
+            alerts={k: a for k, a in self.alerts.items() if k[0] not in streams},
+        )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from torch import Tensor
 
 from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
-from line_plugin.errors import SettingsError
 from line_plugin.line import LINe
+from line_plugin.math import scoring
 
 
 def _optional(settings: dict[str, Setting], key: str) -> float | None:
@@ -36,15 +35,7 @@ class LineMethod(Method):
         percentile = _optional(self.settings, "clip_percentile")
         if percentile is None:
             return _optional(self.settings, "clip")
-        if not 0 < percentile < 100:
-            raise SettingsError(f"clip_percentile={percentile:g} given, expected a percentile between 0 and 100")
-        delta = float(np.percentile(self.data.val.features.numpy(), percentile))
-        if delta <= 0:
-            raise SettingsError(
-                f"percentile {percentile:g} of the validation features is {delta:g}: nothing would be left; "
-                "give a higher clip_percentile or a clip"
-            )
-        return delta
+        return scoring.clip_at_percentile(self.data.val.features, percentile)
 
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""

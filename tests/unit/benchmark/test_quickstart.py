@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from line_plugin.benchmark import quickstart, training
+from line_plugin.benchmark import quickstart
 from line_plugin.errors import DataError, MissingDataError
 
 CONFIG = Path(__file__).parents[3] / "configs" / "benchmarks" / "quickstart.yml"
@@ -174,16 +174,10 @@ def test_a_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         quickstart.prepare(tmp_path / "file")
 
 
-def test_the_benchmark_file_names_every_list_and_the_preprocessing_of_the_training(quickstart_root: Path) -> None:
+def test_the_benchmark_file_names_every_list(quickstart_root: Path) -> None:
     config = yaml.safe_load(CONFIG.read_text())
     sets = [*config["id"].values(), *config["csid"].values(), config["ood"]["val"]]
     sets += [*config["ood"]["near"].values(), *config["ood"]["far"].values()]
     assert {Path(s["list"]).stem for s in sets} == set(COUNTS)
     assert all((quickstart_root / s["list"]).is_file() for s in sets)
     assert config["num_classes"] == len(config["class_names"]) == quickstart.NUM_CLASSES
-    assert config["preprocessing"] == {
-        "resize": training.SIDE,
-        "crop": training.SIDE,
-        "mean": list(training.MEAN),
-        "std": list(training.STD),
-    }

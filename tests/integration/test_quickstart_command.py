@@ -1,0 +1,38 @@
+"""`openood quickstart`, the way `make demo` runs it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from line_plugin import LINe
+from line_plugin.cli import main
+
+
+def test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "demo"
+    assert main(["quickstart", "--output-dir", str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    for command in ("openood fit", "openood calibrate", "openood eval"):
+        assert f"$ {command}" in captured.out
+    methods = {p.stem for p in (folder / "results/ood").glob("*.csv")}
+    assert methods == {"line", "msp", "ebo", "mls", "react", "dice", "ash", "knn"}
+    with (folder / "results/ood/line.csv").open() as file:
+        rows = {row[""]: row for row in csv.DictReader(file)}
+    assert float(rows["farood"]["AUROC"]) > 98.5
+    assert float(rows["farood"]["ACC"]) > 97
+    for picture in ("histograms.png", "roc.png"):
+        assert (folder / "results" / picture).read_bytes().startswith(b"\x89PNG")
+    line = LINe.load(folder / "line.safetensors")
+    assert line.calibration is not None
+    assert line.calibration.n == 400
+
+    # A second evaluation finds every feature in the cache.
+    network = ["--data-root", str(folder / "data"), "--checkpoint", str(folder / "lenet.safetensors")]
+    assert main(["eval", "--id-data", "quickstart", *network, "--cache-dir", str(folder / "cache")]) == 0
+    assert "Images forwarded: 0;" in capsys.readouterr().out

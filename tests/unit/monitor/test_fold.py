@@ -1,0 +1,266 @@
+"""All levels over closed buckets: one raise and one resolve a surge, the same after a crash, silence apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.math import nulls, packing
+from monitor.math.fold import fold, quiet
+from monitor.math.lifecycle import Transition
+from monitor.math.state import EVERYTHING, Bucket, MonitorState
+from tests.unit.monitor.alert_streams import bucket, kinds, law, rules, run, surge
+
+ALL = ("stream", "class", "everything")
+
+
+@pytest.mark.parametrize("contamination", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("levels", [("stream",), ALL], ids=["stream", "all levels"])
+def test_one_raise_and_one_resolve_a_surge(contamination: float, levels: tuple) -> None:
+    how = rules(levels=levels)
+    state, said = run(surge(3, contamination=contamination, before=100, during=60, after=400, classes=3), how)
+    raised, resolved = (next(t for t in said if t.change == c) for c in ("raised", "resolved"))
+    assert [k for k in kinds(said) if k[0] != "updated"] == [("raised", "a", "ood"), ("resolved", "a", "ood")]
+    assert raised.alert.identity == resolved.alert.identity
+    assert 100 <= raised.bucket < 160 <= resolved.bucket
+    assert state.alerts == {}
+    assert state.raises == 1
+
+
+def test_onset_is_estimated_within_a_few_buckets() -> None:
+    _, said = run(surge(5, contamination=0.2, before=200), rules())
+    assert abs(said[0].alert.onset_at - 2000) <= 30
+
+
+def test_the_class_that_surged_is_named() -> None:
+    _, said = run(surge(2, contamination=0.2, classes=4, into=2), rules())
+    assert said[-1].change == "resolved"
+    assert said[-1].alert.classes == (2,)
+
+
+def test_everything_together_raises_for_a_surge_too_thin_for_any_stream() -> None:
+    names = tuple(f"s{i:02d}" for i in range(40))
+    how = rules(levels=("stream", "everything"), silence_after=1e9)
+    thin = surge(1, streams=names, hit=names, contamination=0.06, size=10, before=20, during=30, after=300)
+    _, said = run(thin, how)
+    first = [t for t in said if t.change == "raised"]
+    assert [t.alert.stream for t in first] == [None]
+    assert ("resolved", None, "ood") in kinds(said)
+
+
+def test_a_surge_of_one_stream_is_that_streams_alert_not_everythings() -> None:
+    names = ("a", "b", "c", "d")
+    _, said = run(surge(4, streams=names, contamination=0.2), rules(levels=ALL))
+    assert {t.alert.stream for t in said} == {"a"}
+
+
+def test_a_class_with_its_own_nulls_raises_its_stream_and_only_it_must_recover() -> None:
+    """One class of ten turns: 2 % of the stream, all in class 7; the stream as a whole is not watched."""
+    how = rules(levels=("class",))
+    how = replace(how, class_nulls={7: nulls.of_class(np.round(law(0) * 20_000).astype(int).tolist())})
+    rng = np.random.default_rng(0)
+    buckets = []
+    for i in range(700):
+        counts = {("a", c): rng.multinomial(10, law(0.0)) for c in range(10)}
+        if 50 <= i < 150:
+            counts["a", 7] = rng.multinomial(10, law(0.3))
+        buckets.append(bucket(i, counts))
+    _, said = run(buckets, how)
+    assert [k[0] for k in kinds(said) if k[0] != "updated"] == ["raised", "resolved"]
+    assert said[0].alert.scope == (7,)
+    assert said[0].alert.samples < 1000, "counted within the class, not the stream"
+
+
+def test_classes_without_nulls_of_their_own_never_raise() -> None:
+    _, said = run(surge(0, contamination=0.5, classes=3, into=1), rules(levels=("class",)))
+    assert said == []
+
+
+def test_a_surge_of_the_whole_stream_widens_the_alert_of_a_class() -> None:
+    how = replace(rules(levels=("stream", "class")), class_nulls={0: nulls.known(tuple(np.cumsum(law(0))))})
+    rng = np.random.default_rng(1)
+    buckets = []
+    for i in range(80):
+        first = law(0.5) if i >= 10 else law(0)
+        rest = law(0.5) if i >= 14 else law(0)
+        buckets.append(bucket(i, {("a", 0): rng.multinomial(10, first), ("a", 1): rng.multinomial(200, rest)}))
+    _, said = run(buckets, how)
+    assert said[0].alert.scope == (0,)
+    assert [t.change for t in said].count("raised") == 1
+    assert said[-1].alert.scope == ()
+
+
+def test_while_everything_fires_a_stream_that_passes_is_named_in_it_instead_of_raising() -> None:
+    names = tuple(f"s{i:02d}" for i in range(40))
+    how = rules(levels=("stream", "everything"), silence_after=1e9)
+    thin = surge(1, streams=names, hit=names, contamination=0.06, size=10, before=20, during=4, after=0)
+    state, said = run(thin, how)
+    assert [t.alert.stream for t in said if t.change == "raised"] == [None]
+    rng = np.random.default_rng(2)
+    loud = [
+        bucket(24 + i, {(s, 0): rng.multinomial(20, law(0.9 if s == "s07" else 0.01)) for s in names}) for i in range(6)
+    ]
+    _, more = run(loud, how, state)
+    assert {t.change for t in more} == {"updated"}
+    assert "s07" in more[0].alert.streams
+
+
+# -- silence -----------------------------------------------------------------------------------------------------------
+
+
+def test_silence_is_an_alert_of_its_own_and_ends_when_the_stream_is_heard() -> None:
+    how = rules(silence_after=60.0)
+    calm = {("a", 0): law(0) * 1000 // 1}
+    buckets = [bucket(i, calm) for i in range(3)] + [bucket(i, {}) for i in range(3, 12)] + [bucket(12, calm)]
+    _, said = run(buckets, how)
+    assert kinds(said) == [("raised", "a", "silence"), ("resolved", "a", "silence")]
+    assert said[0].at == 90.0
+    assert said[0].alert.onset_at == 30.0
+    assert said[1].bucket == 12
+
+
+@given(empty=st.integers(1, 200), during=st.integers(2, 12))
+@settings(max_examples=30, deadline=None)
+def test_silence_never_resolves(empty: int, during: int) -> None:
+    how = rules(silence_after=30.0)
+    state, said = run(surge(3, contamination=0.5, during=during, after=0), how)
+    assert [t.change for t in said].count("raised") == 1
+    firing = state.alerts["a", "ood"]
+    state, more = run([bucket(500 + i, {}) for i in range(empty)], how, state)
+    state, clock = quiet(state, 1e9, how)
+    assert ("resolved", "a", "ood") not in kinds([*more, *clock])
+    assert state.alerts["a", "ood"] == firing
+
+
+def test_the_clock_alone_finds_silence_and_says_it_once() -> None:
+    how = rules(silence_after=60.0)
+    state, _ = run([bucket(0, {("a", 0): np.array([0, 0, 0, 0, 0, 0, 9])})], how)
+    state, early = quiet(state, 69.0, how)
+    state, said = quiet(state, 70.0, how)
+    state, again = quiet(state, 99.0, how)
+    assert (early, kinds(list(said)), again) == ((), [("raised", "a", "silence")], ())
+
+
+# -- the same answer after a crash -------------------------------------------------------------------------------------
+
+
+def replayed(state: MonitorState) -> MonitorState:
+    """Through a store: text and back."""
+    return packing.unpacked(
+        json.loads(json.dumps(packing.header(state), allow_nan=False)),
+        json.loads(json.dumps(packing.streams(state), allow_nan=False)),
+    )
+
+
+def events(said: list[Transition]) -> list[tuple]:
+    return [(t.event, t.at, t.alert) for t in said]
+
+
+@settings(max_examples=25, deadline=None)
+@given(crashes=st.lists(st.integers(1, 119), max_size=6), lost=st.integers(0, 5), seed=st.integers(0, 3))
+def test_crashes_and_buckets_folded_again_give_the_same_transitions(crashes: list[int], lost: int, seed: int) -> None:
+    how = rules(levels=ALL, silence_after=300.0)
+    buckets = surge(seed, streams=("a", "b"), contamination=0.2, classes=2, before=20, during=20, after=80)
+    _, expected = run(buckets, how)
+    state, said = MonitorState.new(how), []
+    for i, one in enumerate(buckets):
+        if i in crashes:  # the state that was kept, and some buckets delivered once more
+            state = replayed(state)
+            for old in buckets[max(0, i - lost) : i]:
+                state, repeated = fold(state, old, how)
+                assert repeated == ()
+        state, changes = fold(state, one, how)
+        said += changes
+    assert events(said) == events(expected)
+
+
+def test_a_fold_lost_after_its_events_were_sent_repeats_the_same_events() -> None:
+    how, buckets = rules(), surge(3, contamination=0.5)
+    state = MonitorState.new(how)
+    for one in buckets:
+        kept = replayed(state)
+        state, said = fold(state, one, how)
+        _, again = fold(kept, one, how)
+        assert events(list(again)) == events(list(said))
+
+
+@given(order=st.permutations(range(12)))
+@settings(max_examples=20, deadline=None)
+def test_order_of_the_counts_has_no_part_in_the_result(order: list[int]) -> None:
+    how = rules(levels=ALL)
+    names = [("a", 0), ("a", 1), ("b", 0), ("c", 3), ("d", 0), ("d", 1)] * 2
+    rng = np.random.default_rng(0)
+    state, other = MonitorState.new(how), MonitorState.new(how)
+    for i in range(6):
+        counts = {k: rng.multinomial(20, law(0.5)).tolist() for k in dict.fromkeys(names)}
+        shuffled = {names[j]: counts[names[j]] for j in order}
+        state, said = fold(state, Bucket(i, i, i + 1, counts), how)
+        other, again = fold(other, Bucket(i, i, i + 1, shuffled), how)
+        assert events(list(said)) == events(list(again))
+    assert {k: state.log_evidence(k) for k in state.rows} == {k: other.log_evidence(k) for k in other.rows}
+
+
+def test_only_changed_streams_need_to_be_written() -> None:
+    how = rules(levels=ALL)
+    state, _ = run(surge(0, streams=("a", "b", "c"), contamination=0.0, before=5, during=0, after=0), how)
+    kept = packing.streams(state)
+    after, _ = fold(state, bucket(9, {("b", 0): law(0) * 1000 // 1}), how)
+    assert packing.changed(state, after) == ["b"]
+    kept |= packing.streams(after, packing.changed(state, after))
+    back = packing.unpacked(packing.header(after), kept)
+    assert {k: back.log_evidence(k) for k in back.rows} == {k: after.log_evidence(k) for k in after.rows}
+
+
+def test_forgotten_streams_leave_the_others_as_they_were() -> None:
+    how = rules(levels=ALL)
+    state, _ = run(surge(3, streams=("a", "b", "c"), contamination=0.5, before=10, during=5, after=0), how)
+    assert ("a", "ood") in state.alerts
+    less = state.without({"a"})
+    assert {s for s, _ in less.rows} == {None, "b", "c"}
+    assert {k: less.log_evidence(k) for k in less.rows} == {k: state.log_evidence(k) for k in less.rows}
+    assert less.alerts == {}
+    assert less.rows[EVERYTHING] == 0
+
+
+def test_a_state_of_another_format_is_refused() -> None:
+    state = MonitorState.new(rules())
+    with pytest.raises(ValueError, match="expected 1"):
+        packing.unpacked({**packing.header(state), "format": 2}, {})
+
+
+# -- budget and errors -------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_spent_only_while_they_could_raise() -> None:
+    how = rules(levels=("stream", "everything"))
+    state, said = run(surge(3, contamination=0.5, before=20, during=20, after=0, size=50), how)
+    fired = said[0].bucket
+    total = sum(
+        sum(c)
+        for b in surge(3, contamination=0.5, before=20, during=20, after=0, size=50)[: fired + 1]
+        for c in b.counts.values()
+    )
+    assert state.samples["stream"] == total
+    assert state.samples["everything"] == total
+
+
+def test_everything_leaves_out_streams_that_have_their_own_alert() -> None:
+    how = rules(levels=("stream", "everything"))
+    state, _ = run(surge(3, contamination=0.5, before=10, during=10, after=0), how)
+    assert ("a", "ood") in state.alerts
+    after, _ = run([bucket(99, {("a", 0): np.array([500, 0, 0, 0, 0, 0, 0])})], how, state)
+    assert after.log_evidence(EVERYTHING) == state.log_evidence(EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"), [([1, 2], "2 cells given, expected 7"), ([1, 0, 0, 0, 0, 0, -1], "below 0")]
+)
+def test_counts_that_cannot_be_are_refused(counts: list[int], message: str) -> None:
+    how = rules()
+    with pytest.raises(ValueError, match=message):
+        fold(MonitorState.new(how), Bucket(0, 0, 1, {("a", 0): counts}), how)
