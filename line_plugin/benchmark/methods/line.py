@@ -28,14 +28,11 @@ class LineMethod(Method):
 
     def refit(self) -> None:
         """See :meth:`Method.refit`."""
-        p_w, p_a = _optional(self.settings, "p_w"), _optional(self.settings, "p_a")
-        self.line = self.line.with_settings(p_w, p_a, self._clip())
-
-    def _clip(self) -> float | None:
         percentile = _optional(self.settings, "clip_percentile")
-        if percentile is None:
-            return _optional(self.settings, "clip")
-        return scoring.clip_at_percentile(self.data.val.features, percentile)
+        if percentile is not None:  # the table then shows the clip that was used
+            self.settings["clip"] = scoring.clip_at_percentile(self.data.val.features, percentile)
+        p_w, p_a, clip = (_optional(self.settings, key) for key in ("p_w", "p_a", "clip"))
+        self.line = self.line.with_settings(p_w, p_a, clip)
 
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""

@@ -29,7 +29,7 @@ class _Fitted(Method):
 
 
 class Vim(_Fitted):
-    """Virtual-logit matching. Wider than the features, ``dim`` falls back to half their width."""
+    """Virtual-logit matching. A ``dim`` that is not below the width becomes half of it."""
 
     defaults = {"dim": 256}
     sweep = {"dim": (256, 1000)}
@@ -39,7 +39,11 @@ class Vim(_Fitted):
         """See :meth:`Method.refit`."""
         from pytorch_ood.detector import ViM
 
-        self._detector = ViM(None, d=int(number(self.settings, "dim")), w=self.data.weight, b=self.data.bias)
+        width = self.data.weight.shape[1]
+        dim = int(number(self.settings, "dim"))
+        dim = dim if dim < width else width // 2
+        self.settings["dim"] = dim
+        self._detector = ViM(None, d=dim, w=self.data.weight, b=self.data.bias)
         self._fit()
 
 
