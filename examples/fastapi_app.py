@@ -26,7 +26,9 @@ model = torchvision.models.resnet18(weights=None).eval()
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     """Connect and hang the tap on the head; take it off and flush at the end."""
-    publisher = EmbeddingPublisher(os.environ["KAFKA"], os.environ.get("TOPIC", "embeddings"), source="resnet18/fastapi")
+    publisher = EmbeddingPublisher(
+        os.environ["KAFKA"], os.environ.get("TOPIC", "embeddings"), source="resnet18/fastapi"
+    )
     tap = Tap(model, publisher, stream="resnet18", head="fc")
     yield
     tap.remove()

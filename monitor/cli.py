@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. An error this project knows is one line on stderr and exit code 1."""
+    """Run one command. An error is one line on stderr: exit code 1, or 70 where it is none of this project's own."""
     options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -23,10 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from line_plugin.errors import LinePluginError
         from monitor.errors import MonitorError
 
-        if options.debug or not isinstance(error, (MonitorError, LinePluginError)):
+        if options.debug:
             raise
-        print(f"ood-monitor: {error}", file=sys.stderr)
-        return 1
+        if isinstance(error, (MonitorError, LinePluginError)):
+            print(f"ood-monitor: {error}", file=sys.stderr)
+            return 1
+        said = " ".join(str(error).split())[:300]
+        print(f"ood-monitor: unexpected {type(error).__name__}: {said} (--debug shows where)", file=sys.stderr)
+        return 70
 
 
 def parser() -> argparse.ArgumentParser:

