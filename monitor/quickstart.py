@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from line_plugin.benchmark.spec import ImageSet
 
 ARTIFACT = "monitor.line.safetensors"
 EMBEDDINGS = "monitor.embeddings.safetensors"
-OOD_LISTS = ("test_faces", "test_textures", "test_photographs")
 CLIP_PERCENTILE = 90  # as configs/benchmarks/quickstart.yml has it
 
 
@@ -47,44 +48,46 @@ def material(folder: str | Path) -> Material:
 
 
 def _make(folder: Path) -> None:
-    import numpy as np
     import torch
     from safetensors.torch import save
 
     from line_plugin import LINe, architectures
     from line_plugin.artifact import write_whole
-    from line_plugin.benchmark import quickstart, training
-    from line_plugin.networks import device_of, find_head
+    from line_plugin.benchmark import image_list, quickstart, spec, training
+    from line_plugin.benchmark.features import FeatureCache, Request
+    from line_plugin.math.scoring import clip_at_percentile
 
-    data, checkpoint = folder / "data", folder / "lenet_mnist.safetensors"
+    # The names are those of `openood quickstart`: what it has made is used.
+    data, checkpoint, fitted = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"
+    benchmark = spec.load("quickstart")
     quickstart.prepare(data)
     if not checkpoint.is_file():
         training.train(data, checkpoint)
-    model = architectures.build(training.ARCHITECTURE, quickstart.NUM_CLASSES)
+    model = architectures.build(benchmark.arch, benchmark.num_classes)
     architectures.load_checkpoint(model, checkpoint)
-    model.eval()
-    train, labels = _embed(model, data, "train_quickstart")
-    validation, _ = _embed(model, data, "val_quickstart")
-    test, _ = _embed(model, data, "test_quickstart")
+    cache = FeatureCache(model, folder / "cache", device=torch.device("cpu"), num_workers=0)
+    k = benchmark.num_classes
+    ind, far_sets = benchmark.id, benchmark.ood.far.values()
+    sets: list[tuple[ImageSet, int | None]] = [(ind.train, k), (ind.val, k), (ind.test, k)]
+    sets += [(images, None) for images in far_sets]
+    requests = [
+        Request(image_list.read(benchmark.name, images, data, known), benchmark.preprocessing_of(images))
+        for images, known in sets
+    ]
+    train, validation, test, *far = cache.get(requests)
+    if fitted.is_file():
+        line = LINe.load(fitted)
+    else:
+        clip = clip_at_percentile(validation.features, CLIP_PERCENTILE)
+        head = cache.head.linear
+        line = LINe(p_w=10, p_a=10, clip=clip)
+        labels = torch.from_numpy(train.labels)
+        line.fit_features(train.features, labels, head.weight, head.bias, class_names=benchmark.class_names)
     # Every other test image calibrates: alternating keeps the classes balanced in both halves.
-    calibrating = torch.cat([validation, test[::2]])
-    head = find_head(model, torch.zeros(1, 3, training.SIDE, training.SIDE, device=device_of(model))).linear
-    line = LINe(p_w=10, p_a=10, clip=float(np.percentile(train.numpy(), CLIP_PERCENTILE)))
-    line.fit_features(
-        train, labels, head.weight, head.bias, class_names=[str(k) for k in range(quickstart.NUM_CLASSES)]
-    )
+    calibrating = torch.cat([validation.features, test.features[::2]])
     line.calibrate(calibrating, source="quickstart: validation digits and every other test digit")
-    ood = torch.cat([_embed(model, data, name)[0] for name in OOD_LISTS])
-    write_whole(folder / EMBEDDINGS, save({"in_distribution": test[1::2].contiguous(), "out_of_distribution": ood}))
+    ood = torch.cat([one.features for one in far])
+    write_whole(
+        folder / EMBEDDINGS, save({"in_distribution": test.features[1::2].contiguous(), "out_of_distribution": ood})
+    )
     line.save(folder / ARTIFACT)
-
-
-def _embed(model: nn.Module, data: Path, name: str) -> tuple[Tensor, Tensor]:
-    import torch
-
-    from line_plugin.benchmark import training
-    from line_plugin.networks import tap_batches
-
-    images, labels = training._load(data, name)
-    batches = [(images[n : n + 500], labels[n : n + 500]) for n in range(0, len(images), 500)]
-    return torch.cat([b.features for b in tap_batches(model, batches)]), labels

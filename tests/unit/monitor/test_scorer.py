@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from line_plugin import LINe
+from line_plugin.benchmark.features import FeatureSet
+from line_plugin.benchmark.methods.base import FitData
+from line_plugin.benchmark.methods.line import LineMethod
 from monitor.errors import ModelError
 from monitor.scorer import Scorer
 from tests.monitor_support import artifact, embeddings, small_line
@@ -28,6 +31,19 @@ def test_scores_are_bit_equal_to_the_method_called_directly(scorer):
     assert scored.confidence.tobytes() == confidence.numpy().tobytes()
     assert (scored.predicted == classes.numpy()).all()
     assert (scored.cell == LINE.calibration.cells(confidence).numpy()).all()
+
+
+def test_scores_are_bit_equal_to_those_of_the_benchmark_s_method(tmp_path):
+    features, labels = torch.from_numpy(embeddings(600, seed=8)), torch.arange(600) % 3
+    one = FeatureSet("train", features, labels.numpy(), labels.numpy(), "")
+    weight, bias = torch.randn(3, 8, generator=torch.Generator().manual_seed(1)), torch.zeros(3)
+    method = LineMethod()
+    method.set({"p_w": 10, "p_a": 10, "clip_percentile": 90})
+    method.fit(FitData(one, one, weight, bias))
+    method.line.calibrate(features)
+    method.line.save(tmp_path / "line.safetensors")
+    scored = Scorer.load(tmp_path / "line.safetensors").score([r.tobytes() for r in ROWS])
+    assert scored.confidence.tobytes() == method.score(torch.from_numpy(ROWS)).numpy().tobytes()
 
 
 @given(st.integers(0, 250), st.integers(1, 50))
