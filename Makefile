@@ -16,7 +16,7 @@ help:
 	@echo "make clean   remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml Makefile
 	@echo "Installing into $(VENV) (about 5 GB with PyTorch; a few minutes the first time) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)

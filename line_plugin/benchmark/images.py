@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -52,12 +53,23 @@ class _Images(Dataset[Tensor | str]):
     def __getitem__(self, index: int) -> Tensor | str:
         path = self.files[index]
         try:
-            with Image.open(path) as image:
+            with _whole_images_only(), Image.open(path) as image:
                 return self.transforms[self.which[index]](image.convert("RGB"))
         except FileNotFoundError:
             return f"image {path} is not there: the list names a file that the folder lacks"
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             return f"image {path} cannot be decoded ({error}): replace it or take it off the list"
+
+
+@contextmanager
+def _whole_images_only() -> Iterator[None]:
+    """Importing OpenOOD tells Pillow, for the whole process, to pad truncated images silently."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _collate(items: list[Tensor | str]) -> Tensor | str:

@@ -74,6 +74,7 @@ class Rate:
         allowed: the largest rate the calibration allows; of all classes together where the class has none of its own.
         bet: estimated mean of the bet on ID traffic less 1; above 0 it breaks the guarantee.
         bet_low: lower confidence bound of it, widened for autocorrelation, shared among all streams and classes.
+        cells: samples in each cell, the most OOD first.
     """
 
     stream: str

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import ImageFile
 
 from line_plugin import LINe
 from line_plugin.benchmark import methods, report, runner, spec
@@ -195,10 +196,12 @@ def test_id_splits_are_needed_even_when_missing_sets_are_skipped(
         runner.evaluate(benchmark, root, cache(tmp_path), Options(("ebo",), skip_missing=True))
 
 
+@pytest.mark.parametrize("padding", [False, True], ids=["", "Pillow told to pad"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_truncated_image_is_named_and_leaves_no_half_written_features(
-    world: tuple[spec.Benchmark, Path], tmp_path: Path, workers: int
+    world: tuple[spec.Benchmark, Path], tmp_path: Path, workers: int, padding: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", padding)  # as importing OpenOOD does
     benchmark, root = world
     broken = root / "images/test/9.png"
     broken.write_bytes(broken.read_bytes()[:80])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.math.budget import LEVELS, Budget
@@ -13,12 +13,14 @@ from monitor.math.budget import LEVELS, Budget
 shares = st.dictionaries(st.sampled_from(LEVELS), st.floats(0.01, 100), min_size=1)
 
 
+@settings(deadline=None)
 @given(requests=st.floats(1e3, 1e9), shares=shares)
 def test_levels_together_spend_exactly_the_budget(requests: float, shares: dict) -> None:
     budget = Budget(requests, shares)
     assert sum(1 / budget.threshold(level) for level in LEVELS) == pytest.approx(1 / requests)
 
 
+@settings(deadline=None)
 @given(keys=st.lists(st.integers(1, 10**6), min_size=1, max_size=50), requests=st.floats(1e3, 1e9))
 def test_any_number_of_keys_shares_one_budget(keys: list[int], requests: float) -> None:
     """Every key has the level's threshold, and the bounds n_key / A add to n / A."""

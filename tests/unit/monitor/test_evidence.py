@@ -33,6 +33,7 @@ def folded(buckets: list[np.ndarray]) -> Evidence:
     return state
 
 
+@settings(deadline=None)
 @given(cells=streams)
 def test_buckets_of_one_equal_the_sum_over_all_moments_of_change(cells: list[int]) -> None:
     state = folded(list(one_hot(cells)))
@@ -41,6 +42,7 @@ def test_buckets_of_one_equal_the_sum_over_all_moments_of_change(cells: list[int
     assert float(np.exp(state.log_mean()[0])) == pytest.approx(np.mean(expected), rel=1e-9)
 
 
+@settings(deadline=None)
 @given(cells=streams)
 def test_counts_since_the_change_equal_their_posterior_mean(cells: list[int]) -> None:
     state = folded(list(one_hot(cells)))
@@ -51,6 +53,7 @@ def test_counts_since_the_change_equal_their_posterior_mean(cells: list[int]) ->
         assert state.since[0, i, ev.SECONDS] == pytest.approx(expected[0], rel=1e-6)  # one sample a second here
 
 
+@settings(deadline=None)
 @given(cells=streams, seed=st.integers(0, 99), parts=st.integers(1, 5))
 def test_a_bucket_takes_its_samples_in_any_order_and_from_any_number_of_workers(
     cells: list[int], seed: int, parts: int
@@ -61,6 +64,7 @@ def test_a_bucket_takes_its_samples_in_any_order_and_from_any_number_of_workers(
     np.testing.assert_array_equal(folded([whole]).log_m, folded([np.asarray(merged)]).log_m)
 
 
+@settings(deadline=None)
 @given(cells=streams)
 def test_one_bucket_of_n_adds_n_moments_of_change_before_the_products(cells: list[int]) -> None:
     state = folded([one_hot(cells).sum(axis=0)])
@@ -114,7 +118,7 @@ def test_update_and_reset_leave_the_state_they_were_given() -> None:
     assert np.isfinite(after.log_m).all()
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     n=st.integers(1, 5000),
     shift=st.lists(st.floats(0, 1), min_size=CELLS - 1, max_size=CELLS - 1),

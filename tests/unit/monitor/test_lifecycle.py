@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
@@ -24,6 +24,7 @@ ALERT = Alert(stream="a", kind="ood", bucket=3, raised_at=40.0, onset_at=31.0, b
 ONE_HOT = np.eye(7, dtype=np.int64)
 
 
+@settings(deadline=None)
 @given(cells=st.lists(st.integers(0, 6), max_size=80), bet=st.integers(2, 5))
 def test_downward_cusum_sample_by_sample_equals_the_literal_one(cells: list[int], bet: int) -> None:
     alert, got = ALERT, []
@@ -35,6 +36,7 @@ def test_downward_cusum_sample_by_sample_equals_the_literal_one(cells: list[int]
     assert alert.flagged == sum(k < 5 for k in cells)
 
 
+@settings(deadline=None)
 @given(cusum=st.floats(0, 20))
 def test_no_input_moves_no_alert(cusum: float) -> None:
     alert = replace(ALERT, cusum=cusum)
@@ -85,6 +87,7 @@ def test_resolves_at_log_b() -> None:
     assert not lc.is_over(replace(ALERT, kind="silence", cusum=99.0), rules)
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 5000), share=st.floats(0, 1), level=st.floats(0.5, 0.999))
 def test_interval_is_clopper_pearson(n: int, share: float, level: float) -> None:
     k, tail = round(n * share), (1 - level) / 2

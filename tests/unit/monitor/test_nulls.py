@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -63,6 +63,7 @@ def test_tied_scores_keep_the_bound() -> None:
     assert over <= 27  # 15 expected at most
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 3000), rule=st.sampled_from(["nominal", "expectation", "simultaneous"]))
 def test_what_a_bet_pays_falls_with_the_cell(n: int, rule: str) -> None:
     pays = nulls.ratios(nulls.pooled(n, rule).steps)  # type: ignore[arg-type]

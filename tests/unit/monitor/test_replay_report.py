@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.math import nulls
@@ -95,11 +95,13 @@ def test_bursts_are_warned_of() -> None:
     assert any("comes in bursts" in w and "1 in 3" in w for w in judged.warnings)
 
 
+@settings(deadline=None)
 @given(flags=st.lists(st.booleans(), max_size=60), cut=st.integers(0, 60))
 def test_flags_fed_in_pieces_equal_flags_fed_at_once(flags: list[bool], cut: int) -> None:
     assert FlagOrder().then(flags[:cut]).then(flags[cut:]) == FlagOrder().then(flags)
 
 
+@settings(deadline=None)
 @given(flags=st.lists(st.booleans(), min_size=3, max_size=60))
 def test_autocorrelation_is_the_correlation_of_neighbours(flags: list[bool]) -> None:
     a, b = np.array(flags[:-1], dtype=float), np.array(flags[1:], dtype=float)
