@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from monitor.counts import Batch, Claim, Example, Partition, Progress, Store
+from monitor.counting import BadShare, Counter, Owned
+from monitor.counts import Batch, Claim, Partition, Store
 from monitor.deadletters import DeadLetters
-from monitor.errors import BadShareError, BrokerUnavailableError, RecordError, StoreUnavailableError
-from monitor.messages.contract import Contract, Embedding, Record
+from monitor.errors import BrokerUnavailableError, StoreUnavailableError
+from monitor.messages.contract import Contract, Record
 from monitor.scorer import Scorer
 from monitor.source import Source
 
@@ -46,16 +46,6 @@ class WorkerSettings:
     examples: int = 5
     max_bad_share: float = 0.1
     bad_window: int = 2000
-
-
-@dataclass
-class _Owned:
-    """A claimed partition: its fencing token, the next offset to count, its highest bucket."""
-
-    epoch: int
-    next: int
-    bucket: int
-    gap_at: int = -1
 
 
 class Worker:
@@ -86,13 +76,13 @@ class Worker:
         wait: Callable[[float], None] = time.sleep,
         observer: Observer | None = None,
     ) -> None:
-        self._source, self._store, self._scorer = source, store, scorer
-        self._contract, self._dead_letters = contract, dead_letters
+        self._source, self._store, self._dead_letters = source, store, dead_letters
         self._settings = settings or WorkerSettings()
+        self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer = clock, wait, observer
-        self._owned: dict[Partition, _Owned] = {}
+        self._owned: dict[Partition, Owned] = {}
         self._away = False
-        self._outcomes: deque[tuple[int, int]] = deque()
+        self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -180,7 +170,7 @@ class Worker:
         due = [r for r in records if r.offset >= owned.next]
         if not due or due[0].offset == owned.next or owned.gap_at == due[0].offset:
             return due
-        owned.gap_at = due[0].offset
+        self._owned[p] = replace(owned, gap_at=due[0].offset)
         log.info("%s: offset %d came where %d was due; reading again", p, due[0].offset, owned.next)
         self._source.seek(p, owned.next)
         return []
@@ -195,7 +185,7 @@ class Worker:
             begin |= {p: o for p, o in self._source.end_offsets(wanted).items() if p not in told}
         for p, claim in self._store.claim(begin, self._clock()).items():
             self._say(p, claim, earliest[p], told.get(p))
-            self._owned[p] = _Owned(claim.epoch, claim.next, claim.bucket)
+            self._owned[p] = Owned(claim.epoch, claim.next, claim.bucket)
             self._source.seek(p, max(claim.next, earliest[p]))
 
     @staticmethod
@@ -217,73 +207,23 @@ class Worker:
         if not records:
             return 0
         began = time.perf_counter()
-        accepted, rejected = self._read(records)
-        batch = self._count(records, accepted, rejected)
-        self._guard(sum(map(len, records.values())), len(rejected))
+        owned = {p: self._owned[p] for p in records}
+        batch, rejected = self._counter.count(records, owned)
+        self._share.take(sum(map(len, records.values())), len(rejected))
         if rejected:
             self._dead_letters.send(rejected)
         written = self._commit(batch)
         if written is None:
             return 0
         for progress in written.progress:
-            owned = self._owned[progress.partition]
-            owned.next, owned.bucket, owned.gap_at = progress.next, progress.bucket, -1
+            self._owned[progress.partition] = replace(
+                self._owned[progress.partition], next=progress.next, bucket=progress.bucket, gap_at=-1
+            )
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             samples = sum(written.totals().values())
             self._observer.counted(samples, written.rejected, time.perf_counter() - began)
         return sum(map(len, records.values()))
-
-    def _read(
-        self, records: dict[Partition, list[Record]]
-    ) -> tuple[list[tuple[Record, list[Embedding]]], list[tuple[Record, str, str]]]:
-        accepted, rejected = [], []
-        for r in (r for chunk in records.values() for r in chunk):
-            try:
-                accepted.append((r, self._contract.read(r)))
-            except RecordError as error:
-                rejected.append((r, error.reason, error.detail))
-        return accepted, rejected
-
-    def _count(
-        self,
-        records: dict[Partition, list[Record]],
-        accepted: list[tuple[Record, list[Embedding]]],
-        rejected: list[tuple[Record, str, str]],
-    ) -> Batch:
-        """Score what was accepted; a record with a row that is not finite joins ``rejected`` whole."""
-        scored = self._scorer.score([e.vector for _, rows in accepted for e in rows])
-        buckets = {p: self._owned[p].bucket for p in records}
-        batch = Batch()
-        at = 0
-        for record, rows in accepted:
-            span = range(at, at + len(rows))
-            at += len(rows)
-            bad = [n for n in span if not scored.finite[n]]
-            if bad:
-                where = "" if len(rows) == 1 else f" in {len(bad)} of {len(rows)} rows, the first {bad[0] - span[0]}"
-                rejected.append((record, "non-finite", f"NaN or Inf{where}, expected finite numbers"))
-                continue
-            p = Partition(record.topic, record.partition)
-            for n, e in zip(span, rows, strict=True):
-                # Buckets of a partition only rise, in the order of its log: nothing is late within a partition.
-                bucket = buckets[p] = max(buckets[p], e.time_ms // self._settings.bucket_ms)
-                predicted, cell = int(scored.predicted[n]), int(scored.cell[n])
-                cells = batch.counts.setdefault(bucket, {})
-                cells[e.stream, predicted, cell] = cells.get((e.stream, predicted, cell), 0) + 1
-                example = Example(float(scored.confidence[n]), e.id, predicted, p, record.offset)
-                batch.examples.setdefault((bucket, e.stream), []).append(example)
-        for key, found in batch.examples.items():
-            batch.examples[key] = sorted(found, key=lambda x: x.confidence)[: self._settings.examples]
-        if not self._settings.examples:
-            batch.examples.clear()
-        for _, reason, _ in rejected:
-            batch.rejected[reason] = batch.rejected.get(reason, 0) + 1
-        batch.progress = [
-            Progress(p, self._owned[p].epoch, self._owned[p].next, chunk[-1].offset + 1, buckets[p])
-            for p, chunk in records.items()
-        ]
-        return batch
 
     def _commit(self, batch: Batch) -> Batch | None:
         """Write the batch; ``None`` where a partition is not ours to write, which is then claimed again."""
@@ -302,20 +242,6 @@ class Worker:
         """Nothing of the batch was written: every partition in it is claimed and read again."""
         for p in batch.progress:
             self._owned.pop(p.partition, None)
-
-    def _guard(self, records: int, bad: int) -> None:
-        """Stop rather than drain the topic into the dead letters."""
-        self._outcomes.append((records, bad))
-        total = sum(n for n, _ in self._outcomes)
-        while len(self._outcomes) > 1 and total - self._outcomes[0][0] >= self._settings.bad_window:
-            total -= self._outcomes.popleft()[0]
-        share = sum(b for _, b in self._outcomes) / max(total, self._settings.bad_window)
-        if share > self._settings.max_bad_share:
-            raise BadShareError(
-                f"{sum(b for _, b in self._outcomes)} of the last {total} records cannot be scored, over the limit of "
-                f"{self._settings.max_bad_share:.0%} of {self._settings.bad_window}: this batch was not taken; "
-                "check the publisher and the artifact, or raise dead_letters.max_share"
-            )
 
 
 def now_ms() -> int:
