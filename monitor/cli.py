@@ -116,9 +116,12 @@ def _check(options: argparse.Namespace) -> int:
 def _alerts(options: argparse.Namespace) -> int:
     from monitor.alerts import line
     from monitor.config import load
+    from monitor.evaluator import spending
     from monitor.process import open_store
+    from monitor.rules import budget
 
-    store = open_store(load(options.config))
+    config = load(options.config)
+    store = open_store(config)
 
     def show(alert: dict[str, str]) -> None:
         print(json.dumps(alert, sort_keys=True) if options.json else line(alert), flush=True)
@@ -126,8 +129,9 @@ def _alerts(options: argparse.Namespace) -> int:
     found = list(reversed(store.history(options.history))) if options.history else store.alerts()
     for alert in found:
         show(alert)
-    if not found and not options.json and not options.watch:
-        print("no alert", file=sys.stderr)
+    if not options.json:
+        nothing = "" if found else "no alert; "
+        print(nothing + spending(store, budget(config.alerts), config.alerts.requests_per_second), file=sys.stderr)
     if options.watch:
         newest = store.history(1)
         at = newest[0]["id"] if newest else "0-0"

@@ -27,7 +27,9 @@ from monitor import alerts, launcher
 from monitor.config import MonitorConfig, validate
 from monitor.counts import CountKey
 from monitor.errors import MonitorError
+from monitor.evaluator import spending
 from monitor.process import open_store
+from monitor.rules import budget
 from monitor.store import RedisStore
 
 if TYPE_CHECKING:
@@ -235,12 +237,12 @@ def _report(config: MonitorConfig, store: RedisStore, surge_ms: int, say: Callab
         "delay": delay,
         "budget": f"1 false alert per {config.alerts.requests:,.0f} requests",
     }
-    spent = len(times) / config.alerts.requests
     say(
         f"from the topic ({len(times)} records) and from Redis: raised {result['raised']}, resolved "
         f"{result['resolved']}, lost {result['lost']}, counted twice {result['counted_twice']}"
     )
-    say(f"detection delay: {delay} samples; budget: {result['budget']}, spent so far: {spent:.3g} expected at most")
+    say(f"detection delay: {delay} samples after the surge began")
+    say(f"budget: {spending(store, budget(config.alerts))}")
     return result
 
 

@@ -29,9 +29,8 @@ def rules(config: AlertConfig, calibration_samples: int) -> Rules:
         ConfigError: the class calibration cannot be read.
     """
     classes = _classes(config.class_calibration)
-    levels: tuple[Level, ...] = ("stream", "class", "everything") if classes else ("stream", "everything")
     return Rules(
-        budget=Budget(config.requests, dict.fromkeys(levels, 1.0)),
+        budget=budget(config),
         nulls=nulls.pooled(calibration_samples, config.masses),
         class_nulls=classes,
         alerts=AlertRules(
@@ -40,6 +39,14 @@ def rules(config: AlertConfig, calibration_samples: int) -> Rules:
             resolve_after=config.resolve_after,
         ),
     )
+
+
+def budget(config: AlertConfig) -> Budget:
+    """The budget over the levels that are watched: single classes only where they have a calibration of their own."""
+    levels: tuple[Level, ...] = ("stream", "everything")
+    if config.class_calibration:
+        levels = (*levels, "class")
+    return Budget(config.requests, dict.fromkeys(levels, 1.0))
 
 
 def _classes(path: str) -> dict[int, Nulls]:

@@ -45,6 +45,9 @@ class Telemetry:
             ["artifact", "change"],
             registry=self.registry,
         )
+        self._charged = Gauge(
+            "ood_monitor_budget_samples", "Samples charged to the budget", ["artifact", "level"], registry=self.registry
+        )
         self._folded = Gauge("ood_monitor_last_bucket_end_seconds", "End of the last bucket judged (Unix time)", **more)
 
     def serve(self, host: str, port: int) -> None:
@@ -76,5 +79,7 @@ class Telemetry:
         for t in transitions:
             self._transitions.labels(self._artifact, t.change).inc()
         self._firing.labels(self._artifact).set(len(state.alerts) if state else 0)
+        for level, n in state.samples.items() if state else ():
+            self._charged.labels(self._artifact, level).set(n)
         if state is not None and math.isfinite(state.last_end):
             self._folded.labels(self._artifact).set(state.last_end)

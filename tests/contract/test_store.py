@@ -249,3 +249,20 @@ def test_what_no_bucket_caused_is_written_once(store):
     assert store.apply(other) == "refused"
     assert len(store.history()) == 1
     assert store.state() == {"header": "new"}
+
+
+@pytest.mark.parametrize("name", SERVERS.values())
+def test_a_watcher_gets_each_transition_once_and_a_receiver_each_that_it_has_not_had(name, request):
+    client = connect(f"redis://{request.getfixturevalue(name).address}/0")
+    store = RedisStore(client, f"watch-{next(_groups)}")
+    assert store.wait("0-0", 10) == []
+    token = store.lease("a", 60_000)
+    store.apply(Fold(token, 4, -1, {}, [alert("firing")]))
+    store.apply(Fold(token, 5, 4, {}, [alert("resolved")]))
+    seen = store.wait("0-0", 1000)
+    assert [e["status"] for e in seen] == ["firing", "resolved"]
+    assert store.wait(seen[-1]["id"], 10) == []
+    assert store.undelivered() == seen
+    store.delivered(seen[0]["id"])
+    assert store.undelivered() == seen[1:]
+    client.close()

@@ -45,7 +45,10 @@ def moment(c: Cluster, n: int) -> str:
 def test_alerts_and_replay_tell_the_same_story(counted, capsys):
     config = ["--config", str(counted.path)]
     assert cli.main(["alerts", *config]) == 0
-    assert "resolved" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "resolved" in shown.out
+    assert "at most 1 false alert per 100,000 requests" in shown.err
+    assert "spent: 0.0" in shown.err
     assert cli.main(["alerts", *config, "--json", "--history", "50"]) == 0
     live = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [e["change"] for e in live if e["change"] != "updated"] == ["raised", "resolved"]
