@@ -104,14 +104,6 @@ class Process:
                 return
             self.store.delivered(event["id"])
 
-    def run(self, stopping: Callable[[], bool]) -> None:
-        """Until told to stop; the batch in hand is finished first."""
-        try:
-            while not stopping():
-                self.step()
-        finally:
-            self.close()
-
     def close(self) -> None:
         """Leave the group and give the lease back."""
         self._worker.close()

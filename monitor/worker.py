@@ -107,11 +107,6 @@ class Worker:
             self._wait(0.5)
         return 0
 
-    def run(self, stopping: Callable[[], bool]) -> None:
-        """Step until told to stop; the batch in hand is finished first."""
-        while not stopping():
-            self.step()
-
     def close(self) -> None:
         """Leave the group; what is not in the store is read again by whoever comes next."""
         offsets = {p: o.next for p, o in self._owned.items()}
