@@ -1,6 +1,6 @@
 """How long judging one bucket takes with many streams: ``python benchmarks/many_streams.py [STREAMS]``.
 
-Every stream has samples in every bucket, in four predicted classes: the worst case. Redis is started on a loopback port.
+Every stream has samples in every bucket, in four predicted classes: the worst case. A Redis is started for it.
 """
 
 from __future__ import annotations
