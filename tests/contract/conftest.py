@@ -26,8 +26,9 @@ def valkey_server() -> Iterator[launcher.Server]:
 def redis_cluster() -> Iterator[launcher.Server]:
     """One node that owns every slot: it refuses a script whose keys are not in one."""
     name, binary = launcher.find_store()
-    port = launcher.free_port()
+    port, bus = launcher.free_port(), launcher.free_port()  # the bus would be port + 10000, which may not exist
     command = [binary, "--port", str(port), "--bind", launcher.HOST, "--save", "", "--cluster-enabled", "yes"]
+    command += ["--cluster-port", str(bus)]
     with launcher.start(f"{name}-cluster", command, port, lambda: launcher.listens(port)) as server:
         client = connect(f"redis://{server.address}/0")
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
