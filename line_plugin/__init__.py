@@ -12,10 +12,11 @@ from line_plugin.version import __version__
 
 if TYPE_CHECKING:
     from line_plugin.calibration import Calibration
-    from line_plugin.line import PRESETS, LINe, LINeSettings
+    from line_plugin.line import LINe
     from line_plugin.math.contributions import ClassSums
     from line_plugin.openood import register
     from line_plugin.openood.postprocessor import LINePostprocessor as LINePostprocessor
+    from line_plugin.settings import PRESETS, LINeSettings
 
 __all__ = [
     "PRESETS",
@@ -30,8 +31,8 @@ __all__ = [
 
 _HOMES = {
     "LINe": "line_plugin.line",
-    "LINeSettings": "line_plugin.line",
-    "PRESETS": "line_plugin.line",
+    "LINeSettings": "line_plugin.settings",
+    "PRESETS": "line_plugin.settings",
     "Calibration": "line_plugin.calibration",
     "ClassSums": "line_plugin.math.contributions",
     "register": "line_plugin.openood",

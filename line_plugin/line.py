@@ -5,29 +5,19 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from line_plugin import artifact, kernels
 from line_plugin.calibration import Calibration
-from line_plugin.errors import (
-    ArtifactCorruptError,
-    FeatureError,
-    FitError,
-    NonFiniteError,
-    NotFittedError,
-    SettingsError,
-    WidthError,
-    unknown_name,
-)
-from line_plugin.math import masks, scoring
-from line_plugin.math.contributions import ClassSums, contributions
-from line_plugin.version import __version__
+from line_plugin.contents import Contents
+from line_plugin.errors import FeatureError, FitError, NonFiniteError, NotFittedError, WidthError, unknown_name
+from line_plugin.fitted import Fitted, head_weight
+from line_plugin.math.contributions import ClassSums
+from line_plugin.settings import PRESETS, LINeSettings, Provenance
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
@@ -38,64 +28,6 @@ if TYPE_CHECKING:
 
 class NegativeFeatureWarning(UserWarning):
     """The features can be negative, which LINe does not assume."""
-
-
-@dataclass(frozen=True)
-class LINeSettings:
-    """The three switches of the method; ``None`` turns one off (the paper's ablation).
-
-    Attributes:
-        p_w: weight percentile (WP) in [0, 100].
-        p_a: activation percentile (AP) in [0, 100].
-        clip: activation clipping threshold delta (AC), in units of the features.
-    """
-
-    p_w: float | None = 90.0
-    p_a: float | None = 90.0
-    clip: float | None = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("p_w", "p_a"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 100:
-                raise SettingsError(f"{name}={value} given, expected a percentile from 0 to 100, or None for off")
-        if self.clip is not None and not (np.isfinite(self.clip) and self.clip > 0):
-            raise SettingsError(f"clip={self.clip} given, expected a positive number, or None for off")
-
-
-PRESETS: dict[str, LINeSettings] = {
-    "cifar10-densenet": LINeSettings(p_w=90, p_a=90, clip=1.0),
-    "cifar100-densenet": LINeSettings(p_w=90, p_a=10, clip=1.0),
-    "imagenet-resnet50": LINeSettings(p_w=10, p_a=10, clip=0.8),
-}
-"""The paper's three published settings."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a fit came from; kept in the artifact.
-
-    Attributes:
-        class_names: K names, empty where unknown.
-        head: where the ``Linear`` was found, as a module path (``"fc"``).
-        model_sha256, data_sha256: fingerprints of the weights and of the training images, empty where unknown.
-        extra: anything else worth keeping (JSON).
-    """
-
-    class_names: tuple[str, ...] = ()
-    head: str = ""
-    model_sha256: str = ""
-    data_sha256: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    weight: Tensor  # (K, D) float32
-    bias: Tensor  # (K,) float32
-    sums: ClassSums
-    thresholds: Tensor  # (K,) float64, of WP
-    floors: Tensor  # (K, D) float32, both masks
 
 
 class LINe:
@@ -126,7 +58,7 @@ class LINe:
         self.provenance = Provenance()
         self.calibration: Calibration | None = None
         self.content_sha256 = ""
-        self._fitted: _Fitted | None = None
+        self._fitted: Fitted | None = None
 
     @classmethod
     def preset(cls, name: str) -> LINe:
@@ -159,7 +91,7 @@ class LINe:
             HeadError: no usable head.
             FitError: bad labels, or a class without an image.
         """
-        from line_plugin.networks import tap_batches
+        from line_plugin.networks import fingerprint, tap_batches
 
         where, sums, linear, warned = "", None, None, False
         for batch in tap_batches(model, loader, head=head, device=device):
@@ -171,7 +103,7 @@ class LINe:
         if sums is None or linear is None:
             raise FitError("the loader gave no batch: pass labelled ID training images")
         bias = linear.bias if linear.bias is not None else torch.zeros(linear.out_features)
-        provenance = Provenance(class_names=tuple(class_names), head=where)
+        provenance = Provenance(class_names=tuple(class_names), head=where, model_sha256=fingerprint(model))
         return self.fit_sums(sums, linear.weight, bias, provenance=provenance)
 
     def fit_features(
@@ -193,7 +125,7 @@ class LINe:
         Raises:
             WidthError, NonFiniteError, FitError, EmptyClassError.
         """
-        weight = _as_head(weight)
+        weight = head_weight(weight)
         sums = ClassSums.zeros(weight.shape[0], weight.shape[1])
         _warn_if_negative(features, "")
         if features.shape[:1] != labels.shape:
@@ -212,42 +144,25 @@ class LINe:
             weight: (K, D), bias: (K,) or None, of the head.
             provenance: kept in the artifact.
         """
-        weight = _as_head(weight)
-        k, d = weight.shape
-        if tuple(sums.sums.shape) != (k, d):
-            raise WidthError(f"sums of shape {tuple(sums.sums.shape)} given, expected the head's {(k, d)}")
-        bias = torch.zeros(k) if bias is None else bias.detach()
-        if bias.shape != (k,):
-            raise WidthError(f"bias of shape {tuple(bias.shape)} given, expected ({k},)")
         provenance = provenance or Provenance()
-        if provenance.class_names and len(provenance.class_names) != k:
-            raise FitError(f"{len(provenance.class_names)} class names given, the head has {k} classes")
-        device = weight.device
-        c = contributions(sums.means(provenance.class_names or None), weight.cpu())
-        thresholds = masks.weight_thresholds(c, weight, self.settings.p_w)
-        self._install(weight, bias.to(device, torch.float32), sums, c, thresholds)
+        if provenance.class_names and len(provenance.class_names) != len(weight):
+            raise FitError(f"{len(provenance.class_names)} class names given, the head has {len(weight)} classes")
+        self._fitted = Fitted.make(weight, bias, sums, self.settings, class_names=provenance.class_names)
         self.provenance, self.calibration, self.content_sha256 = provenance, None, ""
         return self
-
-    def _install(self, weight: Tensor, bias: Tensor, sums: ClassSums, c: Tensor, thresholds: Tensor) -> None:
-        keep = masks.activation_mask(c, self.settings.p_a)
-        floors = masks.weight_floors(c, thresholds, keep).to(weight.device)
-        self._fitted = _Fitted(weight, bias, sums, thresholds, floors)
 
     def with_settings(self, p_w: float | None, p_a: float | None, clip: float | None) -> LINe:
         """The same fit under other settings: masks are made again from the stored sums, no image is seen."""
         state, other = self._state, LINe(p_w, p_a, clip)
-        c = contributions(state.sums.means(), state.weight.cpu())
-        same = p_w == self.settings.p_w
-        thresholds = state.thresholds if same else masks.weight_thresholds(c, state.weight, p_w)
-        other._install(state.weight, state.bias, state.sums, c, thresholds)
+        known = state.thresholds if p_w == self.settings.p_w else None
+        other._fitted = Fitted.make(state.weight, state.bias, state.sums, other.settings, thresholds=known)
         other.provenance = self.provenance
         return other
 
     # -- scoring ---------------------------------------------------------------------------------------------------
 
     @property
-    def _state(self) -> _Fitted:
+    def _state(self) -> Fitted:
         if self._fitted is None:
             raise NotFittedError("this LINe is not fitted: call fit, fit_features or LINe.load first")
         return self._fitted
@@ -284,8 +199,7 @@ class LINe:
 
     def to(self, device: torch.device | str) -> Self:
         """Move the scoring state to ``device``."""
-        s = self._state
-        self._fitted = _Fitted(s.weight.to(device), s.bias.to(device), s.sums, s.thresholds, s.floors.to(device))
+        self._fitted = self._state.to(device)
         return self
 
     def score(self, features: Tensor) -> Tensor:
@@ -305,6 +219,9 @@ class LINe:
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
 
+        On a CPU with numba a row's bits depend on that row alone; elsewhere batches may differ by 1e-5. The first
+        call compiles for some seconds where no compiled code is cached, and says so through ``logging``.
+
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
             uses it (the network's own argmax can differ), and (N,) float32, high = ID.
@@ -312,10 +229,9 @@ class LINe:
         state = self._state
         self._check(features)
         with torch.no_grad():
-            z = scoring.clip(features.to(state.weight.device, torch.float32), self.settings.clip)
-            classes = scoring.predict_class(z, state.weight, state.bias)
-            logits = kernels.masked_logits(z, classes, state.weight, state.bias, state.floors)
-            return classes.to(features.device), scoring.confidence(logits).to(features.device)
+            on_device = features.detach().to(state.weight.device, torch.float32)
+            classes, confidence = state.scorer.predict(on_device, self.settings.clip)
+            return classes.to(features.device), confidence.to(features.device)
 
     def _check(self, features: Tensor) -> None:
         if features.ndim != 2 or features.shape[1] != self.width:
@@ -326,6 +242,8 @@ class LINe:
             )
         if not features.is_floating_point():
             raise FeatureError(f"features of dtype {features.dtype} given, expected float32, float16 or bfloat16")
+        if bool(torch.isfinite(features.sum(dtype=torch.float32))):
+            return  # one NaN or Inf would have spread to the sum, which is far cheaper than a look at each
         finite = torch.isfinite(features)
         if not bool(finite.all()):
             rows = int((~finite).any(dim=1).sum())
@@ -350,33 +268,8 @@ class LINe:
 
     def save(self, path: str | Path) -> str:
         """Write the artifact and return its content hash. Equal fits give equal bytes."""
-        state = self._state
-        tensors = {
-            "weight": state.weight,
-            "bias": state.bias,
-            "sums": state.sums.sums,
-            "counts": state.sums.counts,
-            "weight_thresholds": state.thresholds,
-        }
-        metadata: dict[str, Any] = {
-            "kind": "line",
-            "settings": asdict(self.settings),
-            "num_classes": self.num_classes,
-            "width": self.width,
-            "num_samples": self.num_samples,
-            "provenance": asdict(self.provenance),
-            "versions": {"openood-line": __version__, "torch": torch.__version__, "numpy": np.__version__},
-        }
-        if self.calibration is not None:
-            tensors["calibration_confidence"] = self.calibration.confidence
-            metadata["calibration"] = {
-                "n": self.calibration.n,
-                "tpr": self.calibration.tpr,
-                "threshold": _json_float(self.calibration.threshold),
-                "cell_bounds": [_json_float(b) for b in self.calibration.cell_bounds()],
-                "source": self.calibration.source,
-            }
-        self.content_sha256 = artifact.write(path, tensors, metadata)
+        contents = Contents(self.settings, self.provenance, self.calibration, self._state)
+        self.content_sha256 = contents.write(path)
         return self.content_sha256
 
     @classmethod
@@ -387,37 +280,17 @@ class LINe:
             ArtifactError: no such file or another kind of file; ArtifactCorruptError: not the bytes that were
                 written; ArtifactVersionError: from a newer release.
         """
-        tensors, metadata = artifact.read(path)
-        try:
-            line = cls(**metadata["settings"])
-            sums = ClassSums(tensors["sums"], tensors["counts"])
-            c = contributions(sums.means(), tensors["weight"])
-            line._install(tensors["weight"], tensors["bias"], sums, c, tensors["weight_thresholds"])
-            names = metadata["provenance"].pop("class_names")
-            line.provenance = Provenance(class_names=tuple(names), **metadata["provenance"])
-            if "calibration" in metadata:
-                kept = metadata["calibration"]
-                line.calibration = Calibration(tensors["calibration_confidence"], kept["tpr"], kept["source"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ArtifactCorruptError(f"{path} lacks {error}: fit again") from error
-        line.content_sha256 = metadata["content_sha256"]
-        return line.to(device)
+        contents, digest = Contents.read(path)
+        line = cls(**asdict(contents.settings))
+        line._fitted = contents.fitted.to(device)
+        line.provenance, line.calibration, line.content_sha256 = contents.provenance, contents.calibration, digest
+        return line
 
     def __repr__(self) -> str:
         s = self.settings
         state = f"K={self.num_classes}, D={self.width}, {self.num_samples} images" if self.fitted else "not fitted"
         shown = ", ".join(f"{k}={v if v is None else format(v, 'g')}" for k, v in asdict(s).items())
         return f"LINe({shown}; {state})"
-
-
-def _as_head(weight: Tensor) -> Tensor:
-    """The head in float32: half precision widens exactly, float64 is rounded."""
-    if weight.ndim != 2:
-        raise WidthError(f"weight of shape {tuple(weight.shape)} given, expected (K, D)")
-    weight = weight.detach().to(torch.float32).contiguous()
-    if not bool(torch.isfinite(weight).all()):
-        raise NonFiniteError("the head's weight holds NaN or Inf: load a trained checkpoint")
-    return weight
 
 
 def _warn_if_negative(features: Tensor, where: str) -> bool:
@@ -432,8 +305,3 @@ def _warn_if_negative(features: Tensor, where: str) -> bool:
             stacklevel=3,
         )
     return low < 0
-
-
-def _json_float(value: float) -> float | str:
-    """JSON has no infinity."""
-    return value if np.isfinite(value) else str(value)

@@ -19,8 +19,9 @@ from pytorch_ood.api import (
 from torch import Tensor
 
 from line_plugin.errors import FitError, unknown_name
-from line_plugin.line import LINe, LINeSettings
+from line_plugin.line import LINe
 from line_plugin.math.contributions import ClassSums
+from line_plugin.settings import LINeSettings
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):

@@ -100,6 +100,10 @@ class ClassSums:
             )
         return ClassSums(self.sums + other.sums, self.counts + other.counts)
 
+    def copy(self) -> ClassSums:
+        """The same sums, which a later :meth:`add_` leaves alone."""
+        return ClassSums(self.sums.clone(), self.counts.clone())
+
     def means(self, class_names: Sequence[str] | None = None) -> Tensor:
         """Class means, (K, D) float64.
 

@@ -51,8 +51,35 @@ def weight_thresholds(contribution: Tensor, weight: Tensor, p_w: float | None) -
     thresholds: NDArray[np.float64] = np.empty(k)
     for c in range(k):
         np.multiply(head, magnitude[c], out=product)
-        thresholds[c] = np.percentile(product, p_w, overwrite_input=True)
+        thresholds[c] = percentile(product.ravel(), p_w)
     return torch.from_numpy(thresholds)
+
+
+def percentile(values: NDArray[np.float64], p: float) -> float:
+    """``np.percentile(values, p)``, bit for bit, at a fraction of its time on a million values.
+
+    A sample brackets the two order statistics between which the percentile lies; only what falls into the bracket is
+    sorted. The count below the bracket proves that they are in it; if not, numpy does the work.
+
+    Args:
+        values: (n,), finite.
+        p: in [0, 100].
+    """
+    n = values.size
+    sample = np.sort(values[:: max(1, n // 32768)])
+    place = (n - 1) * (p / 100)
+    rank = int(place)
+    centre, margin = rank / n * sample.size, 3 * sample.size**0.5
+    low = sample[max(0, int(centre - margin))]
+    high = sample[min(sample.size - 1, int(centre + margin))]
+    below = int(np.count_nonzero(values < low))
+    inside = np.sort(values[(values >= low) & (values <= high)])
+    if not below <= rank or rank + 1 >= below + inside.size:
+        return float(np.percentile(values, p))
+    a, b = inside[rank - below : rank - below + 2]
+    gamma = place - rank
+    # As numpy interpolates: from the nearer end.
+    return float(a + (b - a) * gamma if gamma < 0.5 else b - (b - a) * (1 - gamma))
 
 
 def weight_floors(contribution: Tensor, thresholds: Tensor, keep: Tensor) -> Tensor:

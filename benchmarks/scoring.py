@@ -1,0 +1,165 @@
+"""What scoring costs beside one dense product of the head: ``python benchmarks/scoring.py --threads 1``.
+
+Every ratio is taken pair by pair: the path, then at once ``x @ W.T + b`` of the same rows, again and again; the median
+of the ratios is shown. No ratio compares two runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from line_plugin import ClassSums, LINe
+from line_plugin.kernels import Scorer, cpu
+from line_plugin.math import masks, scoring
+
+CASES = [  # K, D, preset
+    (1000, 2048, "imagenet-resnet50"),
+    (100, 342, "cifar100-densenet"),
+    (10, 342, "cifar10-densenet"),
+]
+BATCHES = (1, 64, 2048)
+LITERAL_ROWS = 8  # a literal K x D mask a row: more rows only repeat the same cost
+
+
+def fitted(k: int, d: int, preset: str) -> LINe:
+    g = torch.Generator().manual_seed(0)
+    sums = ClassSums(torch.rand(k, d, generator=g, dtype=torch.float64), torch.ones(k, dtype=torch.int64))
+    return LINe.preset(preset).fit_sums(sums, torch.randn(k, d, generator=g) * 0.05, torch.zeros(k))
+
+
+def features(line: LINe, n: int, zeros: bool) -> Tensor:
+    """Rows that are predicted as random classes; with ``zeros``, half of the neurons did not fire."""
+    g = torch.Generator().manual_seed(1)
+    weight = line._state.weight
+    classes = torch.randint(0, line.num_classes, (n,), generator=g)
+    x = torch.rand(n, line.width, generator=g) + 4 * weight[classes].relu()
+    return x * (torch.rand(n, line.width, generator=g) < 0.5) if zeros else x
+
+
+def literal(line: LINe, x: Tensor, classes: Tensor) -> Tensor:
+    """The published code's step: a gathered K x D mask a row and a broadcast product."""
+    s = line._state
+    kept = torch.stack([s.weight * (s.weight > s.floors[c]) for c in classes.tolist()])
+    return torch.logsumexp((kept * x[:, None, :]).sum(dim=2) + s.bias, dim=1)
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def ratio(path: Callable[[], object], dense: Callable[[], object], budget_s: float = 2.0) -> float:
+    """Median over pairs, 3 to 60 of them."""
+    path(), dense()
+    pairs: list[float] = []
+    end = time.perf_counter() + budget_s
+    while len(pairs) < 3 or (len(pairs) < 60 and time.perf_counter() < end):
+        pairs.append(seconds(path) / seconds(dense))
+    return statistics.median(pairs)
+
+
+def measure(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
+    s, x = line._state, features(line, n, zeros)
+    z = scoring.clip(x, line.settings.clip)
+    classes = scoring.predict_class(z, s.weight, s.bias)
+    with mock.patch.object(cpu, "installed", return_value=False):
+        plain = Scorer(s.weight, s.bias, s.floors)
+    packed = s.scorer.packed()
+    assert packed is not None, "numba is not installed, or this CPU has no fused multiply-add"
+
+    def dense() -> Tensor:
+        return x @ s.weight.T + s.bias
+
+    few = x[:LITERAL_ROWS]
+    return {
+        "K": line.num_classes,
+        "D": line.width,
+        "batch": n,
+        "zeros": zeros,
+        "classes_predicted": int(classes.unique().numel()),
+        "literal": ratio(lambda: literal(line, few, classes[: len(few)]), lambda: few @ s.weight.T + s.bias),
+        "torch": ratio(lambda: plain.predict(x, line.settings.clip), dense, 4.0),
+        "score": ratio(lambda: line.score(x), dense, 4.0),
+        "of_it_class_prediction": ratio(lambda: scoring.predict_class(z, s.weight, s.bias), dense),
+        "of_it_masked_logits": ratio(lambda: packed.confidence(z, classes), dense),
+    }
+
+
+def percentile_ratio() -> float:
+    """numpy's percentile over ours, one class of an ImageNet head."""
+    g = np.random.default_rng(0)
+    values = (np.abs(g.normal(size=2048)) * g.normal(size=(1000, 2048))).ravel()
+    return ratio(lambda: np.percentile(values.copy(), 10, overwrite_input=True), lambda: masks.percentile(values, 10))
+
+
+def ready_seconds(line: LINe) -> float:
+    """From the stored sums and thresholds to the first score: the import of numba, the cached kernel, the layout."""
+    s, settings = line._state, line.settings
+
+    def ready() -> None:
+        again = Fitted.make(s.weight, s.bias, s.sums, settings, thresholds=s.thresholds)
+        again.scorer.predict(torch.rand(1, 2048), settings.clip)
+
+    return seconds(ready)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    machine = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "vector_unit": torch.backends.cpu.get_cpu_capability(),
+        "threads": options.threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "numba": metadata.version("numba"),
+        "date": time.strftime("%Y-%m-%d"),
+        "method": "median of ratios taken pair by pair; the unit is one x @ W.T + b of the same rows",
+    }
+    print(json.dumps(machine, indent=1))
+    print("|K|D|batch|zeros|classes|literal|torch|score|of it: class prediction|masked logits|")
+    print("|-|-|-|-|-|-|-|-|-|-|")
+    rows = []
+    for k, d, preset in CASES:
+        line = fitted(k, d, preset)
+        if k == 1000:
+            machine["ready_s"] = round(ready_seconds(line), 2)
+        line.score(torch.rand(1, d))
+        for n in options.batches:
+            for zeros in (False, True):
+                row = measure(line, n, zeros)
+                rows.append(row)
+                print("|" + "|".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()) + "|")
+    machine["percentile_speedup"] = round(percentile_ratio(), 2)
+    result = {**machine, "rows": rows}
+    print(json.dumps(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
