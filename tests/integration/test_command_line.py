@@ -1,235 +1,158 @@
-"""The `openood` command line as a user meets it: what it prints, what it writes, how it fails."""
+"""The commands on a real broker and a real Redis."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from line_plugin import LINe
-from line_plugin.cli import main
-from tests.integration.small_world import make_world, small_net
-
-FACTORY = f"{Path(__file__).parent / 'small_world.py'}:small_net"
+from monitor import cli
+from monitor.demo import Plan, demonstrate
+from tests.cluster import REPOSITORY, Cluster
+from tests.monitor_support import artifact, embeddings
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> list[str]:
-    """Flags that name the small world and its network."""
-    benchmark = make_world(tmp_path / "data")
-    return [
-        *("--id-data", str(benchmark), "--data-root", str(tmp_path / "data"), "--model", FACTORY),
-        *("--cache-dir", str(tmp_path / "cache"), "--num-workers", "0", "--device", "cpu"),
-    ]
+def counted(cluster) -> Cluster:
+    """A topic with a surge in it, counted and judged."""
+    c = cluster(buckets={"seconds": 0.5, "idle_seconds": 1.0})
+    begin = (time.time_ns() // 1_000_000) - 60_000
+    c.begin = begin
+    rows = np.concatenate([embeddings(2000, 41), embeddings(1000, 42, ood=0.5), embeddings(2000, 43)])
+    for n, row in enumerate(rows):
+        c.producer().send(c.topic, value=row.tobytes(), key=b"m", partition=n % 6, timestamp_ms=begin + 10 * n)
+    c.producer().flush()
+    c.sent = len(rows)
+    c.start_worker()
+    c.wait(lambda: c.counted() >= c.sent and not c.store.pending(-1, 2**50))
+    return c
 
 
-def failing(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail with one line; returns that line."""
-    assert main(argv) == 1
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1, captured.err
-    assert "Traceback" not in captured.err
-    return captured.err
+def moment(c: Cluster, n: int) -> str:
+    from monitor.alerts import moment as text
+
+    return text((c.begin + 10 * n) / 1000)
 
 
-def test_help_imports_neither_torch_nor_numpy() -> None:
+def test_alerts_and_replay_tell_the_same_story(counted, capsys):
+    config = ["--config", str(counted.path)]
+    assert cli.main(["alerts", *config]) == 0
+    shown = capsys.readouterr()
+    assert "resolved" in shown.out
+    assert "at most 1 false alert per 100,000 requests" in shown.err
+    assert "spent: 0.0" in shown.err
+    assert cli.main(["alerts", *config, "--json", "--history", "50"]) == 0
+    live = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [e["change"] for e in live if e["change"] != "updated"] == ["raised", "resolved"]
+
+    assert cli.main(["replay", *config, "--json", "--arm"]) == 1
+    refused = json.loads(capsys.readouterr().out)
+    assert not refused["arm"]
+    assert refused["refusals"]
+    assert refused["requests"] == counted.sent
+    assert [t["change"] for t in refused["transitions"] if t["change"] != "updated"] == ["raised", "resolved"]
+
+    before = ["--to", moment(counted, 2000)]
+    classes = counted.folder / "classes.json"
+    assert cli.main(["replay", *config, *before, "--arm", "--save-classes", str(classes)]) == 0
+    said = capsys.readouterr().out
+    assert "2,000 requests replayed" in said
+    assert "may be armed" in said
+    assert sum(map(sum, json.loads(classes.read_text())["classes"].values())) == 2000
+
+    assert cli.main(["replay", *config, "--from", "2001-01-01T00:00:00Z", "--to", "2001-01-02T00:00:00Z"]) == 1
+    assert "no embedding in topic" in capsys.readouterr().err
+
+
+def test_check_reaches_every_endpoint_and_names_the_one_that_fails(cluster, capsys, monkeypatch):
+    c = cluster()
+    assert cli.main(["check", "--config", str(c.path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("ok ") == 5
+    assert "6 partitions" in said
+    monkeypatch.setenv("OOD_MONITOR__REDIS__URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("OOD_MONITOR__KAFKA__TOPIC", "missing")
+    assert cli.main(["check", "--config", str(c.path)]) == 1
+    said = capsys.readouterr().out
+    assert "FAILED  redis: Redis cannot be reached" in said
+    assert "FAILED  kafka: no topic 'missing'" in said
+
+
+def test_a_wrong_setting_is_one_line(tmp_path, capsys):
+    (tmp_path / "x.yml").write_text("kafka: {topics: x}")
+    assert cli.main(["run", "--config", str(tmp_path / "x.yml")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("ood-monitor: ")
+    assert "did you mean 'topic'?" in said
+    assert said.count("\n") == 1
+
+
+def test_a_demonstration_raises_once_resolves_once_and_counts_each_record_once(tmp_path):
+    plan = Plan(before=1500, surge=1000, after=2000)
+    ind = torch.from_numpy(embeddings(2000, 51))
+    ood = torch.from_numpy(embeddings(500, 52, ood=1.0))
+    said: list[str] = []
+    result = demonstrate(artifact(tmp_path), ind, ood, plan, say=said.append)
+    assert {k: result[k] for k in ("raised", "resolved", "lost", "counted_twice")} == {
+        "raised": 1, "resolved": 1, "lost": 0, "counted_twice": 0,
+    }  # fmt: skip
+    assert 0 < result["delay"] <= 200
+    assert any("killed with SIGKILL" in text for text in said)
+
+
+DEMO = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from monitor import cli, demo
+from tests.monitor_support import artifact, embeddings
+
+def run(folder, **_):
+    ind, ood = torch.from_numpy(embeddings(2000, 1)), torch.from_numpy(embeddings(500, 2, ood=1.0))
+    demo.demonstrate(artifact(Path(folder)), ind, ood, demo.Plan())
+
+demo.run = run
+sys.exit(cli.main(["demo", "--folder", {folder!r}]))
+"""
+
+
+def test_ctrl_c_ends_the_demonstration_without_a_traceback_and_leaves_nobody_behind(tmp_path):
+    code = DEMO.format(root=str(REPOSITORY), folder=str(tmp_path))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True
+    )
+    seen = []
+    for text in process.stdout:
+        seen.append(text)
+        if "embeddings in topic" in text:
+            break
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, "".join(seen) + rest
+    assert "Traceback" not in "".join(seen) + rest
+    ports = [word.split(":")[1].strip(",\n") for word in "".join(seen).split() if word.startswith("127.0.0.1:")]
+    assert len(ports) == 2
+    from monitor.launcher import listens
+
+    assert not any(listens(int(port)) for port in ports)
+
+
+def test_help_answers_without_the_heavy_imports():
     code = (
-        "import sys\nfrom line_plugin.cli import parser\nparser().format_help()\n"
-        "print([m for m in ('torch', 'numpy', 'rich', 'pydantic', 'yaml') if m in sys.modules])"
+        "import sys\nfrom monitor import cli\n"
+        "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'kafka', 'redis', 'numpy', 'pydantic') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_list_names_benchmarks_methods_networks_and_presets(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list"]) == 0
-    said = capsys.readouterr().out
-    for word in ("imagenet200", "line-cifar10", "react", "resnet18_32x32", "cifar10-densenet"):
-        assert word in said
-
-
-def test_eval_prints_a_table_and_saves_openoods_csv(
-    world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = ["--output-dir", str(tmp_path / "out"), "--save-csv", "--save-score"]
-    assert main(["eval", "--postprocessor", "line,msp", *world, *out]) == 0
-    captured = capsys.readouterr()
-    assert "nearood" in captured.out
-    assert "FPR95 (ID+)" in captured.out
-    assert captured.err == ""
-    csv = (tmp_path / "out/ood/line.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in csv] == ["", "near_a", "nearood", "far_a", "far_b", "farood"]
-    with np.load(tmp_path / "out/scores/line.npz", allow_pickle=False) as scores:
-        assert scores["far_a/confidence"].shape == (16,)
-        assert set(scores["far_a/label"]) == {-1}
-
-
-def test_json_is_all_that_stdout_holds(world: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "--postprocessor", "ebo,react", *world, "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["images_forwarded"] == 60 + 24 + 30 + 20 + 18 + 16 + 14
-    assert set(result["methods"]["react"]["rows"]["farood"]) == {
-        *("FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC", "FPR95_ID_positive")
-    }
-    assert len(result["methods"]["react"]["sweep"][0]) == 4
-
-
-def test_a_folder_of_runs_gives_mean_and_std(
-    world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for i in range(2):
-        (tmp_path / f"runs/s{i}").mkdir(parents=True)
-        torch.save(small_net(i).state_dict(), tmp_path / f"runs/s{i}/best.ckpt")
-    assert main(["eval", "--postprocessor", "ebo", *world, "--root", str(tmp_path / "runs")]) == 0
-    assert "±" in capsys.readouterr().out
-
-
-def test_fit_calibrate_and_load_give_one_artifact(
-    world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    artifact = tmp_path / "line.safetensors"
-    assert main(["fit", "--output", str(artifact), "--set", "p_a=20", *world]) == 0
-    assert main(["calibrate", str(artifact), "--fpr", "0.1", *world]) == 0
-    said = capsys.readouterr().out
-    assert "24 samples" in said
-    line = LINe.load(artifact)
-    assert line.settings.p_a == 20
-    assert line.calibration is not None
-    assert (line.calibration.n, line.calibration.tpr) == (24, 0.9)
-    assert line.provenance.head == "classify"
-
-
-def test_calibrate_takes_features_of_ones_own_traffic(
-    world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    artifact = tmp_path / "line.safetensors"
-    main(["fit", "--output", str(artifact), *world])
-    np.save(tmp_path / "traffic.npy", np.random.default_rng(0).random((300, 16), dtype=np.float32))
-    assert main(["calibrate", str(artifact), "--features", str(tmp_path / "traffic.npy")]) == 0
-    line = LINe.load(artifact)
-    assert line.calibration is not None
-    assert (line.calibration.n, line.calibration.source) == (300, "traffic.npy")
-
-
-def test_calibrate_refuses_another_network(
-    world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    artifact = tmp_path / "line.safetensors"
-    main(["fit", "--output", str(artifact), *world])
-    before = artifact.read_bytes()
-    save_file(small_net(5).state_dict(), tmp_path / "other.safetensors")
-    capsys.readouterr()
-    said = failing(["calibrate", str(artifact), *world, "--checkpoint", str(tmp_path / "other.safetensors")], capsys)
-    assert "was fitted on another network" in said
-    assert artifact.read_bytes() == before
-
-
-def test_unknown_method_offers_the_nearest(world: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert "did you mean 'react'" in failing(["eval", "--postprocessor", "line,raect", *world], capsys)
-
-
-def test_unreadable_checkpoint(world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
-    said = failing(["eval", *world, "--checkpoint", str(tmp_path / "broken.ckpt")], capsys)
-    assert "broken.ckpt" in said
-    assert "absent.ckpt" in failing(["eval", *world, "--checkpoint", str(tmp_path / "absent.ckpt")], capsys)
-
-
-def test_missing_head(world: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    said = failing(["eval", *world, "--head", "fc"], capsys)
-    assert "no Linear at 'fc': this network has classify (16 -> 3)" in said
-
-
-def test_corrupt_artifact(world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "line.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
-    assert "is broken" in failing(["calibrate", str(tmp_path / "line.safetensors"), *world], capsys)
-
-
-def test_nan_and_wrong_width_features(world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    artifact = tmp_path / "line.safetensors"
-    main(["fit", "--output", str(artifact), *world])
-    before = artifact.read_bytes()
-    capsys.readouterr()
-    for name, values, message in (
-        ("nan.npy", np.full((4, 16), np.nan, dtype=np.float32), "64 NaN or Inf in 4 of 4 rows"),
-        ("wide.npy", np.zeros((4, 17), dtype=np.float32), "expected (N, 16), the input of the head (head 'classify')"),
-    ):
-        np.save(tmp_path / name, values)
-        assert message in failing(["calibrate", str(artifact), "--features", str(tmp_path / name)], capsys)
-    assert artifact.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--id-data", "cifar1O"], "did you mean 'cifar10'"),
-        (["--set", "line.p_w"], "expected METHOD.SETTING=VALUE"),
-        (["--set", "line.p_w=900"], "p_w=900"),
-        (["--device", "cuda:77"], "is not usable here"),
-        (["--arch", "resnet18_32x32"], "give --model or --arch, not both"),
-        (["--root", "nowhere"], "no training run in nowhere"),
-    ],
-)
-def test_wrong_flags_are_said_in_one_line(
-    world: list[str], capsys: pytest.CaptureFixture[str], flags: list[str], message: str
-) -> None:
-    assert message in failing(["eval", *world, *flags], capsys)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda data: (data / "images/test/4.png").write_bytes(b"\x89PNG\r\n"), "4.png cannot be decoded"),
-        (lambda data: (data / "lists/far_a.txt").write_text(""), "far_a.txt is empty"),
-        (lambda data: (data / "lists/train.txt").write_text("train/0.png 7\n"), "has label 7"),
-    ],
-    ids=["truncated image", "empty list", "wrong label"],
-)
-def test_spoiled_data_is_said_in_one_line_and_writes_no_results(
-    world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], object], message: str
-) -> None:
-    spoil(tmp_path / "data")
-    out = tmp_path / "out"
-    assert message in failing(["eval", *world, "--save-csv", "--output-dir", str(out)], capsys)
-    assert not out.exists()
-
-
-def test_debug_shows_the_traceback(world: list[str]) -> None:
-    from line_plugin.errors import HeadError
-
-    with pytest.raises(HeadError):
-        main(["eval", *world, "--head", "fc", "--debug"])
-
-
-def test_an_argument_error_is_one_line_with_code_2() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "line_plugin.cli", "eval", "--batch-size", "none"],
-        check=False,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(REPOSITORY), timeout=60, check=True
     )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "--batch-size" in done.stderr
-
-
-def test_interrupt_ends_with_130_and_one_line(
-    world: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from line_plugin.benchmark import runner
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner, "evaluate", interrupted)
-    assert main(["eval", *world]) == 130
-    assert capsys.readouterr().err == (
-        "openood: interrupted; what was finished is kept, nothing half-written is left\n"
-    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,61 @@
+"""How long judging one bucket takes with many streams: ``python benchmarks/many_streams.py [STREAMS]``.
+
+Every stream has samples in every bucket, in four predicted classes: the worst case. A Redis is started for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from monitor import launcher
+from monitor.config import AlertConfig
+from monitor.counts import Batch, CountKey, Partition, Progress
+from monitor.evaluator import Evaluator, EvaluatorSettings
+from monitor.rules import rules
+from monitor.store import RedisStore, connect
+
+BUCKETS, CHUNK, SAMPLES = 5, 500, 3
+MASSES = np.array([0.001, 0.004, 0.005, 0.01, 0.03, 0.05, 0.9])
+
+
+def main(streams: int) -> None:
+    """Print the median seconds of one bucket's fold and of one batch's commit."""
+    rng = np.random.default_rng(0)
+    now = [1_700_000_000_000]
+    folds, commits = [], []
+    with launcher.start_store() as server:
+        client = connect(f"redis://{server.address}/0")
+        store = RedisStore(client, "many")
+        p = Partition("t", 0)
+        claim = store.claim({p: 0}, now[0])[p]
+        settings = EvaluatorSettings("many", "artifact", idle_ms=1)
+        evaluator = Evaluator(store, rules(AlertConfig(silence_seconds=0), 50_000), settings, "me", lambda: now[0])
+        evaluator.step()
+        following = 0
+        for _ in range(BUCKETS):
+            bucket = now[0] // 1000
+            for first in range(0, streams, CHUNK):
+                counts: dict[CountKey, int] = {}
+                for k in range(first, min(first + CHUNK, streams)):
+                    for cell, n in enumerate(rng.multinomial(SAMPLES, MASSES)):
+                        if n:
+                            counts[f"tenant-{k}", int(rng.integers(0, 4)), cell] = int(n)
+                begin, following = following, following + SAMPLES * CHUNK
+                batch = Batch([Progress(p, claim.epoch, begin, following, bucket)], {bucket: counts})
+                start = time.perf_counter()
+                store.commit(batch, now[0])
+                commits.append(time.perf_counter() - start)
+            now[0] += 2000
+            start = time.perf_counter()
+            evaluator.step()
+            folds.append(time.perf_counter() - start)
+        memory = client.info("memory")["used_memory_human"]
+    fold, commit = np.median(folds), np.median(commits) * 1e3
+    print(f"{streams} streams: fold of a bucket {fold:.2f} s, commit of a batch {commit:.1f} ms, Redis holds {memory}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)

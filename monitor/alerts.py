@@ -1,0 +1,103 @@
+"""An alert as it stands in Redis, and as it is shown to people. Fields are listed in ``docs/redis-keys.md``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
+
+from monitor.counts import Example, Partition
+from monitor.math.lifecycle import Alert, interval
+
+
+def fingerprint(group: str, alert: Alert) -> str:
+    """The same for every episode of the same alert of the same group, as Alertmanager has it."""
+    return hashlib.sha256(f"{group}\0{alert.kind}\0{alert.stream}".encode()).hexdigest()[:16]
+
+
+def fields(
+    alert: Alert,
+    change: str,
+    at: float,
+    event: str,
+    *,
+    artifact: str,
+    examples: Iterable[Example],
+    offsets: Mapping[Partition, int],
+    class_name: Callable[[int], str],
+    log_threshold: float,
+) -> dict[str, str]:
+    """What is written of an alert; all text. Evidence is compared with the threshold it had to reach."""
+    low, high = interval(alert.samples, alert.flagged) if alert.kind == "ood" else (0.0, 1.0)
+    ended = change == "resolved"
+    worst = [
+        {"id": e.id, "confidence": e.confidence, "class": class_name(e.predicted), "index": e.predicted}
+        | {"partition": str(e.partition), "offset": e.offset}
+        for e in examples
+    ]
+    return {
+        "episode": alert.identity,
+        "event": event,
+        "status": "resolved" if ended else "firing",
+        "change": change,
+        "kind": alert.kind,
+        "level": "everything" if alert.stream is None else "class" if alert.scope else "stream",
+        "stream": alert.stream or "",
+        "severity": alert.severity,
+        "started_at": moment(alert.raised_at),
+        "onset_at": moment(alert.onset_at),
+        "updated_at": moment(at),
+        "ended_at": moment(at) if ended else "",
+        "evidence": _factor(alert.log_evidence),
+        "evidence_needed": _factor(log_threshold),
+        "samples": f"{alert.samples:.0f}",
+        "flagged": f"{alert.flagged:.0f}",
+        "rate": f"{alert.rate:.4f}",
+        "rate_low": f"{low:.4f}",
+        "rate_high": f"{high:.4f}",
+        "classes": json.dumps([class_name(c) for c in alert.classes]),
+        "streams": json.dumps(list(alert.streams)),
+        "examples": json.dumps(worst),
+        "artifact": artifact,
+        "bucket": str(alert.bucket),
+        "offsets": json.dumps({str(p): n for p, n in sorted(offsets.items())}),
+    }
+
+
+def read_examples(alert: Mapping[str, str]) -> tuple[Example, ...]:
+    """Back from what :func:`fields` wrote."""
+    return tuple(
+        Example(e["confidence"], e["id"], e["index"], Partition.parse(e["partition"]), e["offset"])
+        for e in json.loads(alert["examples"])
+    )
+
+
+def _factor(log_evidence: float) -> str:
+    """As a factor; beyond what a double holds, as a power of ten."""
+    if log_evidence < 300:
+        return f"{math.exp(log_evidence):.6g}"
+    return f"1e{log_evidence / math.log(10):.0f}" if math.isfinite(log_evidence) else "inf"
+
+
+def moment(seconds: float) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    stamp = datetime.fromtimestamp(round(seconds, 3), tz=timezone.utc)
+    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def line(alert: Mapping[str, str]) -> str:
+    """One alert in one line for people."""
+    what = f"stream {alert['stream']!r}" if alert.get("stream") else "all streams together"
+    head = f"{alert['updated_at']}  {alert['change']:<8} {alert['severity']:<8} {alert['kind']:<7} {what}"
+    if alert["kind"] == "silence":
+        return f"{head}: no input since {alert['onset_at']}"
+    classes = json.loads(alert["classes"])
+    named = f"; classes {', '.join(classes)}" if classes else ""
+    ids = ", ".join(e["id"] for e in json.loads(alert["examples"])[:3])
+    return (
+        f"{head}: flagged {float(alert['rate']):.1%} [{float(alert['rate_low']):.1%}, {float(alert['rate_high']):.1%}] "
+        f"of {alert['samples']} since {alert['onset_at']}; evidence {alert['evidence']} of {alert['evidence_needed']} "
+        f"needed{named}{f'; most OOD: {ids}' if ids else ''}"
+    )

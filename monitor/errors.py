@@ -1,0 +1,79 @@
+"""What can go wrong, as one tree.
+
+::
+
+    MonitorError
+    ├── ConfigError                a setting that is unknown, missing or outside its range
+    ├── MissingLibraryError        an optional library that the settings ask for is not installed
+    ├── RecordError                a record that cannot be scored; carries its named reason (goes to the dead letters)
+    ├── BadShareError              too many such records: the worker stops rather than drain the topic
+    ├── ModelError                 the artifact cannot serve (no calibration, another width)
+    ├── BrokerError                Kafka refused for good (authorisation, unknown topic, wrong settings)
+    │   └── BrokerUnavailableError   Kafka cannot be reached now; trying again helps
+    ├── StoreError                 Redis refused for good (wrong type, authentication, another schema)
+    │   └── StoreUnavailableError    Redis cannot be reached now; trying again helps
+    ├── LaunchError                a local broker or store did not start
+    └── ReplayError                a range of the topic that cannot be read or judged
+
+Each message says what was got, what was expected and how to go on, in one line.
+"""
+
+from __future__ import annotations
+
+
+class MonitorError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(MonitorError, ValueError):
+    """A setting is unknown, missing or outside its range."""
+
+
+class MissingLibraryError(MonitorError, ImportError):
+    """An optional library is needed and is not installed."""
+
+
+class RecordError(MonitorError, ValueError):
+    """A record cannot be scored.
+
+    Attributes:
+        reason: one of :data:`monitor.messages.contract.REASONS`.
+        detail: what was got and what was expected.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class BadShareError(MonitorError, RuntimeError):
+    """More records are rejected than the limit allows."""
+
+
+class ModelError(MonitorError, ValueError):
+    """The artifact cannot serve."""
+
+
+class BrokerError(MonitorError, RuntimeError):
+    """Kafka refused and will refuse again."""
+
+
+class BrokerUnavailableError(BrokerError):
+    """Kafka cannot be reached now."""
+
+
+class StoreError(MonitorError, RuntimeError):
+    """Redis refused and will refuse again."""
+
+
+class StoreUnavailableError(StoreError):
+    """Redis cannot be reached now."""
+
+
+class LaunchError(MonitorError, RuntimeError):
+    """A local broker or store did not start."""
+
+
+class ReplayError(MonitorError, ValueError):
+    """A range of the topic cannot be read or judged."""

@@ -1,0 +1,103 @@
+"""The names of everything the monitor keeps in Redis; the contract is written out in ``docs/redis-keys.md``.
+
+All keys of one group share the hash tag ``{group}``: one slot of a cluster, so one script may touch them all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key names of one consumer group."""
+
+    group: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", self.group):
+            raise ValueError(f"group {self.group!r}: expected letters, digits, dot, dash, underscore")
+
+    def _name(self, *parts: str) -> str:
+        return ":".join(["ood", str(SCHEMA_VERSION), f"{{{self.group}}}", *parts])
+
+    @property
+    def partitions(self) -> str:
+        """HASH: ``next:``, ``epoch:``, ``bucket:`` and ``at:`` of each ``topic/partition``."""
+        return self._name("partitions")
+
+    @property
+    def meta(self) -> str:
+        """HASH: ``schema``, ``token``, ``closed``, ``folded``, ``artifact``."""
+        return self._name("meta")
+
+    @property
+    def totals(self) -> str:
+        """HASH: ``class:cell:stream`` to the number of samples ever counted."""
+        return self._name("totals")
+
+    @property
+    def rejected(self) -> str:
+        """HASH: reason to the number of records ever rejected."""
+        return self._name("rejected")
+
+    @property
+    def streams(self) -> str:
+        """HASH: stream to the time (ms) of its last count."""
+        return self._name("streams")
+
+    @property
+    def buckets(self) -> str:
+        """ZSET: buckets that hold counts and are not folded yet."""
+        return self._name("buckets")
+
+    @property
+    def lease(self) -> str:
+        """HASH with TTL: the evaluator's ``holder`` and ``token``."""
+        return self._name("lease")
+
+    @property
+    def state(self) -> str:
+        """HASH: key of the evidence to its state (JSON)."""
+        return self._name("state")
+
+    @property
+    def history(self) -> str:
+        """STREAM, capped: every transition."""
+        return self._name("history")
+
+    @property
+    def index(self) -> str:
+        """ZSET: fingerprints of alerts by the time of their last transition."""
+        return self._name("alerts")
+
+    @property
+    def channel(self) -> str:
+        """Pub/sub channel: a fingerprint on each transition; only a wake-up."""
+        return self._name("wake")
+
+    def counts(self, bucket: int) -> str:
+        """HASH: ``class:cell:stream`` to the number of samples of this bucket."""
+        return self._name("counts", str(bucket))
+
+    def examples(self, bucket: int, stream: str) -> str:
+        """ZSET: the most OOD samples of a stream in a bucket, by confidence."""
+        return self._name("examples", str(bucket), stream)
+
+    def alert(self, fingerprint: str) -> str:
+        """HASH with TTL: the current state of one alert."""
+        return self._name("alert", fingerprint)
+
+
+def field(stream: str, predicted: int, cell: int) -> str:
+    """Field of a count; the stream comes last as it may hold colons."""
+    return f"{predicted}:{cell}:{stream}"
+
+
+def parse_field(text: str) -> tuple[str, int, int]:
+    """``(stream, predicted class, cell)`` of :func:`field`."""
+    predicted, cell, stream = text.split(":", 2)
+    return stream, int(predicted), int(cell)

@@ -1,0 +1,40 @@
+-- One folded bucket: the evidence state and every alert transition it caused, together or not at all.
+-- KEYS: lease, meta, state, history, index, buckets, then the alerts' keys, then the bucket's own keys
+-- ARGV: one JSON document: token, folded (expected), bucket, retention_ms, history_length, channel,
+--   state: {key: text}, alerts: [{key, fingerprint, now, ttl_ms, event, fields: {...}}], expire: [key],
+--   guard: [state key, text it must hold]
+-- Returns {'ok'} | {'repeat'} | {'refused', why}
+local doc = cjson.decode(ARGV[1])
+if redis.call('HGET', KEYS[1], 'token') ~= doc.token then return {'refused', 'lease'} end
+local folded = redis.call('HGET', KEYS[2], 'folded') or '-1'
+if doc.bucket then
+  if folded == doc.bucket then return {'repeat'} end
+  if folded ~= doc.folded then return {'refused', 'folded ' .. folded} end
+  redis.call('HSET', KEYS[2], 'folded', doc.bucket)
+  redis.call('ZREM', KEYS[6], doc.bucket)
+end
+if doc.guard then
+  local held = redis.call('HGET', KEYS[3], doc.guard[1]) or ''
+  if held ~= doc.guard[2] then
+    if held == doc.state[doc.guard[1]] then return {'repeat'} end
+    return {'refused', 'state'}
+  end
+end
+for key, text in pairs(doc.state) do redis.call('HSET', KEYS[3], key, text) end
+for _, a in ipairs(doc.alerts) do
+  local event = {}
+  for name, value in pairs(a.fields) do
+    event[#event + 1] = name
+    event[#event + 1] = value
+  end
+  redis.call('DEL', KEYS[a.key])
+  redis.call('HSET', KEYS[a.key], unpack(event))
+  redis.call('PEXPIRE', KEYS[a.key], a.ttl_ms)
+  redis.call('ZADD', KEYS[5], a.now, a.fingerprint)
+  if a.event then
+    redis.call('XADD', KEYS[4], 'MAXLEN', '~', doc.history_length, '*', unpack(event))
+    redis.call('PUBLISH', doc.channel, a.fingerprint)
+  end
+end
+for _, key in ipairs(doc.expire) do redis.call('PEXPIRE', KEYS[key], doc.retention_ms) end
+return {'ok'}

@@ -1,0 +1,52 @@
+"""One file a content type: each names its ``CONTENT_TYPES`` and has ``decode(value, headers)``.
+
+A new decoder is one new module in this folder. Libraries are imported when the first record needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+from monitor.errors import MissingLibraryError, RecordError
+
+if TYPE_CHECKING:
+    from monitor.messages.contract import Payload
+
+    Decoder = Callable[[bytes, Mapping[str, bytes]], list[Payload]]
+
+DEFAULT = "application/octet-stream"
+
+
+@cache
+def known() -> dict[str, Decoder]:
+    """Content type to decoder."""
+    found: dict[str, Decoder] = {}
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        loaded = importlib.import_module(module.name)
+        found.update(dict.fromkeys(loaded.CONTENT_TYPES, loaded.decode))
+    return found
+
+
+def decode(value: bytes, headers: Mapping[str, bytes]) -> list[Payload]:
+    """Decode by the ``content-type`` header.
+
+    Raises:
+        RecordError: ``unknown-content-type`` or ``undecodable``.
+    """
+    given = headers.get("content-type", b"").decode("latin-1").split(";")[0].strip().lower() or DEFAULT
+    decoder = known().get(given)
+    if decoder is None:
+        raise RecordError("unknown-content-type", f"content type {given!r}, known: {', '.join(sorted(known()))}")
+    try:
+        return decoder(value, headers)
+    except MissingLibraryError as error:
+        raise RecordError("unknown-content-type", f"{given}: {error}") from None
+
+
+def need(library: str, package: str) -> MissingLibraryError:
+    """The error for an optional library that is not installed."""
+    return MissingLibraryError(f"{library} is not installed: pip install {package}")

@@ -1,0 +1,50 @@
+"""Protocol Buffers: the message of ``embedding.proto``, the vector as one ``bytes`` field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from monitor.errors import RecordError
+from monitor.messages.contract import Payload
+from monitor.messages.decoders import need
+from monitor.messages.fields import payload
+
+CONTENT_TYPES = ("application/protobuf", "application/x-protobuf")
+FIELDS = ("id", "time", "model", "dtype", "dim", "embedding")
+
+
+def decode(value: bytes, _headers: Mapping[str, bytes]) -> list[Payload]:
+    """One vector; an empty field counts as absent, as proto3 has it."""
+    kind = message_class()
+    from google.protobuf.message import DecodeError
+
+    message = kind()
+    try:
+        message.ParseFromString(value)
+    except DecodeError as error:
+        raise RecordError("undecodable", f"no Embedding message: {error}") from None
+    if not message.embedding:
+        raise RecordError("undecodable", "the message's field 'embedding' is empty")
+    found = {name: getattr(message, name) for name in FIELDS if getattr(message, name)}
+    return [payload(found, message.embedding, None)]
+
+
+@cache
+def message_class() -> Any:
+    """The message class of ``embedding.proto``, built from its description: no generated code to keep in step."""
+    try:
+        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    except ImportError:
+        raise need("protobuf", "protobuf") from None
+    field = descriptor_pb2.FieldDescriptorProto
+    kinds = {"dim": field.TYPE_UINT32, "embedding": field.TYPE_BYTES}
+    file = descriptor_pb2.FileDescriptorProto(name="embedding.proto", package="ood_monitor", syntax="proto3")
+    message = file.message_type.add(name="Embedding")
+    for number, name in enumerate(FIELDS, start=1):
+        kind = kinds.get(name, field.TYPE_STRING)
+        message.field.add(name=name, number=number, type=kind, label=field.LABEL_OPTIONAL)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ood_monitor.Embedding"))

@@ -1,0 +1,14 @@
+"""The default: the value is the vector, everything else stands in the headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from monitor.messages.contract import Payload
+
+CONTENT_TYPES = ("application/octet-stream", "application/x-float32")
+
+
+def decode(value: bytes, _headers: Mapping[str, bytes]) -> list[Payload]:
+    """One vector, not copied."""
+    return [Payload(value)]

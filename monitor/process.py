@@ -1,0 +1,174 @@
+"""One monitor process put together from its settings: a worker that counts, an evaluator that takes turns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from monitor.config import MonitorConfig
+from monitor.deadletters import KafkaDeadLetters
+from monitor.delivery import Delivery
+from monitor.errors import StoreUnavailableError
+from monitor.evaluator import Evaluator, EvaluatorSettings
+from monitor.messages.contract import Contract
+from monitor.rules import rules
+from monitor.scorer import Scorer
+from monitor.source import KafkaSource, connection
+from monitor.store import RedisStore, connect
+from monitor.worker import Worker, WorkerSettings, now_ms
+
+if TYPE_CHECKING:
+    from monitor.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+class Process:
+    """Everything ``ood-monitor run`` runs, in one thread beside the Kafka client's own.
+
+    Args:
+        config: the settings.
+        clock: milliseconds since the epoch.
+    """
+
+    def __init__(self, config: MonitorConfig, clock: Callable[[], int] = now_ms) -> None:
+        self._config, self._clock = config, clock
+        self._scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
+        self.store = open_store(config)
+        self.store.ping()
+        self._tell_artifact()
+        self._telemetry = self._open_telemetry()
+        source = KafkaSource(config.kafka)
+        letters = KafkaDeadLetters(connection(config.kafka), config.dead_letter_topic, config.dead_letters.max_bytes)
+        self._worker = Worker(
+            source,
+            self.store,
+            self._scorer,
+            contract(config, self._scorer.width),
+            letters,
+            worker_settings(config),
+            clock=clock,
+            observer=self._telemetry,
+        )
+        self.evaluator = evaluator(config, self._scorer, self.store, clock)
+        self._delivery = _delivery(config)
+        self._due = 0.0
+
+    def _tell_artifact(self) -> None:
+        before = self.store.bind(self._scorer.artifact)
+        if before and before != self._scorer.artifact:
+            log.warning(
+                "the artifact changed from %s to %s: counts go on, scores may not be comparable",
+                before[:12],
+                self._scorer.artifact[:12],
+            )
+        for limit in self._scorer.calibration.limits():
+            log.info("calibration: %s", limit)
+
+    def _open_telemetry(self) -> Telemetry | None:
+        if not self._config.telemetry.port:
+            return None
+        from monitor.telemetry import Telemetry
+
+        telemetry = Telemetry(self._scorer.artifact)
+        telemetry.serve(self._config.telemetry.host, self._config.telemetry.port)
+        return telemetry
+
+    def step(self) -> int:
+        """One batch, and the closed buckets when they are due."""
+        done = self._worker.step()
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + min(1.0, self._config.buckets.seconds)
+            self._evaluate()
+        return done
+
+    def _evaluate(self) -> None:
+        try:
+            said = self.evaluator.step()
+            if self._telemetry:
+                self._telemetry.evaluated(self.evaluator.state, said)
+            if self._delivery and self.evaluator.state is not None:
+                self._deliver(self._delivery)
+        except StoreUnavailableError as error:
+            log.debug("%s", error)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        for event in self.store.undelivered():
+            if not delivery.deliver(event):
+                self._due = time.monotonic() + 5.0  # do not hammer a receiver that is down
+                return
+            self.store.delivered(event["id"])
+
+    def close(self) -> None:
+        """Leave the group and give the lease back."""
+        self._worker.close()
+        try:
+            self.evaluator.release()
+        except StoreUnavailableError:
+            log.info("the lease could not be given back; it expires by itself")
+
+
+def _delivery(config: MonitorConfig) -> Delivery | None:
+    d = config.delivery
+    return Delivery(d, config.kafka.group) if d.webhook_url or d.alertmanager_url else None
+
+
+def open_store(config: MonitorConfig) -> RedisStore:
+    """The store that the settings name."""
+    client = connect(
+        config.redis.url,
+        password=config.redis.password.get_secret_value(),
+        socket_timeout=config.redis.socket_timeout_seconds,
+    )
+    return RedisStore(
+        client,
+        config.kafka.group,
+        retention_ms=round(config.redis.bucket_retention_seconds * 1000),
+        history_length=config.redis.history_length,
+        examples=config.alerts.examples,
+    )
+
+
+def contract(config: MonitorConfig, width: int) -> Contract:
+    """What a record must be."""
+    m = config.messages
+    return Contract(
+        width,
+        m.model,
+        m.default_stream,
+        m.max_bytes,
+        round(m.max_age_seconds * 1000),
+        round(m.max_ahead_seconds * 1000),
+    )
+
+
+def worker_settings(config: MonitorConfig) -> WorkerSettings:
+    """Numbers of the worker."""
+    return WorkerSettings(
+        bucket_ms=config.bucket_ms,
+        max_records=config.kafka.max_poll_records,
+        start=config.kafka.start,
+        examples=config.alerts.examples,
+        max_bad_share=config.dead_letters.max_share,
+        bad_window=config.dead_letters.window,
+    )
+
+
+def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, clock: Callable[[], int]) -> Evaluator:
+    """The evaluator of this process."""
+    settings = EvaluatorSettings(
+        config.kafka.group,
+        scorer.artifact,
+        bucket_ms=config.bucket_ms,
+        idle_ms=round(config.buckets.idle_seconds * 1000),
+        alert_ttl_ms=round(config.redis.alert_ttl_seconds * 1000),
+        examples=config.alerts.examples,
+        class_name=scorer.class_name,
+    )
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    return Evaluator(store, rules(config.alerts, scorer.calibration.n), settings, holder, clock)

@@ -1,0 +1,93 @@
+"""The quickstart model with its calibration, and embeddings of it to stream; made once, kept in a folder.
+
+ID are the digits 0 to 7 the network was trained on; OOD are faces, textures and photographs. What calibrates is never
+streamed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from line_plugin.benchmark.spec import ImageSet
+
+ARTIFACT = "monitor.line.safetensors"
+EMBEDDINGS = "monitor.embeddings.safetensors"
+CLIP_PERCENTILE = 90  # as configs/benchmarks/quickstart.yml has it
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a demonstration streams: an artifact, and (N, D) float32 embeddings that did not calibrate it."""
+
+    artifact: Path
+    in_distribution: Tensor
+    out_of_distribution: Tensor
+
+
+def material(folder: str | Path) -> Material:
+    """Read what is in ``folder``, or train, fit, calibrate and embed.
+
+    Args:
+        folder: made where it does not exist.
+
+    Raises:
+        LinePluginError: the quickstart images are not installed, or the folder cannot be written.
+    """
+    from safetensors.torch import load_file
+
+    where = Path(folder)
+    if not ((where / ARTIFACT).is_file() and (where / EMBEDDINGS).is_file()):
+        _make(where)
+    kept = load_file(where / EMBEDDINGS)
+    return Material(where / ARTIFACT, kept["in_distribution"], kept["out_of_distribution"])
+
+
+def _make(folder: Path) -> None:
+    import torch
+    from safetensors.torch import save
+
+    from line_plugin import LINe, architectures
+    from line_plugin.artifact import write_whole
+    from line_plugin.benchmark import image_list, quickstart, spec, training
+    from line_plugin.benchmark.features import FeatureCache, Request
+    from line_plugin.math.scoring import clip_at_percentile
+
+    # The names are those of `openood quickstart`: what it has made is used.
+    data, checkpoint, fitted = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"
+    benchmark = spec.load("quickstart")
+    quickstart.prepare(data)
+    if not checkpoint.is_file():
+        training.train(data, checkpoint)
+    model = architectures.build(benchmark.arch, benchmark.num_classes)
+    architectures.load_checkpoint(model, checkpoint)
+    cache = FeatureCache(model, folder / "cache", device=torch.device("cpu"), num_workers=0)
+    k = benchmark.num_classes
+    ind, far_sets = benchmark.id, benchmark.ood.far.values()
+    sets: list[tuple[ImageSet, int | None]] = [(ind.train, k), (ind.val, k), (ind.test, k)]
+    sets += [(images, None) for images in far_sets]
+    requests = [
+        Request(image_list.read(benchmark.name, images, data, known), benchmark.preprocessing_of(images))
+        for images, known in sets
+    ]
+    train, validation, test, *far = cache.get(requests)
+    if fitted.is_file():
+        line = LINe.load(fitted)
+    else:
+        clip = clip_at_percentile(validation.features, CLIP_PERCENTILE)
+        head = cache.head.linear
+        line = LINe(p_w=10, p_a=10, clip=clip)
+        labels = torch.from_numpy(train.labels)
+        line.fit_features(train.features, labels, head.weight, head.bias, class_names=benchmark.class_names)
+    # Every other test image calibrates: alternating keeps the classes balanced in both halves.
+    calibrating = torch.cat([validation.features, test.features[::2]])
+    line.calibrate(calibrating, source="quickstart: validation digits and every other test digit")
+    ood = torch.cat([one.features for one in far])
+    write_whole(
+        folder / EMBEDDINGS, save({"in_distribution": test.features[1::2].contiguous(), "out_of_distribution": ood})
+    )
+    line.save(folder / ARTIFACT)

@@ -1,0 +1,105 @@
+"""Batches to LINe: one copy into one matrix, the same ``predict`` as the benchmark's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.errors import ModelError
+
+if TYPE_CHECKING:
+    from line_plugin import LINe
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One batch: (N,) arrays. ``confidence`` float32, high = ID; ``predicted`` the class; ``cell`` 0 the most OOD.
+
+    A row that is not finite has ``finite`` False, and its other entries mean nothing.
+    """
+
+    confidence: npt.NDArray[np.float32]
+    predicted: npt.NDArray[np.int64]
+    cell: npt.NDArray[np.int64]
+    finite: npt.NDArray[np.bool_]
+
+
+class Scorer:
+    """A fitted and calibrated LINe, fed with bytes.
+
+    Raises:
+        ModelError: the artifact holds no calibration.
+    """
+
+    def __init__(self, line: LINe) -> None:
+        if line.calibration is None:
+            raise ModelError(
+                "the artifact holds no calibration: write it with `openood calibrate` on held-out ID images"
+            )
+        self.line = line
+        self.calibration = line.calibration
+
+    @classmethod
+    def load(cls, artifact: str | Path, device: str = "cpu", threads: int = 0) -> Scorer:
+        """Read an artifact.
+
+        Args:
+            artifact: file of ``LINe.save``.
+            device: where to score.
+            threads: torch CPU threads; 0 leaves torch's own choice.
+        """
+        import torch
+
+        from line_plugin import LINe, LinePluginError
+
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            return cls(LINe.load(artifact, device))
+        except LinePluginError as error:
+            raise ModelError(str(error)) from error
+        except RuntimeError as error:
+            raise ModelError(f"device {device!r} cannot be used: {error}") from error
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.line.width
+
+    @property
+    def artifact(self) -> str:
+        """Content hash of the artifact; it is in every alert and metric."""
+        return self.line.content_sha256
+
+    def class_name(self, predicted: int) -> str:
+        """The class for people."""
+        names = self.line.provenance.class_names
+        return names[predicted] if 0 <= predicted < len(names) else str(predicted)
+
+    def score(self, vectors: Sequence[bytes]) -> Scored:
+        """Score N vectors of D little-endian float32.
+
+        The rows are joined once; the matrix is a view of that memory, and goes to the device from there.
+        """
+        import torch
+
+        n = len(vectors)
+        matrix = np.frombuffer(bytearray().join(vectors), dtype="<f4").reshape(n, self.width)
+        finite = np.isfinite(matrix).all(axis=1)
+        confidence = np.full(n, np.nan, np.float32)
+        predicted, cell = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        rows = matrix if finite.all() else matrix[finite]
+        if len(rows):
+            features = torch.from_numpy(rows)
+            if self.line.device.type == "cuda":
+                features = features.pin_memory().to(self.line.device, non_blocking=True)
+            classes, values = self.line.predict(features)
+            confidence[finite] = values.cpu().numpy()
+            predicted[finite] = classes.cpu().numpy()
+            cell[finite] = self.calibration.cells(values.cpu()).numpy()
+        return Scored(confidence, predicted, cell, finite)

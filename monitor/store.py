@@ -1,0 +1,299 @@
+"""Redis: counts, offsets, evidence and alerts. Scripts are in ``monitor/lua``, key names in ``monitor/keys.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, cast
+
+from monitor.counts import Batch, Claim, CountKey, Example, Fold, Partition, PartitionState, Reply
+from monitor.errors import StoreError, StoreUnavailableError
+from monitor.keys import SCHEMA_VERSION, Keys, field, parse_field
+
+
+class RedisStore:
+    """The :class:`monitor.counts.Store` of one group in one Redis.
+
+    Every script refuses to be applied twice, so the client may retry it.
+
+    Args:
+        client: of redis-py, with ``decode_responses=True``.
+        group: names the keys.
+        retention_ms: counts of a folded bucket stay this long.
+        history_length: transitions kept, about.
+        examples: samples kept per stream and bucket.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        group: str,
+        *,
+        retention_ms: int = 86_400_000,
+        history_length: int = 10_000,
+        examples: int = 5,
+    ) -> None:
+        self.keys = Keys(group)
+        self._client = client
+        self._retention_ms = retention_ms
+        self._history_length = history_length
+        self._examples = examples
+        folder = files("monitor") / "lua"
+        self._scripts: dict[str, Callable[..., Any]] = {
+            name: client.register_script((folder / f"{name}.lua").read_text(encoding="utf-8"))
+            for name in ("claim", "commit", "lease", "close", "apply")
+        }
+
+    def ping(self) -> None:
+        """Raise where it cannot be reached or speaks another schema."""
+        with _said():
+            self._client.ping()
+            self._client.hsetnx(self.keys.meta, "schema", str(SCHEMA_VERSION))
+            found = self._client.hget(self.keys.meta, "schema")
+        if found != str(SCHEMA_VERSION):
+            raise StoreError(
+                f"{self.keys.meta} has schema {found}, this release writes {SCHEMA_VERSION}: use a new group"
+            )
+
+    def bind(self, artifact: str) -> str:
+        """Record the artifact in use; the one that was recorded before, empty for none."""
+        with _said():
+            before = self._client.hget(self.keys.meta, "artifact")
+            self._client.hset(self.keys.meta, "artifact", artifact)
+        return str(before or "")
+
+    # -- counting --------------------------------------------------------------------------------------------------
+
+    def claim(self, first: Mapping[Partition, int], now_ms: int) -> dict[Partition, Claim]:
+        """Take partitions over; ``first`` says where to begin where nothing is stored."""
+        if not first:
+            return {}
+        arguments = [str(now_ms), *(text for p, offset in first.items() for text in (str(p), str(offset)))]
+        with _said():
+            reply = self._scripts["claim"](keys=[self.keys.partitions], args=arguments)
+        return {
+            p: Claim(int(epoch), int(following), int(bucket), fresh == "1")
+            for p, (epoch, following, bucket, fresh) in zip(first, reply, strict=True)
+        }
+
+    def commit(self, batch: Batch, now_ms: int) -> Reply:
+        """Write counts and offsets together, or nothing."""
+        k = self.keys
+        keys = [k.partitions, k.meta, k.totals, k.rejected, k.streams, k.buckets]
+        counts = []
+        for bucket, cells in batch.counts.items():
+            keys.append(k.counts(bucket))
+            fields = {field(*key): n for key, n in cells.items()}
+            counts.append({"bucket": str(bucket), "key": len(keys), "fields": fields})
+        examples = []
+        for (bucket, stream), found in batch.examples.items():
+            keys.append(k.examples(bucket, stream))
+            members = [text for e in found for text in (repr(e.confidence), _packed(e))]
+            examples.append({"key": len(keys), "keep": self._examples, "members": members})
+        document = {
+            "now": str(now_ms),
+            "partitions": [
+                {"name": str(p.partition), "epoch": str(p.epoch), "from": str(p.start), "next": str(p.next)}
+                | {"bucket": str(p.bucket)}
+                for p in batch.progress
+            ],
+            "counts": counts,
+            "totals": {field(*key): n for key, n in batch.totals().items()},
+            "rejected": batch.rejected,
+            "streams": sorted({key[0] for cells in batch.counts.values() for key in cells}),
+            "examples": examples,
+        }
+        with _said():
+            reply = self._scripts["commit"](keys=keys, args=[json.dumps(document)])
+        if reply[0] == "closed":
+            return Reply("closed", closed=int(reply[1]))
+        if reply[0] == "refused":
+            return Reply("refused", partition=Partition.parse(reply[1]), why=reply[2])
+        return Reply(reply[0])
+
+    def partitions(self) -> dict[Partition, PartitionState]:
+        """Every partition ever claimed."""
+        with _said():
+            stored = self._client.hgetall(self.keys.partitions)
+        names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
+        return {
+            Partition.parse(n): PartitionState(
+                *(int(stored[f"{what}:{n}"]) for what in ("epoch", "next", "bucket", "at"))
+            )
+            for n in names
+        }
+
+    def totals(self) -> dict[CountKey, int]:
+        """Samples counted since the beginning."""
+        with _said():
+            return _counts(self._client.hgetall(self.keys.totals))
+
+    def rejected(self) -> dict[str, int]:
+        """Records rejected since the beginning, by reason."""
+        with _said():
+            return {reason: int(n) for reason, n in self._client.hgetall(self.keys.rejected).items()}
+
+    def streams(self) -> dict[str, int]:
+        """Stream to the time (ms) of its last count."""
+        with _said():
+            return {stream: int(at) for stream, at in self._client.hgetall(self.keys.streams).items()}
+
+    # -- evaluating ------------------------------------------------------------------------------------------------
+
+    def lease(self, holder: str, ttl_ms: int) -> int:
+        """Take, keep or (``ttl_ms`` 0) give back the lease; the token, 0 where another holds it."""
+        with _said():
+            return int(self._scripts["lease"](keys=[self.keys.lease, self.keys.meta], args=[holder, str(ttl_ms)]))
+
+    def close(self, token: int, bucket: int) -> tuple[int, int] | None:
+        """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
+        with _said():
+            reply = self._scripts["close"](keys=[self.keys.lease, self.keys.meta], args=[str(token), str(bucket)])
+        return (int(reply[1]), int(reply[2])) if reply[0] == "ok" else None
+
+    def pending(self, folded: int, closed: int) -> list[int]:
+        """Closed buckets that hold counts and are not folded, ascending."""
+        with _said():
+            return [int(b) for b in self._client.zrangebyscore(self.keys.buckets, f"({folded}", closed)]
+
+    def counts(self, bucket: int) -> dict[CountKey, int]:
+        """Counts of one bucket."""
+        with _said():
+            return _counts(self._client.hgetall(self.keys.counts(bucket)))
+
+    def examples(self, bucket: int, stream: str) -> list[Example]:
+        """The most OOD samples of a stream in a bucket, the worst first."""
+        with _said():
+            found = self._client.zrange(self.keys.examples(bucket, stream), 0, -1, withscores=True)
+        return [_unpacked(member, float(score)) for member, score in found]
+
+    def state(self) -> dict[str, str]:
+        """The evidence state of every key."""
+        with _said():
+            return cast("dict[str, str]", self._client.hgetall(self.keys.state))
+
+    def apply(self, fold: Fold) -> str:
+        """Write a folded bucket: ``ok``, ``repeat``, or ``refused`` where the lease or the order is lost."""
+        k = self.keys
+        keys = [k.lease, k.meta, k.state, k.history, k.index, k.buckets]
+        alerts = []
+        for t in fold.alerts:
+            keys.append(k.alert(t.fingerprint))
+            fields = {"fingerprint": t.fingerprint, **t.fields}
+            alerts.append(
+                {"key": len(keys), "fingerprint": t.fingerprint, "now": str(t.now_ms), "ttl_ms": str(t.ttl_ms)}
+                | {"fields": fields, "event": t.event}
+            )
+        expire = []
+        if fold.bucket is not None:
+            for name in (k.counts(fold.bucket), *(k.examples(fold.bucket, s) for s in fold.streams)):
+                keys.append(name)
+                expire.append(len(keys))
+        document = {
+            "token": str(fold.token),
+            "folded": str(fold.folded),
+            **({} if fold.bucket is None else {"bucket": str(fold.bucket)}),
+            **({} if fold.guard is None else {"guard": list(fold.guard)}),
+            "retention_ms": str(self._retention_ms),
+            "history_length": str(self._history_length),
+            "channel": k.channel,
+            "state": dict(fold.state),
+            "alerts": alerts,
+            "expire": expire,
+        }
+        with _said():
+            return str(self._scripts["apply"](keys=keys, args=[json.dumps(document)])[0])
+
+    # -- reading alerts --------------------------------------------------------------------------------------------
+
+    def alerts(self) -> list[dict[str, str]]:
+        """Current alerts, the latest transition first."""
+        with _said():
+            names = self._client.zrevrange(self.keys.index, 0, -1)
+            found = [self._client.hgetall(self.keys.alert(name)) for name in names]
+            gone = [name for name, alert in zip(names, found, strict=True) if not alert]
+            if gone:  # their time to live is over
+                self._client.zrem(self.keys.index, *gone)
+        return [alert for alert in found if alert]
+
+    def history(self, count: int = 100) -> list[dict[str, str]]:
+        """Transitions, the latest first; each with its ``id``."""
+        with _said():
+            return [{"id": i, **fields} for i, fields in self._client.xrevrange(self.keys.history, count=count)]
+
+    def undelivered(self, count: int = 20) -> list[dict[str, str]]:
+        """Transitions that :meth:`delivered` was not told of, the earliest first."""
+        with _said():
+            after = self._client.hget(self.keys.meta, "delivered")
+            start = f"({after}" if after else "-"
+            return [{"id": i, **fields} for i, fields in self._client.xrange(self.keys.history, min=start, count=count)]
+
+    def delivered(self, event: str) -> None:
+        """Everything up to this history id has been taken by its receivers."""
+        with _said():
+            self._client.hset(self.keys.meta, "delivered", event)
+
+    def wait(self, after: str, timeout_ms: int) -> list[dict[str, str]]:
+        """Transitions behind the history id ``after``, waiting for the first one."""
+        with _said():
+            reply = self._client.xread({self.keys.history: after}, block=timeout_ms)
+        entries = (reply or {}).get(self.keys.history, []) if isinstance(reply, dict) else [e for _, e in reply or []]
+        flat = [e for chunk in entries for e in (chunk if isinstance(chunk, list) else [chunk])]
+        return [{"id": i, **fields} for i, fields in flat]
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Redis errors as this package's, told apart by whether trying again helps."""
+    from redis import exceptions as raised
+
+    try:
+        yield
+    except raised.AuthenticationError as error:
+        raise StoreError(f"Redis refuses the password: {error}") from error
+    except (raised.ConnectionError, raised.TimeoutError, raised.ReadOnlyError, raised.BusyLoadingError) as error:
+        raise StoreUnavailableError(f"Redis cannot be reached: {error}") from error
+    except raised.ResponseError as error:
+        if str(error).startswith(("OOM", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "MISCONF")):
+            raise StoreUnavailableError(f"Redis cannot write now: {error}") from error
+        raise StoreError(f"Redis refuses: {error}") from error
+
+
+def connect(url: str, *, password: str = "", socket_timeout: float = 2.0, retries: int = 3) -> Any:
+    """A redis-py client whose one call blocks for well under a second when Redis is down.
+
+    Raises:
+        StoreError: the URL cannot be read.
+    """
+    import redis
+    from redis.backoff import ExponentialWithJitterBackoff
+    from redis.retry import Retry
+
+    retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), retries)
+    secret = {"password": password} if password else {}
+    try:
+        return redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=socket_timeout,
+            socket_connect_timeout=socket_timeout,
+            retry=retry,
+            **secret,
+        )
+    except ValueError as error:
+        raise StoreError(f"redis url {url.rsplit('@', maxsplit=1)[-1]!r}: {error}") from None
+
+
+def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:
+    return {parse_field(name): int(n) for name, n in stored.items()}
+
+
+def _packed(e: Example) -> str:
+    return json.dumps([e.id, e.predicted, str(e.partition), e.offset], separators=(",", ":"))
+
+
+def _unpacked(member: str, confidence: float) -> Example:
+    name, predicted, partition, offset = json.loads(member)
+    return Example(confidence, name, predicted, Partition.parse(partition), offset)

@@ -1,0 +1,244 @@
+"""One worker: poll, decode, score, count; one round trip to the store a batch.
+
+The order is what makes the counts exact. A batch is scored, its dead letters are acknowledged, then counts and next
+offsets are written in one script. Whatever fails before that is read again; whatever fails after it is refused as a
+repeat. Of a partition that is new to the worker nothing is used before the worker has claimed it and sought to the
+offset that the store holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from monitor.counting import BadShare, Counter, Owned
+from monitor.counts import Batch, Claim, Partition, Store
+from monitor.deadletters import DeadLetters
+from monitor.errors import BrokerUnavailableError, StoreUnavailableError
+from monitor.messages.contract import Contract, Record
+from monitor.scorer import Scorer
+from monitor.source import Source
+
+log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Told of what happens; telemetry is one."""
+
+    def counted(self, samples: int, rejected: dict[str, int], seconds: float) -> None:
+        """A batch is in the store."""
+
+    def store_away(self, away: bool) -> None:
+        """The store went away or came back."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Numbers of a worker; times in milliseconds."""
+
+    bucket_ms: int = 1000
+    max_records: int = 500
+    poll_ms: int = 200
+    start: str = "latest"
+    examples: int = 5
+    max_bad_share: float = 0.1
+    bad_window: int = 2000
+
+
+class Worker:
+    """Feeds a store from a source.
+
+    Args:
+        source: records in.
+        store: counts and offsets out.
+        scorer: embeddings to cells.
+        contract: what a record must be.
+        dead_letters: where the others go.
+        settings: numbers.
+        clock: milliseconds since the epoch.
+        wait: pause between attempts while something is away, in seconds.
+        observer: told of each batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        scorer: Scorer,
+        contract: Contract,
+        dead_letters: DeadLetters,
+        settings: WorkerSettings | None = None,
+        *,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        wait: Callable[[float], None] = time.sleep,
+        observer: Observer | None = None,
+    ) -> None:
+        self._source, self._store, self._dead_letters = source, store, dead_letters
+        self._settings = settings or WorkerSettings()
+        self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
+        self._clock, self._wait, self._observer = clock, wait, observer
+        self._owned: dict[Partition, Owned] = {}
+        self._away = False
+        self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def step(self) -> int:
+        """One round. Returns how many records were dealt with.
+
+        Raises:
+            BadShareError: too many records cannot be scored.
+            BrokerError, StoreError: something that trying again does not help.
+        """
+        try:
+            polled = self._source.poll(0 if self._away else self._settings.poll_ms, self._settings.max_records)
+            if self._away:
+                return self._try_again(polled)
+            return self._deal_with(self._accepted(polled))
+        except StoreUnavailableError as error:
+            self._go_away(error)
+        except BrokerUnavailableError as error:
+            # What was polled and not counted must be read again.
+            self._owned.clear()
+            log.warning("%s; trying again", error)
+            self._wait(0.5)
+        return 0
+
+    def close(self) -> None:
+        """Leave the group; what is not in the store is read again by whoever comes next."""
+        offsets = {p: o.next for p, o in self._owned.items()}
+        if offsets:
+            self._source.commit(offsets)
+        self._source.close()
+        self._dead_letters.close()
+
+    def _go_away(self, error: Exception) -> None:
+        """Stop fetching but keep polling, so that the group keeps us."""
+        if not self._away:
+            log.warning("%s; partitions are paused, nothing is lost", error)
+            self._away = True
+            if self._observer:
+                self._observer.store_away(True)
+        self._source.pause(self._source.assigned())
+        self._wait(0.2)
+
+    def _try_again(self, polled: list[Record]) -> int:
+        """While the store is away: keep what was in hand, and carry on once it answers."""
+        # Newly assigned partitions are not paused yet; what they gave is read again after the claim.
+        del polled
+        self._source.pause(self._source.assigned())
+        self._store.ping()
+        self._away = False
+        log.warning("the store answers again; carrying on")
+        if self._observer:
+            self._observer.store_away(False)
+        # The store may have come back older, or empty: ask it where to go on.
+        self._owned.clear()
+        self._source.resume(self._source.assigned())
+        self._accepted([])
+        return 0
+
+    # -- ownership -------------------------------------------------------------------------------------------------
+
+    def _accepted(self, polled: list[Record]) -> dict[Partition, list[Record]]:
+        """Records of claimed partitions, from the offset that is due; claims what is new."""
+        fresh = self._source.take_fresh()
+        assigned = self._source.assigned()
+        for p in [p for p in self._owned if p in fresh or p not in assigned]:
+            del self._owned[p]
+        new = assigned - set(self._owned)
+        if new:
+            self._claim(new)
+        by_partition: dict[Partition, list[Record]] = {}
+        for r in polled:
+            p = Partition(r.topic, r.partition)
+            if p in self._owned and p not in new:
+                by_partition.setdefault(p, []).append(r)
+        return {p: due for p, records in by_partition.items() if (due := self._due(p, records))}
+
+    def _due(self, p: Partition, records: list[Record]) -> list[Record]:
+        """Drop what is counted already; read a gap twice before believing it."""
+        owned = self._owned[p]
+        due = [r for r in records if r.offset >= owned.next]
+        if not due or due[0].offset == owned.next or owned.gap_at == due[0].offset:
+            return due
+        self._owned[p] = replace(owned, gap_at=due[0].offset)
+        log.info("%s: offset %d came where %d was due; reading again", p, due[0].offset, owned.next)
+        self._source.seek(p, owned.next)
+        return []
+
+    def _claim(self, partitions: Iterable[Partition]) -> None:
+        """Take partitions over and seek to where the store says."""
+        wanted = sorted(partitions)
+        earliest = self._source.first_offsets(wanted)
+        told = self._source.committed(wanted)
+        begin = dict(earliest)
+        if self._settings.start == "latest":
+            begin |= {p: o for p, o in self._source.end_offsets(wanted).items() if p not in told}
+        for p, claim in self._store.claim(begin, self._clock()).items():
+            self._say(p, claim, earliest[p], told.get(p))
+            self._owned[p] = Owned(claim.epoch, claim.next, claim.bucket)
+            self._source.seek(p, max(claim.next, earliest[p]))
+
+    @staticmethod
+    def _say(p: Partition, claim: Claim, earliest: int, told: int | None) -> None:
+        if claim.fresh and told is not None:
+            log.warning(
+                "%s: the store has no offset though %d were counted before: it was wiped; "
+                "counting again from offset %d, the earliest retained%s",
+                p, told, claim.next, f" ({earliest} records are gone)" if earliest else "",
+            )  # fmt: skip
+        elif claim.next < earliest:
+            log.error("%s: offsets %d to %d expired before they were counted", p, claim.next, earliest - 1)
+        else:
+            log.info("%s: claimed with epoch %d at offset %d", p, claim.epoch, claim.next)
+
+    # -- one batch -------------------------------------------------------------------------------------------------
+
+    def _deal_with(self, records: dict[Partition, list[Record]]) -> int:
+        if not records:
+            return 0
+        began = time.perf_counter()
+        owned = {p: self._owned[p] for p in records}
+        batch, rejected = self._counter.count(records, owned)
+        self._share.take(sum(map(len, records.values())), len(rejected))
+        if rejected:
+            self._dead_letters.send(rejected)
+        written = self._commit(batch)
+        if written is None:
+            return 0
+        for progress in written.progress:
+            self._owned[progress.partition] = replace(
+                self._owned[progress.partition], next=progress.next, bucket=progress.bucket, gap_at=-1
+            )
+        self._source.commit({p.partition: p.next for p in written.progress})
+        if self._observer:
+            samples = sum(written.totals().values())
+            self._observer.counted(samples, written.rejected, time.perf_counter() - began)
+        return sum(map(len, records.values()))
+
+    def _commit(self, batch: Batch) -> Batch | None:
+        """Write the batch; ``None`` where a partition is not ours to write, which is then claimed again."""
+        while True:
+            reply = self._store.commit(batch, self._clock())
+            if reply.status == "closed":
+                batch = batch.moved_past(reply.closed)
+                continue
+            if reply.status == "refused":
+                log.warning("%s: the store refused a batch (%s); claiming again", reply.partition, reply.why)
+                self._give_up(batch)
+                return None
+            return batch
+
+    def _give_up(self, batch: Batch) -> None:
+        """Nothing of the batch was written: every partition in it is claimed and read again."""
+        for p in batch.progress:
+            self._owned.pop(p.partition, None)
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

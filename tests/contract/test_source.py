@@ -1,0 +1,255 @@
+"""One suite for the broker's double, for Tansu and, where asked for, for genuine Apache Kafka."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+
+from monitor import launcher
+from monitor.config import KafkaConfig
+from monitor.counts import Partition
+from monitor.deadletters import KafkaDeadLetters
+from monitor.errors import BrokerUnavailableError
+from monitor.messages import Record
+from monitor.source import KafkaSource, connection
+from monitor.testing import MemoryBroker, MemoryDeadLetters, MemorySource
+from tests.kafka.apache import start_apache_kafka, why_not
+
+_names = itertools.count()
+STAMP = int(time.time() * 1000)  # an old one would be deleted by retention
+
+
+class DoubleBench:
+    def __init__(self) -> None:
+        self.broker, self.topic = MemoryBroker(), "t"
+        self.broker.create("t")
+
+    def send(self, value, partition=0, headers=()):
+        self.broker.send(self.topic, value, key=b"k", headers=headers, timestamp_ms=STAMP, partition=partition)
+
+    def open(self):
+        return MemorySource(self.broker, self.topic, "g")
+
+    def leave(self, source):
+        source.close()
+
+    def letters(self):
+        return MemoryDeadLetters(self.broker, "dead")
+
+    def dead(self):
+        return [(r.value, dict(r.headers)) for r in self.broker.records("dead")]
+
+    def close(self):
+        pass
+
+
+class KafkaBench:
+    def __init__(self, address: str) -> None:
+        from kafka import KafkaProducer
+
+        self.topic = f"contract-{next(_names)}-{time.monotonic_ns()}"
+        self.config = KafkaConfig(
+            bootstrap_servers=address, topic=self.topic, group=self.topic, start="earliest",
+            session_timeout_ms=6000, heartbeat_interval_ms=300,
+        )  # fmt: skip
+        launcher.create_topic(address, self.topic, 3)
+        launcher.create_topic(address, f"{self.topic}-dead", 1)
+        self.producer = KafkaProducer(bootstrap_servers=address)
+        self.opened: list[KafkaSource] = []
+
+    def send(self, value, partition=0, headers=()):
+        sent = self.producer.send(
+            self.topic, value=value, key=b"k", partition=partition, headers=list(headers), timestamp_ms=STAMP
+        )
+        sent.get(30)
+
+    def open(self):
+        self.opened.append(KafkaSource(self.config))
+        return self.opened[-1]
+
+    def leave(self, source):
+        self.opened.remove(source)
+        source.close()
+
+    def letters(self):
+        return KafkaDeadLetters(connection(self.config), f"{self.topic}-dead", max_bytes=1000)
+
+    def dead(self):
+        from kafka import KafkaConsumer, TopicPartition
+
+        consumer = KafkaConsumer(**connection(self.config), auto_offset_reset="earliest")
+        tp = TopicPartition(f"{self.topic}-dead", 0)
+        consumer.assign([tp])
+        consumer.seek_to_beginning(tp)
+        found = []
+        for _ in range(8):
+            found += [r for records in consumer.poll(timeout_ms=500).values() for r in records]
+        consumer.close()
+        return [(r.value, dict(r.headers)) for r in found]
+
+    def close(self):
+        for source in self.opened:
+            source.close()
+        self.producer.close()
+
+
+@pytest.fixture(scope="module")
+def tansu():
+    with launcher.start_broker() as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def apache():
+    with start_apache_kafka() as server:
+        yield server.address
+
+
+REAL = ["tansu", pytest.param("apache", marks=pytest.mark.skipif(bool(why_not()), reason=why_not()))]
+
+
+@pytest.fixture(params=["double", *REAL])
+def bench(request):
+    made = DoubleBench() if request.param == "double" else KafkaBench(request.getfixturevalue(request.param))
+    yield made
+    made.close()
+
+
+def polled(source, n, seconds=30):
+    """Poll until ``n`` records came."""
+    found = []
+    until = time.monotonic() + seconds
+    while len(found) < n and time.monotonic() < until:
+        found += source.poll(200, 100)
+    return found
+
+
+def test_records_come_in_offset_order_with_everything_they_carry(bench):
+    for n in range(5):
+        bench.send(b"v%d" % n, headers=[("ce_id", b"x")])
+    source = bench.open()
+    found = polled(source, 5)
+    assert [(r.partition, r.offset, r.value) for r in found] == [(0, n, b"v%d" % n) for n in range(5)]
+    assert found[0] == Record(bench.topic, 0, 0, STAMP, b"k", b"v0", (("ce_id", b"x"),))
+
+
+def test_a_new_assignment_is_reported_as_fresh_once(bench):
+    bench.send(b"v")
+    source = bench.open()
+    polled(source, 1)
+    everything = {Partition(bench.topic, n) for n in range(3)}
+    assert source.assigned() == everything
+    assert source.take_fresh() == everything
+    assert source.take_fresh() == set()
+
+
+def test_a_seek_delivers_the_same_records_again(bench):
+    for n in range(4):
+        bench.send(b"v%d" % n)
+    source = bench.open()
+    polled(source, 4)
+    source.seek(Partition(bench.topic, 0), 2)
+    assert [r.value for r in polled(source, 2)] == [b"v2", b"v3"]
+
+
+def test_a_seek_of_a_partition_that_is_not_ours_is_nothing(bench):
+    source = bench.open()
+    source.seek(Partition("elsewhere", 0), 2)
+    source.pause([Partition("elsewhere", 0)])
+    source.resume([Partition("elsewhere", 0)])
+
+
+def test_a_paused_partition_gives_nothing_until_it_is_resumed(bench):
+    bench.send(b"first")
+    source = bench.open()
+    polled(source, 1)
+    source.pause(source.assigned())
+    bench.send(b"second")
+    assert polled(source, 1, seconds=2) == []
+    source.resume(source.assigned())
+    assert [r.value for r in polled(source, 1)] == [b"second"]
+
+
+# Tansu deals a partition to a second member only after a session timeout or two: its members take over one by one.
+@pytest.mark.parametrize("bench", ["double", REAL[1]], indirect=True)
+def test_a_second_member_takes_some_partitions_and_gives_them_back(bench):
+    for n in range(3):
+        bench.send(b"v", partition=n)
+    one = bench.open()
+    polled(one, 3)
+    two = bench.open()
+    until = time.monotonic() + 60
+    while not (two.assigned() and len(one.assigned()) + len(two.assigned()) == 3) and time.monotonic() < until:
+        one.poll(100, 10)
+        two.poll(100, 10)
+    assert not one.assigned() & two.assigned()
+    assert len(one.assigned() | two.assigned()) == 3
+    assert two.take_fresh() == two.assigned()
+    bench.leave(two)
+    while len(one.assigned()) < 3 and time.monotonic() < until:
+        one.poll(100, 10)
+    assert len(one.assigned()) == 3
+
+
+def test_a_member_that_leaves_is_replaced_by_the_next_one(bench):
+    bench.send(b"v")
+    one = bench.open()
+    polled(one, 1)
+    bench.leave(one)
+    two = bench.open()
+    assert [r.value for r in polled(two, 1)] == [b"v"]
+    assert two.take_fresh() == {Partition(bench.topic, n) for n in range(3)}
+
+
+def test_what_is_committed_to_kafka_is_told_again(bench):
+    bench.send(b"v")
+    source = bench.open()
+    polled(source, 1)
+    p = Partition(bench.topic, 0)
+    assert source.committed([p]) == {}
+    until = time.monotonic() + 20
+    while source.committed([p]) != {p: 1} and time.monotonic() < until:
+        source.commit({p: 1})
+        source.poll(100, 1)
+    assert source.committed([p]) == {p: 1}
+
+
+def test_the_first_offsets_are_told(bench):
+    source = bench.open()
+    p = Partition(bench.topic, 0)
+    assert source.first_offsets([p]) == {p: 0}
+
+
+def test_a_dead_letter_keeps_the_record_and_says_why_and_whence(bench):
+    letters = bench.letters()
+    bad = Record(bench.topic, 1, 42, 5, b"k", b"value", (("ce_id", b"x"),))
+    letters.send([(bad, "wrong-width", "3 elements, expected 8")])
+    letters.close()
+    ((value, headers),) = bench.dead()
+    assert value == b"value"
+    assert headers["ce_id"] == b"x"
+    assert headers["dead-letter-reason"] == b"wrong-width"
+    assert headers["dead-letter-error"] == b"3 elements, expected 8"
+    assert (headers["dead-letter-partition"], headers["dead-letter-offset"]) == (b"1", b"42")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_value_too_large_for_the_dead_letters_is_cut_and_says_so(name, request):
+    bench = KafkaBench(request.getfixturevalue(name))
+    letters = bench.letters()
+    letters.send([(Record("t", 0, 0, 5, None, b"x" * 5000), "too-large", "5000 bytes")])
+    letters.close()
+    ((value, headers),) = bench.dead()
+    assert len(value) == 1000
+    assert headers["dead-letter-cut"] == b"value of 5000 bytes was cut"
+    bench.close()
+
+
+def test_a_broker_that_is_not_there_is_an_error_that_trying_again_may_help():
+    letters = KafkaDeadLetters(
+        {"bootstrap_servers": [f"127.0.0.1:{launcher.free_port()}"], "bootstrap_timeout_ms": 500}, "dead"
+    )
+    with pytest.raises(BrokerUnavailableError):
+        letters.send([(Record("t", 0, 0, 5, None, b"x"), "too-large", "")])

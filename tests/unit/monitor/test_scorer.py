@@ -1,0 +1,98 @@
+"""The worker scores as the benchmark does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from line_plugin import LINe
+from line_plugin.benchmark.features import FeatureSet
+from line_plugin.benchmark.methods.base import FitData
+from line_plugin.benchmark.methods.line import LineMethod
+from monitor.errors import ModelError
+from monitor.scorer import Scorer
+from tests.monitor_support import artifact, embeddings, small_line
+
+ROWS = embeddings(300, seed=3, ood=0.3)
+LINE = small_line()
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory):
+    return Scorer.load(artifact(tmp_path_factory.mktemp("artifact")), threads=1)
+
+
+def test_scores_are_bit_equal_to_the_method_called_directly(scorer):
+    scored = scorer.score([r.tobytes() for r in ROWS])
+    classes, confidence = LINE.predict(torch.from_numpy(ROWS))
+    assert scored.confidence.tobytes() == confidence.numpy().tobytes()
+    assert (scored.predicted == classes.numpy()).all()
+    assert (scored.cell == LINE.calibration.cells(confidence).numpy()).all()
+
+
+def test_scores_are_bit_equal_to_those_of_the_benchmark_s_method(tmp_path):
+    features, labels = torch.from_numpy(embeddings(600, seed=8)), torch.arange(600) % 3
+    one = FeatureSet("train", features, labels.numpy(), labels.numpy(), "")
+    weight, bias = torch.randn(3, 8, generator=torch.Generator().manual_seed(1)), torch.zeros(3)
+    method = LineMethod()
+    method.set({"p_w": 10, "p_a": 10, "clip_percentile": 90})
+    method.fit(FitData(one, one, weight, bias))
+    method.line.calibrate(features)
+    method.line.save(tmp_path / "line.safetensors")
+    scored = Scorer.load(tmp_path / "line.safetensors").score([r.tobytes() for r in ROWS])
+    assert scored.confidence.tobytes() == method.score(torch.from_numpy(ROWS)).numpy().tobytes()
+
+
+@given(st.integers(0, 250), st.integers(1, 50))
+def test_the_same_batch_gives_the_same_bits_wherever_it_lies(start, size):
+    part = ROWS[start : start + size]
+    scored = Scorer(LINE).score([r.tobytes() for r in part])
+    assert scored.confidence.tobytes() == LINE.predict(torch.from_numpy(part.copy()))[1].numpy().tobytes()
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8))
+def test_class_and_cell_do_not_depend_on_how_a_stream_is_cut_into_batches(sizes):
+    whole = Scorer(LINE).score([r.tobytes() for r in ROWS])
+    at = 0
+    for size in sizes:
+        part = Scorer(LINE).score([r.tobytes() for r in ROWS[at : at + size]])
+        assert (part.predicted == whole.predicted[at : at + size]).all()
+        assert (part.cell == whole.cell[at : at + size]).all()
+        at += size
+
+
+def test_a_row_that_is_not_finite_leaves_the_others_as_they_are(scorer):
+    rows = ROWS[:20].copy()
+    rows[3, 2], rows[11, 0] = np.nan, np.inf
+    scored = scorer.score([r.tobytes() for r in rows])
+    assert np.flatnonzero(~scored.finite).tolist() == [3, 11]
+    kept = LINE.predict(torch.from_numpy(rows[scored.finite]))[1].numpy()
+    assert scored.confidence[scored.finite].tobytes() == kept.tobytes()
+
+
+def test_no_rows_are_no_scores(scorer):
+    assert len(scorer.score([]).confidence) == 0
+
+
+def test_an_artifact_without_calibration_is_refused(tmp_path):
+    bare = LINe(10, 10, 2.0).fit_features(torch.rand(30, 8), torch.arange(30) % 3, torch.rand(3, 8), None)
+    bare.save(tmp_path / "bare.safetensors")
+    with pytest.raises(ModelError, match="no calibration"):
+        Scorer.load(tmp_path / "bare.safetensors")
+
+
+def test_an_artifact_that_is_not_there_is_one_line():
+    with pytest.raises(ModelError, match="cannot read nowhere"):
+        Scorer.load("nowhere")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_scores_on_cuda_are_bit_equal_to_the_method_on_cuda(tmp_path):
+    scorer = Scorer.load(artifact(tmp_path), "cuda")
+    scored = scorer.score([r.tobytes() for r in ROWS])
+    expected = scorer.line.predict(torch.from_numpy(ROWS).cuda())[1].cpu().numpy()
+    assert scored.confidence.tobytes() == expected.tobytes()

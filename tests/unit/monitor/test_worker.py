@@ -1,0 +1,317 @@
+"""The worker on doubles: whatever dies, moves or goes away, each record is counted once."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from monitor.counts import Partition
+from monitor.errors import BadShareError
+from monitor.messages import REASONS, Contract
+from monitor.scorer import Scorer
+from monitor.testing import FakeClock, MemoryBroker, MemoryDeadLetters, MemorySource, MemoryStore, outage
+from monitor.worker import Worker, WorkerSettings
+from tests.monitor_support import WIDTH, embeddings, small_line
+from tests.oracle.recount import recount
+
+LINE = small_line()
+SCORER = Scorer(LINE)
+ROWS = embeddings(400, seed=5, ood=0.2)
+GROUP, TOPIC = "g", "requests"
+
+
+class Bench:
+    """A broker, a store, and workers that come and go."""
+
+    def __init__(self, **settings):
+        self.clock = FakeClock()
+        self.broker, self.store = MemoryBroker(), MemoryStore(self.clock)
+        self.broker.create(TOPIC)
+        self.settings = WorkerSettings(**{"bucket_ms": 1000, "max_records": 7, "start": "earliest"} | settings)
+        self.workers: list[tuple[Worker, MemorySource]] = []
+        self.sent = 0
+
+    def join(self):
+        source = MemorySource(self.broker, TOPIC, GROUP)
+        letters = MemoryDeadLetters(self.broker, f"{TOPIC}.dead-letter")
+        worker = Worker(
+            source, self.store, SCORER, Contract(WIDTH), letters, self.settings,
+            clock=self.clock, wait=lambda _: None,
+        )  # fmt: skip
+        self.workers.append((worker, source))
+        return worker
+
+    def kill(self, n=0):
+        """The group notices; the worker never gets to say goodbye."""
+        _, source = self.workers.pop(n)
+        source.close()
+
+    def send(self, n, **more):
+        for _ in range(n):
+            row = ROWS[self.sent % len(ROWS)]
+            key = f"model-{self.sent % 2}".encode()
+            stamp = self.clock() + self.sent * 100
+            self.broker.send(TOPIC, row.tobytes(), key=key, timestamp_ms=stamp, partition=self.sent % 3, **more)
+            self.sent += 1
+
+    def drain(self):
+        idle = 0  # a claim takes a round that counts nothing
+        for _ in range(300):
+            stepped = sum(w.step() for w, _ in self.workers)
+            idle = 0 if stepped or sum(s.lag() for _, s in self.workers) else idle + 1
+            if idle == 4:
+                return
+        raise AssertionError("the workers never caught up")
+
+    def recounted(self):
+        return recount(LINE, [(r.key, r.value) for r in self.broker.records(TOPIC)])
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def test_every_record_of_a_topic_is_counted_once(bench):
+    bench.send(100)
+    bench.join()
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 100
+
+
+def test_a_worker_that_starts_latest_counts_only_what_comes_after(bench):
+    bench.settings = WorkerSettings(bucket_ms=1000, start="latest")
+    bench.send(20)
+    worker = bench.join()
+    worker.step()
+    bench.send(9)
+    bench.drain()
+    assert sum(bench.store.totals().values()) == 9
+
+
+def test_a_worker_killed_between_scoring_and_hearing_the_answer_counts_once(bench):
+    bench.send(50)
+    worker = bench.join()
+    worker.step()
+    bench.store.lose_replies = 1
+    worker.step()
+    bench.kill()
+    bench.join()
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_a_lost_answer_is_no_second_count(bench):
+    bench.send(50)
+    worker = bench.join()
+    worker.step()
+    bench.store.lose_replies = 1
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_a_zombie_that_still_believes_it_owns_a_partition_writes_nothing(bench):
+    bench.send(60)
+    zombie = bench.join()
+    zombie.step()
+    zombie.step()
+    fresh = MemorySource(bench.broker, TOPIC, "another group, so nobody tells the zombie")
+    other = Worker(
+        fresh, bench.store, SCORER, Contract(WIDTH), MemoryDeadLetters(bench.broker, "dl"), bench.settings,
+        clock=bench.clock, wait=lambda _: None,
+    )  # fmt: skip
+    other.step()
+    other.step()
+    before = bench.store.totals()
+    assert zombie.step() == 0
+    assert bench.store.totals() == before
+
+
+def test_while_the_store_is_away_partitions_are_paused_and_nothing_is_lost(bench, caplog):
+    bench.send(30)
+    worker = bench.join()
+    worker.step()
+    worker.step()
+    with outage(bench.store), caplog.at_level(logging.WARNING):
+        assert [worker.step() for _ in range(4)] == [0, 0, 0, 0]
+        assert bench.workers[0][1]._paused == set(bench.workers[0][1].assigned())
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert "nothing is lost" in caplog.text
+    assert "carrying on" in caplog.text
+
+
+def test_a_broker_outage_is_ridden_out(bench):
+    bench.send(30)
+    worker = bench.join()
+    worker.step()
+    with outage(bench.broker):
+        worker.step()
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_dead_letters_that_cannot_be_sent_hold_the_batch_back(bench):
+    bench.send(10)
+    bench.broker.send(TOPIC, b"short", partition=0)
+    worker = bench.join()
+    worker.step()
+
+    sent = worker._dead_letters.send
+
+    def fails(_rejected):
+        worker._dead_letters.send = sent
+        bench.broker.away = True
+        sent([(bench.broker.records(TOPIC)[0], "x", "y")])
+
+    worker._dead_letters.send = fails
+    while not bench.broker.away:
+        worker.step()
+    assert bench.store.rejected() == {}
+    bench.broker.away = False
+    bench.drain()
+    assert bench.store.rejected() == {"wrong-size": 1}
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_a_wiped_store_is_rebuilt_from_the_topic_and_says_so(bench, caplog):
+    bench.send(40)
+    bench.join()
+    bench.drain()
+    bench.store.wipe()
+    bench.send(5)
+    with caplog.at_level(logging.WARNING):
+        bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert "it was wiped; counting again from offset 0" in caplog.text
+
+
+def test_a_wiped_store_is_rebuilt_as_far_as_the_topic_is_retained(bench, caplog):
+    bench.send(42)
+    bench.join()
+    bench.drain()
+    bench.broker.expire(Partition(TOPIC, 1), 10)
+    bench.store.wipe()
+    bench.send(3)
+    with caplog.at_level(logging.WARNING):
+        bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 35
+    assert "(10 records are gone)" in caplog.text
+
+
+def test_records_that_expired_uncounted_are_reported(bench, caplog):
+    bench.send(42)
+    bench.join()
+    bench.workers[0][0].step()
+    bench.kill()
+    bench.broker.expire(Partition(TOPIC, 1), 10)
+    bench.join()
+    with caplog.at_level(logging.INFO):
+        bench.drain()
+    assert "offsets 0 to 9 expired before they were counted" in caplog.text
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_the_bucket_of_a_partition_only_rises(bench):
+    row = ROWS[0].tobytes()
+    for second in (5, 9, 7, 6, 12):
+        bench.broker.send(TOPIC, row, timestamp_ms=second * 1000, partition=0)
+    bench.join()
+    bench.drain()
+    assert {b: sum(bench.store.counts(b).values()) for b in (5, 6, 7, 9, 12)} == {5: 1, 6: 0, 7: 0, 9: 3, 12: 1}
+
+
+def test_too_large_a_share_of_bad_records_stops_the_worker_before_the_topic_is_drained():
+    bench = Bench(max_bad_share=0.1, bad_window=50, max_records=10)
+    for _ in range(200):
+        bench.broker.send(TOPIC, b"short", partition=0)
+    bench.join()
+    with pytest.raises(BadShareError, match=r"over the limit of 10% of 50"):
+        bench.drain()
+    assert len(bench.broker.records(f"{TOPIC}.dead-letter")) <= 5
+
+
+def test_the_worst_examples_of_a_bucket_are_named(bench):
+    for n, row in enumerate(ROWS[:60]):
+        bench.broker.send(TOPIC, row.tobytes(), headers=[("ce_id", f"r{n}".encode())], timestamp_ms=5000, partition=0)
+    bench.join()
+    bench.drain()
+    confidences = SCORER.score([r.tobytes() for r in ROWS[:60]]).confidence
+    worst = [f"r{n}" for n in confidences.argsort()[:5]]
+    assert [e.id for e in bench.store.examples(5, "default")] == worst
+
+
+class Crashes(RuleBasedStateMachine):
+    """Any sequence of kills, joins, outages and lost answers leaves the counts as an offline recount has them."""
+
+    @initialize()
+    def begin(self):
+        self.bench = Bench()
+        self.bench.join()
+
+    @precondition(lambda self: not self.bench.broker.away)
+    @rule(n=st.integers(1, 30))
+    def send(self, n):
+        self.bench.send(n)
+
+    @precondition(lambda self: not self.bench.broker.away)
+    @rule(bad=st.sampled_from([b"short", b"", ROWS[0].tobytes()[:-4]]))
+    def send_bad(self, bad):
+        self.bench.broker.send(TOPIC, bad, partition=0)
+
+    @rule(which=st.integers(0, 9))
+    def step(self, which):
+        if self.bench.workers:
+            self.bench.workers[which % len(self.bench.workers)][0].step()
+
+    @precondition(lambda self: len(self.bench.workers) < 4)
+    @rule()
+    def join(self):
+        self.bench.join()
+
+    @precondition(lambda self: self.bench.workers)
+    @rule(which=st.integers(0, 9))
+    def kill(self, which):
+        self.bench.kill(which % len(self.bench.workers))
+
+    @rule()
+    def lose_the_next_answer(self):
+        self.bench.store.lose_replies = 1
+
+    @rule(away=st.booleans())
+    def store(self, away):
+        self.bench.store.away = away
+
+    @rule(away=st.booleans())
+    def brokers(self, away):
+        self.bench.broker.away = away
+
+    @invariant()
+    def never_more_than_was_sent(self):
+        if hasattr(self, "bench"):
+            assert sum(self.bench.store._totals.values()) <= self.bench.sent
+
+    def teardown(self):
+        if not hasattr(self, "bench"):
+            return
+        self.bench.store.away = self.bench.broker.away = False
+        self.bench.store.lose_replies = 0
+        if not self.bench.workers:
+            self.bench.join()
+        self.bench.drain()
+        assert self.bench.store.totals() == self.bench.recounted()
+        bad = len(self.bench.broker.records(TOPIC)) - self.bench.sent
+        assert sum(self.bench.store.rejected().values()) == bad
+        assert set(self.bench.store.rejected()) <= set(REASONS)
+
+
+Crashes.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestCrashes = Crashes.TestCase
