@@ -7,13 +7,14 @@ STAMP := $(VENV)/.installed
 READY := $(if $(OPENOOD_SOURCE),$(VENV)/.openood,$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types layers clean
+.PHONY: help demo test test-kafka check lint types layers clean
 
 help:
-	@echo "make demo    train, fit, calibrate and evaluate on images that packages ship"
-	@echo "make test    run the tests"
-	@echo "make check   lint, types, layers and tests"
-	@echo "make clean   remove the virtual environment and results"
+	@echo "make demo        LINe and its baselines on images that packages ship, then the monitor on a surge of them"
+	@echo "make test        run the tests"
+	@echo "make test-kafka  the monitor against genuine Apache Kafka (needs Java 17 and Maven)"
+	@echo "make check       lint, types, layers and tests"
+	@echo "make clean       remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
 
 $(STAMP): pyproject.toml Makefile
@@ -21,7 +22,7 @@ $(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --upgrade pip
-	@$(PIP) install --quiet --editable '.[quickstart,monitor,timm,dev]'
+	@$(PIP) install --quiet --editable '.[quickstart,monitor,formats,local,timm,dev]'
 	@touch $@
 
 # OpenOOD is on no index: its tests run where a copy of its source is named.
@@ -33,9 +34,15 @@ $(VENV)/.openood: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/openood quickstart --output-dir quickstart
+	@$(BIN)/ood-monitor demo --folder quickstart
 
 test: $(READY)
 	@$(BIN)/python -m pytest -q
+
+# OOD_MONITOR_KILLS is how often a worker is killed while it counts.
+test-kafka: $(READY)
+	@OOD_MONITOR_APACHE_KAFKA=1 OOD_MONITOR_KILLS=$${OOD_MONITOR_KILLS:-8} \
+	  $(BIN)/python -m pytest -q tests/kafka tests/contract/test_source.py
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "lint: clean"
