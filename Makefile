@@ -34,6 +34,7 @@ $(VENV)/.openood: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/openood quickstart --output-dir quickstart
+	@printf '\n6. The monitor: its embeddings through Kafka, a surge of OOD, one alert in Redis\n'
 	@$(BIN)/ood-monitor demo --folder quickstart
 
 test: $(READY)
