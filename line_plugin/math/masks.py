@@ -46,7 +46,7 @@ def weight_thresholds(contribution: Tensor, weight: Tensor, p_w: float | None) -
     if p_w is None:
         return torch.full((k,), -torch.inf, dtype=torch.float64)
     magnitude = contribution.abs().cpu().numpy()
-    head = weight.to(torch.float64).cpu().numpy()
+    head = weight.cpu().to(torch.float64).numpy()
     product = np.empty_like(head)
     thresholds: NDArray[np.float64] = np.empty(k)
     for c in range(k):
