@@ -1,0 +1,60 @@
+"""What the README and the docs tell people to type is valid."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from line_plugin.cli import parser
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/evaluation.md", "docs/results.md"]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [(page, line) for page in PAGES for block in blocks(page, "sh") for line in joined(block)]
+    return [(page, line.split("  #")[0].replace(" ...", "")) for page, line in lines if line.startswith("openood ")]
+
+
+def joined(block: str) -> list[str]:
+    return block.replace("\\\n", " ").splitlines()
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands()) >= 7
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_openood_command_in_the_docs_parses(page: str, line: str) -> None:
+    parser().parse_args(shlex.split(line)[1:])
+
+
+def test_the_readmes_first_example_runs() -> None:
+    scope: dict[str, object] = {}
+    exec(blocks("README.md", "python")[0], scope)
+    assert getattr(scope["confidence"], "shape", None) == (8,)
+
+
+def test_the_benchmark_in_the_docs_is_valid() -> None:
+    from line_plugin.benchmark.spec import Benchmark
+
+    (text,) = blocks("docs/evaluation.md", "yaml")
+    benchmark = Benchmark.model_validate(yaml.safe_load(text))
+    assert benchmark.num_classes == 12
+
+
+@pytest.mark.parametrize(
+    "page", [str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]]
+)
+def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert ((ROOT / page).parent / target).exists(), target
