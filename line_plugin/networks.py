@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,11 +181,12 @@ def fingerprint(model: nn.Module) -> str:
             digest.update(f"\0{name}\0{t.dtype}\0{tuple(t.shape)}\0".encode())
             digest.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
     digest.update(repr(model).encode())
-    for kind in sorted({type(m) for m in model.modules()}, key=lambda k: f"{k.__module__}.{k.__qualname__}"):
-        digest.update(f"\0{kind.__module__}.{kind.__qualname__}\0".encode())
-        if not kind.__module__.startswith("torch.nn"):
-            try:
-                digest.update(inspect.getsource(kind).encode())
-            except (OSError, TypeError):  # defined in a shell or compiled: its name must do
-                continue
+    kinds = sorted({type(m) for m in model.modules()}, key=lambda k: f"{k.__module__}.{k.__qualname__}")
+    for kind in kinds:
+        digest.update(f"\0{kind.__module__}.{kind.__qualname__}".encode())
+    for name in sorted({kind.__module__ for kind in kinds if not kind.__module__.startswith("torch.nn")}):
+        try:  # the whole file: a forward may call functions beside its class
+            digest.update(inspect.getsource(sys.modules[name]).encode())
+        except (OSError, TypeError, KeyError):  # defined in a shell or compiled: the names must do
+            continue
     return digest.hexdigest()
