@@ -143,7 +143,7 @@ class AlertConfig(Section):
         "", description="JSON of `ood-monitor replay --save-classes`; without it no single class raises by itself"
     )
     critical_rate: float = Field(0.25, gt=0, le=1, description="severity is critical above this flag rate")
-    resolve_after: float = Field(10_000, gt=1, description="mean requests to a wrong resolve, at least")
+    resolve_after: float = Field(100_000, gt=1, description="mean requests to a wrong resolve, at least")
     examples: int = Field(5, ge=0, le=100, description="most OOD request ids kept per stream and bucket")
 
     @model_validator(mode="after")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ARTIFACT = "monitor.line.safetensors"
 EMBEDDINGS = "monitor.embeddings.safetensors"
-CLIP_PERCENTILE = 90  # as configs/benchmarks/quickstart.yml has it
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ def _make(folder: Path) -> None:
     from line_plugin.artifact import write_whole
     from line_plugin.benchmark import image_list, quickstart, spec, training
     from line_plugin.benchmark.features import FeatureCache, Request
-    from line_plugin.math.scoring import clip_at_percentile
+    from line_plugin.benchmark.methods.line import LineMethod
+    from line_plugin.benchmark.runner import fit_data
 
     # The names are those of `openood quickstart`: what it has made is used.
     data, checkpoint, fitted = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"
@@ -78,11 +78,10 @@ def _make(folder: Path) -> None:
     if fitted.is_file():
         line = LINe.load(fitted)
     else:
-        clip = clip_at_percentile(validation.features, CLIP_PERCENTILE)
-        head = cache.head.linear
-        line = LINe(p_w=10, p_a=10, clip=clip)
-        labels = torch.from_numpy(train.labels)
-        line.fit_features(train.features, labels, head.weight, head.bias, class_names=benchmark.class_names)
+        method = LineMethod()
+        method.set(dict(benchmark.methods["line"]))
+        method.fit(fit_data(benchmark, cache, train, validation))
+        line = method.line
     # Every other test image calibrates: alternating keeps the classes balanced in both halves.
     calibrating = torch.cat([validation.features, test.features[::2]])
     line.calibrate(calibrating, source="quickstart: validation digits and every other test digit")

@@ -14,7 +14,7 @@ from line_plugin import LINe
 from line_plugin.benchmark import methods, report, runner, spec
 from line_plugin.benchmark.features import FeatureCache
 from line_plugin.benchmark.runner import Options
-from line_plugin.errors import DataError, ImageError, MissingDataError, SettingsError
+from line_plugin.errors import DataError, EmptyClassError, ImageError, MissingDataError, SettingsError
 from line_plugin.math.metrics import ood_metrics
 from tests.integration.small_world import SmallNet, make_world, small_net
 
@@ -253,6 +253,17 @@ def test_an_interruption_leaves_only_whole_sets(world: tuple[spec.Benchmark, Pat
     assert not list((tmp_path / "cache/features").glob(".partial*"))
     rest = runner.evaluate(benchmark, root, cache(tmp_path), Options(("ebo",)))
     assert 0 < rest.forwarded < IMAGES
+
+
+def test_a_class_without_a_training_image_is_refused_by_its_name(
+    world: tuple[spec.Benchmark, Path], tmp_path: Path
+) -> None:
+    benchmark, root = world
+    path = root / "lists/train.txt"
+    path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines() if not line.endswith(" 1")))
+    named = benchmark.model_copy(update={"class_names": ("cat", "dog", "bird")})
+    with pytest.raises(EmptyClassError, match="no training image of class dog"):
+        runner.evaluate(named, root, cache(tmp_path), Options(("line",)))
 
 
 def test_a_head_of_other_classes_is_refused(world: tuple[spec.Benchmark, Path], tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ class LineMethod(Method):
     def fit(self, data: FitData) -> None:
         """Class sums once; settings change masks only."""
         self.line = LINe(None, None, None)
-        self.line.fit_features(data.train.features, data.train_labels, data.weight, data.bias)
+        names = data.provenance.class_names
+        self.line.fit_features(data.train.features, data.train_labels, data.weight, data.bias, class_names=names)
         self.line.provenance = data.provenance
         super().fit(data)
 
