@@ -37,7 +37,7 @@ def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
     net.add_argument("--head", help="module path of the classifier Linear, found by tracing where not given")
     net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     work = parser.add_argument_group("work")
-    work.add_argument("--batch-size", type=_positive, default=200, help="images a forward pass (200)")
+    work.add_argument("--batch-size", type=_positive, help="images a forward pass (200, on a CPU 32)")
     work.add_argument("--num-workers", type=_natural, help="decoding processes (one a core, at most 8)")
     work.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
 
