@@ -51,6 +51,8 @@ BATCH = 32
 
 
 class Bench:
+    """A network with its images, and both ways to fit."""
+
     def __init__(self, setup: Setup, files: list[Path]) -> None:
         torch.manual_seed(0)
         self.setup, self.files = setup, files

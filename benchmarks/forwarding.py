@@ -65,9 +65,10 @@ def loading(repeats: int) -> list[dict[str, str | float]]:
                 for _, batch in images.batches([job], 32, workers):
                     forward(net, head, batch)
 
-            runs = []
-            for _ in range(repeats):
-                runs.append([measure.seconds(lambda w=w, f=f: f(w)) for f in (decode, whole) for w in (0, 2)])
+            runs = [
+                [measure.seconds(lambda w=w, f=f: f(w)) for f in (decode, whole) for w in (0, 2)]
+                for _ in range(repeats)
+            ]
         alone0, alone2, _, whole2 = (1e3 * statistics.median(r[i] for r in runs) / count for i in range(4))
         rows.append(
             {
