@@ -34,7 +34,7 @@ FORWARDS = [
     ("wrn_40_2", 32, 200),
     ("resnet50", 224, 64),
     ("torchvision:mobilenet_v3_large", 224, 96),
-    ("vit_b_16", 224, 16),
+    ("vit_b_16", 224, 8),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import ImageFile
 
 from line_plugin import LINe
 from line_plugin.benchmark import methods, report, runner, spec
-from line_plugin.benchmark.features import FeatureCache
+from line_plugin.benchmark.features import FeatureCache, default_batch_size
 from line_plugin.benchmark.runner import Options
 from line_plugin.errors import DataError, EmptyClassError, ImageError, MissingDataError, SettingsError
 from line_plugin.math.metrics import ood_metrics
@@ -40,7 +41,7 @@ def test_every_image_is_forwarded_once_whatever_the_methods_and_sweep_points(
     chosen = Options(("line", "msp", "ebo", "react", "dice", "ash"), fsood=True, search=True)
     result = runner.evaluate(benchmark, root, features, chosen)
     assert result.forwarded == IMAGES + 15 + 20  # csID and OOD val as well
-    # One more image finds the head, one row of it.
+    # One more image finds the head, and once more how images go in.
     assert features.model.forwarded == result.forwarded + 2
     assert len(result.results[0].sweep) == 8
 
@@ -50,6 +51,26 @@ def test_a_new_method_on_the_same_network_forwards_nothing(world: tuple[spec.Ben
     first = runner.evaluate(benchmark, root, cache(tmp_path), Options(("msp",)))
     again = runner.evaluate(benchmark, root, cache(tmp_path), Options(("line", "dice")))
     assert (first.forwarded, again.forwarded) == (IMAGES, 0)
+
+
+def test_the_batch_is_smaller_on_a_cpu_and_as_asked_where_asked(tmp_path: Path) -> None:
+    def of(**how: int) -> int:
+        return FeatureCache(small_net(), tmp_path, device=torch.device("cpu"), **how).batch_size
+
+    assert (of(), of(batch_size=7)) == (32, 7)
+    assert default_batch_size(torch.device("cuda")) == 200, "OpenOOD's"
+
+
+def test_features_in_another_memory_format_are_not_mixed_with_these(
+    world: tuple[spec.Benchmark, Path], tmp_path: Path
+) -> None:
+    benchmark, root = world
+    features = cache(tmp_path)
+    runner.evaluate(benchmark, root, features, Options(("ebo",)))
+    assert features.head.layout is torch.channels_last
+    assert runner.evaluate(benchmark, root, features, Options(("ebo",))).forwarded == 0
+    features._head = replace(features.head, layout=torch.contiguous_format)
+    assert runner.evaluate(benchmark, root, features, Options(("ebo",))).forwarded == IMAGES
 
 
 def test_a_changed_checkpoint_never_shows_an_old_table(world: tuple[spec.Benchmark, Path], tmp_path: Path) -> None:
