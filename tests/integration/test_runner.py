@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from line_plugin import LINe
 from line_plugin.benchmark import methods, report, runner, spec
 from line_plugin.benchmark.features import FeatureCache, default_batch_size
 from line_plugin.benchmark.runner import Options
+from line_plugin.cli import options
 from line_plugin.errors import DataError, EmptyClassError, ImageError, MissingDataError, SettingsError
 from line_plugin.math.metrics import ood_metrics
 from tests.integration.small_world import SmallNet, make_world, small_net
@@ -59,6 +61,15 @@ def test_the_batch_is_smaller_on_a_cpu_and_as_asked_where_asked(tmp_path: Path) 
 
     assert (of(), of(batch_size=7)) == (32, 7)
     assert default_batch_size(torch.device("cuda")) == 200, "OpenOOD's"
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (4, 1), (16, 4), (64, 8)])
+def test_where_the_network_runs_on_the_cores_few_of_them_decode(
+    cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert options.workers_of(Namespace(num_workers=None, device="cpu")) == workers
+    assert options.workers_of(Namespace(num_workers=3, device="cpu")) == 3
 
 
 def test_features_in_another_memory_format_are_not_mixed_with_these(
