@@ -39,11 +39,11 @@ class Scorer:
         Returns:
             (N,) int64 and (N,) float32, high = ID.
         """
-        z = scoring.clip(features, delta)
-        classes = scoring.predict_class(z, self.weight, self.bias)
         packed = self.packed()
         if packed is not None:
-            return classes, packed.confidence(z, classes)
+            return packed.predict_and_score(features, delta)
+        z = scoring.clip(features, delta)
+        classes = scoring.predict_class(z, self.weight, self.bias)
         return classes, scoring.confidence(scoring.masked_logits(z, classes, self.weight, self.bias, self.floors))
 
     def packed(self) -> cpu.PackedHead | None:
