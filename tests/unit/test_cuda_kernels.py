@@ -323,3 +323,14 @@ def test_what_is_launched_compiles_once_whatever_the_batch_size_or_the_alignment
 
 def test_presets_are_among_the_ablations_scored() -> None:
     assert {(s.p_w, s.p_a, s.clip) for s in PRESETS.values()} <= set(SWITCHES.values())
+
+
+def test_the_benchmark_says_where_nothing_can_be_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import scoring_cuda
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["scoring_cuda"])
+    scoring_cuda.main()
+    assert capsys.readouterr().out == "not measured: no CUDA device\n"
