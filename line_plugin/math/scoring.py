@@ -82,7 +82,8 @@ def product(rows: Tensor, weight: Tensor) -> Tensor:
     """``rows @ weight.T`` rounded as float32, whatever the process allows its products to be rounded to.
 
     TF32, bfloat16 products and autocast are set for whole processes, to make networks fast. Here they would change
-    classes and confidences in the third digit, so where one is on the product is taken in float64.
+    classes, and confidences in the third digit. Autocast is left for this product; where products themselves may be
+    reduced, which has no such switch, it is taken in float64.
 
     Args:
         rows: (N, D), weight: (K, D), of one floating dtype on one device.
@@ -90,16 +91,18 @@ def product(rows: Tensor, weight: Tensor) -> Tensor:
     Returns:
         (N, K) of that dtype.
     """
-    if not _coarse(rows.device.type):
+    device = rows.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return product(rows, weight)
+    if not _reduced(device):
         return rows @ weight.T
     where = _float64_device(rows)
     return (rows.to(where).double() @ weight.to(where).double().T).to(rows.device, rows.dtype)
 
 
-def _coarse(device: str) -> bool:
+def _reduced(device: str) -> bool:
     """Whether float32 products on that kind of device may be rounded to less."""
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return True
     backend = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}.get(device)
     told = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
     if told is None:  # torch before 2.9 has one setting
