@@ -220,7 +220,8 @@ class LINe:
         """Class and confidence of each row.
 
         On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; elsewhere batches may differ
-        by 1e-5. The first call compiles for some seconds where no compiled code is cached, and says so through ``logging``.
+        by 1e-5. The first call compiles for some seconds where no compiled code is cached, and says so through
+        ``logging``.
 
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
