@@ -219,8 +219,9 @@ class LINe:
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
 
-        On a CPU with numba a row's bits depend on that row alone; elsewhere batches may differ by 1e-5. The first
-        call compiles for some seconds where no compiled code is cached, and says so through ``logging``.
+        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; elsewhere batches may differ
+        by 1e-5. The first call compiles for some seconds where no compiled code is cached, and says so through
+        ``logging``.
 
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method

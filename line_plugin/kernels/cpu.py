@@ -36,14 +36,12 @@ class PackedHead:
     """What the kernel reads beside the head itself.
 
     Attributes:
-        score, predict, mask: the compiled scorer and its two halves (:func:`line_plugin.kernels.blocked.kernels`).
+        kernels: the compiled scorer and its two halves (:func:`line_plugin.kernels.blocked.kernels`).
         head: weight, tiles, bias, floors, entries, ends; weight and floors are shared with the fit.
         screen: the head in bytes, for the class prediction.
     """
 
-    score: Callable[..., None]
-    predict: Callable[..., None]
-    mask: Callable[..., None]
+    kernels: tuple[Callable[..., None], Callable[..., None], Callable[..., None]]
     head: tuple[NDArray[Any], ...]
     screen: tuple[NDArray[Any], ...]
 
@@ -53,7 +51,7 @@ class PackedHead:
         _, tiles, bias, _, entries, ends = self.head
         return sum(array.nbytes for array in (tiles, bias, entries, ends, *self.screen))
 
-    def predict_and_score(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
+    def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
         """Class (N,) int64 and confidence (N,) float32 of each row, by as many threads as torch may use.
 
         Args:
@@ -64,7 +62,7 @@ class PackedHead:
         if n:
             x = features.contiguous().numpy()
             clip = np.float32(np.inf if delta is None else delta)
-            self.each_thread(n, functools.partial(self.score, x, clip, self.head, self.screen, keys, confidence))
+            self.each_thread(n, functools.partial(self.kernels[0], x, clip, self.head, self.screen, keys, confidence))
         return torch.from_numpy(keys >> 1), torch.from_numpy(confidence)
 
     @staticmethod
@@ -122,9 +120,9 @@ def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArra
     lists = layout.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), block)
     screen = layout.screen(weight, width, in_bytes)
     packed = PackedHead(
-        *blocked.kernels(width),
+        blocked.kernels(width),
         (weight, layout.tiles(weight, width), layout.pad(bias, width, -np.inf), floors, *lists),
         (screen.packed, screen.scale, screen.offset, screen.rounding, screen.norm),
     )
-    packed.predict_and_score(torch.zeros(1, d), None)  # compiles
+    packed.predict(torch.zeros(1, d), None)  # compiles
     return packed

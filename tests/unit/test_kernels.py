@@ -259,7 +259,7 @@ def test_compiling_is_said_and_done_once_a_machine(tmp_path: Path) -> None:
         "import logging, torch; logging.basicConfig(level=logging.INFO)\n"
         "from line_plugin.kernels import Scorer\n"
         "scorer = Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)); scorer.predict(torch.rand(2, 4), 1.0)\n"
-        "print('hits', sum(scorer.packed().score.stats.cache_hits.values()))"
+        "print('hits', sum(scorer.packed().kernels[0].stats.cache_hits.values()))"
     )
     first = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert "loading the scoring kernel" in first
