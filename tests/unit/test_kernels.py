@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -247,6 +248,25 @@ def run_python(code: str, **environment: str) -> str:
         check=True,
     )
     return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the narrower vectors are those of x86-64")
+def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; sys.path.insert(0, 'tests/unit')\n"
+        "from test_kernels import head, rows\n"
+        "from line_plugin.kernels import Scorer\n"
+        "from line_plugin.kernels.blocked import instructions\n"
+        "from line_plugin.math import scoring\n"
+        "tensors, x = head(70, 101, 4), rows(33, 101, 4)\n"
+        "classes, confidence = Scorer(*tensors).predict(x, 0.8)\n"
+        "expected = scoring.score(x.clamp(max=0.8), *tensors)\n"
+        "assert torch.equal(classes, expected[0])\n"
+        "torch.testing.assert_close(confidence, expected[1], atol=1e-5, rtol=1e-5)\n"
+        "print('lanes', instructions.LANES, 'bytes', instructions.BYTES)"
+    )
+    narrow = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+popcnt"}
+    assert "lanes 8 bytes False" in run_python(code, NUMBA_CACHE_DIR=str(tmp_path), **narrow)
 
 
 def test_numba_is_not_imported_before_the_first_score() -> None:
