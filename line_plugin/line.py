@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -243,7 +244,7 @@ class LINe:
             )
         if not features.is_floating_point():
             raise FeatureError(f"features of dtype {features.dtype} given, expected float32, float16 or bfloat16")
-        if bool(torch.isfinite(features.sum(dtype=torch.float32))):
+        if math.isfinite(float(features.sum(dtype=torch.float32))):
             return  # one NaN or Inf would have spread to the sum, which is far cheaper than a look at each
         finite = torch.isfinite(features)
         if not bool(finite.all()):
