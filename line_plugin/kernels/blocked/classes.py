@@ -18,7 +18,7 @@ _DROP = 4  # zeros are left out of a row's lists where they are more than a four
 
 @jit
 def _clip_and_measure(x: Any, delta: Any, z: Any, r: int, stats: Any) -> Any:
-    """The same; largest magnitude, sum of squares, number of zeros."""
+    """As ``clip_row``; the row's largest magnitude, sum of squares, number of zeros."""
     block, d = z.shape[2], x.shape[0]
     stats[:] = 0
     for b in range(z.shape[0]):
@@ -32,7 +32,7 @@ def _clip_and_measure(x: Any, delta: Any, z: Any, r: int, stats: Any) -> Any:
 def _to_bytes(z: Any, r: int, scale: Any, q: Any) -> Any:
     """Row ``r`` of ``z`` in steps of ``scale``, 128 added, into ``q`` (rows, 4 * steps): sum of squares of the rest."""
     rest, block = np.float32(0), z.shape[2]
-    inverse = np.float32(1) / scale if scale > 0 else np.float32(0)
+    inverse = np.float32(1) / scale if scale > 1e-30 else np.float32(0)  # smaller: nothing in bytes, all is rest
     for b in range(z.shape[0]):
         line, steps = z[b, r], q[r, b * block : (b + 1) * block]
         for j in range(steps.shape[0]):
@@ -55,7 +55,7 @@ def _reach(logits: Any, bias: Any, size: Any, rest: Any, rounding: Any, norm: An
     Args:
         logits, lower: (tiles * width,) float32; lower is scratch.
         size, rest: ``|s q|`` and ``|r|`` of the row; the others are of the head
-            (:class:`line_plugin.kernels.layout.Screen`).
+            (:class:`line_plugin.kernels.blocked.layout.Screen`).
     """
     for k in range(logits.shape[0]):
         value = logits[k] + bias[k]
