@@ -20,10 +20,15 @@ _ASSUMES = "LINe needs a classifier whose last layer is a Linear over pooled, no
 
 @dataclass(frozen=True)
 class Head:
-    """The classifier head of a network: its module path (``"fc"``) and the layer."""
+    """The classifier head of a network: its module path (``"fc"``), the layer, and how images go in.
+
+    Attributes:
+        layout: memory format of the images (:func:`input_layout`).
+    """
 
     path: str
     linear: nn.Linear
+    layout: torch.memory_format = torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ def find_head(model: nn.Module, example: Tensor, path: str | None = None) -> Hea
     if path is not None:
         if path not in linears:
             raise HeadError(f"no Linear at {path!r}: this network has {_listed(linears)}")
-        return Head(path, linears[path])
+        with torch.no_grad():
+            return Head(path, linears[path], input_layout(model, example[:1], logits_of(model(example[:1]))))
     calls: list[tuple[str, Tensor, Tensor]] = []
 
     def record(name: str) -> Any:
@@ -70,13 +76,34 @@ def find_head(model: nn.Module, example: Tensor, path: str | None = None) -> Hea
             handle.remove()
     for name, _entered, left in reversed(calls):
         if left.shape == result.shape and torch.equal(left, result):
-            return Head(name, linears[name])
+            return Head(name, linears[name], input_layout(model, example[:1], result))
     if calls:
         raise HeadError(
             f"the network's output is not the output of a Linear (the last one run is {calls[-1][0]!r}): "
             f"{_ASSUMES}; name one with head='...' / --head; it has {_listed(linears)}"
         )
     raise HeadError(f"the network runs no Linear layer at all: {_ASSUMES}")
+
+
+def input_layout(model: nn.Module, image: Tensor, logits: Tensor) -> torch.memory_format:
+    """Channels last on a CPU, where most convolutional networks take 0.6 to 0.8 of the time with it.
+
+    Only the order in memory changes, and the result by rounding. A network that depends on that order (a ``view`` over
+    channels and pixels) keeps the usual one.
+
+    Args:
+        image: (1, C, H, W) on the network's device; another number of axes has no channels to put last.
+        logits: what the network gave for it.
+    """
+    if image.ndim != 4 or image.device.type != "cpu":
+        return torch.contiguous_format
+    try:
+        with torch.no_grad():
+            again = logits_of(model(image.contiguous(memory_format=torch.channels_last)))
+    except RuntimeError:
+        return torch.contiguous_format
+    same = torch.allclose(again, logits, rtol=1e-3, atol=1e-4 * float(logits.abs().max()))
+    return torch.channels_last if same else torch.contiguous_format
 
 
 def _listed(linears: Mapping[str, nn.Linear]) -> str:
@@ -121,7 +148,7 @@ def forward(model: nn.Module, head: Head, images: Tensor) -> tuple[Tensor, Tenso
         HeadError: the head ran other than once, or on features that are not (N, D).
     """
     with torch.no_grad(), tapped(head) as seen:
-        model(images)
+        model(images.contiguous(memory_format=head.layout))
     if len(seen) != 1:
         raise HeadError(f"the head {head.path!r} ran {len(seen)} times in one pass, expected once: {_ASSUMES}")
     features, logits = seen[0]

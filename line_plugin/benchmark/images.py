@@ -82,8 +82,16 @@ def _collate(items: list[Tensor | str]) -> Tensor | str:
     return torch.stack(tensors)
 
 
-def batches(jobs: Sequence[Job], batch_size: int, num_workers: int) -> Iterator[tuple[int, Tensor]]:
+def batches(
+    jobs: Sequence[Job], batch_size: int, num_workers: int, *, pin_memory: bool = False
+) -> Iterator[tuple[int, Tensor]]:
     """Decode every image of every job once, in order.
+
+    Args:
+        jobs: what to decode.
+        batch_size: images a batch, at most.
+        num_workers: decoding processes; 0 decodes in this one.
+        pin_memory: put batches where CUDA copies them from while it computes.
 
     Yields:
         ``(job index, images (B, 3, H, W) float32)``; a batch holds images of one job only, so a set's features do
@@ -105,6 +113,7 @@ def batches(jobs: Sequence[Job], batch_size: int, num_workers: int) -> Iterator[
         batch_sampler=plan,
         num_workers=min(num_workers, len(plan)),
         collate_fn=_collate,
+        pin_memory=pin_memory,
         generator=torch.Generator(),  # leaves torch's global random state alone
     )
     for owner, batch in zip(owners, loader, strict=True):

@@ -84,7 +84,7 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
                 args.data_root,
                 method,
                 device=options.device_of(args.device),
-                batch_size=args.batch_size,
+                batch_size=args.batch_size or 200,
                 num_workers=options.workers_of(args),
                 fsood=chosen.fsood,
                 # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.

@@ -37,8 +37,8 @@ def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
     net.add_argument("--head", help="module path of the classifier Linear, found by tracing where not given")
     net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     work = parser.add_argument_group("work")
-    work.add_argument("--batch-size", type=_positive, default=200, help="images a forward pass (200)")
-    work.add_argument("--num-workers", type=_natural, help="decoding processes (one a core, at most 8)")
+    work.add_argument("--batch-size", type=_positive, help="images a forward pass (200, on a CPU 32)")
+    work.add_argument("--num-workers", type=_natural, help="decoding processes (8 at most; on a CPU a core in 4)")
     work.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
 
 
@@ -115,10 +115,17 @@ def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | 
 
 
 def workers_of(args: argparse.Namespace) -> int:
-    """Decoding processes: as asked, else one a core and at most 8."""
+    """Decoding processes: as asked, else one a core and at most 8.
+
+    Where the network itself runs on the cores, one for every four: decoding is a small share of the work there, and a
+    worker takes a core away from a pass whose threads wait for each other.
+    """
     import os
 
-    return args.num_workers if args.num_workers is not None else min(os.cpu_count() or 1, 8)
+    if args.num_workers is not None:
+        return int(args.num_workers)
+    cores = os.cpu_count() or 1
+    return min(cores // 4 if device_of(args.device).type == "cpu" else cores, 8)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from line_plugin.math.percentiles import SortedColumns, between
+
 
 def activation_mask(contribution: Tensor, p_a: float | None) -> Tensor:
     """``m[c, j] = C[c, j] > percentile(C[c, :], p_a)``: signed, strict.
@@ -40,18 +42,18 @@ def weight_thresholds(contribution: Tensor, weight: Tensor, p_w: float | None) -
         p_w: percentile in [0, 100]; ``None`` keeps every weight (t = -inf).
 
     Returns:
-        (K,) float64. One class at a time, so memory stays at K*D entries.
+        (K,) float64, ``np.percentile``'s bit for bit. Memory stays at K*D entries.
     """
     k = contribution.shape[0]
     if p_w is None:
         return torch.full((k,), -torch.inf, dtype=torch.float64)
     magnitude = contribution.abs().cpu().numpy()
     head = weight.cpu().to(torch.float64).numpy()
-    product = np.empty_like(head)
+    columns = SortedColumns(head)
     thresholds: NDArray[np.float64] = np.empty(k)
     for c in range(k):
-        np.multiply(head, magnitude[c], out=product)
-        thresholds[c] = percentile(product.ravel(), p_w)
+        found = columns.percentile(magnitude[c], p_w)
+        thresholds[c] = percentile((magnitude[c] * head).ravel(), p_w) if found is None else found
     return torch.from_numpy(thresholds)
 
 
@@ -77,9 +79,7 @@ def percentile(values: NDArray[np.float64], p: float) -> float:
     if not below <= rank or rank + 1 >= below + inside.size:
         return float(np.percentile(values, p))
     a, b = inside[rank - below : rank - below + 2]
-    gamma = place - rank
-    # As numpy interpolates: from the nearer end.
-    return float(a + (b - a) * gamma if gamma < 0.5 else b - (b - a) * (1 - gamma))
+    return between(float(a), float(b), place - rank)
 
 
 def weight_floors(contribution: Tensor, thresholds: Tensor, keep: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from PIL import ImageFile
 
 from line_plugin import LINe
 from line_plugin.benchmark import methods, report, runner, spec
-from line_plugin.benchmark.features import FeatureCache
+from line_plugin.benchmark.features import FeatureCache, default_batch_size
 from line_plugin.benchmark.runner import Options
+from line_plugin.cli import options
 from line_plugin.errors import DataError, EmptyClassError, ImageError, MissingDataError, SettingsError
 from line_plugin.math.metrics import ood_metrics
 from tests.integration.small_world import SmallNet, make_world, small_net
@@ -40,8 +43,8 @@ def test_every_image_is_forwarded_once_whatever_the_methods_and_sweep_points(
     chosen = Options(("line", "msp", "ebo", "react", "dice", "ash"), fsood=True, search=True)
     result = runner.evaluate(benchmark, root, features, chosen)
     assert result.forwarded == IMAGES + 15 + 20  # csID and OOD val as well
-    # One more image finds the head, one row of it.
-    assert features.model.forwarded == result.forwarded + 1
+    # One more image finds the head, and once more how images go in.
+    assert features.model.forwarded == result.forwarded + 2
     assert len(result.results[0].sweep) == 8
 
 
@@ -50,6 +53,35 @@ def test_a_new_method_on_the_same_network_forwards_nothing(world: tuple[spec.Ben
     first = runner.evaluate(benchmark, root, cache(tmp_path), Options(("msp",)))
     again = runner.evaluate(benchmark, root, cache(tmp_path), Options(("line", "dice")))
     assert (first.forwarded, again.forwarded) == (IMAGES, 0)
+
+
+def test_the_batch_is_smaller_on_a_cpu_and_as_asked_where_asked(tmp_path: Path) -> None:
+    def of(**how: int) -> int:
+        return FeatureCache(small_net(), tmp_path, device=torch.device("cpu"), **how).batch_size
+
+    assert (of(), of(batch_size=7)) == (32, 7)
+    assert default_batch_size(torch.device("cuda")) == 200, "OpenOOD's"
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (4, 1), (16, 4), (64, 8)])
+def test_where_the_network_runs_on_the_cores_few_of_them_decode(
+    cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert options.workers_of(Namespace(num_workers=None, device="cpu")) == workers
+    assert options.workers_of(Namespace(num_workers=3, device="cpu")) == 3
+
+
+def test_features_in_another_memory_format_are_not_mixed_with_these(
+    world: tuple[spec.Benchmark, Path], tmp_path: Path
+) -> None:
+    benchmark, root = world
+    features = cache(tmp_path)
+    runner.evaluate(benchmark, root, features, Options(("ebo",)))
+    assert features.head.layout is torch.channels_last
+    assert runner.evaluate(benchmark, root, features, Options(("ebo",))).forwarded == 0
+    features._head = replace(features.head, layout=torch.contiguous_format)
+    assert runner.evaluate(benchmark, root, features, Options(("ebo",))).forwarded == IMAGES
 
 
 def test_a_changed_checkpoint_never_shows_an_old_table(world: tuple[spec.Benchmark, Path], tmp_path: Path) -> None:

@@ -144,3 +144,59 @@ def test_the_fingerprint_follows_code_beside_the_class(tmp_path: Path) -> None:
         found.append(fingerprint(load_user_model(f"{path}:build")))
     assert found[0] == found[2]
     assert found[0] != found[1]
+
+
+class Viewing(nn.Module):
+    """Flattens channels and pixels with ``view``, which needs them in the usual order in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.conv(x).relu().view(len(x), -1))
+
+
+class ReadsMemory(nn.Module):
+    """Takes the values as they lie in memory, whatever their axes: another layout is another answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(48, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x.as_strided((len(x), 48), (48, 1)))
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 4),
+    )
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "layout"),
+    [
+        (pooled(), (3, 3, 8, 8), torch.channels_last),
+        (Viewing(), (3, 3, 8, 8), torch.contiguous_format),
+        (ReadsMemory(), (3, 3, 4, 4), torch.contiguous_format),
+        (nn.Linear(7, 3), (3, 7), torch.contiguous_format),
+    ],
+    ids=["pooled", "view", "strides", "no image"],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_images_go_in_channels_last_where_the_network_takes_them_so(
+    net: nn.Module, shape: tuple[int, ...], layout: torch.memory_format, named: bool
+) -> None:
+    x = torch.randn(*shape)
+    path = find_head(net, x).path if named else None
+    head = find_head(net, x, path)
+    assert head.layout == layout
+    torch.testing.assert_close(forward(net, head, x)[1], net(x).detach())
+    assert all(p.is_contiguous() for p in net.parameters()), "the network itself is left as it was"

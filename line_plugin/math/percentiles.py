@@ -1,0 +1,83 @@
+"""Percentiles of a head's weights under one scale a column, without forming all K*D products.
+
+A scale that is not negative leaves the order inside a column as it is, and so does the rounding of the product. So the
+columns are sorted once, for all classes; for a class, a stratified sample brackets the two order statistics that the
+percentile lies between, binary searches count what is below the bracket, and only what is inside it is multiplied.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_STRATA = 16  # sampled rows a column
+_MARGIN = 2.0  # half the bracket, in sqrt(D) samples: 6 standard deviations of the stratified estimate
+
+
+class SortedColumns:
+    """The weights of a head, each column in order.
+
+    Args:
+        head: (K, D) float64, finite. One sorted copy is kept.
+    """
+
+    def __init__(self, head: Floats) -> None:
+        self._k, self._d = head.shape
+        columns = np.ascontiguousarray(np.sort(head, axis=0).T)
+        strata = min(_STRATA, self._k)
+        rows = ((np.arange(strata) + 0.5) * self._k / strata).astype(np.intp)
+        self._sample = np.ascontiguousarray(columns[:, rows])
+        self._flat, self._start = columns.ravel(), np.arange(self._d) * self._k
+
+    def percentile(self, scale: Floats, p: float) -> float | None:
+        """``np.percentile(scale * head, p)``, bit for bit, or None where the sample misled.
+
+        Args:
+            scale: (D,), finite, not negative.
+            p: in [0, 100].
+        """
+        size = self._k * self._d
+        place = (size - 1) * (p / 100)
+        rank = int(place)
+        low, high = self._bracket(scale, rank / size)
+        first, last = self._count(scale, low, inclusive=False), self._count(scale, high, inclusive=True)
+        below, upto = int(first.sum()), int(last.sum())
+        if not below <= rank or rank + 1 >= upto:
+            return None
+        if low == high:
+            return low
+        counts = last - first
+        column = np.repeat(np.arange(self._d), counts)
+        offset = np.arange(upto - below) - np.repeat(np.cumsum(counts) - counts, counts)
+        inside = self._flat[self._start[column] + first[column] + offset] * scale[column]
+        at = rank - below
+        inside.partition([at, at + 1])
+        return between(float(inside[at]), float(inside[at + 1]), place - rank)
+
+    def _bracket(self, scale: Floats, share: float) -> tuple[float, float]:
+        sample = (self._sample * scale[:, None]).ravel()
+        centre, margin = int(share * sample.size), int(_MARGIN * self._d**0.5) + 1
+        ends = max(0, centre - margin), min(sample.size - 1, centre + margin)
+        sample.partition(ends)
+        return float(sample[ends[0]]), float(sample[ends[1]])
+
+    def _count(self, scale: Floats, value: float, *, inclusive: bool) -> NDArray[np.intp]:
+        """(D,): how many products of each column are below ``value``, or at it: one binary search, all columns."""
+        passes = np.less_equal if inclusive else np.less
+        count = np.zeros(self._d, dtype=np.intp)
+        step = 1 << (self._k.bit_length() - 1)
+        while step:
+            more = count + step
+            known = more <= self._k
+            product = self._flat[self._start + np.minimum(more, self._k) - 1] * scale
+            known &= passes(product, value)
+            count[known] = more[known]
+            step >>= 1
+        return count
+
+
+def between(a: float, b: float, share: float) -> float:
+    """Linear interpolation as numpy's percentile rounds it: from the nearer end."""
+    return float(a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share))
