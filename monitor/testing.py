@@ -313,17 +313,19 @@ class MemorySource:
         self._fresh |= new
         self._paused &= set(self._position)
 
-    def poll(self, _timeout_ms: int, max_records: int) -> list[Record]:
-        """Records in offset order within each partition."""
+    def poll(self, _timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
+        """Records by partition, in offset order, at least one each."""
         if self.broker.away:
             raise BrokerUnavailableError("the broker is away")
-        found: list[Record] = []
+        found: dict[Partition, list[Record]] = {}
         for p in sorted(set(self._position) - self._paused):
             begin = self.broker.first.get(p, 0)
             at = max(self._position[p], begin)
-            chunk = self.broker.logs[p][at - begin :][: max_records - len(found)]
-            found += chunk
+            chunk = self.broker.logs[p][at - begin :][:max_records]
+            max_records -= len(chunk)
             self._position[p] = at + len(chunk)
+            if chunk:
+                found[p] = chunk
         return found
 
     def assigned(self) -> set[Partition]:

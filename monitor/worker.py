@@ -1,9 +1,10 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-The order is what makes the counts exact. A batch is scored, its dead letters are acknowledged, then counts and next
-offsets are written in one script. Whatever fails before that is read again; whatever fails after it is refused as a
-repeat. Of a partition that is new to the worker nothing is used before the worker has claimed it and sought to the
-offset that the store holds.
+While a batch is scored, in a thread of its own, the next one is polled; everything else happens in one thread. The
+order is what makes the counts exact. A batch is scored, its dead letters are acknowledged, then counts and next offsets
+are written in one script, and only then is the next batch looked at. Whatever fails before that script is read again;
+whatever fails after it is refused as a repeat. Of a partition that is new to the worker nothing is used before the
+worker has claimed it and sought to the offset that the store holds.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from monitor.counting import BadShare, Counter, Owned
+from monitor.counting import BadShare, Counter, Owned, Read
 from monitor.counts import Batch, Claim, Partition, Store
 from monitor.deadletters import DeadLetters
 from monitor.errors import BrokerUnavailableError, StoreUnavailableError
 from monitor.messages.contract import Contract, Record
-from monitor.scorer import Scorer
+from monitor.scorer import Scored, Scorer
 from monitor.source import Source
 
 log = logging.getLogger(__name__)
+
+SLICE_MS = 8
+"""Longest poll while a batch is being scored: it may be done any moment."""
 
 
 class Observer(Protocol):
@@ -46,6 +51,15 @@ class WorkerSettings:
     examples: int = 5
     max_bad_share: float = 0.1
     bad_window: int = 2000
+
+
+@dataclass(frozen=True)
+class _InHand:
+    """A batch that is being scored; ``began`` when it was polled."""
+
+    read: Read
+    scored: Future[Scored]
+    began: float
 
 
 class Worker:
@@ -81,39 +95,61 @@ class Worker:
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer = clock, wait, observer
         self._owned: dict[Partition, Owned] = {}
+        self._scoring = ThreadPoolExecutor(1, "scoring")
+        self._in_hand: _InHand | None = None
         self._away = False
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def step(self) -> int:
-        """One round. Returns how many records were dealt with.
+        """One round: poll, finish the batch in hand, begin the next. Returns how many records were dealt with.
 
         Raises:
             BadShareError: too many records cannot be scored.
             BrokerError, StoreError: something that trying again does not help.
         """
         try:
-            polled = self._source.poll(0 if self._away else self._settings.poll_ms, self._settings.max_records)
+            polled = self._poll()
             if self._away:
-                return self._try_again(polled)
-            return self._deal_with(self._accepted(polled))
+                return self._try_again()
+            done = self._finish()
+            self._begin(self._accepted(polled))
+            return done
         except StoreUnavailableError as error:
             self._go_away(error)
         except BrokerUnavailableError as error:
             # What was polled and not counted must be read again.
             self._owned.clear()
+            self._in_hand = None
             log.warning("%s; trying again", error)
             self._wait(0.5)
         return 0
 
     def close(self) -> None:
-        """Leave the group; what is not in the store is read again by whoever comes next."""
-        offsets = {p: o.next for p, o in self._owned.items()}
-        if offsets:
-            self._source.commit(offsets)
-        self._source.close()
-        self._dead_letters.close()
+        """Finish the batch in hand and leave the group; what is not in the store is read again by the next worker."""
+        try:
+            self._finish()
+        except (StoreUnavailableError, BrokerUnavailableError) as error:
+            log.warning("%s; the batch in hand is left to the next worker", error)
+        finally:
+            self._scoring.shutdown()
+            offsets = {p: o.next for p, o in self._owned.items()}
+            if offsets:
+                self._source.commit(offsets)
+            self._source.close()
+            self._dead_letters.close()
+
+    def _poll(self) -> dict[Partition, list[Record]]:
+        """The next records; while a batch is being scored, for as long as that takes and no longer."""
+        s = self._settings
+        if self._in_hand is None or self._away:
+            return self._source.poll(0 if self._away else s.poll_ms, s.max_records)
+        slice_ms, polled = 0, self._source.poll(0, s.max_records)
+        while not polled and not self._in_hand.scored.done():
+            slice_ms = min(2 * slice_ms + 1, SLICE_MS)
+            polled = self._source.poll(slice_ms, s.max_records)
+        return polled
 
     def _go_away(self, error: Exception) -> None:
         """Stop fetching but keep polling, so that the group keeps us."""
@@ -125,10 +161,8 @@ class Worker:
         self._source.pause(self._source.assigned())
         self._wait(0.2)
 
-    def _try_again(self, polled: list[Record]) -> int:
-        """While the store is away: keep what was in hand, and carry on once it answers."""
-        # Newly assigned partitions are not paused yet; what they gave is read again after the claim.
-        del polled
+    def _try_again(self) -> int:
+        """While the store is away: carry on once it answers. Whatever was polled is read again after the claim."""
         self._source.pause(self._source.assigned())
         self._store.ping()
         self._away = False
@@ -138,12 +172,12 @@ class Worker:
         # The store may have come back older, or empty: ask it where to go on.
         self._owned.clear()
         self._source.resume(self._source.assigned())
-        self._accepted([])
+        self._accepted({})
         return 0
 
     # -- ownership -------------------------------------------------------------------------------------------------
 
-    def _accepted(self, polled: list[Record]) -> dict[Partition, list[Record]]:
+    def _accepted(self, polled: dict[Partition, list[Record]]) -> dict[Partition, list[Record]]:
         """Records of claimed partitions, from the offset that is due; claims what is new."""
         fresh = self._source.take_fresh()
         assigned = self._source.assigned()
@@ -152,16 +186,14 @@ class Worker:
         new = assigned - set(self._owned)
         if new:
             self._claim(new)
-        by_partition: dict[Partition, list[Record]] = {}
-        for r in polled:
-            p = Partition(r.topic, r.partition)
-            if p in self._owned and p not in new:
-                by_partition.setdefault(p, []).append(r)
-        return {p: due for p, records in by_partition.items() if (due := self._due(p, records))}
+        ours = {p: records for p, records in polled.items() if p in self._owned and p not in new}
+        return {p: due for p, records in ours.items() if (due := self._due(p, records))}
 
     def _due(self, p: Partition, records: list[Record]) -> list[Record]:
         """Drop what is counted already; read a gap twice before believing it."""
         owned = self._owned[p]
+        if records[0].offset == owned.next:
+            return records
         due = [r for r in records if r.offset >= owned.next]
         if not due or due[0].offset == owned.next or owned.gap_at == due[0].offset:
             return due
@@ -198,13 +230,21 @@ class Worker:
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
-    def _deal_with(self, records: dict[Partition, list[Record]]) -> int:
-        if not records:
+    def _begin(self, records: dict[Partition, list[Record]]) -> None:
+        if records:
+            began = time.perf_counter()
+            read = self._counter.read(records)
+            self._in_hand = _InHand(read, self._scoring.submit(self._counter.score, read), began)
+
+    def _finish(self) -> int:
+        """Count the batch in hand; how many records it had."""
+        hand, self._in_hand = self._in_hand, None
+        if hand is None:
             return 0
-        began = time.perf_counter()
-        owned = {p: self._owned[p] for p in records}
-        batch, rejected = self._counter.count(records, owned)
-        self._share.take(sum(map(len, records.values())), len(rejected))
+        records = hand.read.records
+        batch, rejected = self._counter.count(hand.read, hand.scored.result(), self._owned)
+        taken = sum(map(len, records.values()))
+        self._share.take(taken, len(rejected))
         if rejected:
             self._dead_letters.send(rejected)
         written = self._commit(batch)
@@ -216,9 +256,8 @@ class Worker:
             )
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
-            samples = sum(written.totals().values())
-            self._observer.counted(samples, written.rejected, time.perf_counter() - began)
-        return sum(map(len, records.values()))
+            self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
+        return taken
 
     def _commit(self, batch: Batch) -> Batch | None:
         """Write the batch; ``None`` where a partition is not ours to write, which is then claimed again."""

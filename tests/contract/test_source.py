@@ -122,7 +122,7 @@ def polled(source, n, seconds=30):
     found = []
     until = time.monotonic() + seconds
     while len(found) < n and time.monotonic() < until:
-        found += source.poll(200, 100)
+        found += [r for records in source.poll(200, 100).values() for r in records]
     return found
 
 
