@@ -53,8 +53,12 @@ class KafkaConfig(Section):
     bootstrap_servers: str = Field(description="host:port, comma separated")
     topic: str
     group: str = Field("ood-monitor", description="consumer group; also names the keys in Redis")
+    client: Literal["kafka-python", "confluent-kafka"] = Field(
+        "kafka-python", description="library that reads the topic; confluent-kafka costs less CPU and is an extra"
+    )
     start: Literal["earliest", "latest"] = Field("latest", description="where a group that never ran begins")
-    max_poll_records: int = Field(500, ge=1)
+    max_poll_records: int = Field(1000, ge=1, description="largest batch")
+    max_partition_fetch_bytes: int = Field(1_048_576, ge=1, description="most that one fetch takes from a partition")
     max_poll_interval_ms: int = Field(300_000, ge=1000)
     session_timeout_ms: int = Field(45_000, ge=100)
     heartbeat_interval_ms: int = Field(3_000, ge=10)

@@ -93,6 +93,7 @@ class KafkaSource:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 max_poll_records=config.max_poll_records,
+                max_partition_fetch_bytes=config.max_partition_fetch_bytes,
                 max_poll_interval_ms=config.max_poll_interval_ms,
                 session_timeout_ms=config.session_timeout_ms,
                 heartbeat_interval_ms=config.heartbeat_interval_ms,
