@@ -159,6 +159,7 @@ def settings(config: KafkaConfig) -> dict[str, Any]:
         "partition.assignment.strategy": "cooperative-sticky" if config.assignment == "cooperative" else "range",
         "max.partition.fetch.bytes": config.max_partition_fetch_bytes,
         "queued.max.messages.kbytes": QUEUED_KBYTES,
+        "fetch.queue.backoff.ms": 10,  # once that is full: its own default waits a whole second
         "reconnect.backoff.max.ms": 2000,
         "log_level": 2,  # it would write to stderr by itself; what matters comes as an error
         "security.protocol": config.security_protocol,

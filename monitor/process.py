@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -59,9 +60,7 @@ class Process:
         self.evaluator = evaluator(config, self._scorer, self.store, clock)
         self._delivery = _delivery(config)
         self._due = 0.0
-        # What is loaded by now stays: without this every full collection walks through all of torch again.
-        gc.collect()
-        gc.freeze()
+        _tune()
 
     def _tell_artifact(self) -> None:
         before = self.store.bind(self._scorer.artifact)
@@ -115,6 +114,15 @@ class Process:
             self.evaluator.release()
         except StoreUnavailableError:
             log.info("the lease could not be given back; it expires by itself")
+
+
+def _tune() -> None:
+    """Two settings of the interpreter, once everything is loaded."""
+    # What is there by now stays: else every full collection walks through all of torch again.
+    gc.collect()
+    gc.freeze()
+    # Scoring lets go of Python's lock around each kernel, and would wait 5 ms to get it back from the decoding thread.
+    sys.setswitchinterval(0.0005)
 
 
 def _delivery(config: MonitorConfig) -> Delivery | None:

@@ -1,10 +1,10 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-While a batch is scored, in a thread of its own, the next one is polled; everything else happens in one thread. The
-order is what makes the counts exact. A batch is scored, its dead letters are acknowledged, then counts and next offsets
-are written in one script, and only then is the next batch looked at. Whatever fails before that script is read again;
-whatever fails after it is refused as a repeat. Of a partition that is new to the worker nothing is used before the
-worker has claimed it and sought to the offset that the store holds.
+Scoring has a thread of its own, which the next batch reaches while the last one is still being counted; everything else
+happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are acknowledged,
+then counts and next offsets are written in one script, and only then is it decided what of the next batch is due.
+Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Of a partition that is
+new to the worker nothing is used before the worker has claimed it and sought to the offset that the store holds.
 """
 
 from __future__ import annotations
@@ -113,8 +113,10 @@ class Worker:
             polled = self._poll()
             if self._away:
                 return self._try_again()
+            ahead = self._begun(polled)  # scored while the batch in hand is counted
             done = self._finish()
-            self._begin(self._accepted(polled))
+            due = self._accepted(polled)
+            self._in_hand = ahead if due == polled else self._begun(due)
             return done
         except StoreUnavailableError as error:
             self._go_away(error)
@@ -230,11 +232,13 @@ class Worker:
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
-    def _begin(self, records: dict[Partition, list[Record]]) -> None:
-        if records:
-            began = time.perf_counter()
-            read = self._counter.read(records)
-            self._in_hand = _InHand(read, self._scoring.submit(self._counter.score, read), began)
+    def _begun(self, records: dict[Partition, list[Record]]) -> _InHand | None:
+        """Read them and have them scored. It changes nothing that lasts: what is not due after all is thrown away."""
+        if not records:
+            return None
+        began = time.perf_counter()
+        read = self._counter.read(records)
+        return _InHand(read, self._scoring.submit(self._counter.score, read), began)
 
     def _finish(self) -> int:
         """Count the batch in hand; how many records it had."""
