@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from monitor.errors import ConfigError
+from monitor.math.budget import requests_in
 
 PREFIX = "OOD_MONITOR__"
 
@@ -160,7 +161,7 @@ class AlertConfig(Section):
     def requests(self) -> float:
         """Requests per affordable false alert."""
         if self.days_per_false_alert is not None and self.requests_per_second is not None:
-            return self.days_per_false_alert * 86_400 * self.requests_per_second
+            return requests_in(self.days_per_false_alert, self.requests_per_second)
         return self.requests_per_false_alert
 
 

@@ -96,9 +96,7 @@ def worker(config: dict[str, Any], messages: int, head: bool = False, every: int
     spent["threads of the Kafka client"] = max(0.0, total - own - clock.cpu["score"])
     return result | {
         "batch": round(statistics.mean(batches or [0])),
-        "redis_round_trips_a_batch": round((trips["all"] - trips["judge"]) / max(1, len(batches)), 3)
-        if not every
-        else None,
+        "redis_round_trips_a_batch": None if every else round(round_trips, 3),
         "judge_us": round(clock.cpu["judge"] / (got - first) * 1e6, 2),
         "profile_percent": {k: round(100 * v / total, 1) for k, v in spent.items()},
         "memory": memory,

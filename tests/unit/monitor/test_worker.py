@@ -247,6 +247,46 @@ def test_the_worst_examples_of_a_bucket_are_named(bench):
     assert [e.id for e in bench.store.examples(5, "default")] == worst
 
 
+def test_a_worker_that_is_closed_counts_the_batch_in_hand_first(bench):
+    bench.send(7)
+    worker = bench.join()
+    worker.step()  # claims
+    worker.step()  # polls, and has it scored
+    assert bench.store.totals() == {}
+    worker.close()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 7
+
+
+def test_a_worker_that_is_closed_while_the_store_is_away_leaves_the_batch_to_the_next_one(bench, caplog):
+    bench.send(7)
+    worker = bench.join()
+    worker.step()
+    worker.step()
+    with outage(bench.store), caplog.at_level(logging.WARNING):
+        worker.close()
+    assert "left to the next worker" in caplog.text
+    assert bench.broker.members[GROUP] == []
+    bench.workers.clear()
+    bench.join()
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_a_batch_scored_ahead_of_one_that_is_refused_is_thrown_away_and_read_again(bench):
+    bench.send(21)
+    worker = bench.join()
+    worker.step()
+    worker.step()
+    ahead = bench.store.claim(dict.fromkeys(bench.workers[0][1].assigned(), 0), bench.clock())
+    assert all(claim.next == 0 for claim in ahead.values())  # another owner, of whom the group knows nothing
+    assert worker.step() == 0
+    assert worker._in_hand is None
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 21
+
+
 class Crashes(RuleBasedStateMachine):
     """Any sequence of kills, joins, outages and lost answers leaves the counts as an offline recount has them."""
 
