@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.counting import BadShare, Counter, Owned, Read
-from monitor.counts import Batch, Claim, Partition, Store
+from monitor.counting import BadShare, Counter, Read
+from monitor.counts import Batch, Partition, Store
 from monitor.deadletters import DeadLetters
 from monitor.errors import BrokerUnavailableError, StoreUnavailableError
 from monitor.messages.contract import Contract, Record
+from monitor.ownership import Ownership
 from monitor.scorer import Scored, Scorer
 from monitor.source import Source
 
@@ -94,7 +95,7 @@ class Worker:
         self._settings = settings or WorkerSettings()
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer = clock, wait, observer
-        self._owned: dict[Partition, Owned] = {}
+        self._ownership = Ownership(source, store, self._settings.start, clock)
         self._scoring = ThreadPoolExecutor(1, "scoring")
         self._in_hand: _InHand | None = None
         self._away = False
@@ -115,14 +116,14 @@ class Worker:
                 return self._try_again()
             ahead = self._begun(polled)  # scored while the batch in hand is counted
             done = self._finish()
-            due = self._accepted(polled)
+            due = self._ownership.accepted(polled)
             self._in_hand = ahead if due == polled else self._begun(due)
             return done
         except StoreUnavailableError as error:
             self._go_away(error)
         except BrokerUnavailableError as error:
             # What was polled and not counted must be read again.
-            self._owned.clear()
+            self._ownership.clear()
             self._in_hand = None
             log.warning("%s; trying again", error)
             self._wait(0.5)
@@ -136,7 +137,7 @@ class Worker:
             log.warning("%s; the batch in hand is left to the next worker", error)
         finally:
             self._scoring.shutdown()
-            offsets = {p: o.next for p, o in self._owned.items()}
+            offsets = {p: o.next for p, o in self._ownership.owned.items()}
             if offsets:
                 self._source.commit(offsets)
             self._source.close()
@@ -172,63 +173,10 @@ class Worker:
         if self._observer:
             self._observer.store_away(False)
         # The store may have come back older, or empty: ask it where to go on.
-        self._owned.clear()
+        self._ownership.clear()
         self._source.resume(self._source.assigned())
-        self._accepted({})
+        self._ownership.accepted({})
         return 0
-
-    # -- ownership -------------------------------------------------------------------------------------------------
-
-    def _accepted(self, polled: dict[Partition, list[Record]]) -> dict[Partition, list[Record]]:
-        """Records of claimed partitions, from the offset that is due; claims what is new."""
-        fresh = self._source.take_fresh()
-        assigned = self._source.assigned()
-        for p in [p for p in self._owned if p in fresh or p not in assigned]:
-            del self._owned[p]
-        new = assigned - set(self._owned)
-        if new:
-            self._claim(new)
-        ours = {p: records for p, records in polled.items() if p in self._owned and p not in new}
-        return {p: due for p, records in ours.items() if (due := self._due(p, records))}
-
-    def _due(self, p: Partition, records: list[Record]) -> list[Record]:
-        """Drop what is counted already; read a gap twice before believing it."""
-        owned = self._owned[p]
-        if records[0].offset == owned.next:
-            return records
-        due = [r for r in records if r.offset >= owned.next]
-        if not due or due[0].offset == owned.next or owned.gap_at == due[0].offset:
-            return due
-        self._owned[p] = replace(owned, gap_at=due[0].offset)
-        log.info("%s: offset %d came where %d was due; reading again", p, due[0].offset, owned.next)
-        self._source.seek(p, owned.next)
-        return []
-
-    def _claim(self, partitions: Iterable[Partition]) -> None:
-        """Take partitions over and seek to where the store says."""
-        wanted = sorted(partitions)
-        earliest = self._source.first_offsets(wanted)
-        told = self._source.committed(wanted)
-        begin = dict(earliest)
-        if self._settings.start == "latest":
-            begin |= {p: o for p, o in self._source.end_offsets(wanted).items() if p not in told}
-        for p, claim in self._store.claim(begin, self._clock()).items():
-            self._say(p, claim, earliest[p], told.get(p))
-            self._owned[p] = Owned(claim.epoch, claim.next, claim.bucket)
-            self._source.seek(p, max(claim.next, earliest[p]))
-
-    @staticmethod
-    def _say(p: Partition, claim: Claim, earliest: int, told: int | None) -> None:
-        if claim.fresh and told is not None:
-            log.warning(
-                "%s: the store has no offset though %d were counted before: it was wiped; "
-                "counting again from offset %d, the earliest retained%s",
-                p, told, claim.next, f" ({earliest} records are gone)" if earliest else "",
-            )  # fmt: skip
-        elif claim.next < earliest:
-            log.error("%s: offsets %d to %d expired before they were counted", p, claim.next, earliest - 1)
-        else:
-            log.info("%s: claimed with epoch %d at offset %d", p, claim.epoch, claim.next)
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
@@ -246,7 +194,7 @@ class Worker:
         if hand is None:
             return 0
         records = hand.read.records
-        batch, rejected = self._counter.count(hand.read, hand.scored.result(), self._owned)
+        batch, rejected = self._counter.count(hand.read, hand.scored.result(), self._ownership.owned)
         taken = sum(map(len, records.values()))
         self._share.take(taken, len(rejected))
         if rejected:
@@ -254,10 +202,7 @@ class Worker:
         written = self._commit(batch)
         if written is None:
             return 0
-        for progress in written.progress:
-            self._owned[progress.partition] = replace(
-                self._owned[progress.partition], next=progress.next, bucket=progress.bucket, gap_at=-1
-            )
+        self._ownership.advance(written.progress)
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
@@ -272,14 +217,9 @@ class Worker:
                 continue
             if reply.status == "refused":
                 log.warning("%s: the store refused a batch (%s); claiming again", reply.partition, reply.why)
-                self._give_up(batch)
+                self._ownership.give_up(batch.progress)
                 return None
             return batch
-
-    def _give_up(self, batch: Batch) -> None:
-        """Nothing of the batch was written: every partition in it is claimed and read again."""
-        for p in batch.progress:
-            self._owned.pop(p.partition, None)
 
 
 def now_ms() -> int:
