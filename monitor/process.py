@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -41,6 +40,7 @@ class Process:
     def __init__(self, config: MonitorConfig, clock: Callable[[], int] = now_ms) -> None:
         self._config, self._clock = config, clock
         self._scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
+        self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
         self._tell_artifact()
@@ -60,7 +60,9 @@ class Process:
         self.evaluator = evaluator(config, self._scorer, self.store, clock)
         self._delivery = _delivery(config)
         self._due = 0.0
-        _tune()
+        # What is loaded by now stays: else every full collection walks through all of torch again.
+        gc.collect()
+        gc.freeze()
 
     def _tell_artifact(self) -> None:
         before = self.store.bind(self._scorer.artifact)
@@ -114,15 +116,6 @@ class Process:
             self.evaluator.release()
         except StoreUnavailableError:
             log.info("the lease could not be given back; it expires by itself")
-
-
-def _tune() -> None:
-    """Two settings of the interpreter, once everything is loaded."""
-    # What is there by now stays: else every full collection walks through all of torch again.
-    gc.collect()
-    gc.freeze()
-    # Scoring lets go of Python's lock around each kernel, and would wait 5 ms to get it back from the decoding thread.
-    sys.setswitchinterval(0.0005)
 
 
 def _delivery(config: MonitorConfig) -> Delivery | None:

@@ -1,10 +1,10 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-Scoring has a thread of its own, which the next batch reaches while the last one is still being counted; everything else
-happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are acknowledged,
-then counts and next offsets are written in one script, and only then is it decided what of the next batch is due.
-Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Of a partition that is
-new to the worker nothing is used before the worker has claimed it and sought to the offset that the store holds.
+Scoring that takes long has a thread of its own, which the next batch reaches while the last one is still being counted;
+everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
+acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
+is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Of a partition
+that is new to the worker nothing is used before the worker has claimed it and sought to the offset that the store holds.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from monitor.ahead import Scoring
 from monitor.counting import BadShare, Counter, Read
 from monitor.counts import Batch, Partition, Store
 from monitor.deadletters import DeadLetters
@@ -96,7 +97,7 @@ class Worker:
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer = clock, wait, observer
         self._ownership = Ownership(source, store, self._settings.start, clock)
-        self._scoring = ThreadPoolExecutor(1, "scoring")
+        self._scoring = Scoring(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
@@ -136,7 +137,7 @@ class Worker:
         except (StoreUnavailableError, BrokerUnavailableError) as error:
             log.warning("%s; the batch in hand is left to the next worker", error)
         finally:
-            self._scoring.shutdown()
+            self._scoring.close()
             offsets = {p: o.next for p, o in self._ownership.owned.items()}
             if offsets:
                 self._source.commit(offsets)
@@ -186,7 +187,7 @@ class Worker:
             return None
         began = time.perf_counter()
         read = self._counter.read(records)
-        return _InHand(read, self._scoring.submit(self._counter.score, read), began)
+        return _InHand(read, self._scoring.begin(read), began)
 
     def _finish(self) -> int:
         """Count the batch in hand; how many records it had."""

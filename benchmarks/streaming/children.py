@@ -50,14 +50,12 @@ def bare(bootstrap: str, topic: str, group: str, messages: int, max_records: int
 def worker(config: dict[str, Any], messages: int, head: bool = False, every: int = 0) -> dict[str, Any]:
     """The worker, until it has counted so many; the clock starts when the first batch is counted."""
     import redis
-    import torch
 
     from monitor.config import validate
     from monitor.process import Process
 
     process = Process(validate(config))
     line = process._scorer.line
-    line.predict(torch.rand(2, line.width))  # loads the compiled kernel
     clock = _Clock()
     trips = Counter[str]()
     _count_trips(redis, trips)

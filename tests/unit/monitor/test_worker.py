@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from monitor import ahead
 from monitor.counts import Partition
 from monitor.errors import BadShareError
 from monitor.messages import REASONS, Contract
@@ -71,8 +73,9 @@ class Bench:
         return recount(LINE, [(r.key, r.value) for r in self.broker.records(TOPIC)])
 
 
-@pytest.fixture
-def bench():
+@pytest.fixture(params=["scored at once", "scored in the thread"])
+def bench(request, monkeypatch):
+    monkeypatch.setattr(ahead, "AT_ONCE_SECONDS", 0.0 if "thread" in request.param else math.inf)
     return Bench()
 
 
@@ -291,8 +294,9 @@ def test_a_batch_scored_ahead_of_one_that_is_refused_is_thrown_away_and_read_aga
 class Crashes(RuleBasedStateMachine):
     """Any sequence of kills, joins, outages and lost answers leaves the counts as an offline recount has them."""
 
-    @initialize()
-    def begin(self):
+    @initialize(at_once=st.sampled_from([0.0, math.inf]))
+    def begin(self, at_once):
+        self.kept, ahead.AT_ONCE_SECONDS = ahead.AT_ONCE_SECONDS, at_once
         self.bench = Bench()
         self.bench.join()
 
@@ -341,6 +345,7 @@ class Crashes(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "bench"):
             return
+        ahead.AT_ONCE_SECONDS = self.kept
         self.bench.store.away = self.bench.broker.away = False
         self.bench.store.lose_replies = 0
         if not self.bench.workers:
