@@ -1,4 +1,4 @@
-"""Scoring beside everything else: the one thing of a worker that may run in a second thread, since it changes nothing."""
+"""Scoring beside everything else: the one thing of a worker that a second thread may do, since it changes nothing."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Scoring that takes long has a thread of its own, which the next batch reaches while the last one is still being counted;
 everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
 acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
-is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Of a partition
-that is new to the worker nothing is used before the worker has claimed it and sought to the offset that the store holds.
+is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
+partition is, and where it stands, is the business of :mod:`monitor.ownership`.
 """
 
 from __future__ import annotations
