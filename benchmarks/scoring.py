@@ -28,14 +28,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from line_plugin import ClassSums, LINe
 from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
-from line_plugin.math import masks, scoring
+from line_plugin.math import masks
 
 CASES = [  # K, D, preset
     (1000, 2048, "imagenet-resnet50"),
     (100, 342, "cifar100-densenet"),
     (10, 342, "cifar10-densenet"),
 ]
-BATCHES = (1, 64, 2048)
+BATCHES = (1, 64, 2048, 16384)
 LITERAL_ROWS = 8  # a literal K x D mask a row: more rows only repeat the same cost
 
 
@@ -78,30 +78,39 @@ def ratio(path: Callable[[], object], dense: Callable[[], object], budget_s: flo
 
 
 def measure(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
-    s, x = line._state, features(line, n, zeros)
-    z = scoring.clip(x, line.settings.clip)
-    classes = scoring.predict_class(z, s.weight, s.bias)
+    s, x, clip = line._state, features(line, n, zeros), line.settings.clip
     with mock.patch.object(cpu, "installed", return_value=False):
         plain = Scorer(s.weight, s.bias, s.floors)
     packed = s.scorer.packed()
     assert packed is not None, "numba is not installed, or this CPU has no fused multiply-add"
+    classes = line.predict(x)[0]
 
     def dense() -> Tensor:
         return x @ s.weight.T + s.bias
 
+    def whole() -> Tensor:
+        return line.score(x)
+
+    _, predict, mask = packed.kernels
+    delta = np.float32(np.inf if clip is None else clip)
+    keys, scores = np.empty(n, np.int64), np.empty(n, np.float32)
     few = x[:LITERAL_ROWS]
-    return {
+    parts = {
+        "class prediction": lambda: predict(x.numpy(), delta, packed.head, packed.screen, keys, 0, n),
+        "masked logits": lambda: mask(x.numpy(), delta, packed.head, keys, scores, 0, n),
+    }
+    row = {
         "K": line.num_classes,
         "D": line.width,
         "batch": n,
-        "zeros": zeros,
-        "classes_predicted": int(classes.unique().numel()),
+        "zeros": "half" if zeros else "none",
+        "classes": int(classes.unique().numel()),
         "literal": ratio(lambda: literal(line, few, classes[: len(few)]), lambda: few @ s.weight.T + s.bias),
-        "torch": ratio(lambda: plain.predict(x, line.settings.clip), dense, 4.0),
-        "score": ratio(lambda: line.score(x), dense, 4.0),
-        "of_it_class_prediction": ratio(lambda: scoring.predict_class(z, s.weight, s.bias), dense),
-        "of_it_masked_logits": ratio(lambda: packed.confidence(z, classes), dense),
+        "torch": ratio(lambda: plain.predict(x, clip), dense, 4.0),
+        "score": ratio(whole, dense, 4.0),
     }
+    shares = {f"{name} %": 100 * ratio(part, whole) for name, part in parts.items()}
+    return {**row, **shares, "checks and calls %": 100 - sum(shares.values())}
 
 
 def percentile_ratio() -> float:
@@ -120,6 +129,12 @@ def ready_seconds(line: LINe) -> float:
         again.scorer.predict(torch.rand(1, 2048), settings.clip)
 
     return seconds(ready)
+
+
+def shown(name: str, value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if name.endswith("%") else f"{value:.2f}"
+    return str(value)
 
 
 def main() -> None:
@@ -142,9 +157,7 @@ def main() -> None:
         "method": "median of ratios taken pair by pair; the unit is one x @ W.T + b of the same rows",
     }
     print(json.dumps(machine, indent=1))
-    print("|K|D|batch|zeros|classes|literal|torch|score|of it: class prediction|masked logits|")
-    print("|-|-|-|-|-|-|-|-|-|-|")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for k, d, preset in CASES:
         line = fitted(k, d, preset)
         if k == 1000:
@@ -152,9 +165,10 @@ def main() -> None:
         line.score(torch.rand(1, d))
         for n in options.batches:
             for zeros in (False, True):
-                row = measure(line, n, zeros)
-                rows.append(row)
-                print("|" + "|".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()) + "|")
+                rows.append(measure(line, n, zeros))
+                if len(rows) == 1:
+                    print("|" + "|".join(rows[0]) + "|\n" + "|-" * len(rows[0]) + "|")
+                print("|" + "|".join(shown(name, value) for name, value in rows[-1].items()) + "|", flush=True)
     machine["percentile_speedup"] = round(percentile_ratio(), 2)
     result = {**machine, "rows": rows}
     print(json.dumps(result))

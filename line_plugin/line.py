@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -219,8 +220,9 @@ class LINe:
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
 
-        On a CPU with numba a row's bits depend on that row alone; elsewhere batches may differ by 1e-5. The first
-        call compiles for some seconds where no compiled code is cached, and says so through ``logging``.
+        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; elsewhere batches may differ
+        by 1e-5. The first call compiles for some seconds where no compiled code is cached, and says so through
+        ``logging``.
 
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
@@ -242,7 +244,7 @@ class LINe:
             )
         if not features.is_floating_point():
             raise FeatureError(f"features of dtype {features.dtype} given, expected float32, float16 or bfloat16")
-        if bool(torch.isfinite(features.sum(dtype=torch.float32))):
+        if math.isfinite(float(features.sum(dtype=torch.float32))):
             return  # one NaN or Inf would have spread to the sum, which is far cheaper than a look at each
         finite = torch.isfinite(features)
         if not bool(finite.all()):

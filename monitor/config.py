@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from monitor.errors import ConfigError
+from monitor.math.budget import requests_in
 
 PREFIX = "OOD_MONITOR__"
 
@@ -53,8 +54,12 @@ class KafkaConfig(Section):
     bootstrap_servers: str = Field(description="host:port, comma separated")
     topic: str
     group: str = Field("ood-monitor", description="consumer group; also names the keys in Redis")
+    client: Literal["kafka-python", "confluent-kafka"] = Field(
+        "kafka-python", description="library that reads the topic; confluent-kafka costs less CPU and is an extra"
+    )
     start: Literal["earliest", "latest"] = Field("latest", description="where a group that never ran begins")
-    max_poll_records: int = Field(500, ge=1)
+    max_poll_records: int = Field(1000, ge=1, description="largest batch")
+    max_partition_fetch_bytes: int = Field(1_048_576, ge=1, description="most that one fetch takes from a partition")
     max_poll_interval_ms: int = Field(300_000, ge=1000)
     session_timeout_ms: int = Field(45_000, ge=100)
     heartbeat_interval_ms: int = Field(3_000, ge=10)
@@ -156,7 +161,7 @@ class AlertConfig(Section):
     def requests(self) -> float:
         """Requests per affordable false alert."""
         if self.days_per_false_alert is not None and self.requests_per_second is not None:
-            return self.days_per_false_alert * 86_400 * self.requests_per_second
+            return requests_in(self.days_per_false_alert, self.requests_per_second)
         return self.requests_per_false_alert
 
 

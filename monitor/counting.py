@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections import deque
+import collections
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from monitor.counts import Batch, Example, Partition, Progress
-from monitor.errors import BadShareError, RecordError
-from monitor.messages.contract import Contract, Embedding, Record
+import numpy as np
+import numpy.typing as npt
+
+from monitor.counts import Batch, CountKey, Example, Partition, Progress
+from monitor.errors import BadShareError
+from monitor.messages.contract import Contract, Record
+from monitor.messages.reading import Reader, Rejected, Rows
 from monitor.scorer import Scored, Scorer
 
-Accepted = list[tuple[Record, list[Embedding]]]
-Rejected = list[tuple[Record, str, str]]
-"""``(record, reason, detail)``."""
+
+@dataclass(frozen=True)
+class Read:
+    """A poll that was read.
+
+    Attributes:
+        records: of each partition, in the order of its log, at least one.
+        rows: their vectors, partition by partition.
+        spans: where the vectors of each partition lie in ``rows``.
+        rejected: records that the contract refuses.
+    """
+
+    records: Mapping[Partition, list[Record]]
+    rows: Rows
+    spans: Mapping[Partition, slice]
+    rejected: Rejected
+
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -34,7 +54,7 @@ class Owned:
 
 
 class Counter:
-    """Turns records into a batch.
+    """Turns records into a batch: :meth:`read`, :meth:`score`, :meth:`count`, each with what the one before gave.
 
     Args:
         contract: what a record must be.
@@ -44,65 +64,95 @@ class Counter:
     """
 
     def __init__(self, contract: Contract, scorer: Scorer, bucket_ms: int, examples: int) -> None:
-        self._contract, self._scorer = contract, scorer
+        self._reader, self._scorer = Reader(contract), scorer
         self._bucket_ms, self._examples = bucket_ms, examples
 
-    def count(
-        self, records: Mapping[Partition, list[Record]], owned: Mapping[Partition, Owned]
-    ) -> tuple[Batch, Rejected]:
-        """What the records add, and those that cannot be scored.
+    def read(self, records: Mapping[Partition, list[Record]]) -> Read:
+        """Hold records to the contract.
 
         Args:
             records: of each partition, in the order of its log, at least one.
+        """
+        rows, rejected, spans = Rows(), [], {}
+        for p, chunk in records.items():
+            first = len(rows)
+            rejected += self._reader.read(chunk, rows)
+            spans[p] = slice(first, len(rows))
+        return Read(records, rows, spans, rejected)
+
+    def score(self, read: Read) -> Scored:
+        """The only part that takes long; it touches nothing but the scorer, so any thread may do it."""
+        return self._scorer.score(read.rows.vectors)
+
+    def count(self, read: Read, scored: Scored, owned: Mapping[Partition, Owned]) -> tuple[Batch, Rejected]:
+        """What the records add, and those that cannot be scored.
+
+        Args:
+            read: by :meth:`read`.
+            scored: by :meth:`score`.
             owned: where each of these partitions stands.
         """
-        accepted, rejected = self._read(records)
-        scored = self._scorer.score([e.vector for _, rows in accepted for e in rows])
-        batch = Batch()
-        buckets = {p: owned[p].bucket for p in records}
-        at = 0
-        for record, rows in accepted:
-            span = range(at, at + len(rows))
-            at += len(rows)
-            bad = [n for n in span if not scored.finite[n]]
-            if bad:  # a record is scored whole or not at all
-                where = "" if len(rows) == 1 else f" in {len(bad)} of {len(rows)} rows, the first {bad[0] - span[0]}"
-                rejected.append((record, "non-finite", f"NaN or Inf{where}, expected finite numbers"))
-                continue
-            for n, e in zip(span, rows, strict=True):
-                self._add(batch, buckets, record, e, scored, n)
-        batch.examples = {key: self._worst(found) for key, found in batch.examples.items() if self._examples}
-        for _, reason, _ in rejected:
-            batch.rejected[reason] = batch.rejected.get(reason, 0) + 1
+        whole, holed = _whole(read.rows, scored)
+        buckets, last = self._buckets(read, whole, owned)
+        batch = Batch(examples=self._worst(read.rows, scored, whole, buckets))
+        streams = read.rows.streams
+        keys = zip(
+            buckets[whole].tolist(),
+            streams if len(whole) == len(streams) else [streams[n] for n in whole.tolist()],
+            scored.predicted[whole].tolist(),
+            scored.cell[whole].tolist(),
+            strict=True,
+        )
+        for (bucket, *key), n in collections.Counter(keys).items():
+            cells: dict[CountKey, int] = batch.counts.setdefault(bucket, {})
+            cells[key[0], key[1], key[2]] = n
+        rejected = [*read.rejected, *holed]
+        batch.rejected = dict(collections.Counter(reason for _, reason, _ in rejected))
         batch.progress = [
-            Progress(p, owned[p].epoch, owned[p].next, chunk[-1].offset + 1, buckets[p]) for p, chunk in records.items()
+            Progress(p, owned[p].epoch, owned[p].next, chunk[-1].offset + 1, last[p])
+            for p, chunk in read.records.items()
         ]
         return batch, rejected
 
-    def _read(self, records: Mapping[Partition, list[Record]]) -> tuple[Accepted, Rejected]:
-        accepted: Accepted = []
-        rejected: Rejected = []
-        for record in (r for chunk in records.values() for r in chunk):
-            try:
-                accepted.append((record, self._contract.read(record)))
-            except RecordError as error:
-                rejected.append((record, error.reason, error.detail))
-        return accepted, rejected
+    def _buckets(self, read: Read, whole: Ints, owned: Mapping[Partition, Owned]) -> tuple[Ints, dict[Partition, int]]:
+        """The bucket of each row, and the highest of each partition; rows that do not count move nothing."""
+        buckets = np.full(len(read.rows), -1, np.int64)
+        buckets[whole] = np.array(read.rows.times_ms, np.int64)[whole] // self._bucket_ms
+        last = {}
+        for p, span in read.spans.items():
+            # Buckets of a partition only rise, in the order of its log: nothing is late within a partition.
+            risen = np.maximum.accumulate(np.maximum(buckets[span], owned[p].bucket))
+            buckets[span] = risen
+            last[p] = int(risen[-1]) if len(risen) else owned[p].bucket
+        return buckets, last
 
-    def _add(
-        self, batch: Batch, buckets: dict[Partition, int], record: Record, e: Embedding, scored: Scored, n: int
-    ) -> None:
-        p = Partition(record.topic, record.partition)
-        # Buckets of a partition only rise, in the order of its log: nothing is late within a partition.
-        bucket = buckets[p] = max(buckets[p], e.time_ms // self._bucket_ms)
-        key = (e.stream, int(scored.predicted[n]), int(scored.cell[n]))
-        cells = batch.counts.setdefault(bucket, {})
-        cells[key] = cells.get(key, 0) + 1
-        example = Example(float(scored.confidence[n]), e.id, key[1], p, record.offset)
-        batch.examples.setdefault((bucket, e.stream), []).append(example)
+    def _worst(self, rows: Rows, scored: Scored, whole: Ints, buckets: Ints) -> dict[tuple[int, str], list[Example]]:
+        """The least confident rows of each stream and bucket, the worst first."""
+        found: dict[tuple[int, str], list[Example]] = {}
+        if not self._examples:
+            return found
+        order = whole[np.argsort(scored.confidence[whole], kind="stable")].tolist()
+        for n, bucket in zip(order, buckets[order].tolist(), strict=True):
+            kept = found.setdefault((bucket, rows.streams[n]), [])
+            if len(kept) < self._examples:
+                r = rows.records[rows.record_of[n]]
+                p = Partition(r.topic, r.partition)
+                kept.append(Example(float(scored.confidence[n]), rows.ids[n], int(scored.predicted[n]), p, r.offset))
+        return found
 
-    def _worst(self, found: list[Example]) -> list[Example]:
-        return sorted(found, key=lambda x: x.confidence)[: self._examples]
+
+def _whole(rows: Rows, scored: Scored) -> tuple[Ints, Rejected]:
+    """The rows that count, ascending, and the records that do not: a record is scored whole or not at all."""
+    if scored.finite.all():
+        return np.arange(len(rows)), []
+    record_of = np.array(rows.record_of, np.int64)
+    refused: Rejected = []
+    for at in np.unique(record_of[~scored.finite]).tolist():
+        bad = ~scored.finite[record_of == at]
+        first = int(bad.argmax())
+        where = "" if len(bad) == 1 else f" in {bad.sum()} of {len(bad)} rows, the first {first}"
+        refused.append((rows.records[at], "non-finite", f"NaN or Inf{where}, expected finite numbers"))
+    return np.flatnonzero(~np.isin(record_of, record_of[~scored.finite])), refused
 
 
 class BadShare:
@@ -115,7 +165,7 @@ class BadShare:
 
     def __init__(self, limit: float, window: int) -> None:
         self._limit, self._window = limit, window
-        self._taken: deque[tuple[int, int]] = deque()
+        self._taken: collections.deque[tuple[int, int]] = collections.deque()
 
     def take(self, records: int, bad: int) -> None:
         """Add a batch.

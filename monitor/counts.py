@@ -75,6 +75,11 @@ class Batch:
     rejected: dict[str, int] = field(default_factory=dict)
     examples: dict[tuple[int, str], list[Example]] = field(default_factory=dict)
 
+    @property
+    def samples(self) -> int:
+        """How many samples it counts."""
+        return sum(sum(cells.values()) for cells in self.counts.values())
+
     def totals(self) -> dict[CountKey, int]:
         """Counts summed over buckets."""
         summed: dict[CountKey, int] = {}

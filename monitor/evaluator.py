@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 HEADER = "#header"
 _STREAM = "s:"
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -260,4 +261,4 @@ def _by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int],
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)

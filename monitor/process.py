@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -10,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from monitor.config import MonitorConfig
+from monitor.config import KafkaConfig, MonitorConfig
 from monitor.deadletters import KafkaDeadLetters
 from monitor.delivery import Delivery
 from monitor.errors import StoreUnavailableError
@@ -18,7 +19,7 @@ from monitor.evaluator import Evaluator, EvaluatorSettings
 from monitor.messages.contract import Contract
 from monitor.rules import rules
 from monitor.scorer import Scorer
-from monitor.source import KafkaSource, connection
+from monitor.source import KafkaSource, Source, connection
 from monitor.store import RedisStore, connect
 from monitor.worker import Worker, WorkerSettings, now_ms
 
@@ -39,11 +40,12 @@ class Process:
     def __init__(self, config: MonitorConfig, clock: Callable[[], int] = now_ms) -> None:
         self._config, self._clock = config, clock
         self._scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
+        self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
         self._tell_artifact()
         self._telemetry = self._open_telemetry()
-        source = KafkaSource(config.kafka)
+        source = open_source(config.kafka)
         letters = KafkaDeadLetters(connection(config.kafka), config.dead_letter_topic, config.dead_letters.max_bytes)
         self._worker = Worker(
             source,
@@ -58,6 +60,9 @@ class Process:
         self.evaluator = evaluator(config, self._scorer, self.store, clock)
         self._delivery = _delivery(config)
         self._due = 0.0
+        # What is loaded by now stays: else every full collection walks through all of torch again.
+        gc.collect()
+        gc.freeze()
 
     def _tell_artifact(self) -> None:
         before = self.store.bind(self._scorer.artifact)
@@ -116,6 +121,19 @@ class Process:
 def _delivery(config: MonitorConfig) -> Delivery | None:
     d = config.delivery
     return Delivery(d, config.kafka.group) if d.webhook_url or d.alertmanager_url else None
+
+
+def open_source(config: KafkaConfig) -> Source:
+    """The source that the settings name.
+
+    Raises:
+        MissingLibraryError: its library is not installed.
+    """
+    if config.client == "confluent-kafka":
+        from monitor.confluent_source import ConfluentSource
+
+        return ConfluentSource(config)
+    return KafkaSource(config)
 
 
 def open_store(config: MonitorConfig) -> RedisStore:

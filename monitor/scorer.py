@@ -13,6 +13,8 @@ import numpy.typing as npt
 from monitor.errors import ModelError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from line_plugin import LINe
 
 
@@ -29,8 +31,37 @@ class Scored:
     finite: npt.NDArray[np.bool_]
 
 
+class Staging:
+    """Memory in which the rows of a batch are joined on their way to a device, kept from batch to batch.
+
+    Pinned memory is what a GPU reads without a copy in between. Whoever fills it again must know that the transfer of
+    the rows before is over.
+
+    Args:
+        width: D.
+        pinned: whether to pin; needs CUDA.
+    """
+
+    def __init__(self, width: int, pinned: bool) -> None:
+        self._width, self._pinned = width, pinned
+        self._rows: Tensor | None = None
+
+    def join(self, vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        """The rows as one (N, D) matrix, valid until the next call."""
+        import torch
+
+        n = len(vectors)
+        if self._rows is None or len(self._rows) < n:
+            room = max(n, 2 * len(self._rows) if self._rows is not None else 0)
+            self._rows = torch.empty(room, self._width, dtype=torch.float32, pin_memory=self._pinned)
+        matrix: npt.NDArray[np.float32] = self._rows[:n].numpy()
+        for row, vector in zip(matrix, vectors, strict=True):
+            row[:] = np.frombuffer(vector, dtype="<f4")
+        return matrix
+
+
 class Scorer:
-    """A fitted and calibrated LINe, fed with bytes.
+    """A fitted and calibrated LINe, fed with bytes, by one thread.
 
     Raises:
         ModelError: the artifact holds no calibration.
@@ -43,6 +74,7 @@ class Scorer:
             )
         self.line = line
         self.calibration = line.calibration
+        self._staging = Staging(line.width, pinned=True) if line.device.type == "cuda" else None
 
     @classmethod
     def load(cls, artifact: str | Path, device: str = "cpu", threads: int = 0) -> Scorer:
@@ -84,22 +116,26 @@ class Scorer:
     def score(self, vectors: Sequence[bytes]) -> Scored:
         """Score N vectors of D little-endian float32.
 
-        The rows are joined once; the matrix is a view of that memory, and goes to the device from there.
+        The rows are joined once; the matrix is a view of that memory, and goes to the device from there. The scores
+        are back before this returns, so the next call may use the same memory.
         """
         import torch
 
         n = len(vectors)
-        matrix = np.frombuffer(bytearray().join(vectors), dtype="<f4").reshape(n, self.width)
-        finite = np.isfinite(matrix).all(axis=1)
+        matrix: npt.NDArray[np.float32]
+        if self._staging is not None:
+            matrix = self._staging.join(vectors)
+        else:
+            matrix = np.frombuffer(bytearray().join(vectors), dtype="<f4").reshape(n, self.width)
+        finite: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(matrix), axis=1)
         confidence = np.full(n, np.nan, np.float32)
         predicted, cell = np.zeros(n, np.int64), np.zeros(n, np.int64)
         rows = matrix if finite.all() else matrix[finite]
         if len(rows):
             features = torch.from_numpy(rows)
             if self.line.device.type == "cuda":
-                features = features.pin_memory().to(self.line.device, non_blocking=True)
-            classes, values = self.line.predict(features)
-            confidence[finite] = values.cpu().numpy()
-            predicted[finite] = classes.cpu().numpy()
-            cell[finite] = self.calibration.cells(values.cpu()).numpy()
+                features = features.to(self.line.device, non_blocking=True)
+            classes, values = (t.cpu() for t in self.line.predict(features))
+            confidence[finite], predicted[finite] = values.numpy(), classes.numpy()
+            cell[finite] = self.calibration.cells(values).numpy()
         return Scored(confidence, predicted, cell, finite)

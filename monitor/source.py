@@ -20,8 +20,8 @@ from monitor.messages.contract import Record
 class Source(Protocol):
     """What the worker needs of Kafka. Every method may raise ``BrokerUnavailableError``."""
 
-    def poll(self, timeout_ms: int, max_records: int) -> list[Record]:
-        """Records, in offset order within each partition; keeps the group membership alive."""
+    def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
+        """Records by partition, in offset order, at least one each; keeps the group membership alive."""
 
     def assigned(self) -> set[Partition]:
         """Partitions that are ours now."""
@@ -93,6 +93,7 @@ class KafkaSource:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 max_poll_records=config.max_poll_records,
+                max_partition_fetch_bytes=config.max_partition_fetch_bytes,
                 max_poll_interval_ms=config.max_poll_interval_ms,
                 session_timeout_ms=config.session_timeout_ms,
                 heartbeat_interval_ms=config.heartbeat_interval_ms,
@@ -109,15 +110,16 @@ class KafkaSource:
         with self._lock:
             self._fresh.difference_update(partitions)
 
-    def poll(self, timeout_ms: int, max_records: int) -> list[Record]:
-        """Records, in offset order within each partition."""
+    def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
+        """Records by partition, in offset order, at least one each."""
         with kafka_errors("poll"):
             polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
-        return [
-            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
-            for records in polled.values()
-            for r in records
-        ]
+        return {
+            Partition(tp.topic, tp.partition): [
+                Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in records
+            ]
+            for tp, records in polled.items()
+        }
 
     def assigned(self) -> set[Partition]:
         """Partitions that are ours now."""

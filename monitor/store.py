@@ -100,7 +100,6 @@ class RedisStore:
                 for p in batch.progress
             ],
             "counts": counts,
-            "totals": {field(*key): n for key, n in batch.totals().items()},
             "rejected": batch.rejected,
             "streams": sorted({key[0] for cells in batch.counts.values() for key in cells}),
             "examples": examples,

@@ -1,28 +1,35 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-The order is what makes the counts exact. A batch is scored, its dead letters are acknowledged, then counts and next
-offsets are written in one script. Whatever fails before that is read again; whatever fails after it is refused as a
-repeat. Of a partition that is new to the worker nothing is used before the worker has claimed it and sought to the
-offset that the store holds.
+Scoring that takes long has a thread of its own, which the next batch reaches while the last one is still being counted;
+everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
+acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
+is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
+partition is, and where it stands, is the business of :mod:`monitor.ownership`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.counting import BadShare, Counter, Owned
-from monitor.counts import Batch, Claim, Partition, Store
+from monitor.ahead import Scoring
+from monitor.counting import BadShare, Counter, Read
+from monitor.counts import Batch, Partition, Store
 from monitor.deadletters import DeadLetters
 from monitor.errors import BrokerUnavailableError, StoreUnavailableError
 from monitor.messages.contract import Contract, Record
-from monitor.scorer import Scorer
+from monitor.ownership import Ownership
+from monitor.scorer import Scored, Scorer
 from monitor.source import Source
 
 log = logging.getLogger(__name__)
+
+SLICE_MS = 8
+"""Longest poll while a batch is being scored: it may be done any moment."""
 
 
 class Observer(Protocol):
@@ -46,6 +53,15 @@ class WorkerSettings:
     examples: int = 5
     max_bad_share: float = 0.1
     bad_window: int = 2000
+
+
+@dataclass(frozen=True)
+class _InHand:
+    """A batch that is being scored; ``began`` when it was polled."""
+
+    read: Read
+    scored: Future[Scored]
+    began: float
 
 
 class Worker:
@@ -80,40 +96,64 @@ class Worker:
         self._settings = settings or WorkerSettings()
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer = clock, wait, observer
-        self._owned: dict[Partition, Owned] = {}
+        self._ownership = Ownership(source, store, self._settings.start, clock)
+        self._scoring = Scoring(self._counter.score)
+        self._in_hand: _InHand | None = None
         self._away = False
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def step(self) -> int:
-        """One round. Returns how many records were dealt with.
+        """One round: poll, finish the batch in hand, begin the next. Returns how many records were dealt with.
 
         Raises:
             BadShareError: too many records cannot be scored.
             BrokerError, StoreError: something that trying again does not help.
         """
         try:
-            polled = self._source.poll(0 if self._away else self._settings.poll_ms, self._settings.max_records)
+            polled = self._poll()
             if self._away:
-                return self._try_again(polled)
-            return self._deal_with(self._accepted(polled))
+                return self._try_again()
+            ahead = self._begun(polled)  # scored while the batch in hand is counted
+            done = self._finish()
+            due = self._ownership.accepted(polled)
+            self._in_hand = ahead if due == polled else self._begun(due)
+            return done
         except StoreUnavailableError as error:
             self._go_away(error)
         except BrokerUnavailableError as error:
             # What was polled and not counted must be read again.
-            self._owned.clear()
+            self._ownership.clear()
+            self._in_hand = None
             log.warning("%s; trying again", error)
             self._wait(0.5)
         return 0
 
     def close(self) -> None:
-        """Leave the group; what is not in the store is read again by whoever comes next."""
-        offsets = {p: o.next for p, o in self._owned.items()}
-        if offsets:
-            self._source.commit(offsets)
-        self._source.close()
-        self._dead_letters.close()
+        """Finish the batch in hand and leave the group; what is not in the store is read again by the next worker."""
+        try:
+            self._finish()
+        except (StoreUnavailableError, BrokerUnavailableError) as error:
+            log.warning("%s; the batch in hand is left to the next worker", error)
+        finally:
+            self._scoring.close()
+            offsets = {p: o.next for p, o in self._ownership.owned.items()}
+            if offsets:
+                self._source.commit(offsets)
+            self._source.close()
+            self._dead_letters.close()
+
+    def _poll(self) -> dict[Partition, list[Record]]:
+        """The next records; while a batch is being scored, for as long as that takes and no longer."""
+        s = self._settings
+        if self._in_hand is None or self._away:
+            return self._source.poll(0 if self._away else s.poll_ms, s.max_records)
+        slice_ms, polled = 0, self._source.poll(0, s.max_records)
+        while not polled and not self._in_hand.scored.done():
+            slice_ms = min(2 * slice_ms + 1, SLICE_MS)
+            polled = self._source.poll(slice_ms, s.max_records)
+        return polled
 
     def _go_away(self, error: Exception) -> None:
         """Stop fetching but keep polling, so that the group keeps us."""
@@ -125,10 +165,8 @@ class Worker:
         self._source.pause(self._source.assigned())
         self._wait(0.2)
 
-    def _try_again(self, polled: list[Record]) -> int:
-        """While the store is away: keep what was in hand, and carry on once it answers."""
-        # Newly assigned partitions are not paused yet; what they gave is read again after the claim.
-        del polled
+    def _try_again(self) -> int:
+        """While the store is away: carry on once it answers. Whatever was polled is read again after the claim."""
         self._source.pause(self._source.assigned())
         self._store.ping()
         self._away = False
@@ -136,89 +174,40 @@ class Worker:
         if self._observer:
             self._observer.store_away(False)
         # The store may have come back older, or empty: ask it where to go on.
-        self._owned.clear()
+        self._ownership.clear()
         self._source.resume(self._source.assigned())
-        self._accepted([])
+        self._ownership.accepted({})
         return 0
-
-    # -- ownership -------------------------------------------------------------------------------------------------
-
-    def _accepted(self, polled: list[Record]) -> dict[Partition, list[Record]]:
-        """Records of claimed partitions, from the offset that is due; claims what is new."""
-        fresh = self._source.take_fresh()
-        assigned = self._source.assigned()
-        for p in [p for p in self._owned if p in fresh or p not in assigned]:
-            del self._owned[p]
-        new = assigned - set(self._owned)
-        if new:
-            self._claim(new)
-        by_partition: dict[Partition, list[Record]] = {}
-        for r in polled:
-            p = Partition(r.topic, r.partition)
-            if p in self._owned and p not in new:
-                by_partition.setdefault(p, []).append(r)
-        return {p: due for p, records in by_partition.items() if (due := self._due(p, records))}
-
-    def _due(self, p: Partition, records: list[Record]) -> list[Record]:
-        """Drop what is counted already; read a gap twice before believing it."""
-        owned = self._owned[p]
-        due = [r for r in records if r.offset >= owned.next]
-        if not due or due[0].offset == owned.next or owned.gap_at == due[0].offset:
-            return due
-        self._owned[p] = replace(owned, gap_at=due[0].offset)
-        log.info("%s: offset %d came where %d was due; reading again", p, due[0].offset, owned.next)
-        self._source.seek(p, owned.next)
-        return []
-
-    def _claim(self, partitions: Iterable[Partition]) -> None:
-        """Take partitions over and seek to where the store says."""
-        wanted = sorted(partitions)
-        earliest = self._source.first_offsets(wanted)
-        told = self._source.committed(wanted)
-        begin = dict(earliest)
-        if self._settings.start == "latest":
-            begin |= {p: o for p, o in self._source.end_offsets(wanted).items() if p not in told}
-        for p, claim in self._store.claim(begin, self._clock()).items():
-            self._say(p, claim, earliest[p], told.get(p))
-            self._owned[p] = Owned(claim.epoch, claim.next, claim.bucket)
-            self._source.seek(p, max(claim.next, earliest[p]))
-
-    @staticmethod
-    def _say(p: Partition, claim: Claim, earliest: int, told: int | None) -> None:
-        if claim.fresh and told is not None:
-            log.warning(
-                "%s: the store has no offset though %d were counted before: it was wiped; "
-                "counting again from offset %d, the earliest retained%s",
-                p, told, claim.next, f" ({earliest} records are gone)" if earliest else "",
-            )  # fmt: skip
-        elif claim.next < earliest:
-            log.error("%s: offsets %d to %d expired before they were counted", p, claim.next, earliest - 1)
-        else:
-            log.info("%s: claimed with epoch %d at offset %d", p, claim.epoch, claim.next)
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
-    def _deal_with(self, records: dict[Partition, list[Record]]) -> int:
+    def _begun(self, records: dict[Partition, list[Record]]) -> _InHand | None:
+        """Read them and have them scored. It changes nothing that lasts: what is not due after all is thrown away."""
         if not records:
-            return 0
+            return None
         began = time.perf_counter()
-        owned = {p: self._owned[p] for p in records}
-        batch, rejected = self._counter.count(records, owned)
-        self._share.take(sum(map(len, records.values())), len(rejected))
+        read = self._counter.read(records)
+        return _InHand(read, self._scoring.begin(read), began)
+
+    def _finish(self) -> int:
+        """Count the batch in hand; how many records it had."""
+        hand, self._in_hand = self._in_hand, None
+        if hand is None:
+            return 0
+        records = hand.read.records
+        batch, rejected = self._counter.count(hand.read, hand.scored.result(), self._ownership.owned)
+        taken = sum(map(len, records.values()))
+        self._share.take(taken, len(rejected))
         if rejected:
             self._dead_letters.send(rejected)
         written = self._commit(batch)
         if written is None:
             return 0
-        for progress in written.progress:
-            self._owned[progress.partition] = replace(
-                self._owned[progress.partition], next=progress.next, bucket=progress.bucket, gap_at=-1
-            )
+        self._ownership.advance(written.progress)
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
-            samples = sum(written.totals().values())
-            self._observer.counted(samples, written.rejected, time.perf_counter() - began)
-        return sum(map(len, records.values()))
+            self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
+        return taken
 
     def _commit(self, batch: Batch) -> Batch | None:
         """Write the batch; ``None`` where a partition is not ours to write, which is then claimed again."""
@@ -229,14 +218,9 @@ class Worker:
                 continue
             if reply.status == "refused":
                 log.warning("%s: the store refused a batch (%s); claiming again", reply.partition, reply.why)
-                self._give_up(batch)
+                self._ownership.give_up(batch.progress)
                 return None
             return batch
-
-    def _give_up(self, batch: Batch) -> None:
-        """Nothing of the batch was written: every partition in it is claimed and read again."""
-        for p in batch.progress:
-            self._owned.pop(p.partition, None)
 
 
 def now_ms() -> int:

@@ -1,8 +1,9 @@
 """The scoring rule, fast: which implementation runs where is chosen here and nowhere else.
 
-On a CPU with numba the blocked kernel scores, bit for bit the same in every batch. Everywhere else, and where numba is
-missing, :mod:`line_plugin.math.scoring` does it with dense products: equal to 1e-5, but a row's last bits then depend
-on its batch, since matrix products round differently from shape to shape.
+On a CPU with numba the blocked kernel scores, on CUDA with Triton the kernels of :mod:`line_plugin.kernels.cuda`; both
+give a row the same bits in every batch. Everywhere else, and where neither can be used,
+:mod:`line_plugin.math.scoring` does it with dense products: equal to 1e-5, but a row's last bits then depend on its
+batch, since matrix products round differently from shape to shape.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 
 from torch import Tensor
 
-from line_plugin.kernels import cpu
+from line_plugin.kernels import cpu, cuda
 from line_plugin.math import scoring
 
 _packing = threading.Lock()
@@ -28,6 +29,8 @@ class Scorer:
         self.weight, self.bias, self.floors = weight, bias, floors
         self._packed: cpu.PackedHead | None = None
         self._blocked = weight.device.type == "cpu" and cpu.installed()
+        self._on_cuda: cuda.PackedHead | None = None
+        self._triton = weight.device.type == "cuda" and cuda.installed()
 
     def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
@@ -39,11 +42,14 @@ class Scorer:
         Returns:
             (N,) int64 and (N,) float32, high = ID.
         """
-        z = scoring.clip(features, delta)
-        classes = scoring.predict_class(z, self.weight, self.bias)
+        on_cuda = self.on_cuda()
+        if on_cuda is not None:
+            return on_cuda.predict(features, delta)
         packed = self.packed()
         if packed is not None:
-            return classes, packed.confidence(z, classes)
+            return packed.predict(features, delta)
+        z = scoring.clip(features, delta)
+        classes = scoring.predict_class(z, self.weight, self.bias)
         return classes, scoring.confidence(scoring.masked_logits(z, classes, self.weight, self.bias, self.floors))
 
     def packed(self) -> cpu.PackedHead | None:
@@ -54,3 +60,12 @@ class Scorer:
                     self._packed = cpu.pack(self.weight, self.bias, self.floors)
                     self._blocked = self._packed is not None
         return self._packed
+
+    def on_cuda(self) -> cuda.PackedHead | None:
+        """The head as the CUDA kernels read it, made at the first call; ``None`` where another path scores."""
+        if self._triton and self._on_cuda is None:
+            with _packing:
+                if self._triton and self._on_cuda is None:
+                    self._on_cuda = cuda.pack(self.weight, self.bias, self.floors)
+                    self._triton = self._on_cuda is not None
+        return self._on_cuda

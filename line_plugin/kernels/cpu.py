@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _SAY_AFTER_S = 0.5
 _NOTICE = "loading the scoring kernel; where no compiled code is cached it is compiled once, which takes some seconds"
+_SCREENED_CLASSES = 64  # below, bytes save less than making them costs
 _ROWS_A_THREAD = 16  # fewer rows are not worth waking a thread
 
 
@@ -34,45 +36,44 @@ class PackedHead:
     """What the kernel reads beside the head itself.
 
     Attributes:
-        kernel: the compiled scorer.
-        packed: (tiles, D, width) float32, the head transposed.
-        bias: (tiles * width,) float32, -inf for the padding.
-        floors: (K, D) float32, shared with the fit.
-        entries, ends: per class, the neurons that can count.
+        kernels: the compiled scorer and its two halves (:func:`line_plugin.kernels.blocked.kernels`).
+        head: weight, tiles, bias, floors, entries, ends; weight and floors are shared with the fit.
+        screen: the head in bytes, for the class prediction.
     """
 
-    kernel: Callable[..., None]
-    packed: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    floors: NDArray[np.float32]
-    entries: NDArray[np.uint8]
-    ends: NDArray[np.uint16]
+    kernels: tuple[Callable[..., None], Callable[..., None], Callable[..., None]]
+    head: tuple[NDArray[Any], ...]
+    screen: tuple[NDArray[Any], ...]
 
     @property
     def own_bytes(self) -> int:
         """Bytes that are not shared with the fit."""
-        return self.packed.nbytes + self.bias.nbytes + self.entries.nbytes + self.ends.nbytes
+        _, tiles, bias, _, entries, ends = self.head
+        return sum(array.nbytes for array in (tiles, bias, entries, ends, *self.screen))
 
-    def confidence(self, clipped: Tensor, classes: Tensor) -> Tensor:
-        """``logsumexp`` of the masked logits, (N,) float32, by as many threads as torch may use.
+    def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
+        """Class (N,) int64 and confidence (N,) float32 of each row, by as many threads as torch may use.
 
         Args:
-            clipped: (N, D) float32; classes: (N,) int64.
+            features: (N, D) float32, finite; delta: activation clipping threshold, ``None`` for off.
         """
-        n = len(clipped)
-        out = np.empty(n, np.float32)
-        if not n:
-            return torch.from_numpy(out)
-        z = clipped.contiguous().numpy()
-        arrays = (z, (z == 0).any(axis=1), classes.contiguous().numpy(), self.packed, self.bias, self.floors)
-        task = functools.partial(self.kernel, *arrays, self.entries, self.ends, out)
+        n = len(features)
+        keys, confidence = np.empty(n, np.int64), np.empty(n, np.float32)
+        if n:
+            x = features.contiguous().numpy()
+            clip = np.float32(np.inf if delta is None else delta)
+            self.each_thread(n, functools.partial(self.kernels[0], x, clip, self.head, self.screen, keys, confidence))
+        return torch.from_numpy(keys >> 1), torch.from_numpy(confidence)
+
+    @staticmethod
+    def each_thread(n: int, task: Callable[[int, int], None]) -> None:
+        """Run ``task(first, last)`` over spans of ``n`` rows."""
         threads = max(1, min(torch.get_num_threads(), n // _ROWS_A_THREAD))
         edges = [n * i // threads for i in range(threads + 1)]
         others = [_pool(threads).submit(task, *span) for span in pairwise(edges[1:])]
         task(*edges[:2])
         for other in others:
             other.result()
-        return torch.from_numpy(out)
 
 
 @functools.cache
@@ -107,15 +108,21 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
 
 def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PackedHead | None:
     from line_plugin.kernels import blocked
+    from line_plugin.kernels.blocked import instructions, layout
 
-    if not blocked.SUPPORTED:
+    if not instructions.FUSED:
         log.warning("scoring without the compiled kernel, slower: this CPU has no fused multiply-add")
         return None
-    packed = blocked.pack(weight)
-    tiles, d, width = packed.shape
-    padded = np.full(tiles * width, -np.inf, np.float32)
-    padded[: len(bias)] = bias
-    entries, ends = blocked.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), width)
-    head = PackedHead(blocked.kernel(width), packed, padded, floors, entries, ends)
-    head.confidence(torch.zeros(1, d), torch.zeros(1, dtype=torch.int64))  # compiles
-    return head
+    k, d = weight.shape
+    width = layout.tile_width(k, instructions.LANES, instructions.WIDEST)
+    in_bytes = instructions.BYTES and k >= _SCREENED_CLASSES
+    block = layout.block_length(width)
+    lists = layout.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), block)
+    screen = layout.screen(weight, width, in_bytes)
+    packed = PackedHead(
+        blocked.kernels(width),
+        (weight, layout.tiles(weight, width), layout.pad(bias, width, -np.inf), floors, *lists),
+        (screen.packed, screen.scale, screen.offset, screen.rounding, screen.norm),
+    )
+    packed.predict(torch.zeros(1, d), None)  # compiles
+    return packed

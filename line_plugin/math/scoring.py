@@ -50,7 +50,7 @@ def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (N,) int64.
     """
-    logits = clipped @ weight.T + bias
+    logits = product(clipped, weight) + bias
     if weight.shape[0] < 2 or not clipped.shape[0]:
         return logits.argmax(dim=1)
     best, classes = logits.max(dim=1)
@@ -67,11 +67,58 @@ def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _decide(rows: Tensor, logits: Tensor, slack: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Argmax among the classes within ``slack`` of the best, products summed in float64."""
     contenders = logits >= logits.amax(dim=1, keepdim=True) - slack[:, None]
-    row, k = torch.nonzero(contenders, as_tuple=True)
-    exact = (rows.cpu().double()[row.cpu()] * weight.cpu().double()[k.cpu()]).sum(dim=1) + bias.cpu().double()[k.cpu()]
-    table = torch.full(logits.shape, -torch.inf, dtype=torch.float64)
-    table[row.cpu(), k.cpu()] = exact
+    where = _float64_device(rows)
+    table = torch.full(logits.shape, -torch.inf, dtype=torch.float64, device=where)
+    pairs = torch.nonzero(contenders)
+    # A thousand at a time: rows of zeros before a head without a bias tie in all their classes.
+    for start in range(0, len(pairs), 1024):
+        row, k = pairs[start : start + 1024].unbind(dim=1)
+        terms = rows[row].to(where).double() * weight[k].to(where).double()
+        table[row.to(where), k.to(where)] = terms.sum(dim=1) + bias[k].to(where).double()
     return table.argmax(dim=1).to(rows.device)
+
+
+def product(rows: Tensor, weight: Tensor) -> Tensor:
+    """``rows @ weight.T`` rounded as float32, whatever the process allows its products to be rounded to.
+
+    TF32, bfloat16 products and autocast are set for whole processes, to make networks fast. Here they would change
+    classes, and confidences in the third digit. Autocast is left for this product; where products themselves may be
+    reduced, which has no such switch, it is taken in float64.
+
+    Args:
+        rows: (N, D), weight: (K, D), of one floating dtype on one device.
+
+    Returns:
+        (N, K) of that dtype.
+    """
+    device = rows.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return product(rows, weight)
+    if not _reduced(device):
+        return rows @ weight.T
+    where = _float64_device(rows)
+    return (rows.to(where).double() @ weight.to(where).double().T).to(rows.device, rows.dtype)
+
+
+def _reduced(device: str) -> bool:
+    """Whether float32 products on that kind of device may be rounded to less."""
+    backend = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}.get(device)
+    told = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
+    if told is None:  # torch before 2.9 has one setting
+        return torch.get_float32_matmul_precision() != "highest"
+    return told not in {"none", "ieee"}
+
+
+def _float64_device(tensor: Tensor) -> torch.device:
+    """The device of ``tensor``, or the CPU where that has no float64."""
+    return torch.device("cpu") if tensor.device.type == "mps" else tensor.device
+
+
+def score(clipped: Tensor, weight: Tensor, bias: Tensor, floors: Tensor) -> tuple[Tensor, Tensor]:
+    """The whole rule by torch's own operations: class (N,) int64 and confidence (N,) of each clipped row."""
+    classes = predict_class(clipped, weight, bias)
+    return classes, confidence(masked_logits(clipped, classes, weight, bias, floors))
 
 
 def masked_logits(clipped: Tensor, classes: Tensor, weight: Tensor, bias: Tensor, floors: Tensor) -> Tensor:
@@ -88,7 +135,7 @@ def masked_logits(clipped: Tensor, classes: Tensor, weight: Tensor, bias: Tensor
     for c in torch.unique(classes).tolist():
         rows = torch.nonzero(classes == c).flatten()
         kept = torch.where(weight > floors[c], weight, weight.new_zeros(()))
-        out[rows] = clipped[rows] @ kept.T + bias
+        out[rows] = product(clipped[rows], kept) + bias
     return out
 
 

@@ -2,7 +2,7 @@
 -- KEYS: partitions, meta, totals, rejected, streams, buckets, then the keys that the batch names by index
 -- ARGV: one JSON document (numbers that must stay exact are strings):
 --   now, partitions: [{name, epoch, from, next, bucket}], counts: [{bucket, key, fields: {field: n}}],
---   totals: {field: n}, rejected: {reason: n}, streams: [name], examples: [{key, keep, members: [score, member, ...]}]
+--   rejected: {reason: n}, streams: [name], examples: [{key, keep, members: [score, member, ...]}]
 -- Returns {'ok'} | {'repeat'} | {'closed', bucket} | {'refused', name, why, stored next}
 local batch = cjson.decode(ARGV[1])
 local repeated = 0
@@ -25,10 +25,12 @@ for _, p in ipairs(batch.partitions) do
   redis.call('HSET', KEYS[1], 'next:' .. p.name, p.next, 'bucket:' .. p.name, p.bucket, 'at:' .. p.name, batch.now)
 end
 for _, c in ipairs(batch.counts) do
-  for field, n in pairs(c.fields) do redis.call('HINCRBY', KEYS[c.key], field, n) end
+  for field, n in pairs(c.fields) do
+    redis.call('HINCRBY', KEYS[c.key], field, n)
+    redis.call('HINCRBY', KEYS[3], field, n)
+  end
   redis.call('ZADD', KEYS[6], c.bucket, c.bucket)
 end
-for field, n in pairs(batch.totals) do redis.call('HINCRBY', KEYS[3], field, n) end
 for reason, n in pairs(batch.rejected) do redis.call('HINCRBY', KEYS[4], reason, n) end
 for _, stream in ipairs(batch.streams) do redis.call('HSET', KEYS[5], stream, batch.now) end
 for _, e in ipairs(batch.examples) do

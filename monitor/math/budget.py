@@ -17,6 +17,11 @@ LEVELS: tuple[Level, ...] = ("stream", "class", "everything")
 """A stream as a whole, one predicted class of a stream, all streams together."""
 
 
+def requests_in(days: float, requests_per_second: float) -> float:
+    """Requests over all streams in so many days."""
+    return days * 86_400 * requests_per_second
+
+
 @dataclass(frozen=True)
 class Budget:
     """At most one false alert per ``requests`` requests, over everything watched.
@@ -46,7 +51,7 @@ class Budget:
     @classmethod
     def per_days(cls, days: float, requests_per_second: float, **shares: float) -> Budget:
         """At most one false alert in ``days`` at a rate of ``requests_per_second`` over all streams."""
-        requests = days * 86_400 * requests_per_second
+        requests = requests_in(days, requests_per_second)
         return cls(requests, shares) if shares else cls(requests)  # type: ignore[arg-type]
 
     def threshold(self, level: Level) -> float:

@@ -6,18 +6,19 @@ Per stream, so that a bucket's evaluator writes the streams the bucket touched a
 from __future__ import annotations
 
 import math
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from monitor.math.evidence import Evidence
+from monitor.math.evidence import Evidence, Floats, taken
 from monitor.math.lifecycle import Alert
 from monitor.math.state import EVERYTHING, Key, MonitorState
 
-FORMAT = 1
-"""Of the packed state; :func:`unpacked` refuses others."""
+FORMAT, DECIMAL = 2, 1
+"""Of the packed state, and the one before it, which :func:`unpacked` reads too; it refuses others."""
 
 
 def header(state: MonitorState) -> dict[str, Any]:
@@ -33,16 +34,30 @@ def header(state: MonitorState) -> dict[str, Any]:
     }
 
 
-def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str, list[list[Any]]]:
-    """The evidence of ``names`` (all where None): a list of rows each, ``[class or None, seen_at, log_m, since]``.
+def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str, list[Any]]:
+    """The evidence of ``names`` (all where None), of each ``[classes, text]``.
 
-    ``log_m`` is None, and ``since`` left out, where a key has no evidence.
+    A class of None is the stream as a whole. ``text`` holds a row for each class, base64 of little-endian float64:
+    ``seen_at``, ``log_m``, ``since``. To write and read them as decimal numbers takes several times as long.
     """
     wanted = None if names is None else set(names)
-    out: dict[str, list[list[Any]]] = {}
-    for key in state.rows:
-        if key[0] is not None and (wanted is None or key[0] in wanted):
-            out.setdefault(key[0], []).append([key[1], *_row(state, key)])
+    rows: dict[str, list[int]] = {}
+    classes: dict[str, list[int | None]] = {}
+    for (stream, label), row in state.rows.items():
+        if stream is not None and (wanted is None or stream in wanted):
+            rows.setdefault(stream, []).append(row)
+            classes.setdefault(stream, []).append(label)
+    index = np.array([row for some in rows.values() for row in some], dtype=np.int64)
+    kept = taken(state.evidence, index)
+    table = np.concatenate(
+        [kept.seen_at[:, None], kept.log_m, kept.since.reshape(len(kept), 3 * kept.log_m.shape[1])], axis=1
+    )
+    packed, width = table.astype("<f8").tobytes(), 8 * table.shape[1]
+    out, at = {}, 0
+    for stream, labels in classes.items():
+        end = at + width * len(labels)
+        out[stream] = [labels, b64encode(packed[at:end]).decode("ascii")]
+        at = end
     return out
 
 
@@ -55,27 +70,32 @@ def changed(before: MonitorState, after: MonitorState) -> list[str]:
     return sorted({stream for (stream, _), row in after.rows.items() if stream is not None and differs[row]})
 
 
-def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[list[Any]]], contaminations: int = 7) -> MonitorState:
+def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], contaminations: int = 7) -> MonitorState:
     """The state that :func:`header` and :func:`streams` were taken from.
 
     Raises:
         ValueError: written in another format.
     """
-    if head.get("format") != FORMAT:
+    if head.get("format") not in (FORMAT, DECIMAL):
         raise ValueError(
             f"alert state of format {head.get('format')} given, expected {FORMAT}: read it with its own release"
         )
-    entries: list[tuple[Key, list[Any]]] = [(EVERYTHING, head["everything"])]
-    entries += [((name, row[0]), row[1:]) for name in sorted(kept) for row in kept[name]]
-    evidence = Evidence.empty(len(entries), contaminations)
-    for i, (_, row) in enumerate(entries):
-        evidence.seen_at[i] = row[0]
-        if row[1] is not None:
-            evidence.log_m[i] = row[1]
-            evidence.since[i] = np.reshape(row[2], (contaminations, 3))
+    rows = _decimal if head["format"] == DECIMAL else _binary
+    keys: list[Key] = [EVERYTHING]
+    tables = [_decimal([[None, *head["everything"]]], contaminations)[1]]
+    for name in sorted(kept):
+        labels, table = rows(kept[name], contaminations)
+        keys += [(name, label) for label in labels]
+        tables.append(table)
+    table = np.concatenate(tables)
+    evidence = Evidence(
+        table[:, 1 : 1 + contaminations].copy(),
+        table[:, 1 + contaminations :].reshape(len(keys), contaminations, 3).copy(),
+        table[:, 0].copy(),
+    )
     alerts = [Alert(**{k: _tuples(v) for k, v in one.items()}) for one in head["alerts"]]
     return MonitorState(
-        rows={key: i for i, (key, _) in enumerate(entries)},
+        rows={key: i for i, key in enumerate(keys)},
         evidence=evidence,
         alerts={(a.stream, a.kind): a for a in alerts},
         samples=dict(head["samples"]),
@@ -83,6 +103,23 @@ def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[list[Any]]], conta
         last_bucket=head["last_bucket"],
         last_end=-math.inf if head["last_end"] is None else head["last_end"],
     )
+
+
+def _binary(stored: list[Any], contaminations: int) -> tuple[list[int | None], Floats]:
+    """Classes, and their (rows, 1 + 4 contaminations) table."""
+    labels, text = stored
+    return labels, np.frombuffer(b64decode(text), dtype="<f8").reshape(len(labels), 1 + 4 * contaminations)
+
+
+def _decimal(stored: list[Any], contaminations: int) -> tuple[list[int | None], Floats]:
+    """The same of rows ``[class, seen_at, log_m, since]``; ``log_m`` None, and no ``since``, where nothing is known."""
+    table = np.zeros((len(stored), 1 + 4 * contaminations))
+    table[:, 1 : 1 + contaminations] = -np.inf
+    for i, (_, seen, log_m, *since) in enumerate(stored):
+        table[i, 0] = seen
+        if log_m is not None:
+            table[i, 1:] = [*log_m, *since[0]]
+    return [row[0] for row in stored], table
 
 
 def _row(state: MonitorState, key: Key) -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from monitor.errors import RecordError
 from monitor.messages import decoders, dtypes
@@ -35,8 +35,7 @@ REASONS: dict[str, str] = {
 MAX_KEY_BYTES = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One Kafka record, whatever client read it. Times are milliseconds since the epoch."""
 
     topic: str
@@ -107,14 +106,19 @@ class Contract:
             raise RecordError("empty-value", "a record without a value was got, expected an embedding")
         if len(value) > self.max_bytes:
             raise RecordError("too-large", f"{len(value)} bytes, expected at most {self.max_bytes}")
-        stream = self._stream(record.key)
-        headers = _plain(record.headers)
+        stream = self.stream(record.key)
+        headers = named(record)
         payloads = decoders.decode(value, headers)
         if not payloads:
             raise RecordError("undecodable", "the record holds no vector")
         return [self._embedding(record, headers, stream, n, len(payloads), p) for n, p in enumerate(payloads)]
 
-    def _stream(self, key: bytes | None) -> str:
+    def stream(self, key: bytes | None) -> str:
+        """The stream that a record of this key belongs to.
+
+        Raises:
+            RecordError: ``bad-key``.
+        """
         if not key:
             return self.default_stream
         if len(key) > MAX_KEY_BYTES:
@@ -134,9 +138,23 @@ class Contract:
         dim = payload.dim if payload.dim is not None else _integer(headers, "dim")
         vector = self._vector(payload.vector, dtype, dim)
         time_ms = self._time(record, payload.time if payload.time is not None else text(headers, "time"))
-        place = f"{record.topic}:{record.partition}:{record.offset}"
-        name = payload.id or text(headers, "id") or place
+        name = payload.id or text(headers, "id") or place(record)
         return Embedding(name if of == 1 or payload.id else f"{name}#{n}", stream, time_ms, vector)
+
+    def plain(self, headers: Mapping[str, bytes]) -> bool:
+        """Whether a value under these headers is its own vector: raw float32, of this width where they say one.
+
+        The value may still be of another size, and the headers ``id`` and ``time`` are not looked at.
+        """
+        try:
+            return (
+                decoders.is_raw(headers)
+                and self.model in ("", text(headers, "model"))
+                and (text(headers, "dtype") or "float32") == "float32"
+                and _integer(headers, "dim") in (None, self.width)
+            )
+        except RecordError:
+            return False
 
     def _vector(self, vector: bytes, dtype: str, dim: int | None) -> bytes:
         size = dtypes.SIZES.get(dtype)
@@ -153,7 +171,14 @@ class Contract:
     def _time(self, record: Record, given: str | int | None) -> int:
         if given is None or given == "":
             return record.timestamp_ms
-        time_ms = parse_time(given)
+        return self.within(record, parse_time(given))
+
+    def within(self, record: Record, time_ms: int) -> int:
+        """The event time that counts, where one is given.
+
+        Raises:
+            RecordError: ``too-old`` or ``from-the-future``, against the record's timestamp.
+        """
         if time_ms < record.timestamp_ms - self.max_age_ms:
             raise RecordError(
                 "too-old", f"{(record.timestamp_ms - time_ms) / 1000:.0f} s behind the record's timestamp"
@@ -166,8 +191,19 @@ class Contract:
         return min(time_ms, record.timestamp_ms)
 
 
-def _plain(headers: tuple[tuple[str, bytes], ...]) -> dict[str, bytes]:
-    return {k.lower().removeprefix("ce_"): v for k, v in headers if v is not None}
+def place(record: Record) -> str:
+    """The name of a record that brings none: ``topic:partition:offset``."""
+    return f"{record.topic}:{record.partition}:{record.offset}"
+
+
+def header_name(name: str) -> str:
+    """A header's name without case and without CloudEvents' prefix."""
+    return name.lower().removeprefix("ce_")
+
+
+def named(record: Record) -> dict[str, bytes]:
+    """A record's headers by name; of one that comes twice the last counts."""
+    return {header_name(k): v for k, v in record.headers if v is not None}
 
 
 def text(headers: Mapping[str, bytes], name: str) -> str | None:

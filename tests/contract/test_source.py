@@ -13,7 +13,8 @@ from monitor.counts import Partition
 from monitor.deadletters import KafkaDeadLetters
 from monitor.errors import BrokerUnavailableError
 from monitor.messages import Record
-from monitor.source import KafkaSource, connection
+from monitor.process import open_source
+from monitor.source import Source, connection
 from monitor.testing import MemoryBroker, MemoryDeadLetters, MemorySource
 from tests.kafka.apache import start_apache_kafka, why_not
 
@@ -46,18 +47,18 @@ class DoubleBench:
 
 
 class KafkaBench:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, client: str = "kafka-python") -> None:
         from kafka import KafkaProducer
 
         self.topic = f"contract-{next(_names)}-{time.monotonic_ns()}"
         self.config = KafkaConfig(
             bootstrap_servers=address, topic=self.topic, group=self.topic, start="earliest",
-            session_timeout_ms=6000, heartbeat_interval_ms=300,
+            session_timeout_ms=6000, heartbeat_interval_ms=300, client=client,
         )  # fmt: skip
         launcher.create_topic(address, self.topic, 3)
         launcher.create_topic(address, f"{self.topic}-dead", 1)
         self.producer = KafkaProducer(bootstrap_servers=address)
-        self.opened: list[KafkaSource] = []
+        self.opened: list[Source] = []
 
     def send(self, value, partition=0, headers=()):
         sent = self.producer.send(
@@ -66,7 +67,7 @@ class KafkaBench:
         sent.get(30)
 
     def open(self):
-        self.opened.append(KafkaSource(self.config))
+        self.opened.append(open_source(self.config))
         return self.opened[-1]
 
     def leave(self, source):
@@ -107,12 +108,18 @@ def apache():
         yield server.address
 
 
-REAL = ["tansu", pytest.param("apache", marks=pytest.mark.skipif(bool(why_not()), reason=why_not()))]
+WITHOUT_APACHE = pytest.mark.skipif(bool(why_not()), reason=why_not())
+REAL = ["tansu", pytest.param("apache", marks=WITHOUT_APACHE)]
+CONFLUENT = ["tansu confluent-kafka", pytest.param("apache confluent-kafka", marks=WITHOUT_APACHE)]
 
 
-@pytest.fixture(params=["double", *REAL])
+@pytest.fixture(params=["double", *REAL, *CONFLUENT])
 def bench(request):
-    made = DoubleBench() if request.param == "double" else KafkaBench(request.getfixturevalue(request.param))
+    server, _, client = request.param.partition(" ")
+    if client:
+        pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
+    address = None if server == "double" else request.getfixturevalue(server)
+    made = DoubleBench() if address is None else KafkaBench(address, client or "kafka-python")
     yield made
     made.close()
 
@@ -122,7 +129,7 @@ def polled(source, n, seconds=30):
     found = []
     until = time.monotonic() + seconds
     while len(found) < n and time.monotonic() < until:
-        found += source.poll(200, 100)
+        found += [r for records in source.poll(200, 100).values() for r in records]
     return found
 
 
@@ -173,7 +180,7 @@ def test_a_paused_partition_gives_nothing_until_it_is_resumed(bench):
 
 
 # Tansu deals a partition to a second member only after a session timeout or two: its members take over one by one.
-@pytest.mark.parametrize("bench", ["double", REAL[1]], indirect=True)
+@pytest.mark.parametrize("bench", ["double", REAL[1], CONFLUENT[1]], indirect=True)
 def test_a_second_member_takes_some_partitions_and_gives_them_back(bench):
     for n in range(3):
         bench.send(b"v", partition=n)

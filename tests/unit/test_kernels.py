@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,10 @@ from hypothesis import strategies as st
 from line_plugin import ClassSums, LINeSettings
 from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
+from line_plugin.kernels.blocked import layout
 from line_plugin.math.masks import percentile
+
+instructions = pytest.importorskip("line_plugin.kernels.blocked.instructions", reason="numba is not installed")
 
 # One tile with partial sums side by side, one tile of a single sum, and two tiles.
 CLASSES = st.sampled_from([1, 2, 10, 16, 100, 260])
@@ -94,6 +99,82 @@ def test_kernel_equals_the_dense_products_in_float64(k: int, d: int, seed: int) 
     torch.testing.assert_close(confidence.double(), expected, atol=1e-5, rtol=1e-5)
 
 
+def exact_classes(weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """One row and one class at a time in float64, correctly rounded sums; the first of equal logits."""
+    rows = [[w * v for w, v in zip(line, row, strict=True)] for row in x.double().numpy() for line in weight.double()]
+    sums = np.array([math.fsum(float(v) for v in row) for row in rows]).reshape(len(x), len(weight))
+    return torch.from_numpy((sums + bias.double().numpy()).argmax(axis=1))
+
+
+@pytest.mark.parametrize("k", [3, 70, 260])
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-5, 1e-2])
+def test_class_is_the_exact_argmax_where_classes_are_alike(k: int, apart: float) -> None:
+    g = torch.Generator().manual_seed(k)
+    one, d = torch.randn(1, 97, generator=g), 97
+    weight = one + apart * torch.randn(k, d, generator=g)
+    weight[k // 2] = weight[k - 1]  # an exact tie: the lower class wins
+    x, bias = torch.rand(20, d, generator=g), torch.zeros(k)
+    classes, _ = Scorer(weight, bias, torch.zeros(k, d)).predict(x, None)
+    assert torch.equal(classes, exact_classes(weight, bias, x))
+
+
+@pytest.mark.parametrize("k", [3, 70])
+@pytest.mark.parametrize("size", [0.0, 1e-38, 1e-25, 1e-12, 1.0, 1e12, 1e17])
+@pytest.mark.parametrize("outlier", [1.0, 1e6])
+def test_class_is_the_exact_argmax_whatever_the_size_of_the_features(k: int, size: float, outlier: float) -> None:
+    g = torch.Generator().manual_seed(1)
+    weight, x = torch.randn(k, 50, generator=g), torch.randn(20, 50, generator=g) * size
+    x[::2, 3] *= outlier
+    bias = torch.zeros(k)
+    classes, confidence = Scorer(weight, bias, torch.full((k, 50), -torch.inf)).predict(x, None)
+    assert torch.equal(classes, exact_classes(weight, bias, x))
+    assert torch.isfinite(confidence).all()
+
+
+@pytest.mark.parametrize(("k", "d"), [(2, 40), (30, 200), (100, 342), (260, 500)])
+def test_rows_of_one_class_share_their_work_and_keep_their_bits(k: int, d: int) -> None:
+    weight, bias, floors = head(k, d, 7)
+    scorer = Scorer(weight, bias, floors)
+    g = torch.Generator().manual_seed(0)
+    few = torch.randint(0, min(k, 3), (150,), generator=g)
+    x = torch.rand(150, d, generator=g) * 0.1 + weight[few].relu()
+    x[:20] += 0.01  # no zeros at all
+    x[20:40] *= torch.rand(20, d, generator=g) < 0.3  # hardly anything but zeros
+    classes, confidence = scorer.predict(x, 2.0)
+    assert classes.unique().numel() <= 3
+    assert torch.equal(torch.cat([scorer.predict(row[None], 2.0)[1] for row in x]), confidence)
+
+
+@pytest.mark.skipif(
+    not instructions.BYTES, reason="this CPU has no product of bytes: float32 screens the classes anyway"
+)
+def test_screening_by_float32_gives_the_same_bits_as_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, x = head(100, 130, 2), rows(70, 130, 2)
+    in_bytes = Scorer(*tensors)
+    expected = in_bytes.predict(x, 1.0)
+    assert in_bytes.packed().screen[0].size > 0
+    monkeypatch.setattr(instructions, "BYTES", False)
+    in_floats = Scorer(*tensors)
+    got = in_floats.predict(x, 1.0)
+    assert in_floats.packed().screen[0].size == 0
+    assert torch.equal(got[0], expected[0])
+    assert torch.equal(got[1], expected[1])
+
+
+@given(k=st.integers(1, 40), d=st.integers(1, 60), seed=st.integers(0, 999), size=st.sampled_from([1e-20, 1.0, 1e9]))
+def test_a_logit_of_bytes_is_as_close_as_the_screen_says(k: int, d: int, seed: int, size: float) -> None:
+    g = np.random.default_rng(seed)
+    weight, z = (g.normal(size=(k, d)) * size).astype(np.float32), g.normal(size=d)
+    screen = layout.screen(weight, 16, True)
+    step = np.abs(z).max() / 127
+    q = np.rint(z / step)
+    count, steps = screen.packed.shape[:2]
+    w = screen.packed.transpose(0, 2, 1, 3).reshape(count * 16, 4 * steps)[:k, :d].astype(np.int64)
+    got = (w @ (q + 128) - screen.offset[:k]) * screen.scale[:k] * step
+    bound = screen.rounding[:k] * np.linalg.norm(step * q) + screen.norm[:k] * np.linalg.norm(z - step * q)
+    assert (np.abs(got - weight.astype(np.float64) @ z) <= bound * (1 + 1e-6) + 1e-6 * size).all()
+
+
 def test_without_numba_torch_scores_to_1e_5(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors, x = head(100, 64, 0), rows(50, 64, 0)
     got = without_numba(monkeypatch, *tensors).predict(x, 1.0)
@@ -128,7 +209,7 @@ def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytes
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     expected = Scorer(*tensors).predict(x, None)[1]
     monkeypatch.setattr(blocked.numba, "njit", refuse)
-    monkeypatch.setattr(blocked, "kernel", blocked.kernel.__wrapped__)
+    monkeypatch.setattr(blocked, "kernels", blocked.kernels.__wrapped__)
     assert torch.equal(Scorer(*tensors).predict(x, None)[1], expected)
 
 
@@ -151,7 +232,8 @@ def test_state_beyond_an_imagenet_head_is_at_most_40_mb() -> None:
     packed = state.scorer.packed()
     assert packed is not None
     held = [state.sums.sums, state.sums.counts, state.thresholds, state.floors]
-    assert packed.floors.ctypes.data == state.floors.data_ptr()
+    assert packed.head[0].ctypes.data == state.weight.data_ptr()
+    assert packed.head[3].ctypes.data == state.floors.data_ptr()
     assert sum(t.nbytes for t in held) + packed.own_bytes <= 40e6
 
 
@@ -168,6 +250,25 @@ def run_python(code: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the narrower vectors are those of x86-64")
+def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; sys.path.insert(0, 'tests/unit')\n"
+        "from test_kernels import head, rows\n"
+        "from line_plugin.kernels import Scorer\n"
+        "from line_plugin.kernels.blocked import instructions\n"
+        "from line_plugin.math import scoring\n"
+        "tensors, x = head(70, 101, 4), rows(33, 101, 4)\n"
+        "classes, confidence = Scorer(*tensors).predict(x, 0.8)\n"
+        "expected = scoring.score(x.clamp(max=0.8), *tensors)\n"
+        "assert torch.equal(classes, expected[0])\n"
+        "torch.testing.assert_close(confidence, expected[1], atol=1e-5, rtol=1e-5)\n"
+        "print('lanes', instructions.LANES, 'bytes', instructions.BYTES)"
+    )
+    narrow = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+popcnt"}
+    assert "lanes 8 bytes False" in run_python(code, NUMBA_CACHE_DIR=str(tmp_path), **narrow)
+
+
 def test_numba_is_not_imported_before_the_first_score() -> None:
     code = "import sys, line_plugin, line_plugin.line, line_plugin.cli; print('numba' in sys.modules)"
     assert run_python(code).strip() == "False"
@@ -178,7 +279,7 @@ def test_compiling_is_said_and_done_once_a_machine(tmp_path: Path) -> None:
         "import logging, torch; logging.basicConfig(level=logging.INFO)\n"
         "from line_plugin.kernels import Scorer\n"
         "scorer = Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)); scorer.predict(torch.rand(2, 4), 1.0)\n"
-        "print('hits', sum(scorer.packed().kernel.stats.cache_hits.values()))"
+        "print('hits', sum(scorer.packed().kernels[0].stats.cache_hits.values()))"
     )
     first = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert "loading the scoring kernel" in first

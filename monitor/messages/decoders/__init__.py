@@ -31,13 +31,23 @@ def known() -> dict[str, Decoder]:
     return found
 
 
+def content_type(headers: Mapping[str, bytes]) -> str:
+    """The media type without its parameters; :data:`DEFAULT` where none is given."""
+    return headers.get("content-type", b"").decode("latin-1").split(";")[0].strip().lower() or DEFAULT
+
+
+def is_raw(headers: Mapping[str, bytes]) -> bool:
+    """Whether the value is decoded as the default is: not at all."""
+    return known().get(content_type(headers)) is known()[DEFAULT]
+
+
 def decode(value: bytes, headers: Mapping[str, bytes]) -> list[Payload]:
     """Decode by the ``content-type`` header.
 
     Raises:
         RecordError: ``unknown-content-type`` or ``undecodable``.
     """
-    given = headers.get("content-type", b"").decode("latin-1").split(";")[0].strip().lower() or DEFAULT
+    given = content_type(headers)
     decoder = known().get(given)
     if decoder is None:
         raise RecordError("unknown-content-type", f"content type {given!r}, known: {', '.join(sorted(known()))}")

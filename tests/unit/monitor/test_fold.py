@@ -229,8 +229,8 @@ def test_forgotten_streams_leave_the_others_as_they_were() -> None:
 
 def test_a_state_of_another_format_is_refused() -> None:
     state = MonitorState.new(rules())
-    with pytest.raises(ValueError, match="expected 1"):
-        packing.unpacked({**packing.header(state), "format": 2}, {})
+    with pytest.raises(ValueError, match="expected 2"):
+        packing.unpacked({**packing.header(state), "format": 3}, {})
 
 
 # -- budget and errors -------------------------------------------------------------------------------------------------
@@ -264,3 +264,19 @@ def test_counts_that_cannot_be_are_refused(counts: list[int], message: str) -> N
     how = rules()
     with pytest.raises(ValueError, match=message):
         fold(MonitorState.new(how), Bucket(0, 0, 1, {("a", 0): counts}), how)
+
+
+def test_a_state_that_was_written_in_decimal_numbers_is_read_exactly() -> None:
+    how = rules(levels=ALL)
+    state, _ = run(surge(3, streams=("a", "b", "c"), contamination=0.5, before=10, during=5, after=0), how)
+    kept: dict[str, list[list[object]]] = {}
+    for (stream, label), row in state.rows.items():
+        if stream is not None:
+            e = state.evidence
+            known = np.isfinite(e.log_m[row]).all()
+            numbers = [e.log_m[row].tolist(), e.since[row].ravel().tolist()] if known else [None]
+            kept.setdefault(stream, []).append([label, float(e.seen_at[row]), *numbers])
+    head = {**packing.header(state), "format": 1}
+    back = packing.unpacked(json.loads(json.dumps(head)), json.loads(json.dumps(kept)))
+    assert {k: back.log_evidence(k) for k in back.rows} == {k: state.log_evidence(k) for k in state.rows}
+    assert packing.streams(back) == packing.streams(packing.unpacked(packing.header(state), packing.streams(state)))

@@ -13,7 +13,7 @@ from line_plugin.benchmark.features import FeatureSet
 from line_plugin.benchmark.methods.base import FitData
 from line_plugin.benchmark.methods.line import LineMethod
 from monitor.errors import ModelError
-from monitor.scorer import Scorer
+from monitor.scorer import Scorer, Staging
 from tests.monitor_support import artifact, embeddings, small_line
 
 ROWS = embeddings(300, seed=3, ood=0.3)
@@ -71,6 +71,22 @@ def test_a_row_that_is_not_finite_leaves_the_others_as_they_are(scorer):
     assert np.flatnonzero(~scored.finite).tolist() == [3, 11]
     kept = LINE.predict(torch.from_numpy(rows[scored.finite]))[1].numpy()
     assert scored.confidence[scored.finite].tobytes() == kept.tobytes()
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=8))
+def test_memory_that_is_used_again_holds_the_rows_of_the_batch_alone(sizes):
+    staging = Staging(8, pinned=False)
+    for at, size in enumerate(sizes):
+        part = ROWS[at : at + size]
+        assert staging.join([r.tobytes() for r in part]).tobytes() == part.tobytes()
+
+
+def test_scores_by_way_of_kept_memory_have_the_bits_of_the_plain_way(scorer):
+    kept = Scorer(LINE)
+    kept._staging = Staging(LINE.width, pinned=False)
+    for start, size in ((0, 40), (40, 7), (100, 90)):
+        vectors = [r.tobytes() for r in ROWS[start : start + size]]
+        assert kept.score(vectors).confidence.tobytes() == scorer.score(vectors).confidence.tobytes()
 
 
 def test_no_rows_are_no_scores(scorer):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from monitor import ahead
 from monitor.counts import Partition
 from monitor.errors import BadShareError
 from monitor.messages import REASONS, Contract
@@ -71,8 +73,9 @@ class Bench:
         return recount(LINE, [(r.key, r.value) for r in self.broker.records(TOPIC)])
 
 
-@pytest.fixture
-def bench():
+@pytest.fixture(params=["scored at once", "scored in the thread"])
+def bench(request, monkeypatch):
+    monkeypatch.setattr(ahead, "AT_ONCE_SECONDS", 0.0 if "thread" in request.param else math.inf)
     return Bench()
 
 
@@ -247,11 +250,53 @@ def test_the_worst_examples_of_a_bucket_are_named(bench):
     assert [e.id for e in bench.store.examples(5, "default")] == worst
 
 
+def test_a_worker_that_is_closed_counts_the_batch_in_hand_first(bench):
+    bench.send(7)
+    worker = bench.join()
+    worker.step()  # claims
+    worker.step()  # polls, and has it scored
+    assert bench.store.totals() == {}
+    worker.close()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 7
+
+
+def test_a_worker_that_is_closed_while_the_store_is_away_leaves_the_batch_to_the_next_one(bench, caplog):
+    bench.send(7)
+    worker = bench.join()
+    worker.step()
+    worker.step()
+    with outage(bench.store), caplog.at_level(logging.WARNING):
+        worker.close()
+    assert "left to the next worker" in caplog.text
+    assert bench.broker.members[GROUP] == []
+    bench.workers.clear()
+    bench.join()
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_a_batch_scored_ahead_of_one_that_is_refused_is_thrown_away_and_read_again(bench):
+    for row in ROWS[:21]:
+        bench.broker.send(TOPIC, row.tobytes(), partition=0)
+    worker = bench.join()
+    worker.step()
+    worker.step()
+    other = bench.store.claim({Partition(TOPIC, 0): 0}, bench.clock())  # an owner of whom the group knows nothing
+    assert other[Partition(TOPIC, 0)].next == 0
+    assert worker.step() == 0
+    assert worker._in_hand is None
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 21
+
+
 class Crashes(RuleBasedStateMachine):
     """Any sequence of kills, joins, outages and lost answers leaves the counts as an offline recount has them."""
 
-    @initialize()
-    def begin(self):
+    @initialize(at_once=st.sampled_from([0.0, math.inf]))
+    def begin(self, at_once):
+        self.kept, ahead.AT_ONCE_SECONDS = ahead.AT_ONCE_SECONDS, at_once
         self.bench = Bench()
         self.bench.join()
 
@@ -300,6 +345,7 @@ class Crashes(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "bench"):
             return
+        ahead.AT_ONCE_SECONDS = self.kept
         self.bench.store.away = self.bench.broker.away = False
         self.bench.store.lose_replies = 0
         if not self.bench.workers:
