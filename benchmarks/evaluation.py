@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--arch", default="resnet18_32x32")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--every", type=int, default=1, help="take each so-manieth image of the quickstart")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) // 4, help="as `openood eval` on a CPU")
     parser.add_argument("--profile", action="store_true", help="where the time goes")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
