@@ -9,7 +9,7 @@ import numpy as np
 from numba import literally
 
 from line_plugin.kernels.blocked.instructions import LANES
-from line_plugin.kernels.blocked.rows import clip, largest
+from line_plugin.kernels.blocked.rows import clip, largest, total
 from line_plugin.kernels.blocked.sums import accumulate_bytes, dot
 from line_plugin.kernels.blocked.tiles import ROWS, add, aligned, jit, loose, unit
 
@@ -24,8 +24,9 @@ def _clip_and_measure(x: Any, delta: Any, z: Any, r: int, stats: Any) -> Any:
     for b in range(z.shape[0]):
         begin = b * block
         source, out = x.ctypes.data + 4 * begin, z[b, r].ctypes.data
-        clip(True, source, delta, out, min(block, d - begin), block, stats.ctypes.data)
-    return stats[0].max(), stats[1].sum(), stats[2].sum()
+        clip(True, source, delta, out, min(block, d - begin), stats.ctypes.data)
+    most = largest(stats[0].ctypes.data, LANES)
+    return most, np.float32(total(stats[1].ctypes.data, LANES)), total(stats[2].ctypes.data, LANES)
 
 
 @loose

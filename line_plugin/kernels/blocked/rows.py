@@ -25,8 +25,8 @@ from line_plugin.kernels.blocked.instructions import (
 
 
 @inline
-def clip(typing: Any, measured: Any, source: Any, limit: Any, out: Any, count: Any, room: Any, stats: Any) -> Any:
-    """``out[j] = min(source[j], limit)`` for ``count`` float32, and 0 from there to ``room``, a multiple of the lanes.
+def clip(typing: Any, measured: Any, source: Any, limit: Any, out: Any, count: Any, stats: Any) -> Any:
+    """``out[j] = min(source[j], limit)`` for ``count`` float32; whole vectors are written, whatever is behind.
 
     Where ``measured`` (a literal), ``stats`` (3, LANES) float32 gathers the largest magnitude, the sum of squares and
     the number of zeros, lane by lane. ``source``, ``out`` and ``stats`` are addresses.
@@ -35,7 +35,7 @@ def clip(typing: Any, measured: Any, source: Any, limit: Any, out: Any, count: A
         return None
 
     def emit(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        source, limit, out, count, room, stats = args[1:]
+        source, limit, out, count, stats = args[1:]
         masked = function(
             builder,
             f"llvm.masked.load.v{LANES}f32.p0",
@@ -76,12 +76,12 @@ def clip(typing: Any, measured: Any, source: Any, limit: Any, out: Any, count: A
         places = [builder.add(stats, constant(4 * LANES * n)) for n in range(3)] if measured.literal_value else []
         sums = [load(builder, FLOATS, place) for place in places]
         i, sums = loop(builder, constant(0), count, LANES, sums, whole)
-        _, sums = loop(builder, i, room, LANES, sums, part)
+        _, sums = loop(builder, i, builder.add(count, constant(LANES - 1)), LANES, sums, part)
         for value, place in zip(sums, places, strict=True):
             store(builder, value, place)
         return context.get_dummy_value()
 
-    rest = (types.intp, types.float32, types.intp, types.intp, types.intp, types.intp)
+    rest = (types.intp, types.float32, types.intp, types.intp, types.intp)
     return types.void(measured, *rest), emit
 
 

@@ -72,4 +72,4 @@ def clip_row(x: Any, delta: Any, z: Any, r: int) -> None:
     block, d = z.shape[2], x.shape[0]
     for b in range(z.shape[0]):
         begin = b * block
-        clip(False, x.ctypes.data + 4 * begin, delta, z[b, r].ctypes.data, min(block, d - begin), block, 0)
+        clip(False, x.ctypes.data + 4 * begin, delta, z[b, r].ctypes.data, min(block, d - begin), 0)
