@@ -65,7 +65,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--memory-messages", type=int, default=1_000_000)
     parser.add_argument("--growth-messages", type=int, default=20_000)
-    parser.add_argument("--capacity", type=float, nargs=2, help="messages/s of each client, for latency on its own")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     wanted = options.parts or ["throughput", "latency", "memory", "growth"]
@@ -76,10 +75,7 @@ def main() -> None:
             if part == "throughput":
                 found = parts.throughput(stage, options.pairs)
             elif part == "latency":
-                known = {r["client"]: r["worker/s"] for r in result.get("throughput", []) if r["K"] == 1000}
-                if options.capacity:
-                    known = dict(zip(parts.CLIENTS, options.capacity, strict=True))
-                found = parts.latency(stage, known)
+                found = parts.latency(stage)
             elif part == "memory":
                 found = parts.memory(stage, options.memory_messages)
             elif part == "growth":
