@@ -185,9 +185,7 @@ def test_the_search_forwards_each_validation_image_once(data_root: Path) -> None
     run = evaluator(net, data_root, postprocessor=LINePostprocessor(sweep_config(p_w=[10, 50, 90], clip=[0.5, 1.0])))
     sizes = {k: len(run.dataloader_dict["id"][k].dataset) for k in ("train", "val")}
     ood_val = len(run.dataloader_dict["ood"]["val"].dataset)
-    assert net.forwarded == sizes["train"] + 2 + sizes["val"] + 2 + ood_val, (
-        "and one image, twice a loader, to find how it goes in"
-    )
+    assert net.forwarded == sizes["train"] + 2 + sizes["val"] + ood_val, "and one image twice, to find the head"
 
 
 def test_what_the_search_keeps_changes_no_score(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
