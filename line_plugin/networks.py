@@ -42,12 +42,13 @@ class TappedBatch:
     path: str
 
 
-def find_head(model: nn.Module, example: Tensor, path: str | None = None) -> Head:
+def find_head(model: nn.Module, example: Tensor | None, path: str | None = None) -> Head:
     """Find the head by running ``example`` through ``model``, or take the one that is named.
 
     Args:
         model: in eval mode, on the device of ``example``.
-        example: an input batch; one row is used.
+        example: an input batch; one row is used. Where the head is named it may be ``None``: nothing is forwarded then,
+            and the layout is the usual one.
         path: module path of the ``Linear``; where not given, the ``Linear`` whose output is the network's output.
 
     Raises:
@@ -55,10 +56,9 @@ def find_head(model: nn.Module, example: Tensor, path: str | None = None) -> Hea
     """
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     if path is not None:
-        if path not in linears:
-            raise HeadError(f"no Linear at {path!r}: this network has {_listed(linears)}")
-        with torch.no_grad():
-            return Head(path, linears[path], input_layout(model, example[:1], logits_of(model(example[:1]))))
+        return _named(model, linears, path, example)
+    if example is None:
+        raise HeadError("neither a head nor an example is given: name the head, or pass an input batch to find it with")
     calls: list[tuple[str, Tensor, Tensor]] = []
 
     def record(name: str) -> Any:
@@ -83,6 +83,15 @@ def find_head(model: nn.Module, example: Tensor, path: str | None = None) -> Hea
             f"{_ASSUMES}; name one with head='...' / --head; it has {_listed(linears)}"
         )
     raise HeadError(f"the network runs no Linear layer at all: {_ASSUMES}")
+
+
+def _named(model: nn.Module, linears: Mapping[str, nn.Linear], path: str, example: Tensor | None) -> Head:
+    if path not in linears:
+        raise HeadError(f"no Linear at {path!r}: this network has {_listed(linears)}")
+    if example is None:
+        return Head(path, linears[path])
+    with torch.no_grad():
+        return Head(path, linears[path], input_layout(model, example[:1], logits_of(model(example[:1]))))
 
 
 def input_layout(model: nn.Module, image: Tensor, logits: Tensor) -> torch.memory_format:

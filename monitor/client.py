@@ -163,15 +163,13 @@ class Tap:
         head: str | None = None,
         example: Tensor | None = None,
     ) -> None:
-        import torch
-
         from line_plugin.networks import find_head
 
         if head is None and example is None:
             raise ValueError(
                 "head and example are both absent: name the Linear, or pass an input batch to find it with"
             )
-        self.head = find_head(model, example if example is not None else torch.empty(0), head)
+        self.head = find_head(model, example, head)
         self._publisher, self._stream = publisher, stream
         self._handle = self.head.linear.register_forward_hook(self._send)
 

@@ -76,6 +76,14 @@ def test_a_name_that_is_no_linear_is_refused_with_what_there_is() -> None:
         find_head(Softmaxed(), torch.randn(1, 4), "fc")
 
 
+def test_a_named_head_needs_no_image_and_forwards_none() -> None:
+    net = Softmaxed()
+    net.register_forward_pre_hook(lambda *_: pytest.fail("the network was run"))
+    assert find_head(net, None, "last").path == "last"
+    with pytest.raises(HeadError, match="neither a head nor an example"):
+        find_head(net, None)
+
+
 def test_a_head_over_a_map_is_refused() -> None:
     net = nn.Linear(4, 3)
     head = find_head(net, torch.randn(2, 7, 4), "")
