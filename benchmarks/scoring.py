@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -25,6 +23,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.measure import about, seconds
 from line_plugin import ClassSums, LINe
 from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
@@ -61,12 +60,6 @@ def literal(line: LINe, x: Tensor, classes: Tensor) -> Tensor:
     return torch.logsumexp((kept * x[:, None, :]).sum(dim=2) + s.bias, dim=1)
 
 
-def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def ratio(path: Callable[[], object], dense: Callable[[], object], budget_s: float = 2.0) -> float:
     """Median over pairs, 3 to 60 of them."""
     path(), dense()
@@ -82,7 +75,7 @@ def measure(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
     with mock.patch.object(cpu, "installed", return_value=False):
         plain = Scorer(s.weight, s.bias, s.floors)
     packed = s.scorer.packed()
-    assert packed is not None, "numba is not installed, or this CPU has no fused multiply-add"
+    assert isinstance(packed, cpu.PackedHead), "numba is not installed, or this CPU has no fused multiply-add"
     classes = line.predict(x)[0]
 
     def dense() -> Tensor:
@@ -145,16 +138,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     machine = {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
+        **about("median of ratios taken pair by pair; the unit is one x @ W.T + b of the same rows"),
         "vector_unit": torch.backends.cpu.get_cpu_capability(),
-        "threads": options.threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
         "numba": metadata.version("numba"),
-        "date": time.strftime("%Y-%m-%d"),
-        "method": "median of ratios taken pair by pair; the unit is one x @ W.T + b of the same rows",
     }
     print(json.dumps(machine, indent=1))
     rows: list[dict[str, Any]] = []

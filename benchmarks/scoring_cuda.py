@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.measure import about
 from benchmarks.scoring import CASES, features, fitted
 from line_plugin import LINe
+from line_plugin.kernels import cpu
 from line_plugin.math import scoring
 from line_plugin.networks import find_head, forward
 
@@ -87,7 +88,8 @@ def head_row(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
     x = features(line, n, zeros).to("cuda")
     line.to("cuda")
     s = line._state
-    kernels = s.scorer.on_cuda()
+    kernels = s.scorer.packed()
+    assert not isinstance(kernels, cpu.PackedHead)
     z = scoring.clip(x, delta)
     classes = scoring.predict_class(z, s.weight, s.bias)
     compiled = torch.compile(masked_by_torch)
@@ -190,14 +192,11 @@ def main() -> None:
         print("not measured: no CUDA device")
         return
     machine = {
+        **about("median of ratios taken pair by pair, CUDA events; the unit is one x @ W.T + b of the same rows"),
         "device": torch.cuda.get_device_name(),
         "capability": torch.cuda.get_device_capability(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "triton": metadata.version("triton") if util.find_spec("triton") else None,
-        "date": time.strftime("%Y-%m-%d"),
-        "method": "median of ratios taken pair by pair, CUDA events; the unit is one x @ W.T + b of the same rows",
     }
     print(json.dumps(machine, indent=1))
     heads: list[dict[str, Any]] = []

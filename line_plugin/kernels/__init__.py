@@ -9,12 +9,23 @@ batch, since matrix products round differently from shape to shape.
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
 from torch import Tensor
 
 from line_plugin.kernels import cpu, cuda
 from line_plugin.math import scoring
 
+
+class _Path(Protocol):
+    """What a module of compiled scoring offers."""
+
+    def installed(self) -> bool: ...
+
+    def pack(self, weight: Tensor, bias: Tensor, floors: Tensor) -> cpu.PackedHead | cuda.PackedHead | None: ...
+
+
+_PATHS: dict[str, _Path] = {"cpu": cpu, "cuda": cuda}
 _packing = threading.Lock()
 
 
@@ -27,10 +38,9 @@ class Scorer:
 
     def __init__(self, weight: Tensor, bias: Tensor, floors: Tensor) -> None:
         self.weight, self.bias, self.floors = weight, bias, floors
-        self._packed: cpu.PackedHead | None = None
-        self._blocked = weight.device.type == "cpu" and cpu.installed()
-        self._on_cuda: cuda.PackedHead | None = None
-        self._triton = weight.device.type == "cuda" and cuda.installed()
+        self._packed: cpu.PackedHead | cuda.PackedHead | None = None
+        path = _PATHS.get(weight.device.type)
+        self._untried = path is not None and path.installed()
 
     def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
@@ -42,30 +52,17 @@ class Scorer:
         Returns:
             (N,) int64 and (N,) float32, high = ID.
         """
-        on_cuda = self.on_cuda()
-        if on_cuda is not None:
-            return on_cuda.predict(features, delta)
         packed = self.packed()
         if packed is not None:
             return packed.predict(features, delta)
-        z = scoring.clip(features, delta)
-        classes = scoring.predict_class(z, self.weight, self.bias)
-        return classes, scoring.confidence(scoring.masked_logits(z, classes, self.weight, self.bias, self.floors))
+        return scoring.score(scoring.clip(features, delta), self.weight, self.bias, self.floors)
 
-    def packed(self) -> cpu.PackedHead | None:
-        """The head as the blocked kernel reads it, made at the first call; ``None`` where another path scores."""
-        if self._blocked and self._packed is None:
+    def packed(self) -> cpu.PackedHead | cuda.PackedHead | None:
+        """The head as the kernels of its device read it, made at the first call; ``None`` where torch scores."""
+        if self._untried:
             with _packing:
-                if self._packed is None:
-                    self._packed = cpu.pack(self.weight, self.bias, self.floors)
-                    self._blocked = self._packed is not None
+                if self._untried:
+                    path = _PATHS[self.weight.device.type]
+                    self._packed = path.pack(self.weight, self.bias, self.floors)
+                    self._untried = False
         return self._packed
-
-    def on_cuda(self) -> cuda.PackedHead | None:
-        """The head as the CUDA kernels read it, made at the first call; ``None`` where another path scores."""
-        if self._triton and self._on_cuda is None:
-            with _packing:
-                if self._triton and self._on_cuda is None:
-                    self._on_cuda = cuda.pack(self.weight, self.bias, self.floors)
-                    self._triton = self._on_cuda is not None
-        return self._on_cuda

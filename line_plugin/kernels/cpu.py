@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import logging
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from line_plugin.kernels.notice import loading
+
 log = logging.getLogger(__name__)
 
-_SAY_AFTER_S = 0.5
-_NOTICE = "loading the scoring kernel; where no compiled code is cached it is compiled once, which takes some seconds"
 _SCREENED_CLASSES = 64  # below, bytes save less than making them costs
 _ROWS_A_THREAD = 16  # fewer rows are not worth waking a thread
 
@@ -94,16 +93,12 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
     Args:
         weight: (K, D), bias: (K,), floors: (K, D), float32 on the CPU.
     """
-    notice = threading.Timer(_SAY_AFTER_S, log.info, [_NOTICE])
-    notice.daemon = True
-    notice.start()
     try:
-        return _pack(*(t.detach().contiguous().numpy() for t in (weight, bias, floors)))
+        with loading(log, "the scoring kernel"):
+            return _pack(*(t.detach().contiguous().numpy() for t in (weight, bias, floors)))
     except ImportError as error:
         log.warning("scoring without the compiled kernel, slower: numba cannot be imported (%s)", error)
         return None
-    finally:
-        notice.cancel()
 
 
 def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PackedHead | None:
@@ -118,11 +113,10 @@ def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArra
     in_bytes = instructions.BYTES and k >= _SCREENED_CLASSES
     block = layout.block_length(width)
     lists = layout.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), block)
-    screen = layout.screen(weight, width, in_bytes)
     packed = PackedHead(
         blocked.kernels(width),
         (weight, layout.tiles(weight, width), layout.pad(bias, width, -np.inf), floors, *lists),
-        (screen.packed, screen.scale, screen.offset, screen.rounding, screen.norm),
+        layout.screen(weight, width, in_bytes),
     )
     packed.predict(torch.zeros(1, d), None)  # compiles
     return packed

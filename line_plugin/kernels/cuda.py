@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import threading
 from dataclasses import dataclass
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from line_plugin.kernels.notice import loading
 from line_plugin.math import scoring
 
 log = logging.getLogger(__name__)
 
-_SAY_AFTER_S = 0.5
-_NOTICE = "loading the CUDA kernels; where no compiled code is cached they are compiled once, which takes some seconds"
 _INSTEAD = "scoring by torch's own operations, slower: the CUDA kernels %s"
 _ROWS = 16  # of a tile: 16 rows x 4 classes a thread are 64 sums in registers
 _CHUNK = 64  # neurons of one partial sum; it decides where a logit is rounded, so it never depends on a batch
@@ -126,21 +124,17 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
     Args:
         weight: (K, D), bias: (K,), floors: (K, D), float32 on one CUDA device.
     """
-    notice = threading.Timer(_SAY_AFTER_S, log.info, [_NOTICE])
-    notice.daemon = True
-    notice.start()
     try:
-        from line_plugin.kernels import triton_masked
+        with loading(log, "the CUDA kernels"):
+            from line_plugin.kernels import triton_masked
 
-        programs = 2 * torch.cuda.get_device_properties(weight.device).multi_processor_count
-        head = PackedHead.of(triton_masked, weight, bias, floors, programs)
-        if agrees(head):
-            return head
+            programs = 2 * torch.cuda.get_device_properties(weight.device).multi_processor_count
+            head = PackedHead.of(triton_masked, weight, bias, floors, programs)
+            if agrees(head):
+                return head
         log.warning(_INSTEAD, "gave other numbers than torch on this device and Triton")
     except Exception as error:  # a compiler of another project: no C compiler, an old driver, a device it dropped
         log.warning(_INSTEAD, f"cannot be used ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})")
-    finally:
-        notice.cancel()
     return None
 
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from line_plugin import PRESETS, ClassSums, LINe, LINeSettings
+from line_plugin import PRESETS, ClassSums, LINe, LINeSettings, kernels
 from line_plugin.fitted import Fitted
-from line_plugin.kernels import Scorer, cpu, cuda
+from line_plugin.kernels import Scorer, cuda
 from line_plugin.math import scoring
 from tests import interpreted
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
@@ -140,10 +140,9 @@ def test_the_check_before_first_use_passes_and_finds_other_numbers() -> None:
 
 def bare_scorer(monkeypatch: pytest.MonkeyPatch, *tensors: Tensor) -> Scorer:
     """One that takes its tensors to be on CUDA."""
-    monkeypatch.setattr(cpu, "installed", lambda: False)
-    scorer = Scorer(*tensors)
-    scorer._triton = True
-    return scorer
+    monkeypatch.setitem(kernels._PATHS, "cpu", cuda)
+    monkeypatch.setattr(cuda, "installed", lambda: True)
+    return Scorer(*tensors)
 
 
 def test_a_triton_that_cannot_be_used_is_said_in_one_line_and_torch_scores(
@@ -173,7 +172,7 @@ def test_kernels_that_disagree_with_torch_are_not_used(
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     scorer = bare_scorer(monkeypatch, *tensors)
     torch.testing.assert_close(scorer.predict(x, None)[1], scoring.score(x, *tensors)[1])
-    assert scorer.on_cuda() is None
+    assert scorer.packed() is None
     assert "other numbers than torch" in caplog.text
 
 
@@ -181,7 +180,7 @@ def test_triton_is_not_imported_before_a_cuda_tensor_is_scored() -> None:
     code = (
         "import sys, torch, line_plugin.cli, line_plugin.line\n"
         "from line_plugin.kernels import Scorer\n"
-        "Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)).on_cuda()\n"
+        "Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)).predict(torch.rand(2, 4), 1.0)\n"
         "print('triton' in sys.modules)"
     )
     assert run_python(code).strip().endswith("False")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,7 @@ def list_neurons(floors: Floats, low: Floats, high: Floats, block: int) -> tuple
     return entries, ends
 
 
-@dataclass(frozen=True)
-class Screen:
+class Screen(NamedTuple):
     """The head in bytes, and how far a logit made of bytes can be from the logit.
 
     With ``z = s q + r`` in bytes ``q``, ``|W z - (s_w s) w q| <= |W - s_w w| |s q| + |W| |r|`` (Cauchy and Schwarz).
@@ -97,11 +96,6 @@ class Screen:
     offset: NDArray[np.int32]
     rounding: Floats
     norm: Floats
-
-    @property
-    def nbytes(self) -> int:
-        """Of all arrays."""
-        return sum(a.nbytes for a in (self.packed, self.scale, self.offset, self.rounding, self.norm))
 
 
 def screen(weight: Floats, width: int, in_bytes: bool) -> Screen:
