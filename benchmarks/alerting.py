@@ -293,7 +293,7 @@ def _quickstart_scores(folder: Path) -> dict[str, Any]:
     import torch
 
     from line_plugin import LINe
-    from monitor.quickstart import material
+    from monitor.demo.material import material
 
     made = material(folder)
     line = LINe.load(made.artifact)

@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 
-from monitor import launcher
 from monitor.config import AlertConfig
-from monitor.counts import Batch, CountKey, Partition, Progress
-from monitor.evaluator import Evaluator, EvaluatorSettings
-from monitor.rules import rules
-from monitor.store import RedisStore, connect
+from monitor.judging.evaluator import Evaluator, EvaluatorSettings
+from monitor.judging.rules import rules
+from monitor.store.protocol import Batch, CountKey, Partition, Progress
+from monitor.store.redis import RedisStore, connect
+from monitor.testing import launcher
 
 BUCKETS, CHUNK, SAMPLES = 5, 500, 3
 MASSES = np.array([0.001, 0.004, 0.005, 0.01, 0.03, 0.05, 0.9])

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from fastapi import Body, FastAPI, Header
 
-from monitor.client import EmbeddingPublisher, Tap, request
+from monitor.publishing.publisher import EmbeddingPublisher, Tap, request
 
 model = torchvision.models.resnet18(weights=None).eval()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from monitor import launcher
-from monitor.store import RedisStore, connect
+from monitor.store.redis import RedisStore, connect
+from monitor.testing import launcher
 from tests.monitor_support import artifact, embeddings, small_line
 from tests.oracle.recount import recount
 

@@ -53,7 +53,7 @@ def worker(config: dict[str, Any], messages: int, head: bool = False, every: int
     import redis
 
     from monitor.config import validate
-    from monitor.process import Process
+    from monitor.service.process import Process
 
     process = Process(validate(config))
     line = process._scorer.line
@@ -110,7 +110,7 @@ def produce(
     import numpy as np
     from confluent_kafka import Producer
 
-    from monitor.alerts import moment
+    from monitor.alerts.alert import moment
 
     values = [row.tobytes() for row in np.load(rows)]
     rng = np.random.default_rng(0)

@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.scoring import features, fitted
 from line_plugin import LINe
-from monitor import launcher
-from monitor.store import RedisStore, connect
+from monitor.store.redis import RedisStore, connect
+from monitor.testing import launcher
 from tests.kafka.apache import start_apache_kafka
 
 ROOT = Path(__file__).parents[2]

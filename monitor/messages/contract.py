@@ -96,7 +96,7 @@ class Contract:
     max_ahead_ms: int = 60_000
 
     def read(self, record: Record) -> list[Embedding]:
-        """The embeddings of a record; finiteness is checked on the assembled batch (:mod:`monitor.scorer`).
+        """The embeddings of a record; finiteness is checked on the assembled batch (:mod:`monitor.counting.scoring`).
 
         Raises:
             RecordError: with a reason of :data:`REASONS`.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from monitor.counts import Partition
 from monitor.errors import BrokerUnavailableError
 from monitor.messages.contract import Record
+from monitor.store.protocol import Partition
 
 
 @dataclass
@@ -69,7 +69,7 @@ class MemoryBroker:
 
 
 class MemorySource:
-    """A :class:`monitor.source.Source` on a :class:`MemoryBroker`."""
+    """A :class:`monitor.sources.kafka_python.Source` on a :class:`MemoryBroker`."""
 
     def __init__(self, broker: MemoryBroker, topic: str, group: str) -> None:
         self.broker, self.topic, self.group = broker, topic, group
@@ -153,14 +153,14 @@ class MemorySource:
 
 
 class MemoryDeadLetters:
-    """A :class:`monitor.source.DeadLetters` that sends to a :class:`MemoryBroker`."""
+    """A :class:`monitor.sources.kafka_python.DeadLetters` that sends to a :class:`MemoryBroker`."""
 
     def __init__(self, broker: MemoryBroker, topic: str) -> None:
         self.broker, self.topic = broker, topic
 
     def send(self, rejected: Iterable[tuple[Record, str, str]]) -> None:
         """Send records with their reason and detail."""
-        from monitor.deadletters import headers_of
+        from monitor.sources.deadletters import headers_of
 
         for record, reason, detail in rejected:
             self.broker.send(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from monitor.counts import Batch, Claim, CountKey, Example, Fold, Partition, PartitionState, Reply
 from monitor.errors import StoreUnavailableError
+from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Partition, PartitionState, Reply
 
 
 @dataclass
@@ -25,7 +25,7 @@ class FakeClock:
 
 
 class MemoryStore:
-    """A :class:`monitor.counts.Store` in memory.
+    """A :class:`monitor.store.protocol.Store` in memory.
 
     Attributes:
         away: set it to have every call raise ``StoreUnavailableError``.

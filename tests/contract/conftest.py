@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor import launcher
-from monitor.store import connect
+from monitor.store.redis import connect
+from monitor.testing import launcher
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,14 @@ import time
 
 import pytest
 
-from monitor import launcher
 from monitor.config import KafkaConfig
-from monitor.counts import Partition
-from monitor.deadletters import KafkaDeadLetters
 from monitor.errors import BrokerUnavailableError
 from monitor.messages import Record
-from monitor.process import open_source
-from monitor.source import Source, connection
-from monitor.testing import MemoryBroker, MemoryDeadLetters, MemorySource
+from monitor.service.process import open_source
+from monitor.sources.deadletters import KafkaDeadLetters
+from monitor.sources.kafka_python import Source, connection
+from monitor.store.protocol import Partition
+from monitor.testing import MemoryBroker, MemoryDeadLetters, MemorySource, launcher
 from tests.kafka.apache import start_apache_kafka, why_not
 
 _names = itertools.count()

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from monitor.counts import AlertWrite, Batch, Example, Fold, Partition, Progress
 from monitor.errors import StoreError, StoreUnavailableError
-from monitor.keys import Keys
-from monitor.store import RedisStore, connect
+from monitor.store.keys import Keys
+from monitor.store.protocol import AlertWrite, Batch, Example, Fold, Partition, Progress
+from monitor.store.redis import RedisStore, connect
 from monitor.testing import FakeClock, MemoryStore
 
 P0, P1 = Partition("requests", 0), Partition("requests", 1)

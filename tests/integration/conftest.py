@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from monitor import launcher
+from monitor.testing import launcher
 from tests.cluster import Cluster
 
 _names = itertools.count()

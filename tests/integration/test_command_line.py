@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from monitor import cli
-from monitor.demo import Plan, demonstrate
+from monitor.demo.run import Plan, demonstrate
 from tests.cluster import REPOSITORY, Cluster
 from tests.monitor_support import artifact, embeddings
 
@@ -37,7 +37,7 @@ def counted(cluster) -> Cluster:
 
 
 def moment(c: Cluster, n: int) -> str:
-    from monitor.alerts import moment as text
+    from monitor.alerts.alert import moment as text
 
     return text((c.begin + 10 * n) / 1000)
 
@@ -112,7 +112,8 @@ DEMO = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from monitor import cli, demo
+from monitor import cli
+    from monitor.demo import run as demo
 from tests.monitor_support import artifact, embeddings
 
 def run(folder, **_):
@@ -141,7 +142,7 @@ def test_ctrl_c_ends_the_demonstration_without_a_traceback_and_leaves_nobody_beh
     assert "Traceback" not in "".join(seen) + rest
     ports = [word.split(":")[1].strip(",\n") for word in "".join(seen).split() if word.startswith("127.0.0.1:")]
     assert len(ports) == 2
-    from monitor.launcher import listens
+    from monitor.testing.launcher import listens
 
     assert not any(listens(int(port)) for port in ports)
 

@@ -8,9 +8,9 @@ import time
 import numpy as np
 
 from line_plugin import LINe
-from monitor import launcher
-from monitor.counts import AlertWrite, Fold
-from monitor.keys import Keys
+from monitor.store.keys import Keys
+from monitor.store.protocol import AlertWrite, Fold
+from monitor.testing import launcher
 from tests.cluster import Cluster, differences
 from tests.monitor_support import embeddings
 

@@ -10,7 +10,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from monitor import launcher
+from monitor.testing import launcher
 
 HERE = Path(__file__).parent
 ASKED = "OOD_MONITOR_APACHE_KAFKA"

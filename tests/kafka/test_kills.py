@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from monitor import launcher
+from monitor.testing import launcher
 from tests.cluster import Cluster, differences, kill_at_random
 from tests.kafka.apache import start_apache_kafka, why_not
 

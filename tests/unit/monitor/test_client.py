@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from monitor.client import EmbeddingPublisher, Tap, request
 from monitor.messages import Contract, Record
+from monitor.publishing.publisher import EmbeddingPublisher, Tap, request
 
 
 class FakeProducer:

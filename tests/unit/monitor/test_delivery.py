@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from monitor.alerts.delivery import Delivery
 from monitor.config import DeliveryConfig
-from monitor.delivery import Delivery
-from monitor.telemetry import Telemetry
+from monitor.service.telemetry import Telemetry
 
 EVENT = {
     "fingerprint": "f1", "status": "resolved", "change": "resolved", "kind": "ood", "level": "stream", "stream": "a",

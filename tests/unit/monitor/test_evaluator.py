@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from monitor.config import AlertConfig
-from monitor.counts import Batch, Example, Partition, PartitionState, Progress
 from monitor.errors import StoreUnavailableError
-from monitor.evaluator import Evaluator, EvaluatorSettings, closable
-from monitor.rules import rules
+from monitor.judging.evaluator import Evaluator, EvaluatorSettings, closable
+from monitor.judging.rules import rules
+from monitor.store.protocol import Batch, Example, Partition, PartitionState, Progress
 from monitor.testing import FakeClock, MemoryStore, outage
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

@@ -12,8 +12,8 @@ from line_plugin import LINe
 from line_plugin.benchmark.features import FeatureSet
 from line_plugin.benchmark.methods.base import FitData
 from line_plugin.benchmark.methods.line import LineMethod
+from monitor.counting.scoring import Scorer, Staging
 from monitor.errors import ModelError
-from monitor.scorer import Scorer, Staging
 from tests.monitor_support import artifact, embeddings, small_line
 
 ROWS = embeddings(300, seed=3, ood=0.3)

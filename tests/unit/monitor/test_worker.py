@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from monitor import ahead
-from monitor.counts import Partition
+from monitor.counting import ahead
+from monitor.counting.scoring import Scorer
+from monitor.counting.worker import Worker, WorkerSettings
 from monitor.errors import BadShareError
 from monitor.messages import REASONS, Contract
-from monitor.scorer import Scorer
+from monitor.store.protocol import Partition
 from monitor.testing import FakeClock, MemoryBroker, MemoryDeadLetters, MemorySource, MemoryStore, outage
-from monitor.worker import Worker, WorkerSettings
 from tests.monitor_support import WIDTH, embeddings, small_line
 from tests.oracle.recount import recount
 

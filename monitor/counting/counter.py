@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.counts import Batch, CountKey, Example, Partition, Progress
+from monitor.counting.scoring import Scored, Scorer
 from monitor.errors import BadShareError
 from monitor.messages.contract import Contract, Record
 from monitor.messages.reading import Reader, Rejected, Rows
-from monitor.scorer import Scored, Scorer
+from monitor.store.protocol import Batch, CountKey, Example, Partition, Progress
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 
-from monitor.counts import Example, Partition
 from monitor.math.lifecycle import Alert, interval
+from monitor.store.protocol import Example, Partition
 
 
 def fingerprint(group: str, alert: Alert) -> str:

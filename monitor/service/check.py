@@ -31,8 +31,8 @@ def _budget(config: MonitorConfig) -> str:
 
 
 def _model(config: MonitorConfig) -> str:
-    from monitor.rules import rules
-    from monitor.scorer import Scorer
+    from monitor.counting.scoring import Scorer
+    from monitor.judging.rules import rules
 
     scorer = Scorer.load(config.model.artifact, config.model.device)
     words = rules(config.alerts, scorer.calibration.n).budget.words()
@@ -41,7 +41,7 @@ def _model(config: MonitorConfig) -> str:
 
 def _kafka(config: MonitorConfig) -> str:
     from monitor.errors import BrokerError
-    from monitor.source import connection, kafka_errors
+    from monitor.sources.kafka_python import connection, kafka_errors
 
     with kafka_errors(config.kafka.bootstrap_servers):
         from kafka import KafkaConsumer
@@ -60,7 +60,7 @@ def _kafka(config: MonitorConfig) -> str:
 
 
 def _redis(config: MonitorConfig) -> str:
-    from monitor.process import open_store
+    from monitor.service.process import open_store
 
     store = open_store(config)
     store.ping()

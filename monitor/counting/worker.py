@@ -4,7 +4,7 @@ Scoring that takes long has a thread of its own, which the next batch reaches wh
 everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
 acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
 is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
-partition is, and where it stands, is the business of :mod:`monitor.ownership`.
+partition is, and where it stands, is the business of :mod:`monitor.counting.ownership`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.ahead import Scoring
-from monitor.counting import BadShare, Counter, Read
-from monitor.counts import Batch, Partition, Store
-from monitor.deadletters import DeadLetters
+from monitor.counting.ahead import Scoring
+from monitor.counting.counter import BadShare, Counter, Read
+from monitor.counting.ownership import Ownership
+from monitor.counting.scoring import Scored, Scorer
 from monitor.errors import BrokerUnavailableError, StoreUnavailableError
 from monitor.messages.contract import Contract, Record
-from monitor.ownership import Ownership
-from monitor.scorer import Scored, Scorer
-from monitor.source import Source
+from monitor.sources.deadletters import DeadLetters
+from monitor.sources.kafka_python import Source
+from monitor.store.protocol import Batch, Partition, Store
 
 log = logging.getLogger(__name__)
 

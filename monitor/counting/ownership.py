@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from monitor.counting import Owned
-from monitor.counts import Claim, Partition, Progress, Store
+from monitor.counting.counter import Owned
 from monitor.messages.contract import Record
-from monitor.source import Source
+from monitor.sources.kafka_python import Source
+from monitor.store.protocol import Claim, Partition, Progress, Store
 
 log = logging.getLogger(__name__)
 

@@ -11,20 +11,20 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from monitor.alerts.delivery import Delivery
 from monitor.config import KafkaConfig, MonitorConfig
-from monitor.deadletters import KafkaDeadLetters
-from monitor.delivery import Delivery
+from monitor.counting.scoring import Scorer
+from monitor.counting.worker import Worker, WorkerSettings, now_ms
 from monitor.errors import StoreUnavailableError
-from monitor.evaluator import Evaluator, EvaluatorSettings
+from monitor.judging.evaluator import Evaluator, EvaluatorSettings
+from monitor.judging.rules import rules
 from monitor.messages.contract import Contract
-from monitor.rules import rules
-from monitor.scorer import Scorer
-from monitor.source import KafkaSource, Source, connection
-from monitor.store import RedisStore, connect
-from monitor.worker import Worker, WorkerSettings, now_ms
+from monitor.sources.deadletters import KafkaDeadLetters
+from monitor.sources.kafka_python import KafkaSource, Source, connection
+from monitor.store.redis import RedisStore, connect
 
 if TYPE_CHECKING:
-    from monitor.telemetry import Telemetry
+    from monitor.service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Process:
     def _open_telemetry(self) -> Telemetry | None:
         if not self._config.telemetry.port:
             return None
-        from monitor.telemetry import Telemetry
+        from monitor.service.telemetry import Telemetry
 
         telemetry = Telemetry(self._scorer.artifact)
         telemetry.serve(self._config.telemetry.host, self._config.telemetry.port)
@@ -130,7 +130,7 @@ def open_source(config: KafkaConfig) -> Source:
         MissingLibraryError: its library is not installed.
     """
     if config.client == "confluent-kafka":
-        from monitor.confluent_source import ConfluentSource
+        from monitor.sources.confluent import ConfluentSource
 
         return ConfluentSource(config)
     return KafkaSource(config)

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from monitor import alerts, launcher
+from monitor.alerts import alert as alerts
 from monitor.config import MonitorConfig, validate
-from monitor.counts import CountKey
 from monitor.errors import MonitorError
-from monitor.evaluator import spending
-from monitor.process import open_store
-from monitor.rules import budget
-from monitor.store import RedisStore
+from monitor.judging.evaluator import spending
+from monitor.judging.rules import budget
+from monitor.service.process import open_store
+from monitor.store.protocol import CountKey
+from monitor.store.redis import RedisStore
+from monitor.testing import launcher
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +58,7 @@ class Plan:
 
 def run(folder: str, *, contamination: float = 0.2, seed: int = 0, as_json: bool = False) -> int:
     """The demo on the quickstart model. Returns the exit code: 0 where it went as it should."""
-    from monitor.quickstart import material
+    from monitor.demo.material import material
 
     say: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if as_json else print
     say("the quickstart model: reading it, or training it (about a minute, once)")
@@ -139,7 +140,7 @@ def _settings(
 
 def _publish(bootstrap: str, ind: Tensor, ood: Tensor, plan: Plan, seed: int) -> int:
     """Fill the topic; returns the event time at which the surge begins."""
-    from monitor.client import EmbeddingPublisher
+    from monitor.publishing.publisher import EmbeddingPublisher
 
     rng = np.random.default_rng(seed)
     rows = ind[rng.integers(0, len(ind), plan.samples)].clone()
@@ -190,7 +191,7 @@ def _settled(store: RedisStore) -> bool:
 @contextmanager
 def _worker(config: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "monitor.cli", "run", "--config", str(config)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path[1:]])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path[1:]])}
     with (folder / "worker.log").open("ab") as log:
         # A session of its own: Ctrl-C reaches the demo, which then stops the worker in order.
         process = subprocess.Popen(  # noqa: S603  this very program
@@ -248,9 +249,9 @@ def _report(config: MonitorConfig, store: RedisStore, surge_ms: int, say: Callab
 
 def _recount(config: MonitorConfig) -> tuple[Mapping[CountKey, int], list[int]]:
     """Counts of the topic by a consumer of its own, scored in one go, and the event times."""
+    from monitor.counting.scoring import Scorer
     from monitor.messages.contract import Contract
-    from monitor.replay import read_topic
-    from monitor.scorer import Scorer
+    from monitor.service.replay import read_topic
 
     scorer = Scorer.load(config.model.artifact)
     contract = Contract(scorer.width)

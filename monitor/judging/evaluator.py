@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from monitor import alerts
-from monitor.counts import AlertWrite, CountKey, Example, Fold, Partition, PartitionState, Store
+from monitor.alerts import alert as alerts
 from monitor.errors import StoreUnavailableError
 from monitor.math import packing
 from monitor.math.budget import Budget
 from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Alert, Transition
 from monitor.math.state import Bucket, MonitorState, Rules
+from monitor.store.protocol import AlertWrite, CountKey, Example, Fold, Partition, PartitionState, Store
 
 log = logging.getLogger(__name__)
 

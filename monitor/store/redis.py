@@ -1,4 +1,4 @@
-"""Redis: counts, offsets, evidence and alerts. Scripts are in ``monitor/lua``, key names in ``monitor/keys.py``."""
+"""Redis: counts, offsets, evidence and alerts. Scripts lie in ``monitor/store/lua``, key names in ``keys.py``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, cast
 
-from monitor.counts import Batch, Claim, CountKey, Example, Fold, Partition, PartitionState, Reply
 from monitor.errors import StoreError, StoreUnavailableError
-from monitor.keys import SCHEMA_VERSION, Keys, field, parse_field
+from monitor.store.keys import SCHEMA_VERSION, Keys, field, parse_field
+from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Partition, PartitionState, Reply
 
 
 class RedisStore:
-    """The :class:`monitor.counts.Store` of one group in one Redis.
+    """The :class:`monitor.store.protocol.Store` of one group in one Redis.
 
     Every script refuses to be applied twice, so the client may retry it.
 
@@ -40,7 +40,7 @@ class RedisStore:
         self._retention_ms = retention_ms
         self._history_length = history_length
         self._examples = examples
-        folder = files("monitor") / "lua"
+        folder = files("monitor.store") / "lua"
         self._scripts: dict[str, Callable[..., Any]] = {
             name: client.register_script((folder / f"{name}.lua").read_text(encoding="utf-8"))
             for name in ("claim", "commit", "lease", "close", "apply")

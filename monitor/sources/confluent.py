@@ -1,4 +1,4 @@
-"""Kafka in through librdkafka: the same as :class:`monitor.source.KafkaSource` at a fraction of its CPU a record.
+"""Kafka in through librdkafka: the same protocol as kafka-python at a fraction of its CPU a record.
 
 librdkafka fetches and decodes in threads of its own, outside Python's lock. Chosen by ``kafka.client``.
 """
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from monitor.config import KafkaConfig
-from monitor.counts import Partition
 from monitor.errors import BrokerError, BrokerUnavailableError, MissingLibraryError
 from monitor.messages.contract import Record
+from monitor.store.protocol import Partition
 
 QUEUED_KBYTES = 32_768
 """What librdkafka may fetch ahead; its own default, 64 MB, only costs memory here."""
@@ -23,7 +23,7 @@ ANSWER_SECONDS = 10.0
 
 
 class ConfluentSource:
-    """A :class:`monitor.source.Source` on confluent-kafka.
+    """A :class:`monitor.sources.kafka_python.Source` on confluent-kafka.
 
     Raises:
         MissingLibraryError: confluent-kafka is not installed.

@@ -9,15 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from monitor.alerts import moment
+from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
+from monitor.counting.scoring import Scorer
 from monitor.errors import RecordError, ReplayError
+from monitor.judging.rules import rules
 from monitor.math.replay_report import FlagOrder, ReplayReport, report
 from monitor.math.state import Bucket
 from monitor.messages.contract import Embedding, Record, parse_time
-from monitor.process import contract
-from monitor.rules import rules
-from monitor.scorer import Scorer
+from monitor.service.process import contract
 
 BATCH = 1000
 
@@ -138,7 +138,7 @@ def read_topic(config: MonitorConfig, begin_ms: int | None = None, end_ms: int |
     """
     from kafka import KafkaConsumer, TopicPartition
 
-    from monitor.source import connection, kafka_errors
+    from monitor.sources.kafka_python import connection, kafka_errors
 
     with kafka_errors("replay"):
         consumer = KafkaConsumer(**connection(config.kafka), enable_auto_commit=False, auto_offset_reset="earliest")

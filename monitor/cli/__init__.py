@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         signal.signal(name, lambda number, _frame: stop.append(number))
     _log(options.debug)
     config = load(options.config)
-    from monitor.process import Process
+    from monitor.service.process import Process
 
     process = Process(config)
     last = time.monotonic()
@@ -103,8 +103,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from monitor.check import check
     from monitor.config import load
+    from monitor.service.check import check
 
     failed = False
     for name, problem, detail in check(load(options.config)):
@@ -114,11 +114,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _alerts(options: argparse.Namespace) -> int:
-    from monitor.alerts import line
+    from monitor.alerts.alert import line
     from monitor.config import load
-    from monitor.evaluator import spending
-    from monitor.process import open_store
-    from monitor.rules import budget
+    from monitor.judging.evaluator import spending
+    from monitor.judging.rules import budget
+    from monitor.service.process import open_store
 
     config = load(options.config)
     store = open_store(config)
@@ -143,14 +143,14 @@ def _alerts(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from monitor.demo import run
+    from monitor.demo.run import run
 
     return run(options.folder, contamination=options.contamination, seed=options.seed, as_json=options.json)
 
 
 def _replay(options: argparse.Namespace) -> int:
     from monitor.config import load
-    from monitor.replay import replay
+    from monitor.service.replay import replay
 
     return replay(
         load(options.config),
@@ -169,7 +169,3 @@ def _log(debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=style, stream=sys.stderr)
     if not debug:
         logging.getLogger("kafka").setLevel(logging.ERROR)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

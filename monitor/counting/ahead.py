@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from monitor.counting import Read
-from monitor.scorer import Scored
+from monitor.counting.counter import Read
+from monitor.counting.scoring import Scored
 
 AT_ONCE_SECONDS = 0.005
 """A batch that takes less is scored without the thread: it would compete with the decoding one for Python's lock."""

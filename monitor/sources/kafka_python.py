@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from monitor.config import KafkaConfig
-from monitor.counts import Partition
 from monitor.errors import BrokerError, BrokerUnavailableError
 from monitor.messages.contract import Record
+from monitor.store.protocol import Partition
 
 
 class Source(Protocol):

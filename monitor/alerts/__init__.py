@@ -1,0 +1,1 @@
+"""An alert as people and machines read it, and its delivery to receivers."""

@@ -1,0 +1,1 @@
+"""Whole processes: the worker, its metrics, the check of its settings, and replay."""
