@@ -13,7 +13,8 @@ import numpy as np
 from monitor.config import AlertConfig
 from monitor.judging.evaluator import Evaluator, EvaluatorSettings
 from monitor.judging.rules import rules
-from monitor.store.protocol import Batch, CountKey, Partition, Progress
+from monitor.messages.record import Partition
+from monitor.store.protocol import Batch, CountKey, Progress
 from monitor.store.redis import RedisStore, connect
 from monitor.testing import launcher
 

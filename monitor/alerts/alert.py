@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 
 from monitor.math.lifecycle import Alert, interval
-from monitor.store.protocol import Example, Partition
+from monitor.messages.record import Partition
+from monitor.store.protocol import Example
 
 
 def fingerprint(group: str, alert: Alert) -> str:

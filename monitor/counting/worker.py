@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from monitor.counting.ahead import Scoring
-from monitor.counting.counter import BadShare, Counter, Read
+from monitor.counting.bad_share import BadShare
+from monitor.counting.counter import Counter, Read
 from monitor.counting.ownership import Ownership
 from monitor.counting.scoring import Scored, Scorer
 from monitor.errors import BrokerUnavailableError, StoreUnavailableError
-from monitor.messages.contract import Contract, Record
+from monitor.messages.contract import Contract
+from monitor.messages.record import Partition, Record
 from monitor.sources.deadletters import DeadLetters
-from monitor.sources.kafka_python import Source
-from monitor.store.protocol import Batch, Partition, Store
+from monitor.sources.protocol import Source
+from monitor.store.protocol import Batch, Store
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from typing import Any
 from monitor.alerts import alert as alerts
 from monitor.errors import StoreUnavailableError
 from monitor.math import packing
-from monitor.math.budget import Budget
 from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Alert, Transition
 from monitor.math.state import Bucket, MonitorState, Rules
-from monitor.store.protocol import AlertWrite, CountKey, Example, Fold, Partition, PartitionState, Store
+from monitor.messages.record import Partition
+from monitor.store.protocol import AlertWrite, CountKey, Example, Fold, PartitionState, Store
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,6 @@ def closable(partitions: Mapping[Partition, PartitionState], now_ms: int, idle_m
     if active:
         return min(active) - 1
     return max((p.bucket for p in partitions.values()), default=-1)
-
-
-def spending(store: Store, budget: Budget, requests_per_second: float | None = None) -> str:
-    """The budget and what of it is spent, in one line, from what is stored."""
-    header = store.state().get(HEADER)
-    return budget.words(json.loads(header)["samples"] if header else None, requests_per_second)
 
 
 class Evaluator:

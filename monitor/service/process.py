@@ -20,7 +20,9 @@ from monitor.judging.evaluator import Evaluator, EvaluatorSettings
 from monitor.judging.rules import rules
 from monitor.messages.contract import Contract
 from monitor.sources.deadletters import KafkaDeadLetters
-from monitor.sources.kafka_python import KafkaSource, Source, connection
+from monitor.sources.kafka_python import KafkaSource
+from monitor.sources.protocol import Source
+from monitor.sources.settings import connection
 from monitor.store.redis import RedisStore, connect
 
 if TYPE_CHECKING:

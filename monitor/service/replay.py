@@ -16,7 +16,8 @@ from monitor.errors import RecordError, ReplayError
 from monitor.judging.rules import rules
 from monitor.math.replay_report import FlagOrder, ReplayReport, report
 from monitor.math.state import Bucket
-from monitor.messages.contract import Embedding, Record, parse_time
+from monitor.messages.record import Embedding, Record
+from monitor.messages.times import parse_time
 from monitor.service.process import contract
 
 BATCH = 1000
@@ -138,7 +139,8 @@ def read_topic(config: MonitorConfig, begin_ms: int | None = None, end_ms: int |
     """
     from kafka import KafkaConsumer, TopicPartition
 
-    from monitor.sources.kafka_python import connection, kafka_errors
+    from monitor.sources.kafka_python import kafka_errors
+    from monitor.sources.settings import connection
 
     with kafka_errors("replay"):
         consumer = KafkaConsumer(**connection(config.kafka), enable_auto_commit=False, auto_offset_reset="earliest")

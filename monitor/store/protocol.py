@@ -6,25 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from monitor.messages.record import Partition
+
 CountKey = tuple[str, int, int]
 """``(stream, predicted class, conformal cell)``."""
-
-
-@dataclass(frozen=True, order=True)
-class Partition:
-    """One partition of one topic."""
-
-    topic: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.number}"
-
-    @classmethod
-    def parse(cls, name: str) -> Partition:
-        """From ``topic/number``."""
-        topic, number = name.rsplit("/", 1)
-        return cls(topic, int(number))
 
 
 @dataclass(frozen=True)

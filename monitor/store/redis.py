@@ -9,8 +9,9 @@ from importlib.resources import files
 from typing import Any, cast
 
 from monitor.errors import StoreError, StoreUnavailableError
+from monitor.messages.record import Partition
 from monitor.store.keys import SCHEMA_VERSION, Keys, field, parse_field
-from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Partition, PartitionState, Reply
+from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, PartitionState, Reply
 
 
 class RedisStore:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from monitor.errors import BrokerUnavailableError
-from monitor.messages.contract import Record
-from monitor.store.protocol import Partition
+from monitor.messages.record import Partition, Record
 
 
 @dataclass

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from monitor.errors import StoreUnavailableError
-from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Partition, PartitionState, Reply
+from monitor.messages.record import Partition
+from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, PartitionState, Reply
 
 
 @dataclass

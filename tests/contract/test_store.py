@@ -8,8 +8,9 @@ import json
 import pytest
 
 from monitor.errors import StoreError, StoreUnavailableError
+from monitor.messages.record import Partition
 from monitor.store.keys import Keys
-from monitor.store.protocol import AlertWrite, Batch, Example, Fold, Partition, Progress
+from monitor.store.protocol import AlertWrite, Batch, Example, Fold, Progress
 from monitor.store.redis import RedisStore, connect
 from monitor.testing import FakeClock, MemoryStore
 

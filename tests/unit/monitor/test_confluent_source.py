@@ -34,8 +34,8 @@ def test_settings_go_by_librdkafka_s_names_and_absent_ones_are_left_out():
 
 def test_a_broker_that_is_not_there_is_an_error_that_trying_again_may_help(monkeypatch):
     pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
+    from monitor.messages.record import Partition
     from monitor.sources import confluent
-    from monitor.store.protocol import Partition
 
     monkeypatch.setattr(confluent, "ANSWER_SECONDS", 0.2)
     source = open_source(KafkaConfig(**CONFIG))

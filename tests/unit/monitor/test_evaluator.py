@@ -11,7 +11,8 @@ from monitor.config import AlertConfig
 from monitor.errors import StoreUnavailableError
 from monitor.judging.evaluator import Evaluator, EvaluatorSettings, closable
 from monitor.judging.rules import rules
-from monitor.store.protocol import Batch, Example, Partition, PartitionState, Progress
+from monitor.messages.record import Partition
+from monitor.store.protocol import Batch, Example, PartitionState, Progress
 from monitor.testing import FakeClock, MemoryStore, outage
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
