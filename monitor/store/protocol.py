@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -146,6 +148,41 @@ class Fold:
     guard: tuple[str, str] | None = None
 
 
+@dataclass(frozen=True)
+class Notice:
+    """An alert of the monitor about itself: that it cannot see, or has missed something.
+
+    Attributes:
+        kind: ``stalled`` (it cannot tell whether inputs surge), ``gap`` (records were lost before they were counted),
+            ``bad-records`` (too many records cannot be scored), ``streams`` (the limit of streams is reached) or
+            ``epoch`` (the evidence was started afresh).
+        subject: what it is about, such as ``group``, ``redis`` or ``embeddings/3``. Kind and subject are its identity.
+        firing: False resolves it, or does nothing if it does not fire.
+        severity: ``warning`` or ``critical``.
+        summary: one whole sentence for people, with what to do.
+        details: names and values that are worth knowing, both text.
+    """
+
+    kind: str
+    subject: str
+    firing: bool
+    severity: str = "warning"
+    summary: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def fingerprint(self, group: str) -> str:
+        """The same for every episode of this notice in this group."""
+        return hashlib.sha256(f"{group}\0notice\0{self.kind}\0{self.subject}".encode()).hexdigest()[:16]
+
+    def fields(self) -> dict[str, str]:
+        """What is kept of it, beside its status and times. Fields that only alerts on inputs have are empty."""
+        empty = dict.fromkeys(("level", "stream", "evidence", "evidence_needed", "samples", "flagged", "bucket"), "")
+        rates = {"rate": "", "rate_low": "", "rate_high": "", "artifact": ""}
+        lists = {"classes": "[]", "streams": "[]", "examples": "[]", "offsets": "{}"}
+        about = {"kind": self.kind, "subject": self.subject, "severity": self.severity, "summary": self.summary}
+        return {**empty, **rates, **lists, **about, "details": json.dumps(dict(self.details), sort_keys=True)}
+
+
 class Store(Protocol):
     """What the worker and the evaluator need of Redis. Every method may raise ``StoreUnavailableError``."""
 
@@ -196,6 +233,12 @@ class Store(Protocol):
 
     def history(self, count: int = 100) -> list[dict[str, str]]:
         """Transitions, the latest first; each with its ``id``."""
+
+    def now_ms(self) -> int:
+        """The store's clock, milliseconds since the epoch: the one clock that decides."""
+
+    def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
+        """Raise, refresh or resolve an alert of the monitor about itself; True if that is a change people hear of."""
 
     def bind(self, artifact: str) -> str:
         """Record the artifact in use; the one that was recorded before, empty for none."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any, cast
 
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store.keys import SCHEMA_VERSION, Keys, field, parse_field
-from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, PartitionState, Reply
+from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Notice, PartitionState, Reply
 
 
 class RedisStore:
@@ -44,7 +45,7 @@ class RedisStore:
         folder = files("monitor.store") / "lua"
         self._scripts: dict[str, Callable[..., Any]] = {
             name: client.register_script((folder / f"{name}.lua").read_text(encoding="utf-8"))
-            for name in ("claim", "commit", "lease", "close", "apply")
+            for name in ("claim", "commit", "lease", "close", "apply", "notice")
         }
 
     def ping(self) -> None:
@@ -57,6 +58,30 @@ class RedisStore:
             raise StoreError(
                 f"{self.keys.meta} has schema {found}, this release writes {SCHEMA_VERSION}: use a new group"
             )
+
+    def now_ms(self) -> int:
+        """The clock of Redis, milliseconds since the epoch."""
+        with _said():
+            seconds, microseconds = self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
+        """Raise, refresh or resolve an alert of the monitor about itself; True if that is a change people hear of."""
+        k = self.keys
+        name = notice.fingerprint(k.group)
+        now = datetime.fromtimestamp(self.now_ms() / 1000, tz=timezone.utc)
+        document = {
+            "fingerprint": name,
+            "firing": notice.firing,
+            "ttl_ms": str(ttl_ms),
+            "history_length": str(self._history_length),
+            "channel": k.channel,
+            "now": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "fields": notice.fields(),
+        }
+        with _said():
+            reply = self._scripts["notice"](keys=[k.history, k.index, k.alert(name)], args=[json.dumps(document)])
+        return str(reply[0]) != "same"
 
     def bind(self, artifact: str) -> str:
         """Record the artifact in use; the one that was recorded before, empty for none."""

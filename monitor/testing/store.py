@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from monitor.errors import StoreUnavailableError
 from monitor.messages.record import Partition
-from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, PartitionState, Reply
+from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Notice, PartitionState, Reply
 
 
 @dataclass
@@ -63,6 +64,42 @@ class MemoryStore:
     def ping(self) -> None:
         """Raise where it is away."""
         self._reach()
+
+    def now_ms(self) -> int:
+        """The clock it was given."""
+        self._reach()
+        return self._clock()
+
+    def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
+        """Raise, refresh or resolve an alert of the monitor about itself."""
+        self._reach()
+        name = notice.fingerprint("")
+        held = self._alerts.get(name, {})
+        fires = held.get("status") == "firing"
+        if not notice.firing and not fires:
+            return False
+        change = "resolved" if not notice.firing else "updated" if fires else "raised"
+        now = datetime.fromtimestamp(self._clock() / 1000, tz=timezone.utc).isoformat(timespec="milliseconds")
+        now = now.replace("+00:00", "Z")
+        started = held["started_at"] if fires else now
+        fields = {
+            "onset_at": started,
+            **notice.fields(),
+            "fingerprint": name,
+            "status": "firing" if notice.firing else "resolved",
+            "change": change,
+            "started_at": started,
+            "updated_at": now,
+            "ended_at": "" if notice.firing else now,
+            "episode": f"{name}:{started}",
+            "event": f"{name}:{started}:{change}:{now}",
+        }
+        self._alerts.pop(name, None)
+        self._alerts[name] = fields
+        if change == "updated" and held["severity"] == notice.severity:
+            return False
+        self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+        return True
 
     def bind(self, artifact: str) -> str:
         """Record the artifact in use; the one before."""

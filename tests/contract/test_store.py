@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store.keys import Keys
-from monitor.store.protocol import AlertWrite, Batch, Example, Fold, Progress
+from monitor.store.protocol import AlertWrite, Batch, Example, Fold, Notice, Progress
 from monitor.store.redis import RedisStore, connect
 from monitor.testing import FakeClock, MemoryStore
 
@@ -267,3 +268,35 @@ def test_a_watcher_gets_each_transition_once_and_a_receiver_each_that_it_has_not
     store.delivered(seen[0]["id"])
     assert store.undelivered() == seen[1:]
     client.close()
+
+
+TROUBLE = Notice("stalled", "group", True, "warning", "Nothing has been judged for two minutes.", {"seconds": "120"})
+
+
+def test_a_notice_is_told_once_while_it_fires_and_once_if_it_is_over(store):
+    assert store.notice(replace(TROUBLE, firing=False)) is False  # nothing fired, so nothing is over
+    assert store.notice(TROUBLE) is True
+    assert store.notice(replace(TROUBLE, summary="Nothing has been judged for three minutes.")) is False
+    assert store.notice(replace(TROUBLE, severity="critical")) is True
+    assert store.notice(replace(TROUBLE, firing=False)) is True
+    assert store.notice(replace(TROUBLE, firing=False)) is False
+    assert [e["change"] for e in reversed(store.history())] == ["raised", "updated", "resolved"]
+    assert len({e["episode"] for e in store.history()}) == 1
+
+
+def test_a_notice_of_another_subject_is_another_alert(store):
+    store.notice(TROUBLE)
+    store.notice(replace(TROUBLE, subject="requests/0"))
+    assert len({a["fingerprint"] for a in store.alerts()}) == 2
+    assert all(a["status"] == "firing" and json.loads(a["details"]) == {"seconds": "120"} for a in store.alerts())
+
+
+def test_a_notice_raised_again_is_a_new_episode(store):
+    store.notice(TROUBLE)
+    first = store.alerts()[0]["episode"]
+    store.notice(replace(TROUBLE, firing=False))
+    if isinstance(store, MemoryStore):
+        store._clock.advance(1)
+    store.notice(TROUBLE)
+    assert store.alerts()[0]["status"] == "firing"
+    assert first in {e["episode"] for e in store.history()}
