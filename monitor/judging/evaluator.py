@@ -156,7 +156,8 @@ class Evaluator:
         partitions = {p: state for p, state in self._store.partitions().items() if s.topic in ("", p.topic)}
         now = self._store.now_ms()
         since = self._kept.since_ms if self._kept and self._kept.token == token else now
-        leads = self._store.leads(now - s.hold_ms)
+        # While nobody watched, nobody could have passed anything.
+        leads = self._store.leads(now - s.hold_ms if now - since >= s.hold_ms else 0)
         last = closable(
             partitions.values(), leads, now_ms=now, bucket_ms=s.bucket_ms, idle_ms=s.idle_ms, since_ms=since
         )
