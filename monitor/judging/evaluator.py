@@ -232,7 +232,7 @@ class Evaluator:
             self._kept = None
             return None
         self._kept = replace(kept, folded=bucket, state=state, header=header, examples=examples, canary=canary)
-        self._log(transitions)
+        self._log(writes)
         return list(transitions)
 
     def _try_canary(self, before: MonitorState, bucket: Bucket) -> tuple[MonitorState, dict[str, str], dict[str, str]]:
@@ -296,7 +296,7 @@ class Evaluator:
             self._lose()
             return []
         self._kept = replace(kept, state=state, header=header)
-        self._log(changes)
+        self._log(writes)
         return changes
 
     def _load(self, token: int, since: int, folded: int) -> _Kept:
@@ -355,9 +355,10 @@ class Evaluator:
         found = {e for b in range(first, last + 1) for n in names for e in self._store.examples(b, n)}
         return tuple(sorted({*found, *(kept or ())}, key=lambda e: e.confidence)[: self._settings.examples])
 
-    def _log(self, transitions: Iterable[Transition]) -> None:
-        for t in transitions:
-            log.warning("%s %s %s: rate %.3f", t.alert.kind, t.alert.stream or "everything", t.change, t.alert.rate)
+    def _log(self, writes: Iterable[AlertWrite]) -> None:
+        for write in writes:
+            if write.event:
+                log.warning("%s", alerts.line(write.fields))
 
 
 def _by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], list[int]]:

@@ -334,7 +334,7 @@ def test_a_stream_from_which_nothing_comes_for_very_long_is_forgotten_with_its_a
     for _ in range(80):
         feed.bucket = feed.clock() // 1000
         feed.write(1)
-        for _ in range(6):
+        for _ in range(5):
             feed.pass_time(10)
             evaluator.step()
     told = [(h["stream"], h["kind"], h["change"]) for h in reversed(feed.store.history())]
