@@ -10,8 +10,10 @@ import pytest
 
 from monitor.config import AlertConfig
 from monitor.errors import StoreUnavailableError
-from monitor.judging.evaluator import Evaluator, EvaluatorSettings, closable
+from monitor.judging.closing import closable
+from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
+from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
 from monitor.store.protocol import Batch, Example, PartitionState, Progress, Seen
 from monitor.testing import FakeClock, MemoryStore, outage
