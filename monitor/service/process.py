@@ -89,11 +89,11 @@ class Process:
 
     def _watch(self, stream: str) -> Watcher:
         config, store = self._config, open_store(self._config)
-        canary = None
+        canary, observing = None, {"observe": self._telemetry.watched} if self._telemetry else {}
         if config.canary.seconds:
             canary = Canary(config, store, stream, find_canary(self._scorer))
         return Watcher(
-            Watch(store, watch_settings(config)),
+            Watch(store, watch_settings(config), **observing),
             lambda fields: None,
             config.kafka.group,
             config.watch.redis_seconds,
