@@ -165,7 +165,7 @@ def _openood_metrics() -> Callable[..., object] | None:
     if source := os.environ.get("OPENOOD_SOURCE"):
         sys.path.insert(0, source)
     try:
-        from line_plugin.openood.compat import import_upstream
+        from line_plugin.integrations.openood.compat import import_upstream
 
         import_upstream()
         found: Callable[..., object] = importlib.import_module("openood.evaluators.metrics").compute_all_metrics

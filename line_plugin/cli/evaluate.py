@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
 def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None:
     """The same networks and methods through OpenOOD's own Evaluator."""
     from line_plugin.benchmark import images, report
-    from line_plugin.openood import evaluate_with_openood
+    from line_plugin.integrations.openood import evaluate_with_openood
 
     if args.save_score or args.plots:
         raise SettingsError("--save-score and --plots need the native engine")

@@ -16,7 +16,7 @@ from line_plugin.shipped import config_dir
 def no_openood(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in sys.modules if n.partition(".")[0] == "openood"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "line_plugin.openood.postprocessor", raising=False)
+    monkeypatch.delitem(sys.modules, "line_plugin.integrations.openood.postprocessor", raising=False)
     monkeypatch.setitem(sys.modules, "openood", None)
 
 

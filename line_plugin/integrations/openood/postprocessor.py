@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from line_plugin import networks
 from line_plugin.errors import SettingsError, unknown_name
+from line_plugin.integrations.openood import compat
 from line_plugin.line import LINe
 from line_plugin.math import scoring
-from line_plugin.openood import compat
 
 compat.import_upstream()
 

@@ -13,8 +13,8 @@ import yaml
 from torch import nn
 
 from line_plugin.errors import MissingDataError, OpenOODError, unknown_name
-from line_plugin.openood import compat
-from line_plugin.openood.registry import NAME, register
+from line_plugin.integrations.openood import compat
+from line_plugin.integrations.openood.registry import NAME, register
 from line_plugin.shipped import config_dir
 
 

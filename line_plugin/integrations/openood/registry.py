@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from line_plugin.integrations.openood import compat
 from line_plugin.networks import device_of
-from line_plugin.openood import compat
 from line_plugin.shipped import config_dir
 
 NAME = "line"
@@ -34,7 +34,7 @@ def register() -> None:
 
     if getattr(Evaluator, _MARK, False):
         return
-    from line_plugin.openood.postprocessor import LINePostprocessor
+    from line_plugin.integrations.openood.postprocessor import LINePostprocessor
 
     by_name.postprocessors[NAME] = LINePostprocessor
     _rebind(by_name.get_postprocessor, _named)  # reads by_name.postprocessors
@@ -69,7 +69,7 @@ def _configured(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_postprocessor(config: Any) -> Any:
         if config.postprocessor.name != NAME:
             return original(config)
-        from line_plugin.openood.postprocessor import LINePostprocessor
+        from line_plugin.integrations.openood.postprocessor import LINePostprocessor
 
         return LINePostprocessor(config)
 
@@ -124,6 +124,6 @@ def _predictions(scored: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _is_line(postprocessor: Any) -> bool:
-    from line_plugin.openood.postprocessor import LINePostprocessor
+    from line_plugin.integrations.openood.postprocessor import LINePostprocessor
 
     return isinstance(postprocessor, LINePostprocessor)
