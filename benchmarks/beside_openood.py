@@ -58,10 +58,10 @@ class WithFeatures(nn.Module):
 
 
 def network(data: Path) -> WithFeatures:
-    from line_plugin import architectures
+    from line_plugin import networks
 
-    net = architectures.build("densenet100_12", 10)
-    architectures.load_checkpoint(net, data / "checkpoints/densenet_bc100_12_cifar10.safetensors")
+    net = networks.build("densenet100_12", 10)
+    networks.load_checkpoint(net, data / "checkpoints/densenet_bc100_12_cifar10.safetensors")
     return WithFeatures(net).eval()
 
 

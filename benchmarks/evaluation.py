@@ -26,12 +26,12 @@ import torch
 
 from benchmarks import measure, profiling
 from benchmarks.measure import seconds
-from line_plugin import LINe, architectures
+from line_plugin import LINe, networks
 from line_plugin.benchmark import image_list, images, quickstart, runner, spec
 from line_plugin.benchmark.features import FeatureCache
 from line_plugin.benchmark.runner import Evaluation, Options
 from line_plugin.math.metrics import ood_metrics
-from line_plugin.networks import find_head, forward
+from line_plugin.networks.head import find_head, forward
 
 BATCH = 32
 METHODS = ("line", "msp", "ebo", "react", "dice", "ash", "knn")
@@ -47,7 +47,7 @@ class Bench:
             self.root = _thinned(self.root, folder / f"every-{every}", every)
         self.benchmark = spec.load("quickstart")
         torch.manual_seed(0)
-        self.net = architectures.build(arch, self.benchmark.num_classes)
+        self.net = networks.build(arch, self.benchmark.num_classes)
         sets = image_list.read_all(self.benchmark, self.root, csid=False, ood_val=True, skip_missing=False)
         self.train = sets.train
         assert sets.ood_val is not None

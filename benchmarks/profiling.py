@@ -13,7 +13,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from line_plugin import line, networks
+from line_plugin import line
+from line_plugin.networks import head
 from line_plugin.benchmark import features, images, methods, report, runner
 from line_plugin.benchmark.methods.base import Method
 from line_plugin.math import masks
@@ -23,11 +24,11 @@ STEPS: list[tuple[Any, str, str]] = [  # where, which function, what it does
     (images._Images, "__getitem__", "decode"),
     (images, "_collate", "collate"),
     (features, "forward", "forward pass"),
-    (networks, "forward", "forward pass"),
+    (head, "forward", "forward pass"),
     (features, "find_head", "finding the head"),
-    (networks, "find_head", "finding the head"),
+    (head, "find_head", "finding the head"),
     (features, "fingerprint", "hashing the network"),
-    (networks, "fingerprint", "hashing the network"),
+    (head, "fingerprint", "hashing the network"),
     (features.FileDigests, "of", "hashing the images"),
     (features._Writer, "add", "cache"),
     (features._Writer, "commit", "cache"),

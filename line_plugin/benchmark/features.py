@@ -28,7 +28,7 @@ from line_plugin.benchmark import images
 from line_plugin.benchmark.image_list import ImageList
 from line_plugin.benchmark.spec import Preprocessing
 from line_plugin.errors import DataError, ImageError
-from line_plugin.networks import Head, find_head, fingerprint, forward
+from line_plugin.networks.head import Head, find_head, fingerprint, forward
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""

@@ -55,7 +55,7 @@ def train(
     """
     import torch
 
-    from line_plugin import architectures
+    from line_plugin import networks
     from line_plugin.benchmark import spec
 
     if epochs < 1:
@@ -66,7 +66,7 @@ def train(
         images, labels = _load(root, benchmark, "train")
         val_images, val_labels = _load(root, benchmark, "val")
         torch.manual_seed(seed)
-        model = architectures.build(benchmark.arch, benchmark.num_classes)
+        model = networks.build(benchmark.arch, benchmark.num_classes)
         _optimise(model, images, labels, seed, epochs, progress)
     _write(model, checkpoint)
     return TrainingReport(

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     import json
 
-    from line_plugin import architectures
+    from line_plugin import networks
     from line_plugin.benchmark import methods, spec
     from line_plugin.settings import PRESETS
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
             n: f"{b.title}; OOD: {', '.join(name for _, name, _ in b.ood_sets())}" for n, b in benchmarks.items()
         },
         "methods (--postprocessor)": methods.names(),
-        "networks (--arch)": dict.fromkeys(architectures.names(), ""),
+        "networks (--arch)": dict.fromkeys(networks.names(), ""),
         "LINe presets (--preset)": {n: f"p_w={s.p_w} p_a={s.p_a} clip={s.clip}" for n, s in PRESETS.items()},
     }
     if args.json:

@@ -82,21 +82,21 @@ def device_of(name: str) -> torch.device:
 
 def network_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> nn.Module:
     """Build the network and load its weights."""
-    from line_plugin import architectures
+    from line_plugin import networks
 
     if args.model and args.arch:
         raise SettingsError("give --model or --arch, not both")
     if args.model:
-        net = architectures.load_user_model(args.model)
+        net = networks.load_user_model(args.model)
     else:
         arch = args.arch or benchmark.arch
         if not arch:
             raise SettingsError(f"benchmark {benchmark.name!r} names no network: give --arch or --model")
         if checkpoint is None:
             raise SettingsError(f"--arch {arch} starts untrained: give its weights with --checkpoint or --root")
-        net = architectures.build(arch, benchmark.num_classes)
+        net = networks.build(arch, benchmark.num_classes)
     if checkpoint is not None:
-        architectures.load_checkpoint(net, checkpoint)
+        networks.load_checkpoint(net, checkpoint)
     return net
 
 

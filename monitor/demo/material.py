@@ -50,7 +50,7 @@ def _make(folder: Path) -> None:
     import torch
     from safetensors.torch import save
 
-    from line_plugin import LINe, architectures
+    from line_plugin import LINe, networks
     from line_plugin.artifact import write_whole
     from line_plugin.benchmark import image_list, quickstart, spec, training
     from line_plugin.benchmark.features import FeatureCache, Request
@@ -63,8 +63,8 @@ def _make(folder: Path) -> None:
     quickstart.prepare(data)
     if not checkpoint.is_file():
         training.train(data, checkpoint)
-    model = architectures.build(benchmark.arch, benchmark.num_classes)
-    architectures.load_checkpoint(model, checkpoint)
+    model = networks.build(benchmark.arch, benchmark.num_classes)
+    networks.load_checkpoint(model, checkpoint)
     cache = FeatureCache(model, folder / "cache", device=torch.device("cpu"), num_workers=0)
     k = benchmark.num_classes
     ind, far_sets = benchmark.id, benchmark.ood.far.values()

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from line_plugin import LINe
-from line_plugin.architectures import load_user_model
 from line_plugin.errors import HeadError
 from line_plugin.line import NegativeFeatureWarning
-from line_plugin.networks import find_head, fingerprint, forward
+from line_plugin.networks import load_user_model
+from line_plugin.networks.head import find_head, fingerprint, forward
 
 TORCHVISION = {
     "resnet18": "fc",

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from line_plugin import networks
 from line_plugin.errors import SettingsError, unknown_name
 from line_plugin.integrations.openood import compat
 from line_plugin.line import LINe
 from line_plugin.math import scoring
+from line_plugin.networks.head import Head, device_of, fingerprint, forward, tap_batches
 
 compat.import_upstream()
 
@@ -85,9 +85,9 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         same one with other weights, is fitted (and searched) again.
         """
         net.eval()
-        weights = networks.fingerprint(net)
+        weights = fingerprint(net)
         if self.setup_flag and self.line.provenance.model_sha256 == weights:
-            self.line.to(networks.device_of(net))
+            self.line.to(device_of(net))
             return
         loader = tqdm(id_loader_dict["train"], desc="Setup: ", disable=not comm.is_main_process())
         self.line = LINe(self.settings["p_w"], None, None).fit(net, loader, head=self.head)
@@ -109,7 +109,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         wanted = {p for p in (self.settings["clip_percentile"], *tried) if p is not None}
         if not wanted:
             return {}
-        batches = networks.tap_batches(net, id_loader_dict["val"], head=self.line.provenance.head)
+        batches = tap_batches(net, id_loader_dict["val"], head=self.line.provenance.head)
         features = torch.cat([batch.features.cpu() for batch in batches])
         return {p: scoring.clip_at_percentile(features, p) for p in wanted}
 
@@ -154,7 +154,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             yield from self._seen[id(data_loader)][1]
             return
         kept: list[_Batch] = []
-        device = networks.device_of(net)
+        device = device_of(net)
         net.eval()
         for batch in tqdm(data_loader, disable=not progress or not comm.is_main_process()):
             features, classes = self._forward(net, batch["data"].to(device))
@@ -166,8 +166,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
 
     def _forward(self, net: nn.Module, data: Tensor) -> tuple[Tensor, Tensor]:
         path = self.line.provenance.head
-        head = networks.Head(path, net.get_submodule(path))  # type: ignore[arg-type]
-        features, logits = networks.forward(net, head, data)
+        head = Head(path, net.get_submodule(path))  # type: ignore[arg-type]
+        features, logits = forward(net, head, data)
         return features, logits.argmax(dim=1)
 
     @contextlib.contextmanager

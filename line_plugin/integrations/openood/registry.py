@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from line_plugin.integrations.openood import compat
-from line_plugin.networks import device_of
+from line_plugin.networks.head import device_of
 from line_plugin.shipped import config_dir
 
 NAME = "line"

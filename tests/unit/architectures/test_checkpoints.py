@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from line_plugin.architectures import build, load_checkpoint
 from line_plugin.errors import CheckpointError
+from line_plugin.networks import build, load_checkpoint
 
 State = dict[str, torch.Tensor]
 

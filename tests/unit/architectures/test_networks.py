@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from line_plugin import architectures
+from line_plugin import networks
 from line_plugin.errors import SettingsError
-from line_plugin.networks import find_head, forward
+from line_plugin.networks.head import find_head, forward
 
 # Number of tensors and SHA-256 of the sorted lines "name shape" of upstream's classes at commit 3c35632, 10 classes
 # (1000 for RegNet, where upstream has no other): digest(upstream class) below.
@@ -51,7 +51,7 @@ def classes_of(name: str) -> int:
 def built_without_weights(name: str, num_classes: int) -> nn.Module:
     """On the meta device, where torchvision can do it: no time is spent on random weights."""
     with contextlib.nullcontext() if name.startswith("regnet") else torch.device("meta"):
-        return architectures.build(name, num_classes)
+        return networks.build(name, num_classes)
 
 
 def digest(model: nn.Module) -> tuple[int, str]:
@@ -104,7 +104,7 @@ def upstream(name: str) -> nn.Module:
 def test_outputs_equal_openoods_class_on_the_same_weights(name: str) -> None:
     theirs = upstream(name)
     assert digest(theirs) == RECORDED[name]
-    ours = architectures.build(name, classes_of(name))
+    ours = networks.build(name, classes_of(name))
     ours.load_state_dict(theirs.state_dict())
     side = FEATURES.get(name, (32 if name.startswith("wrn") else 224, 0))[0]
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -115,7 +115,7 @@ def test_outputs_equal_openoods_class_on_the_same_weights(name: str) -> None:
 @pytest.mark.parametrize("name", FEATURES)
 def test_head_is_found_and_features_are_pooled_and_non_negative(name: str) -> None:
     side, width = FEATURES[name]
-    model = architectures.build(name, 7)
+    model = networks.build(name, 7)
     images = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
     head = find_head(model, images)
     features, logits = forward(model, head, images)
@@ -126,7 +126,7 @@ def test_head_is_found_and_features_are_pooled_and_non_negative(name: str) -> No
 
 
 def test_networks_come_in_eval_mode_and_every_listed_name_builds() -> None:
-    assert not any(built_without_weights(name, 3).training for name in architectures.names())
+    assert not any(built_without_weights(name, 3).training for name in networks.names())
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_openoods_spellings_are_understood(spelling: str, name: str) -> None:
 
 def test_library_networks_are_built_with_the_asked_number_of_classes() -> None:
     images = torch.zeros(1, 3, 64, 64)
-    assert architectures.build("torchvision:resnet18", 5)(images).shape == (1, 5)
+    assert networks.build("torchvision:resnet18", 5)(images).shape == (1, 5)
     pytest.importorskip("timm", reason="needs the extra 'timm'")
-    assert architectures.build("timm:resnet10t.c3_in1k", 5)(images).shape == (1, 5)
+    assert networks.build("timm:resnet10t.c3_in1k", 5)(images).shape == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -153,28 +153,28 @@ def test_library_networks_are_built_with_the_asked_number_of_classes() -> None:
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(name: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        architectures.build(name, 10)
+        networks.build(name, 10)
 
 
 def test_an_unknown_timm_name_is_refused_with_the_nearest_one() -> None:
     pytest.importorskip("timm", reason="needs the extra 'timm'")
     with pytest.raises(SettingsError, match=r"timm has no classifier 'resnet81': did you mean"):
-        architectures.build("timm:resnet81", 10)
+        networks.build("timm:resnet81", 10)
 
 
 def test_a_missing_timm_is_named_with_the_extra_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(SettingsError, match=r"pip install 'openood-line\[timm\]'"):
-        architectures.build("timm:resnet10t", 10)
+        networks.build("timm:resnet10t", 10)
 
 
 def test_a_class_count_below_one_is_refused() -> None:
     with pytest.raises(SettingsError, match="num_classes=0"):
-        architectures.build("lenet", 0)
+        networks.build("lenet", 0)
 
 
 def test_importing_the_package_imports_no_torch() -> None:
-    code = "import sys, line_plugin.architectures as a; a.names(); print('torch' in sys.modules)"
+    code = "import sys, line_plugin.networks as a; a.names(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -186,8 +186,8 @@ def test_the_published_densenet_gives_the_published_logits_and_features(real_dat
     from safetensors.torch import load_file
     from torchvision.transforms import functional as tv
 
-    model = architectures.build("densenet100_12", 10)
-    architectures.load_checkpoint(model, real_data / "checkpoints" / "densenet_bc100_12_cifar10.safetensors")
+    model = networks.build("densenet100_12", 10)
+    networks.load_checkpoint(model, real_data / "checkpoints" / "densenet_bc100_12_cifar10.safetensors")
     recorded = load_file(real_data / "features" / "densenet_bc100_12_cifar10.safetensors")
     listed = real_data / "openood" / "benchmark_imglist" / "cifar10" / "test_cifar10.txt"
     lines = [line.split() for line in listed.read_text().splitlines()[:32]]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from line_plugin.architectures import build, load_checkpoint
 from line_plugin.benchmark import quickstart, spec, training
 from line_plugin.errors import CheckpointError, ImageError, MissingDataError, SettingsError
+from line_plugin.networks import build, load_checkpoint
 
 
 def test_one_epoch_learns_and_the_same_seed_gives_the_same_file(quickstart_root: Path, tmp_path: Path) -> None:

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def _resnet18_32x32(num_classes: int) -> nn.Module:
-    from line_plugin.architectures.resnet_small import SmallResNet18
+    from line_plugin.networks.architectures.resnet_small import SmallResNet18
 
     return SmallResNet18(num_classes)
 
 
 def _densenet100_12(num_classes: int) -> nn.Module:
-    from line_plugin.architectures.densenet import DenseNetBC
+    from line_plugin.networks.architectures.densenet import DenseNetBC
 
     return DenseNetBC(num_classes, depth=100, growth=12, reduction=0.5)
 
 
 def _wide_resnet(depth: int, widen: int) -> Callable[[int], nn.Module]:
     def build_one(num_classes: int) -> nn.Module:
-        from line_plugin.architectures.wide_resnet import WideResNet
+        from line_plugin.networks.architectures.wide_resnet import WideResNet
 
         return WideResNet(num_classes, depth=depth, widen=widen)
 
@@ -34,13 +34,13 @@ def _wide_resnet(depth: int, widen: int) -> Callable[[int], nn.Module]:
 
 
 def _lenet(num_classes: int) -> nn.Module:
-    from line_plugin.architectures.lenet import LeNet
+    from line_plugin.networks.architectures.lenet import LeNet
 
     return LeNet(num_classes)
 
 
 def _lenet_mnist(num_classes: int) -> nn.Module:
-    from line_plugin.architectures.lenet import WideLeNet
+    from line_plugin.networks.architectures.lenet import WideLeNet
 
     return WideLeNet(num_classes)
 

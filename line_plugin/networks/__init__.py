@@ -7,8 +7,8 @@ the head, see :mod:`line_plugin.networks`.
 
 from __future__ import annotations
 
-from line_plugin.architectures.checkpoints import load_checkpoint
-from line_plugin.architectures.registry import build, names
-from line_plugin.architectures.user_models import load_user_model
+from line_plugin.networks.checkpoints import load_checkpoint
+from line_plugin.networks.registry import build, names
+from line_plugin.networks.user_models import load_user_model
 
 __all__ = ["build", "load_checkpoint", "load_user_model", "names"]
