@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from line_plugin import line
-from line_plugin.networks import head
 from line_plugin.benchmark import features, images, methods, report, runner
 from line_plugin.benchmark.methods.base import Method
 from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums
+from line_plugin.networks import head
 
 STEPS: list[tuple[Any, str, str]] = [  # where, which function, what it does
     (images._Images, "__getitem__", "decode"),

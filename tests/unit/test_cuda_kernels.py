@@ -17,7 +17,8 @@ from torch import Tensor
 
 from line_plugin import PRESETS, ClassSums, LINe, LINeSettings, kernels
 from line_plugin.fitted import Fitted
-from line_plugin.kernels import Scorer, cuda
+from line_plugin.kernels import Scorer
+from line_plugin.kernels.cuda import packed as cuda
 from line_plugin.math import scoring
 from tests import interpreted
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
@@ -188,7 +189,7 @@ def test_triton_is_not_imported_before_a_cuda_tensor_is_scored() -> None:
 
 @needs_triton
 def test_state_beyond_an_imagenet_head_is_at_most_40_mb() -> None:
-    from line_plugin.kernels import triton_masked
+    from line_plugin.kernels.cuda import triton_masked
 
     k, d = 1000, 2048
     weight = torch.randn(k, d, generator=torch.Generator().manual_seed(0)) * 0.05
@@ -221,7 +222,7 @@ def compiled(name: str, capability: int, **more: object) -> Any:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from line_plugin.kernels import triton_masked
+    from line_plugin.kernels.cuda import triton_masked
 
     function = getattr(triton_masked, name)
     constants = {**HEAD[name][0], **more}
@@ -305,7 +306,7 @@ def test_what_is_launched_compiles_once_whatever_the_batch_size_or_the_alignment
 ) -> None:
     from triton.runtime import driver
 
-    from line_plugin.kernels import triton_masked
+    from line_plugin.kernels.cuda import triton_masked
 
     seen: list[str] = []
     kernels: Any = SimpleNamespace(**{name: Compiled(getattr(triton_masked, name), seen) for name in HEAD})

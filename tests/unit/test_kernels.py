@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from line_plugin import ClassSums, LINeSettings
 from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
-from line_plugin.kernels.blocked import layout
+from line_plugin.kernels.cpu.blocked import layout
 from line_plugin.math.masks import percentile
 
-instructions = pytest.importorskip("line_plugin.kernels.blocked.instructions", reason="numba is not installed")
+instructions = pytest.importorskip("line_plugin.kernels.cpu.blocked.instructions", reason="numba is not installed")
 
 # One tile with partial sums side by side, one tile of a single sum, and two tiles.
 CLASSES = st.sampled_from([1, 2, 10, 16, 100, 260])
@@ -189,7 +189,7 @@ def test_a_numba_that_cannot_be_imported_is_said_and_torch_scores(
     def broken(*_: object) -> None:
         raise ImportError("numba needs an older numpy")
 
-    monkeypatch.setattr(cpu, "_pack", broken)
+    monkeypatch.setattr(cpu.packed, "_pack", broken)
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     assert torch.isfinite(Scorer(*tensors).predict(x, None)[1]).all()
     assert "numba needs an older numpy" in caplog.text
@@ -198,7 +198,7 @@ def test_a_numba_that_cannot_be_imported_is_said_and_torch_scores(
 def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
-    from line_plugin.kernels import blocked
+    from line_plugin.kernels.cpu import blocked
 
     def refuse(*, cache: bool = False, **options: object) -> object:
         if cache:
@@ -256,7 +256,7 @@ def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
         "import sys, torch; sys.path.insert(0, 'tests/unit')\n"
         "from test_kernels import head, rows\n"
         "from line_plugin.kernels import Scorer\n"
-        "from line_plugin.kernels.blocked import instructions\n"
+        "from line_plugin.kernels.cpu.blocked import instructions\n"
         "from line_plugin.math import scoring\n"
         "tensors, x = head(70, 101, 4), rows(33, 101, 4)\n"
         "classes, confidence = Scorer(*tensors).predict(x, 0.8)\n"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numba import literally
 
-from line_plugin.kernels.blocked.rows import largest, total
-from line_plugin.kernels.blocked.tiles import ROWS, add, aligned, clip_row, jit, unit
+from line_plugin.kernels.cpu.blocked.rows import largest, total
+from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, clip_row, jit, unit
 
 
 @jit
@@ -76,7 +76,7 @@ def _log_sum_exp(logits: Any) -> Any:
 def mask(
     vectors: int, share: int, x: Any, delta: Any, head: Any, keys: Any, confidence: Any, first: int, last: int
 ) -> None:
-    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.blocked.kernels`."""
+    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.cpu.blocked.kernels`."""
     literally(vectors)
     _, tiles, bias, floors, entries, ends = head
     count, d, width = tiles.shape

@@ -32,7 +32,7 @@ class PackedHead:
     """A head as the kernels read it, on its device. Never changed: threads and streams may share it.
 
     Attributes:
-        kernels: :mod:`line_plugin.kernels.triton_masked`.
+        kernels: :mod:`line_plugin.kernels.cuda.triton_masked`.
         weight: (K, D), bias: (K,), floors: (K, D), float32, shared with the fit.
         packed: (D, padded) float32, the head transposed; the classes are padded to whole tiles.
         tile: classes of a program.
@@ -126,7 +126,7 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
     """
     try:
         with loading(log, "the CUDA kernels"):
-            from line_plugin.kernels import triton_masked
+            from line_plugin.kernels.cuda import triton_masked
 
             programs = 2 * torch.cuda.get_device_properties(weight.device).multi_processor_count
             head = PackedHead.of(triton_masked, weight, bias, floors, programs)

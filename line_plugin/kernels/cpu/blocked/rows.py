@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from line_plugin.kernels.blocked.instructions import (
+from line_plugin.kernels.cpu.blocked.instructions import (
     F64,
     FLOATS,
     I32,

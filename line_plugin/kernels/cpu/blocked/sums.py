@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from line_plugin.kernels.blocked.instructions import (
+from line_plugin.kernels.cpu.blocked.instructions import (
     BYTES,
     F32,
     F64,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numba import literally
 
-from line_plugin.kernels.blocked.instructions import LANES
-from line_plugin.kernels.blocked.rows import clip, largest, total
-from line_plugin.kernels.blocked.sums import accumulate_bytes, dot
-from line_plugin.kernels.blocked.tiles import ROWS, add, aligned, jit, loose, unit
+from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.rows import clip, largest, total
+from line_plugin.kernels.cpu.blocked.sums import accumulate_bytes, dot
+from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, jit, loose, unit
 
 _DROP = 4  # zeros are left out of a row's lists where they are more than a fourth of it
 
@@ -56,7 +56,7 @@ def _reach(logits: Any, bias: Any, size: Any, rest: Any, rounding: Any, norm: An
     Args:
         logits, lower: (tiles * width,) float32; lower is scratch.
         size, rest: ``|s q|`` and ``|r|`` of the row; the others are of the head
-            (:class:`line_plugin.kernels.blocked.layout.Screen`).
+            (:class:`line_plugin.kernels.cpu.blocked.layout.Screen`).
     """
     for k in range(logits.shape[0]):
         value = logits[k] + bias[k]
@@ -148,7 +148,7 @@ def predict(
     first: int,
     last: int,
 ) -> None:
-    """Fill ``keys``, see :func:`line_plugin.kernels.blocked.kernels`.
+    """Fill ``keys``, see :func:`line_plugin.kernels.cpu.blocked.kernels`.
 
     ``drops`` says whether leaving zeros out of a list keeps the order of a row's sums.
     """

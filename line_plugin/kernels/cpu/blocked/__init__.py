@@ -20,9 +20,9 @@ from typing import Any
 
 import numba
 
-from line_plugin.kernels.blocked import classes, layout, masked
-from line_plugin.kernels.blocked.instructions import LANES
-from line_plugin.kernels.blocked.sums import chains, shared_rows
+from line_plugin.kernels.cpu.blocked import classes, layout, masked
+from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
 
 
 @functools.cache

@@ -35,7 +35,7 @@ class PackedHead:
     """What the kernel reads beside the head itself.
 
     Attributes:
-        kernels: the compiled scorer and its two halves (:func:`line_plugin.kernels.blocked.kernels`).
+        kernels: the compiled scorer and its two halves (:func:`line_plugin.kernels.cpu.blocked.kernels`).
         head: weight, tiles, bias, floors, entries, ends; weight and floors are shared with the fit.
         screen: the head in bytes, for the class prediction.
     """
@@ -102,8 +102,8 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
 
 
 def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PackedHead | None:
-    from line_plugin.kernels import blocked
-    from line_plugin.kernels.blocked import instructions, layout
+    from line_plugin.kernels.cpu import blocked
+    from line_plugin.kernels.cpu.blocked import instructions, layout
 
     if not instructions.FUSED:
         log.warning("scoring without the compiled kernel, slower: this CPU has no fused multiply-add")

@@ -7,9 +7,9 @@ from typing import Any
 import numba
 from numba import literally
 
-from line_plugin.kernels.blocked import layout
-from line_plugin.kernels.blocked.rows import clip
-from line_plugin.kernels.blocked.sums import ALL, accumulate
+from line_plugin.kernels.cpu.blocked import layout
+from line_plugin.kernels.cpu.blocked.rows import clip
+from line_plugin.kernels.cpu.blocked.sums import ALL, accumulate
 
 ROWS = 64
 """Rows that share a tile while it is in the cache."""
@@ -45,7 +45,7 @@ def add(
     """Add a list of neurons to ``size`` rows, the first ``free`` of its entries without a comparison.
 
     ``vectors`` is a literal; ``size`` is what :func:`unit` gives, ``step`` the bytes from one row of ``out`` to the
-    next. The others are addresses, as :func:`line_plugin.kernels.blocked.sums.accumulate` takes them.
+    next. The others are addresses, as :func:`line_plugin.kernels.cpu.blocked.sums.accumulate` takes them.
     """
     literally(vectors)
     line, masked = 4 * block, entry + free
