@@ -13,11 +13,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from line_plugin import line
 from line_plugin.benchmark import features, images, methods, report, runner
 from line_plugin.benchmark.methods.base import Method
 from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums
+from line_plugin.method import line
 from line_plugin.networks import head
 
 STEPS: list[tuple[Any, str, str]] = [  # where, which function, what it does

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from line_plugin.artifact import write_whole
 from line_plugin.benchmark.runner import Evaluation, MethodResult, Row
 from line_plugin.errors import DataError
+from line_plugin.method.artifact import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table

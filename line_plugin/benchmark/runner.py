@@ -16,7 +16,7 @@ from line_plugin.benchmark.methods.base import FitData, Method, Setting
 from line_plugin.benchmark.spec import Benchmark
 from line_plugin.errors import SettingsError
 from line_plugin.math.metrics import Metrics, accuracy, ood_metrics
-from line_plugin.settings import Provenance
+from line_plugin.method.settings import Provenance
 
 _CHUNK = 4096  # rows scored at once: bounds what a method may broadcast
 

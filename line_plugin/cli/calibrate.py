@@ -12,7 +12,7 @@ from line_plugin.errors import CalibrationError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
     line = LINe.load(args.artifact)
     tpr = args.tpr if args.tpr is not None else 1 - args.fpr if args.fpr is not None else 0.95

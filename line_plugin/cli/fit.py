@@ -10,7 +10,7 @@ from line_plugin.cli import options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -71,6 +71,6 @@ def _preset(name: str | None) -> dict[str, float | int | str | None]:
         return {}
     from dataclasses import asdict
 
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
     return {**asdict(LINe.preset(name).settings), "clip_percentile": None}

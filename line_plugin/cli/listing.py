@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
 
     from line_plugin import networks
     from line_plugin.benchmark import methods, spec
-    from line_plugin.settings import PRESETS
+    from line_plugin.method.settings import PRESETS
 
     benchmarks = {name: spec.load(name) for name in spec.shipped()}
     found: dict[str, dict[str, str]] = {

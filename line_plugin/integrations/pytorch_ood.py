@@ -19,9 +19,9 @@ from pytorch_ood.api import (
 from torch import Tensor
 
 from line_plugin.errors import FitError, unknown_name
-from line_plugin.line import LINe
 from line_plugin.math.contributions import ClassSums
-from line_plugin.settings import LINeSettings
+from line_plugin.method.line import LINe
+from line_plugin.method.settings import LINeSettings
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):

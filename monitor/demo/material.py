@@ -51,11 +51,11 @@ def _make(folder: Path) -> None:
     from safetensors.torch import save
 
     from line_plugin import LINe, networks
-    from line_plugin.artifact import write_whole
     from line_plugin.benchmark import image_list, quickstart, spec, training
     from line_plugin.benchmark.features import FeatureCache, Request
     from line_plugin.benchmark.methods.line import LineMethod
     from line_plugin.benchmark.runner import fit_data
+    from line_plugin.method.artifact import write_whole
 
     # The names are those of `openood quickstart`: what it has made is used.
     data, checkpoint, fitted = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from line_plugin import LINe, artifact
+from line_plugin import LINe
 from line_plugin.errors import ArtifactCorruptError, ArtifactError, ArtifactVersionError
+from line_plugin.method import artifact
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from line_plugin.calibration import Calibration
 from line_plugin.errors import CalibrationError
 from line_plugin.math import conformal
+from line_plugin.method.calibration import Calibration
 
 scores = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=80)
 

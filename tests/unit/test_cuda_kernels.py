@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from line_plugin import PRESETS, ClassSums, LINe, LINeSettings, kernels
-from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer
 from line_plugin.kernels.cuda import packed as cuda
 from line_plugin.math import scoring
+from line_plugin.method.fit import Fitted
 from tests import interpreted
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
 from tests.unit.test_kernels import head, rows, run_python
@@ -179,7 +179,7 @@ def test_kernels_that_disagree_with_torch_are_not_used(
 
 def test_triton_is_not_imported_before_a_cuda_tensor_is_scored() -> None:
     code = (
-        "import sys, torch, line_plugin.cli, line_plugin.line\n"
+        "import sys, torch, line_plugin.cli, line_plugin.method.line\n"
         "from line_plugin.kernels import Scorer\n"
         "Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)).predict(torch.rand(2, 4), 1.0)\n"
         "print('triton' in sys.modules)"

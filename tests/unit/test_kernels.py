@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_plugin import ClassSums, LINeSettings
-from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
 from line_plugin.kernels.cpu.blocked import layout
 from line_plugin.math.masks import percentile
+from line_plugin.method.fit import Fitted
 
 instructions = pytest.importorskip("line_plugin.kernels.cpu.blocked.instructions", reason="numba is not installed")
 
@@ -270,7 +270,7 @@ def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
 
 
 def test_numba_is_not_imported_before_the_first_score() -> None:
-    code = "import sys, line_plugin, line_plugin.line, line_plugin.cli; print('numba' in sys.modules)"
+    code = "import sys, line_plugin, line_plugin.method.line, line_plugin.cli; print('numba' in sys.modules)"
     assert run_python(code).strip() == "False"
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from line_plugin import LINe
 from line_plugin.errors import HeadError
-from line_plugin.line import NegativeFeatureWarning
+from line_plugin.method.line import NegativeFeatureWarning
 from line_plugin.networks import load_user_model
 from line_plugin.networks.head import find_head, fingerprint, forward
 

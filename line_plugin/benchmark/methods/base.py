@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from line_plugin.benchmark.features import FeatureSet
-from line_plugin.settings import Provenance
+from line_plugin.method.settings import Provenance
 
 Setting = float | int | str | None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
-from line_plugin.line import LINe
 from line_plugin.math import scoring
+from line_plugin.method.line import LINe
 
 
 def _optional(settings: dict[str, Setting], key: str) -> float | None:

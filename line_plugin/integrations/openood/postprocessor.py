@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from line_plugin.errors import SettingsError, unknown_name
 from line_plugin.integrations.openood import compat
-from line_plugin.line import LINe
 from line_plugin.math import scoring
+from line_plugin.method.line import LINe
 from line_plugin.networks.head import Head, device_of, fingerprint, forward, tap_batches
 
 compat.import_upstream()

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from line_plugin import artifact
-from line_plugin.calibration import Calibration
 from line_plugin.errors import ArtifactCorruptError
-from line_plugin.fitted import Fitted
 from line_plugin.math.contributions import ClassSums
-from line_plugin.settings import LINeSettings, Provenance
+from line_plugin.method import artifact
+from line_plugin.method.calibration import Calibration
+from line_plugin.method.fit import Fitted
+from line_plugin.method.settings import LINeSettings, Provenance
 from line_plugin.version import __version__
 
 
@@ -63,7 +63,7 @@ class Contents:
         """Read and verify a file; the contents and their hash.
 
         Raises:
-            ArtifactError and its kinds, see :func:`line_plugin.artifact.read`.
+            ArtifactError and its kinds, see :func:`line_plugin.method.artifact.read`.
         """
         tensors, metadata = artifact.read(path)
         try:

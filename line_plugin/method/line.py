@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from line_plugin.calibration import Calibration
-from line_plugin.contents import Contents
 from line_plugin.errors import FeatureError, FitError, NonFiniteError, NotFittedError, WidthError, unknown_name
-from line_plugin.fitted import Fitted, head_weight
 from line_plugin.math.contributions import ClassSums
-from line_plugin.settings import PRESETS, LINeSettings, Provenance
+from line_plugin.method.calibration import Calibration
+from line_plugin.method.contents import Contents
+from line_plugin.method.fit import Fitted, head_weight
+from line_plugin.method.settings import PRESETS, LINeSettings, Provenance
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):

@@ -11,7 +11,7 @@ from line_plugin import kernels
 from line_plugin.errors import NonFiniteError, WidthError
 from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums, contributions
-from line_plugin.settings import LINeSettings
+from line_plugin.method.settings import LINeSettings
 
 
 @dataclass(frozen=True)
