@@ -27,11 +27,12 @@ import torch
 from benchmarks import measure, profiling
 from benchmarks.measure import seconds
 from line_plugin import LINe, networks
-from line_plugin.benchmark import image_list, images, quickstart, runner, spec
-from line_plugin.benchmark.features import FeatureCache
-from line_plugin.benchmark.runner import Evaluation, Options
+from line_plugin.benchmark.protocol import image_list, images, runner, spec
+from line_plugin.benchmark.protocol.features import FeatureCache
+from line_plugin.benchmark.protocol.runner import Evaluation, Options
 from line_plugin.math.metrics import ood_metrics
 from line_plugin.networks.head import find_head, forward
+from line_plugin.quickstart import dataset
 
 BATCH = 32
 METHODS = ("line", "msp", "ebo", "react", "dice", "ash", "knn")
@@ -41,7 +42,7 @@ class Bench:
     """The network and the images, and the things that are timed."""
 
     def __init__(self, folder: Path, arch: str, workers: int, every: int) -> None:
-        quickstart.prepare(folder / "data")
+        dataset.prepare(folder / "data")
         self.root, self.workers = folder / "data", workers
         if every > 1:
             self.root = _thinned(self.root, folder / f"every-{every}", every)
@@ -86,12 +87,12 @@ class Bench:
 
 def _thinned(root: Path, to: Path, every: int) -> Path:
     """A data root with each so-manieth line of the lists of ``root``, and its images."""
-    (to / quickstart.LISTS).mkdir(parents=True, exist_ok=True)
+    (to / dataset.LISTS).mkdir(parents=True, exist_ok=True)
     if not (to / "images_classic").exists():
         (to / "images_classic").symlink_to((root / "images_classic").resolve())
-    for path in (root / quickstart.LISTS).glob("*.txt"):
+    for path in (root / dataset.LISTS).glob("*.txt"):
         lines = path.read_text().splitlines(keepends=True)[::every]
-        (to / quickstart.LISTS / path.name).write_text("".join(lines))
+        (to / dataset.LISTS / path.name).write_text("".join(lines))
     return to
 
 

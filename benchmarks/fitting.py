@@ -25,7 +25,7 @@ from torch import nn
 
 from benchmarks import measure
 from line_plugin import LINe, networks
-from line_plugin.benchmark import images, spec
+from line_plugin.benchmark.protocol import images, spec
 from line_plugin.math.contributions import ClassSums
 from line_plugin.networks.head import tap_batches
 

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks import measure
 from line_plugin import networks
-from line_plugin.benchmark import images, spec
+from line_plugin.benchmark.protocol import images, spec
 from line_plugin.networks.head import Head, find_head, forward
 
 LOADERS = [  # network, benchmark whose preprocessing it takes, images

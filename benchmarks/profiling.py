@@ -13,8 +13,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from line_plugin.benchmark import features, images, methods, report, runner
+from line_plugin.benchmark import methods, report
 from line_plugin.benchmark.methods.base import Method
+from line_plugin.benchmark.protocol import features, images, runner
 from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums
 from line_plugin.method import line

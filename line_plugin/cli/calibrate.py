@@ -68,8 +68,8 @@ def _from_file(path: Path) -> Tensor:
 
 
 def _from_benchmark(args: argparse.Namespace, line: LINe) -> Tensor:
-    from line_plugin.benchmark import image_list
-    from line_plugin.benchmark.features import Request
+    from line_plugin.benchmark.protocol import image_list
+    from line_plugin.benchmark.protocol.features import Request
 
     benchmark = options.benchmark_of(args)
     val = image_list.read(f"{benchmark.name} val", benchmark.id.val, args.data_root, benchmark.num_classes)

@@ -11,9 +11,9 @@ from line_plugin.cli import options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
+    from line_plugin.benchmark.protocol.runner import Evaluation, Options
+    from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
-    from line_plugin.benchmark.runner import Evaluation, Options
-    from line_plugin.benchmark.spec import Benchmark
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
 
 def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None:
     """The same networks and methods through OpenOOD's own Evaluator."""
-    from line_plugin.benchmark import images, report
+    from line_plugin.benchmark import report
+    from line_plugin.benchmark.protocol import images
     from line_plugin.integrations.openood import evaluate_with_openood
 
     if args.save_score or args.plots:
@@ -109,7 +110,7 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
 def options_of(args: argparse.Namespace) -> Options:
     """What to evaluate."""
     from line_plugin.benchmark import methods
-    from line_plugin.benchmark.runner import Options
+    from line_plugin.benchmark.protocol.runner import Options
 
     names = tuple(dict.fromkeys(n.strip() for n in args.postprocessor.split(",") if n.strip()))
     if not names:
@@ -134,7 +135,7 @@ def checkpoints(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
 
 def evaluate(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None) -> Evaluation:
     """One network."""
-    from line_plugin.benchmark import runner
+    from line_plugin.benchmark.protocol import runner
 
     cache = options.cache_of(args, benchmark, checkpoint)
     with options.progress_bar("forward") as progress:
@@ -197,7 +198,7 @@ def _plots(folder: Path, run: Evaluation) -> list[Path]:
     """Histograms and ROC curves of the first run."""
     import numpy as np
 
-    from line_plugin.benchmark import plots
+    from line_plugin.benchmark.report import plots
 
     scores = {r.name: r.scores for r in run.results}
     by_group = {g: [n for n, group in run.groups.items() if group == g] for g in ("near", "far")}

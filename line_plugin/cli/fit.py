@@ -40,10 +40,11 @@ def run(args: argparse.Namespace) -> None:
 
 def fitted(args: argparse.Namespace) -> LINe:
     """A LINe fitted as the runner fits it."""
-    from line_plugin.benchmark import image_list, methods
-    from line_plugin.benchmark.features import Request
+    from line_plugin.benchmark import methods
     from line_plugin.benchmark.methods.line import LineMethod
-    from line_plugin.benchmark.runner import fit_data
+    from line_plugin.benchmark.protocol import image_list
+    from line_plugin.benchmark.protocol.features import Request
+    from line_plugin.benchmark.protocol.runner import fit_data
 
     benchmark = options.benchmark_of(args)
     settings = {**benchmark.methods.get("line", {}), **_preset(args.preset)}

@@ -20,7 +20,8 @@ def run(args: argparse.Namespace) -> None:
     import json
 
     from line_plugin import networks
-    from line_plugin.benchmark import methods, spec
+    from line_plugin.benchmark import methods
+    from line_plugin.benchmark.protocol import spec
     from line_plugin.method.settings import PRESETS
 
     benchmarks = {name: spec.load(name) for name in spec.shipped()}

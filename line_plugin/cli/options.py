@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import nn
 
-    from line_plugin.benchmark.features import FeatureCache, Progress
-    from line_plugin.benchmark.spec import Benchmark
+    from line_plugin.benchmark.protocol.features import FeatureCache, Progress
+    from line_plugin.benchmark.protocol.spec import Benchmark
 
 
 def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
@@ -58,7 +58,7 @@ def _natural(text: str) -> int:
 
 def benchmark_of(args: argparse.Namespace) -> Benchmark:
     """The benchmark, with the network's own normalisation where given."""
-    from line_plugin.benchmark import spec
+    from line_plugin.benchmark.protocol import spec
 
     benchmark = spec.load(args.id_data)
     changes = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
@@ -102,7 +102,7 @@ def network_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path 
 
 def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> FeatureCache:
     """The network behind its feature cache."""
-    from line_plugin.benchmark.features import FeatureCache, default_cache_dir
+    from line_plugin.benchmark.protocol.features import FeatureCache, default_cache_dir
 
     return FeatureCache(
         network_of(args, benchmark, checkpoint),

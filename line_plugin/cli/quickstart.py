@@ -27,13 +27,13 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from line_plugin.benchmark import quickstart, training
     from line_plugin.cli import parser
+    from line_plugin.quickstart import dataset, training
 
     out, folder = options.console(), args.output_dir
     data, checkpoint, artifact = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"
     _say("1. Images: MNIST digits 0 to 7 are in-distribution; faces, textures, photographs and digits 8, 9 are not")
-    quickstart.prepare(data)
+    dataset.prepare(data)
     out.print(f"In {data}, in OpenOOD's layout.")
     _say(f"2. A small network, trained on the digits (seed {args.seed})")
     with options.progress_bar("train", "epochs") as progress:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from line_plugin.benchmark.features import FeatureSet
+from line_plugin.benchmark.protocol.features import FeatureSet
 from line_plugin.method.settings import Provenance
 
 Setting = float | int | str | None

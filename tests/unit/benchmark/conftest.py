@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from line_plugin.benchmark.quickstart import prepare
+from line_plugin.quickstart.dataset import prepare
 
 
 @pytest.fixture(scope="session")

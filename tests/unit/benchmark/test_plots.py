@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from line_plugin.benchmark import plots
+from line_plugin.benchmark.report import plots
 from line_plugin.errors import DataError, NonFiniteError, SettingsError
 
 SETS = plots.Sets("id", near=["close"], far=["distant", "remote"])

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from line_plugin.benchmark import quickstart
 from line_plugin.errors import DataError, MissingDataError
+from line_plugin.quickstart import dataset
 
 CONFIG = Path(__file__).parents[3] / "configs" / "benchmarks" / "quickstart.yml"
 COUNTS = {
@@ -33,7 +33,7 @@ COUNTS = {
 
 
 def entries(root: Path, name: str) -> list[tuple[Path, int]]:
-    lines = (root / quickstart.LISTS / f"{name}.txt").read_text().splitlines()
+    lines = (root / dataset.LISTS / f"{name}.txt").read_text().splitlines()
     return [(root / "images_classic" / p, int(label)) for p, label in (line.split() for line in lines)]
 
 
@@ -47,7 +47,7 @@ def test_lists_name_existing_lossless_images_and_no_image_is_left_over(quickstar
     assert {name: len(rows) for name, rows in listed.items()} == COUNTS
     paths = [path for rows in listed.values() for path, _ in rows]
     assert all(path.suffix == ".png" for path in paths)
-    assert set(paths) == set((quickstart_root / quickstart.IMAGES).rglob("*.png"))
+    assert set(paths) == set((quickstart_root / dataset.IMAGES).rglob("*.png"))
 
 
 def test_id_and_csid_labels_are_the_eight_classes_and_ood_labels_are_minus_one(quickstart_root: Path) -> None:
@@ -82,43 +82,43 @@ def test_digits_are_mlxtends_own_pixels(quickstart_root: Path) -> None:
 
 
 def test_preparing_twice_writes_the_same_bytes(quickstart_root: Path, tmp_path: Path) -> None:
-    quickstart.prepare(tmp_path / "again")
+    dataset.prepare(tmp_path / "again")
     assert tree(tmp_path / "again") == tree(quickstart_root)
 
 
 def test_a_whole_root_is_kept_and_nothing_is_made_again(quickstart_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    quickstart.prepare(quickstart_root)
+    dataset.prepare(quickstart_root)
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three images in place of seven thousand."""
     images = [
-        quickstart._Image(f"test_{n}", f"{n}/0.png", -1, np.full((28, 28), i, np.uint8)) for i, n in enumerate("abc")
+        dataset._Image(f"test_{n}", f"{n}/0.png", -1, np.full((28, 28), i, np.uint8)) for i, n in enumerate("abc")
     ]
-    monkeypatch.setattr(quickstart, "_images", lambda: iter(images))
+    monkeypatch.setattr(dataset, "_images", lambda: iter(images))
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("lost", ["images_classic/quickstart/b/0.png", "benchmark_imglist/quickstart/test_b.txt"])
 def test_a_root_with_a_lost_file_is_made_whole(lost: str, tmp_path: Path) -> None:
-    quickstart.prepare(tmp_path)
+    dataset.prepare(tmp_path)
     whole = tree(tmp_path)
     (tmp_path / lost).unlink()
-    assert not quickstart.is_complete(tmp_path)
-    quickstart.prepare(tmp_path)
+    assert not dataset.is_complete(tmp_path)
+    dataset.prepare(tmp_path)
     assert tree(tmp_path) == whole
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("marker", ["", "[]", "{}", '{"recipe": 0, "lists": {}}', '{"recipe": 1, "lists": 3}'])
 def test_a_broken_or_older_marker_is_not_believed(marker: str, tmp_path: Path) -> None:
-    quickstart.prepare(tmp_path)
-    (tmp_path / quickstart.LISTS / "complete.json").write_text(marker)
-    assert not quickstart.is_complete(tmp_path)
-    quickstart.prepare(tmp_path)
-    assert json.loads((tmp_path / quickstart.LISTS / "complete.json").read_text())["recipe"] == 1
+    dataset.prepare(tmp_path)
+    (tmp_path / dataset.LISTS / "complete.json").write_text(marker)
+    assert not dataset.is_complete(tmp_path)
+    dataset.prepare(tmp_path)
+    assert json.loads((tmp_path / dataset.LISTS / "complete.json").read_text())["recipe"] == 1
 
 
 @pytest.mark.usefixtures("small")
@@ -133,11 +133,11 @@ def test_an_interruption_at_any_step_leaves_no_half_benchmark(tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        quickstart.prepare(tmp_path)
+        dataset.prepare(tmp_path)
     monkeypatch.undo()
-    assert not quickstart.is_complete(tmp_path)
+    assert not dataset.is_complete(tmp_path)
     assert not list(tmp_path.glob(".quickstart-*"))
-    assert not (tmp_path / quickstart.LISTS).exists()
+    assert not (tmp_path / dataset.LISTS).exists()
 
 
 @pytest.mark.usefixtures("small")
@@ -145,7 +145,7 @@ def test_other_benchmarks_in_the_root_are_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "benchmark_imglist" / "cifar10" / "test_cifar10.txt"
     other.parent.mkdir(parents=True)
     other.write_text("cifar10/test/bird/0.png 2\n")
-    quickstart.prepare(tmp_path)
+    dataset.prepare(tmp_path)
     assert other.read_text() == "cifar10/test/bird/0.png 2\n"
 
 
@@ -161,17 +161,17 @@ def test_a_missing_package_is_named_with_the_extra(
         return original(name, *args, **kwargs)
 
     if package == "skimage":
-        monkeypatch.setattr(quickstart, "_mnist_digits", lambda: iter(()))
+        monkeypatch.setattr(dataset, "_mnist_digits", lambda: iter(()))
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingDataError, match=r'pip install "openood-line\[quickstart\]"'):
-        quickstart.prepare(tmp_path)
+        dataset.prepare(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write the quickstart benchmark to"):
-        quickstart.prepare(tmp_path / "file")
+        dataset.prepare(tmp_path / "file")
 
 
 def test_the_benchmark_file_names_every_list(quickstart_root: Path) -> None:
@@ -180,4 +180,4 @@ def test_the_benchmark_file_names_every_list(quickstart_root: Path) -> None:
     sets += [*config["ood"]["near"].values(), *config["ood"]["far"].values()]
     assert {Path(s["list"]).stem for s in sets} == set(COUNTS)
     assert all((quickstart_root / s["list"]).is_file() for s in sets)
-    assert config["num_classes"] == len(config["class_names"]) == quickstart.NUM_CLASSES
+    assert config["num_classes"] == len(config["class_names"]) == dataset.NUM_CLASSES

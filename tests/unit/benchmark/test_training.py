@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from line_plugin.benchmark import quickstart, spec, training
+from line_plugin.benchmark.protocol import spec
 from line_plugin.errors import CheckpointError, ImageError, MissingDataError, SettingsError
 from line_plugin.networks import build, load_checkpoint
+from line_plugin.quickstart import dataset, training
 
 
 def test_one_epoch_learns_and_the_same_seed_gives_the_same_file(quickstart_root: Path, tmp_path: Path) -> None:
@@ -38,10 +39,10 @@ def test_an_unprepared_root_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 def test_a_truncated_image_is_named(tmp_path: Path) -> None:
-    (tmp_path / quickstart.LISTS).mkdir(parents=True)
-    (tmp_path / quickstart.IMAGES).mkdir(parents=True)
-    (tmp_path / quickstart.LISTS / "train_quickstart.txt").write_text("quickstart/a.png 0\n")
-    (tmp_path / quickstart.IMAGES / "a.png").write_bytes(b"\x89PNG\r\n")
+    (tmp_path / dataset.LISTS).mkdir(parents=True)
+    (tmp_path / dataset.IMAGES).mkdir(parents=True)
+    (tmp_path / dataset.LISTS / "train_quickstart.txt").write_text("quickstart/a.png 0\n")
+    (tmp_path / dataset.IMAGES / "a.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(ImageError, match=r"quickstart/a.png cannot be decoded"):
         training.train(tmp_path, tmp_path / "a.safetensors")
 

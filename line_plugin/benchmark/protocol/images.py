@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from line_plugin.benchmark.spec import Preprocessing
+from line_plugin.benchmark.protocol.spec import Preprocessing
 from line_plugin.errors import ImageError
 
 

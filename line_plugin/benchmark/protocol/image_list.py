@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from line_plugin.benchmark.spec import Benchmark, ImageSet
+from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 from line_plugin.errors import DataError, MissingDataError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"}

@@ -13,7 +13,7 @@ from line_plugin.errors import CheckpointError, SettingsError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from line_plugin.benchmark.spec import Benchmark, ImageSet
+    from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 
 _BATCH = 64
 _LEARNING_RATE = 1e-3
@@ -42,7 +42,7 @@ def train(
     and the thread count of torch are left as they were.
 
     Args:
-        root: where :func:`line_plugin.benchmark.quickstart.prepare` wrote.
+        root: where :func:`line_plugin.quickstart.dataset.prepare` wrote.
         checkpoint: the file to write; its folder is made.
         seed: of the initial weights and the order of the images.
         epochs: passes over the 2,800 training images, at least 1.
@@ -56,7 +56,7 @@ def train(
     import torch
 
     from line_plugin import networks
-    from line_plugin.benchmark import spec
+    from line_plugin.benchmark.protocol import spec
 
     if epochs < 1:
         raise SettingsError(f"epochs={epochs} given, expected at least 1")
@@ -128,7 +128,7 @@ def _load(root: Path, benchmark: Benchmark, split: Literal["train", "val"]) -> t
     """Decode a split once: images (N, 3, 28, 28) float32 as the benchmark preprocesses them, labels (N,) int64."""
     import torch
 
-    from line_plugin.benchmark import image_list, images
+    from line_plugin.benchmark.protocol import image_list, images
 
     wanted: ImageSet = getattr(benchmark.id, split)
     listed = image_list.read(f"{benchmark.name} {split}", wanted, root, benchmark.num_classes)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from line_plugin.benchmark import image_list, methods
-from line_plugin.benchmark.features import FeatureCache, FeatureSet, Progress, Request
+from line_plugin.benchmark import methods
 from line_plugin.benchmark.methods.base import FitData, Method, Setting
-from line_plugin.benchmark.spec import Benchmark
+from line_plugin.benchmark.protocol import image_list
+from line_plugin.benchmark.protocol.features import FeatureCache, FeatureSet, Progress, Request
+from line_plugin.benchmark.protocol.spec import Benchmark
 from line_plugin.errors import SettingsError
 from line_plugin.math.metrics import Metrics, accuracy, ood_metrics
 from line_plugin.method.settings import Provenance

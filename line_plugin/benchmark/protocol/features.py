@@ -24,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from line_plugin.benchmark import images
-from line_plugin.benchmark.image_list import ImageList
-from line_plugin.benchmark.spec import Preprocessing
+from line_plugin.benchmark.protocol import images
+from line_plugin.benchmark.protocol.image_list import ImageList
+from line_plugin.benchmark.protocol.spec import Preprocessing
 from line_plugin.errors import DataError, ImageError
 from line_plugin.networks.head import Head, find_head, fingerprint, forward
 
