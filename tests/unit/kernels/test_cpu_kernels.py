@@ -238,7 +238,7 @@ def test_state_beyond_an_imagenet_head_is_at_most_40_mb() -> None:
 
 
 def run_python(code: str, **environment: str) -> str:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PATH": "", "OMP_NUM_THREADS": "1", **environment},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from line_plugin import LINe
-from tests.unit.test_line_matches_oracle import SWITCHES, problem
+from tests.unit.method.test_line_matches_oracle import SWITCHES, problem
 
 
 def _device(name: str) -> torch.device:

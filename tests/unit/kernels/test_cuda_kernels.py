@@ -22,8 +22,8 @@ from line_plugin.math import scoring
 from line_plugin.method.fit import Fitted
 from tests import interpreted
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
-from tests.unit.test_kernels import head, rows, run_python
-from tests.unit.test_line_matches_oracle import SWITCHES, problem
+from tests.unit.kernels.test_cpu_kernels import head, rows, run_python
+from tests.unit.method.test_line_matches_oracle import SWITCHES, problem
 
 SPLIT, WHOLE = 10**6, 1
 """Programs to fill a device: one that no test fills, so that the neurons are split, and one that any test does."""
