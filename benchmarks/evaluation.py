@@ -31,7 +31,8 @@ from line_plugin.benchmark.protocol import image_list, images, runner, spec
 from line_plugin.benchmark.protocol.features import FeatureCache
 from line_plugin.benchmark.protocol.runner import Evaluation, Options
 from line_plugin.math.metrics import ood_metrics
-from line_plugin.networks.head import find_head, forward
+from line_plugin.networks.head import find_head
+from line_plugin.networks.tap import forward
 from line_plugin.quickstart import dataset
 
 BATCH = 32

@@ -27,7 +27,7 @@ from benchmarks import measure
 from line_plugin import LINe, networks
 from line_plugin.benchmark.protocol import images, spec
 from line_plugin.math.contributions import ClassSums
-from line_plugin.networks.head import tap_batches
+from line_plugin.networks.tap import tap_batches
 
 
 @dataclass(frozen=True)

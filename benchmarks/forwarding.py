@@ -20,7 +20,8 @@ import torch
 from benchmarks import measure
 from line_plugin import networks
 from line_plugin.benchmark.protocol import images, spec
-from line_plugin.networks.head import Head, find_head, forward
+from line_plugin.networks.head import Head, find_head
+from line_plugin.networks.tap import forward
 
 LOADERS = [  # network, benchmark whose preprocessing it takes, images
     ("densenet100_12", "cifar10", 640),

@@ -19,17 +19,17 @@ from line_plugin.benchmark.protocol import features, images, runner
 from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums
 from line_plugin.method import line
-from line_plugin.networks import head
+from line_plugin.networks import fingerprint, tap
 
 STEPS: list[tuple[Any, str, str]] = [  # where, which function, what it does
     (images._Images, "__getitem__", "decode"),
     (images, "_collate", "collate"),
     (features, "forward", "forward pass"),
-    (head, "forward", "forward pass"),
+    (tap, "forward", "forward pass"),
     (features, "find_head", "finding the head"),
-    (head, "find_head", "finding the head"),
+    (tap, "find_head", "finding the head"),
     (features, "fingerprint", "hashing the network"),
-    (head, "fingerprint", "hashing the network"),
+    (fingerprint, "fingerprint", "hashing the network"),
     (features.FileDigests, "of", "hashing the images"),
     (features._Writer, "add", "cache"),
     (features._Writer, "commit", "cache"),

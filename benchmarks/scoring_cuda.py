@@ -25,7 +25,8 @@ from benchmarks.scoring import CASES, features, fitted
 from line_plugin import LINe
 from line_plugin.kernels import cpu
 from line_plugin.math import scoring
-from line_plugin.networks.head import find_head, forward
+from line_plugin.networks.head import find_head
+from line_plugin.networks.tap import forward
 
 Call = Callable[[], object]
 BATCHES = (1, 64, 2048)

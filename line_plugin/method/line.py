@@ -92,7 +92,8 @@ class LINe:
             HeadError: no usable head.
             FitError: bad labels, or a class without an image.
         """
-        from line_plugin.networks.head import fingerprint, tap_batches
+        from line_plugin.networks.fingerprint import fingerprint
+        from line_plugin.networks.tap import tap_batches
 
         where, sums, linear, warned = "", None, None, False
         for batch in tap_batches(model, loader, head=head, device=device):

@@ -1,8 +1,8 @@
 """Networks by name, and the checkpoints that fit them.
 
 The state-dict names are those of OpenOOD v1.5 (and so of the nets of the ReAct, DICE and LINe papers), which makes its
-``best.ckpt`` files load without OpenOOD. The networks return logits and nothing else: features are tapped by a hook on
-the head, see :mod:`line_plugin.networks`.
+``best.ckpt`` files load without OpenOOD. The networks return logits and nothing else: :mod:`.head` finds the last layer
+and :mod:`.tap` reads the features that enter it. Importing this package does not import torch.
 """
 
 from __future__ import annotations

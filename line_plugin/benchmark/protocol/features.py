@@ -28,7 +28,9 @@ from line_plugin.benchmark.protocol import images
 from line_plugin.benchmark.protocol.image_list import ImageList
 from line_plugin.benchmark.protocol.spec import Preprocessing
 from line_plugin.errors import DataError, ImageError
-from line_plugin.networks.head import Head, find_head, fingerprint, forward
+from line_plugin.networks.fingerprint import fingerprint
+from line_plugin.networks.head import Head, find_head
+from line_plugin.networks.tap import forward
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""

@@ -17,7 +17,9 @@ from line_plugin.errors import SettingsError, unknown_name
 from line_plugin.integrations.openood import compat
 from line_plugin.math import scoring
 from line_plugin.method.line import LINe
-from line_plugin.networks.head import Head, device_of, fingerprint, forward, tap_batches
+from line_plugin.networks.fingerprint import fingerprint
+from line_plugin.networks.head import Head, device_of
+from line_plugin.networks.tap import forward, tap_batches
 
 compat.import_upstream()
 

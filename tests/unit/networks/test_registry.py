@@ -15,7 +15,8 @@ from torch import nn
 
 from line_plugin import networks
 from line_plugin.errors import SettingsError
-from line_plugin.networks.head import find_head, forward
+from line_plugin.networks.head import find_head
+from line_plugin.networks.tap import forward
 
 # Number of tensors and SHA-256 of the sorted lines "name shape" of upstream's classes at commit 3c35632, 10 classes
 # (1000 for RegNet, where upstream has no other): digest(upstream class) below.

@@ -9,7 +9,7 @@ import pytest
 
 from line_plugin.errors import SettingsError
 from line_plugin.networks import load_user_model
-from line_plugin.networks.head import fingerprint
+from line_plugin.networks.fingerprint import fingerprint
 
 MODEL = """
 from torch import nn
