@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
-from line_plugin.math import scoring
+from line_plugin.math.percentiles import clip_at_percentile
 from line_plugin.method.line import LINe
 
 
@@ -31,7 +31,7 @@ class LineMethod(Method):
         """See :meth:`Method.refit`."""
         percentile = _optional(self.settings, "clip_percentile")
         if percentile is not None:  # the table then shows the clip that was used
-            self.settings["clip"] = scoring.clip_at_percentile(self.data.val.features, percentile)
+            self.settings["clip"] = clip_at_percentile(self.data.val.features, percentile)
         p_w, p_a, clip = (_optional(self.settings, key) for key in ("p_w", "p_a", "clip"))
         self.line = self.line.with_settings(p_w, p_a, clip)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from line_plugin.errors import SettingsError, unknown_name
 from line_plugin.integrations.openood import compat
-from line_plugin.math import scoring
+from line_plugin.math.percentiles import clip_at_percentile
 from line_plugin.method.line import LINe
 from line_plugin.networks.fingerprint import fingerprint
 from line_plugin.networks.head import Head, device_of
@@ -113,7 +113,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             return {}
         batches = tap_batches(net, id_loader_dict["val"], head=self.line.provenance.head)
         features = torch.cat([batch.features.cpu() for batch in batches])
-        return {p: scoring.clip_at_percentile(features, p) for p in wanted}
+        return {p: clip_at_percentile(features, p) for p in wanted}
 
     def _apply(self) -> None:
         """Bring a fitted ``line`` to ``settings``: the masks are made again, no image is seen."""

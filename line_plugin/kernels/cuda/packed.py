@@ -10,6 +10,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from line_plugin.kernels import torch_ops
 from line_plugin.kernels.notice import loading
 from line_plugin.math import scoring
 
@@ -94,7 +95,7 @@ class PackedHead:
     def _score(self, z: Tensor, classes: Tensor, confidence: Tensor, split: bool) -> None:
         (n, d), k, padded = z.shape, len(self.weight), self.packed.shape[1]
         blocks, parts = -(-n // _ROWS), self._chunks if split else 1
-        logits = scoring.product(z, self.weight)
+        logits = torch_ops.product(z, self.weight)
         pairs = torch.empty(blocks * _ROWS, d, dtype=torch.int64, device=z.device)
         sums = torch.empty(parts, n, padded, device=z.device)
         lanes = min(_LANES, 1 << (max(k, d) - 1).bit_length())
@@ -141,7 +142,7 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
 def agrees(head: PackedHead) -> bool:
     """Whether a few rows score as by torch's operations, and to the bit alike with split neurons and without."""
     z = head.weight[:3].relu()
-    classes, expected = scoring.score(z, head.weight, head.bias, head.floors)
+    classes, expected = torch_ops.score(z, head.weight, head.bias, head.floors)
     got = [torch.empty_like(expected) for _ in range(2)]
     chosen = torch.empty_like(classes)
     with torch.cuda.device_of(z):  # type: ignore[no-untyped-call]

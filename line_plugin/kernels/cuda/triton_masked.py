@@ -39,7 +39,7 @@ def choose(
     D: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """The rule of :func:`line_plugin.math.scoring.predict_class` for one row, without a word to the host.
+    """The rule of :func:`line_plugin.kernels.torch_ops.predict_class` for one row, without a word to the host.
 
     Args:
         z: (n, D) float32, clipped; logits: (n, K) float32, ``z @ W.T`` without the bias.

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from line_plugin import PRESETS, ClassSums, LINe, LINeSettings, kernels
-from line_plugin.kernels import Scorer
+from line_plugin.kernels import Scorer, torch_ops
 from line_plugin.kernels.cuda import packed as cuda
-from line_plugin.math import scoring
 from line_plugin.method.fit import Fitted
 from tests import interpreted
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
@@ -126,7 +125,7 @@ def test_near_ties_are_decided_as_by_torch_in_float64(run: Run) -> None:
     weight[9, 3] = torch.nextafter(weight[9, 3], torch.tensor(9.0))  # ahead by less than float32 products can tell
     x = rows(16, 64, 4) + weight[7].relu()
     classes = run(weight, bias, floors, x, None, WHOLE)[0]
-    assert torch.equal(classes, scoring.predict_class(x, weight, bias))
+    assert torch.equal(classes, torch_ops.predict_class(x, weight, bias))
     assert torch.equal(classes, (x.double() @ weight.double().T + bias.double()).argmax(1))
     assert {7, 9} >= set(classes.tolist())
 
@@ -156,7 +155,7 @@ def test_a_triton_that_cannot_be_used_is_said_in_one_line_and_torch_scores(
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     scorer = bare_scorer(monkeypatch, *tensors)
     for _ in range(2):
-        torch.testing.assert_close(scorer.predict(x, None)[1], scoring.score(x, *tensors)[1])
+        torch.testing.assert_close(scorer.predict(x, None)[1], torch_ops.score(x, *tensors)[1])
     assert [r.getMessage().count("\n") for r in caplog.records] == [0]
     assert "Failed to find C compiler." in caplog.text or "No module named 'triton'" in caplog.text
 
@@ -172,7 +171,7 @@ def test_kernels_that_disagree_with_torch_are_not_used(
     monkeypatch.setattr(cuda, "agrees", lambda _: False)
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     scorer = bare_scorer(monkeypatch, *tensors)
-    torch.testing.assert_close(scorer.predict(x, None)[1], scoring.score(x, *tensors)[1])
+    torch.testing.assert_close(scorer.predict(x, None)[1], torch_ops.score(x, *tensors)[1])
     assert scorer.packed() is None
     assert "other numbers than torch" in caplog.text
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_plugin import PRESETS, LINe
-from line_plugin.math import masks, scoring
+from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums, contributions
 from tests.oracle.literal_line import contribution_by_gradient, literal_masks, literal_score
 
@@ -91,27 +91,3 @@ def test_published_presets_are_the_papers() -> None:
         "cifar100-densenet": (90, 10, 1.0),
         "imagenet-resnet50": (10, 10, 0.8),
     }
-
-
-@pytest.mark.parametrize("setting", ["autocast", "reduced products"])
-def test_lower_precision_allowed_to_the_process_does_not_reach_the_score(setting: str) -> None:
-    features, labels, weight, bias, _ = problem(40, 64, seed=6)
-    line = LINe(10, 10, 0.8).fit_features(features, labels, weight, bias)
-    rows = torch.rand(500, 64, generator=torch.Generator().manual_seed(7))
-    classes, scores = line.predict(rows)
-    before = torch.get_float32_matmul_precision()
-    try:
-        if setting == "reduced products":
-            torch.set_float32_matmul_precision("medium")
-        with torch.autocast("cpu", torch.bfloat16, enabled=setting == "autocast"):
-            got = line.predict(rows)
-            product = scoring.product(rows, weight)
-            plain = scoring.score(rows.clamp(max=0.8), weight, bias, line._state.floors)
-    finally:
-        torch.set_float32_matmul_precision(before)
-    assert torch.equal(got[0], classes)
-    assert torch.equal(got[1], scores)
-    expected = rows @ weight.T if setting == "autocast" else (rows.double() @ weight.double().T).float()
-    assert torch.equal(product, expected)
-    assert torch.equal(plain[0], classes)
-    torch.testing.assert_close(plain[1], scores, atol=1e-5, rtol=1e-5)
