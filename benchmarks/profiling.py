@@ -19,7 +19,7 @@ from line_plugin.benchmark.protocol import features, images, runner
 from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums
 from line_plugin.method import line
-from line_plugin.networks import fingerprint, tap
+from line_plugin.networks import tap
 
 STEPS: list[tuple[Any, str, str]] = [  # where, which function, what it does
     (images._Images, "__getitem__", "decode"),
@@ -29,7 +29,7 @@ STEPS: list[tuple[Any, str, str]] = [  # where, which function, what it does
     (features, "find_head", "finding the head"),
     (tap, "find_head", "finding the head"),
     (features, "fingerprint", "hashing the network"),
-    (fingerprint, "fingerprint", "hashing the network"),
+    (line, "fingerprint", "hashing the network"),
     (features.FileDigests, "of", "hashing the images"),
     (features._Writer, "add", "cache"),
     (features._Writer, "commit", "cache"),

@@ -1,5 +1,6 @@
 """One file that holds a fitted LINe: safetensors with JSON metadata and a content hash. No pickle.
 
+:class:`Contents` is what the file holds of a LINe; the functions below it write and read such a file safely.
 The header key ``line_plugin`` holds one JSON object with sorted keys; ``content_sha256`` inside it covers every other
 metadata field and every tensor's name, dtype, shape and bytes.
 The same fit gives the same bytes: no time stamp is kept.
@@ -9,20 +10,94 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
 import struct
-import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from line_plugin.errors import ArtifactCorruptError, ArtifactError, ArtifactVersionError
+from line_plugin.files import write_whole
+from line_plugin.math.contributions import ClassSums
+from line_plugin.method.calibration import Calibration
+from line_plugin.method.fit import Fitted
+from line_plugin.method.settings import LINeSettings, Provenance
+from line_plugin.version import __version__
 
 SCHEMA_VERSION = 1
 _KEY = "line_plugin"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Settings, provenance, calibration and fit, as they are stored together."""
+
+    settings: LINeSettings
+    provenance: Provenance
+    calibration: Calibration | None
+    fitted: Fitted
+
+    def write(self, path: str | Path) -> str:
+        """Write the file and return its content hash. Equal contents give equal bytes."""
+        fitted, k, d = self.fitted, *self.fitted.weight.shape
+        tensors = {
+            "weight": fitted.weight,
+            "bias": fitted.bias,
+            "sums": fitted.sums.sums,
+            "counts": fitted.sums.counts,
+            "weight_thresholds": fitted.thresholds,
+        }
+        metadata: dict[str, Any] = {
+            "kind": "line",
+            "settings": asdict(self.settings),
+            "num_classes": k,
+            "width": d,
+            "num_samples": fitted.sums.num_samples,
+            "provenance": asdict(self.provenance),
+            "versions": {"openood-line": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        }
+        if self.calibration is not None:
+            tensors["calibration_confidence"] = self.calibration.confidence
+            metadata["calibration"] = {
+                "n": self.calibration.n,
+                "tpr": self.calibration.tpr,
+                "threshold": _encode_float(self.calibration.threshold),
+                "cell_bounds": [_encode_float(b) for b in self.calibration.cell_bounds()],
+                "source": self.calibration.source,
+            }
+        return write_tensors(path, tensors, metadata)
+
+    @classmethod
+    def read(cls, path: str | Path) -> tuple[Contents, str]:
+        """Read and verify a file; the contents and their hash.
+
+        Raises:
+            ArtifactError and its kinds, see :func:`read_tensors`.
+        """
+        tensors, metadata = read_tensors(path)
+        try:
+            settings = LINeSettings(**metadata["settings"])
+            sums = ClassSums(tensors["sums"], tensors["counts"])
+            thresholds = tensors["weight_thresholds"]
+            fitted = Fitted.make(tensors["weight"], tensors["bias"], sums, settings, thresholds=thresholds)
+            provenance = dict(metadata["provenance"])
+            provenance["class_names"] = tuple(provenance["class_names"])
+            kept = metadata.get("calibration")
+            calibration = kept and Calibration(tensors["calibration_confidence"], kept["tpr"], kept["source"])
+            contents = cls(settings, Provenance(**provenance), calibration, fitted)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ArtifactCorruptError(f"{path} lacks or misstates {error}: fit again") from error
+        return contents, str(metadata["content_sha256"])
+
+
+def _encode_float(value: float) -> float | str:
+    """A float for JSON, which has no infinity."""
+    return value if math.isfinite(value) else str(value)
 
 
 def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
@@ -37,7 +112,7 @@ def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> 
     return digest.hexdigest()
 
 
-def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
     """Write the file whole or not at all.
 
     Returns:
@@ -61,22 +136,7 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
     return str(meta["content_sha256"])
 
 
-def write_whole(target: Path, blob: bytes) -> None:
-    """Write ``blob`` beside ``target`` and rename it over: a reader never sees half a file."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read and verify.
 
     Returns:
@@ -92,7 +152,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         blob = target.read_bytes()
     except OSError as error:
         raise ArtifactError(f"cannot read {target}: {error.strerror or error}") from error
-    metadata = _metadata(target, blob)
+    metadata = _read_metadata(target, blob)
     version = metadata.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise ArtifactVersionError(
@@ -114,7 +174,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
-def _metadata(target: Path, blob: bytes) -> dict[str, Any]:
+def _read_metadata(target: Path, blob: bytes) -> dict[str, Any]:
     """The JSON object of the header, read without trusting anything behind it."""
     try:
         (length,) = struct.unpack_from("<Q", blob)
@@ -124,10 +184,10 @@ def _metadata(target: Path, blob: bytes) -> dict[str, Any]:
         text = header.get("__metadata__", {}).get(_KEY)
     except (struct.error, ValueError, AttributeError) as error:
         raise ArtifactCorruptError(
-            f"{target} is broken or no safetensors file ({error}): fit again or fetch it again"
+            f"{target} is broken or not a safetensors file ({error}): fit again or fetch it again"
         ) from error
     if text is None:
-        raise ArtifactError(f"{target} is a safetensors file but no LINe artifact: write one with `openood fit`")
+        raise ArtifactError(f"{target} is a safetensors file but not a LINe artifact: write one with `openood fit`")
     try:
         metadata = json.loads(text)
     except ValueError as error:

@@ -86,34 +86,34 @@ class Calibration:
 
     def limits(self) -> list[str]:
         """In words, what this many samples support and what they cannot."""
-        said = []
+        sentences = []
         if conformal.rank(self.n, self.fpr) < 1:
-            said.append(
+            sentences.append(
                 f"{self.n} samples cannot place a threshold at FPR {self.fpr:.3g}: nothing would be flagged; "
                 f"it takes at least {_needed(self.fpr)}."
             )
         else:
             low, high = self.realised_fpr()
-            said.append(
+            sentences.append(
                 f"{self.n} samples: the threshold for FPR {self.fpr:.1%} flags between {low:.2%} and {high:.2%} "
                 "of ID inputs (95 % of calibration sets of this size)."
             )
         empty = [e for e in conformal.CELL_EDGES if conformal.rank(self.n, e) < 1]
         if empty:
-            said.append(
+            sentences.append(
                 f"The conformal cells up to p = {max(empty):g} stay empty: with {self.n} samples no p-value is "
                 f"below {1 / (self.n + 1):.2g}; the cell p <= {min(empty):g} takes {_needed(min(empty))} samples."
             )
         if self.n < 10_000:
-            said.append(
+            sentences.append(
                 f"A false-alert budget of 1 per 100,000 needs cell masses known to a few per cent: with {self.n} "
                 "samples use their upper confidence bounds, which costs delay, or calibrate on 10,000 and more."
             )
         ties = self.n - int(torch.unique(self.confidence).numel())
         if ties > 0.01 * self.n:
-            said.append(f"{ties} of {self.n} scores are ties: rates are upper bounds and fewer inputs are flagged.")
-        said.append("All of it holds for inputs drawn as the calibration set was; a stale set breaks it.")
-        return said
+            sentences.append(f"{ties} of {self.n} scores are ties: rates are upper bounds and fewer inputs are flagged.")
+        sentences.append("All of it holds for inputs drawn as the calibration set was; a stale set breaks it.")
+        return sentences
 
 
 def _needed(alpha: float) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,22 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from line_plugin.errors import FeatureError, FitError, NonFiniteError, NotFittedError, WidthError, unknown_name
+from line_plugin.errors import FitError, NotFittedError, unknown_name
 from line_plugin.math.contributions import ClassSums
+from line_plugin.method.artifact import Contents
 from line_plugin.method.calibration import Calibration
-from line_plugin.method.contents import Contents
-from line_plugin.method.fit import Fitted, head_weight
+from line_plugin.method.fit import Fitted, check_weight, sum_features, sum_network
 from line_plugin.method.settings import PRESETS, LINeSettings, Provenance
+from line_plugin.networks.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
         from typing import Self
     else:
         from typing_extensions import Self
-
-
-class NegativeFeatureWarning(UserWarning):
-    """The features can be negative, which LINe does not assume."""
 
 
 class LINe:
@@ -84,29 +79,17 @@ class LINe:
         Args:
             model: a classifier that ends in a ``Linear``; it is put in eval mode and moved to ``device``.
             loader: batches ``(images, labels, ...)`` or dicts with ``data`` and ``label``; negative labels are ignored.
-            head: module path of the ``Linear``; found by tracing the first batch where not given.
-            device: where to run; the model's own device where not given.
+            head: module path of the ``Linear``; without it, the first batch is traced to find it.
+            device: where to run; by default the model's own device.
             class_names: K names, for error messages and the artifact.
 
         Raises:
             HeadError: no usable head.
             FitError: bad labels, or a class without an image.
         """
-        from line_plugin.networks.fingerprint import fingerprint
-        from line_plugin.networks.tap import tap_batches
-
-        where, sums, linear, warned = "", None, None, False
-        for batch in tap_batches(model, loader, head=head, device=device):
-            if sums is None:
-                linear, where = batch.head, batch.path
-                sums = ClassSums.zeros(linear.out_features, linear.in_features)
-            sums.add_(batch.features, batch.labels)
-            warned = warned or _warn_if_negative(batch.features, where)
-        if sums is None or linear is None:
-            raise FitError("the loader gave no batch: pass labelled ID training images")
-        bias = linear.bias if linear.bias is not None else torch.zeros(linear.out_features)
-        provenance = Provenance(class_names=tuple(class_names), head=where, model_sha256=fingerprint(model))
-        return self.fit_sums(sums, linear.weight, bias, provenance=provenance)
+        sums, linear, path = sum_network(model, loader, head=head, device=device)
+        provenance = Provenance(class_names=tuple(class_names), head=path, model_sha256=fingerprint(model))
+        return self.fit_sums(sums, linear.weight, linear.bias, provenance=provenance)
 
     def fit_features(
         self,
@@ -127,13 +110,8 @@ class LINe:
         Raises:
             WidthError, NonFiniteError, FitError, EmptyClassError.
         """
-        weight = head_weight(weight)
-        sums = ClassSums.zeros(weight.shape[0], weight.shape[1])
-        _warn_if_negative(features, "")
-        if features.shape[:1] != labels.shape:
-            raise FitError(f"{len(features)} features but labels of shape {tuple(labels.shape)}: pass one label a row")
-        for start in range(0, len(features), 8192):  # bounds the float64 copy
-            sums.add_(features[start : start + 8192], labels[start : start + 8192])
+        weight = check_weight(weight)
+        sums = sum_features(features, labels, weight)
         return self.fit_sums(sums, weight, bias, provenance=Provenance(class_names=tuple(class_names)))
 
     def fit_sums(
@@ -221,8 +199,8 @@ class LINe:
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
 
-        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; elsewhere batches may differ
-        by 1e-5. The first call compiles for some seconds where no compiled code is cached, and says so through
+        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; on other devices batches may
+        differ by 1e-5. The first call compiles for some seconds if no compiled code is cached, and says so through
         ``logging``.
 
         Returns:
@@ -230,30 +208,11 @@ class LINe:
             uses it (the network's own argmax can differ), and (N,) float32, high = ID.
         """
         state = self._state
-        self._check(features)
+        state.check_features(features, self.provenance.head)
         with torch.no_grad():
             on_device = features.detach().to(state.weight.device, torch.float32)
             classes, confidence = state.scorer.predict(on_device, self.settings.clip)
             return classes.to(features.device), confidence.to(features.device)
-
-    def _check(self, features: Tensor) -> None:
-        if features.ndim != 2 or features.shape[1] != self.width:
-            where = f" (head {self.provenance.head!r})" if self.provenance.head else ""
-            raise WidthError(
-                f"features of shape {tuple(features.shape)} given, expected (N, {self.width}), "
-                f"the input of the head{where}"
-            )
-        if not features.is_floating_point():
-            raise FeatureError(f"features of dtype {features.dtype} given, expected float32, float16 or bfloat16")
-        if math.isfinite(float(features.sum(dtype=torch.float32))):
-            return  # one NaN or Inf would have spread to the sum, which is far cheaper than a look at each
-        finite = torch.isfinite(features)
-        if not bool(finite.all()):
-            rows = int((~finite).any(dim=1).sum())
-            raise NonFiniteError(
-                f"{int((~finite).sum())} NaN or Inf in {rows} of {features.shape[0]} rows: "
-                "a score would mean nothing; check the network's input and precision"
-            )
 
     def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
         """Score held-out ID features and keep the calibration; :meth:`save` stores it.
@@ -294,17 +253,3 @@ class LINe:
         state = f"K={self.num_classes}, D={self.width}, {self.num_samples} images" if self.fitted else "not fitted"
         shown = ", ".join(f"{k}={v if v is None else format(v, 'g')}" for k, v in asdict(s).items())
         return f"LINe({shown}; {state})"
-
-
-def _warn_if_negative(features: Tensor, where: str) -> bool:
-    low = float(features.min()) if features.numel() else 0.0
-    if low < 0:
-        share = float((features < 0).float().mean())
-        warnings.warn(
-            f"{share:.1%} of the features{f' before {where!r}' if where else ''} are negative (least {low:.3g}). "
-            "LINe assumes pooled activations behind a ReLU, where 0 means 'did not fire'; on ViT, Swin and other nets "
-            "without one its masks and its clipping lose that meaning. Scores are computed all the same.",
-            NegativeFeatureWarning,
-            stacklevel=3,
-        )
-    return low < 0

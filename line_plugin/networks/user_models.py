@@ -50,7 +50,7 @@ def load_user_model(spec: str) -> nn.Module:
     try:
         model: Any = factory()
     except Exception as error:
-        raise SettingsError(f"{spec}() failed with {_told(error)}: it is called without arguments") from error
+        raise SettingsError(f"{spec}() failed with {_describe_error(error)}: it is called without arguments") from error
     if not isinstance(model, nn.Module):
         raise SettingsError(f"{spec}() returned an object of type {type(model).__name__}, expected a torch nn.Module")
     return model.eval()
@@ -70,7 +70,7 @@ def _from_file(path: Path) -> ModuleType:
             found.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise SettingsError(f"{path} cannot be imported: {_told(error)}") from error
+        raise SettingsError(f"{path} cannot be imported: {_describe_error(error)}") from error
     return module
 
 
@@ -81,9 +81,9 @@ def _from_package(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise SettingsError(f"no module {name!r} here or installed: {_EXPECTED}") from error
-        raise SettingsError(f"{name} cannot be imported: {_told(error)}") from error
+        raise SettingsError(f"{name} cannot be imported: {_describe_error(error)}") from error
     except Exception as error:
-        raise SettingsError(f"{name} cannot be imported: {_told(error)}") from error
+        raise SettingsError(f"{name} cannot be imported: {_describe_error(error)}") from error
 
 
 @contextmanager
@@ -96,6 +96,6 @@ def _importable(folder: Path) -> Iterator[None]:
         sys.path.remove(entry)
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -139,7 +139,7 @@ def _load(root: Path, benchmark: Benchmark, split: Literal["train", "val"]) -> t
 def _write(model: nn.Module, checkpoint: Path) -> None:
     from safetensors.torch import save
 
-    from line_plugin.method.artifact import write_whole
+    from line_plugin.files import write_whole
 
     try:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def _make(folder: Path) -> None:
     from line_plugin.benchmark.protocol import image_list, spec
     from line_plugin.benchmark.protocol.features import FeatureCache, Request
     from line_plugin.benchmark.protocol.runner import fit_data
-    from line_plugin.method.artifact import write_whole
+    from line_plugin.files import write_whole
     from line_plugin.quickstart import dataset, training
 
     # The names are those of `openood quickstart`: what it has made is used.

@@ -264,7 +264,7 @@ def _heading(figure: Any, title: str, about: str) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    from line_plugin.method.artifact import write_whole
+    from line_plugin.files import write_whole
 
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})  # no version: equal scores give equal bytes

@@ -13,7 +13,7 @@ import numpy as np
 
 from line_plugin.benchmark.protocol.runner import Evaluation, MethodResult, Row
 from line_plugin.errors import DataError
-from line_plugin.method.artifact import write_whole
+from line_plugin.files import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table

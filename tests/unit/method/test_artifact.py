@@ -76,11 +76,11 @@ def test_a_newer_schema_is_refused_as_such(line: LINe, tmp_path: Path, monkeypat
         LINe.load(path)
 
 
-def test_another_safetensors_file_is_no_artifact(tmp_path: Path) -> None:
+def test_another_safetensors_file_is_not_an_artifact(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(ArtifactError, match="no LINe artifact"):
+    with pytest.raises(ArtifactError, match="not a LINe artifact"):
         LINe.load(tmp_path / "x.safetensors")
     with pytest.raises(ArtifactError, match="cannot read"):
         LINe.load(tmp_path / "absent.safetensors")

@@ -19,7 +19,7 @@ from line_plugin.errors import (
     SettingsError,
     WidthError,
 )
-from line_plugin.method.line import NegativeFeatureWarning
+from line_plugin.method.fit import NegativeFeatureWarning
 
 
 def features(n: int = 60, k: int = 4, d: int = 9, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

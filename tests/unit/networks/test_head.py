@@ -10,7 +10,7 @@ from torch import nn
 
 from line_plugin import LINe
 from line_plugin.errors import HeadError
-from line_plugin.method.line import NegativeFeatureWarning
+from line_plugin.method.fit import NegativeFeatureWarning
 from line_plugin.networks.head import find_head
 from line_plugin.networks.tap import forward
 

@@ -18,8 +18,8 @@ def _host() -> tuple[int, int, bool, bool]:
     """
     if "x86_64" not in llvmlite.binding.get_process_triple():
         return 4, 24, True, False
-    told = [flag for flag in (numba.config.CPU_FEATURES or "").split(",") if flag]
-    has = {flag[1:]: flag[0] == "+" for flag in told} or llvmlite.binding.get_host_cpu_features()
+    chosen = [flag for flag in (numba.config.CPU_FEATURES or "").split(",") if flag]
+    has = {flag[1:]: flag[0] == "+" for flag in chosen} or llvmlite.binding.get_host_cpu_features()
     if has.get("avx512f"):
         return 16, 24, True, bool(has.get("avx512vnni"))
     return 8, 12, bool(has.get("fma")), bool(has.get("avxvnni"))
