@@ -111,7 +111,9 @@ class Calibration:
             )
         ties = self.n - int(torch.unique(self.confidence).numel())
         if ties > 0.01 * self.n:
-            sentences.append(f"{ties} of {self.n} scores are ties: rates are upper bounds and fewer inputs are flagged.")
+            sentences.append(
+                f"{ties} of {self.n} scores are ties: rates are upper bounds and fewer inputs are flagged."
+            )
         sentences.append("All of it holds for inputs drawn as the calibration set was; a stale set breaks it.")
         return sentences
 

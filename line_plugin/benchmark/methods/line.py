@@ -16,6 +16,9 @@ def _optional(settings: dict[str, Setting], key: str) -> float | None:
 class LineMethod(Method):
     """LINe. ``clip_percentile``, where given, sets ``clip`` to that percentile of the ID validation features."""
 
+    name = "line"
+    about = "LINe: important neurons and weights of the predicted class (CVPR 2023)"
+
     defaults = {"p_w": 90, "p_a": 90, "clip": 1.0, "clip_percentile": None}
     sweep = {"p_w": (10, 90), "p_a": (10, 90), "clip_percentile": (80, 90)}
 
@@ -38,6 +41,3 @@ class LineMethod(Method):
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""
         return self.line.score(features)
-
-
-METHODS = {"line": LineMethod}

@@ -11,40 +11,28 @@ import hashlib
 import json
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from line_plugin.benchmark.methods.base import FeatureSet
 from line_plugin.benchmark.protocol import images
+from line_plugin.benchmark.protocol.digests import FileDigests
 from line_plugin.benchmark.protocol.image_list import ImageList
 from line_plugin.benchmark.protocol.spec import Preprocessing
-from line_plugin.errors import DataError, ImageError
+from line_plugin.errors import DataError
 from line_plugin.networks.fingerprint import fingerprint
 from line_plugin.networks.head import Head, find_head
 from line_plugin.networks.tap import forward
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
-
-
-@dataclass(frozen=True)
-class FeatureSet:
-    """Features (N, D) float32 entering the head, the network's own argmax (N,) int64, and labels (N,) int64."""
-
-    name: str
-    features: Tensor
-    predicted: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    key: str
 
 
 @dataclass(frozen=True)
@@ -69,52 +57,14 @@ def default_batch_size(device: torch.device) -> int:
     return 32 if device.type == "cpu" else 200
 
 
-class FileDigests:
-    """Content digests of files, remembered by path, size and modification time so that a second run only stats."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = folder / "files.sqlite"
-        with closing(sqlite3.connect(self._db, timeout=60)) as db, db:
-            db.execute("CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INT, mtime INT, digest BLOB)")
-
-    def of(self, files: Sequence[Path]) -> list[bytes]:
-        """The digest of each file's bytes, in order.
-
-        Raises:
-            ImageError: a file is not there.
-        """
-        out: list[bytes] = []
-        fresh: list[tuple[str, int, int, bytes]] = []
-        with closing(sqlite3.connect(self._db, timeout=60)) as db:
-            for path in files:
-                try:
-                    stat = path.stat()
-                except OSError as error:
-                    raise ImageError(
-                        f"image {path} is not there: the list names a file that the folder lacks"
-                    ) from error
-                absolute = str(path.absolute())
-                row = db.execute("SELECT size, mtime, digest FROM file WHERE path = ?", (absolute,)).fetchone()
-                if row is None or row[:2] != (stat.st_size, stat.st_mtime_ns):
-                    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
-                    fresh.append((absolute, stat.st_size, stat.st_mtime_ns, digest))
-                else:
-                    digest = row[2]
-                out.append(digest)
-            with db:
-                db.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", fresh)
-        return out
-
-
 class FeatureCache:
     """Features of one network over any number of data sets.
 
     Args:
         model: the classifier; put in eval mode and moved to ``device``.
-        head: module path of its ``Linear``, found by tracing where not given.
+        head: module path of its ``Linear``; without it, the network is traced to find it.
         folder: where features are kept.
-        batch_size: images a forward pass; :func:`default_batch_size` where not given.
+        batch_size: images a forward pass; by default :func:`default_batch_size`.
         num_workers: decoding processes.
     """
 

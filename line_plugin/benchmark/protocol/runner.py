@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from line_plugin.benchmark import methods
-from line_plugin.benchmark.methods.base import FitData, Method, Setting
+from line_plugin.benchmark.methods.base import FeatureSet, FitData, Method, Setting
 from line_plugin.benchmark.protocol import image_list
-from line_plugin.benchmark.protocol.features import FeatureCache, FeatureSet, Progress, Request
+from line_plugin.benchmark.protocol.features import FeatureCache, Progress, Request
 from line_plugin.benchmark.protocol.spec import Benchmark
 from line_plugin.errors import SettingsError
 from line_plugin.math.metrics import Metrics, accuracy, ood_metrics

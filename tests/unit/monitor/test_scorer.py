@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from line_plugin import LINe
-from line_plugin.benchmark.methods.base import FitData
+from line_plugin.benchmark.methods.base import FeatureSet, FitData
 from line_plugin.benchmark.methods.line import LineMethod
-from line_plugin.benchmark.protocol.features import FeatureSet
 from monitor.counting.scoring import Scorer, Staging
 from monitor.errors import ModelError
 from tests.monitor_support import artifact, embeddings, small_line
