@@ -154,7 +154,7 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
             where = folder / f"s{i}" if len(runs) > 1 else folder
             saved += [report.save_scores(where, one, r) for r in one.results]
     if args.plots:
-        saved += _plots(folder, runs[0])
+        saved += _save_plots(folder, runs[0])
     if args.json:
         print(json.dumps(report.as_json(runs), indent=2))
         return
@@ -194,19 +194,19 @@ def _settings(runs: list[Evaluation], index: int) -> str:
     return f" ({shown}{picked})" if shown else ""
 
 
-def _plots(folder: Path, run: Evaluation) -> list[Path]:
+def _save_plots(folder: Path, run: Evaluation) -> list[Path]:
     """Histograms and ROC curves of the first run."""
     import numpy as np
 
-    from line_plugin.benchmark.report import plots
+    from line_plugin.benchmark.report import figures, histograms, roc
 
     scores = {r.name: r.scores for r in run.results}
     by_group = {g: [n for n, group in run.groups.items() if group == g] for g in ("near", "far")}
-    sets = plots.Sets("id", by_group["near"], by_group["far"])
+    sets = figures.Sets("id", by_group["near"], by_group["far"])
     thresholds = {name: float(np.quantile(s["id"], 0.05)) for name, s in scores.items()}
     title = run.benchmark.title or run.benchmark.name
     labels = {"id": f"{run.benchmark.name} test"}
-    histograms, curves = folder / "histograms.png", folder / "roc.png"
-    plots.score_histograms(histograms, scores, sets, thresholds=thresholds, labels=labels, title=title)
-    plots.roc_curves(curves, scores, sets, labels=labels, title=title)
-    return [histograms, curves]
+    saved = [folder / "histograms.png", folder / "roc.png"]
+    histograms.score_histograms(saved[0], scores, sets, thresholds=thresholds, labels=labels, title=title)
+    roc.roc_curves(saved[1], scores, sets, labels=labels, title=title)
+    return saved
