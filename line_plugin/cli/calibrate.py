@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     digest = line.save(target)
     out = options.console()
     out.print(
-        f"Calibrated on {calibration.n} inputs of {source}: OOD where confidence < {calibration.threshold:.4f} "
+        f"Calibrated on {calibration.n} inputs of {source}: OOD if confidence < {calibration.threshold:.4f} "
         f"(TPR {calibration.tpr:.1%}).\nSaved {target} (content {digest[:12]})."
     )
     for sentence in calibration.limits():

@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "--sweep",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="choose hyper-parameters on the validation sets, for every method (default: where OpenOOD does)",
+        help="choose hyper-parameters on the validation sets, for every method (default: as OpenOOD does)",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="e.g. line.p_w=10, line.clip=off"
@@ -151,8 +151,8 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
     saved = report.save_csv(folder, summaries, fsood=args.fsood) if args.save_csv else []
     if args.save_score:
         for i, one in enumerate(runs):
-            where = folder / f"s{i}" if len(runs) > 1 else folder
-            saved += [report.save_scores(where, one, r) for r in one.results]
+            target = folder / f"s{i}" if len(runs) > 1 else folder
+            saved += [report.save_scores(target, one, r) for r in one.results]
     if args.plots:
         saved += _save_plots(folder, runs[0])
     if args.json:
@@ -190,8 +190,8 @@ def print_saved(saved: list[Path]) -> None:
 def _settings(runs: list[Evaluation], index: int) -> str:
     chosen = runs[0].results[index]
     shown = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in chosen.settings.items())
-    picked = " chosen on the validation sets" if chosen.sweep else ""
-    return f" ({shown}{picked})" if shown else ""
+    origin = " chosen on the validation sets" if chosen.sweep else ""
+    return f" ({shown}{origin})" if shown else ""
 
 
 def _save_plots(folder: Path, run: Evaluation) -> list[Path]:

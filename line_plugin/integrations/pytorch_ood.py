@@ -37,7 +37,7 @@ class LINeDetector(FeaturesDetector):  # type: ignore[misc]
 
     Args:
         encoder: maps inputs to the pooled, non-negative features (B, D) that enter the head; put it in eval mode.
-            ``None`` where only ``fit_features`` and ``predict_features`` are used.
+            ``None`` if only ``fit_features`` and ``predict_features`` are used.
         w: weight of the last layer, (K, D).
         b: bias of the last layer, (K,), or None.
         p_w, p_a: percentiles from 0 to 100, as in the paper (not fractions); ``None`` turns one off.

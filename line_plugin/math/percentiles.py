@@ -36,7 +36,7 @@ class SortedColumns:
         self._flat, self._start = columns.ravel(), np.arange(self._d) * self._k
 
     def percentile(self, scale: Floats, p: float) -> float | None:
-        """``np.percentile(scale * head, p)``, bit for bit, or None where the sample misled.
+        """``np.percentile(scale * head, p)``, bit for bit, or None if the sample misled.
 
         Args:
             scale: (D,), finite, not negative.
@@ -97,7 +97,7 @@ def clip_at_percentile(features: Tensor, percentile: float) -> float:
         percentile: strictly between 0 and 100.
 
     Raises:
-        SettingsError: the percentile is out of range, or lies at 0 or below, where clipping leaves nothing.
+        SettingsError: the percentile is out of range, or its value is 0 or below, so that clipping leaves nothing.
     """
     if not 0 < percentile < 100:
         raise SettingsError(f"clip_percentile={percentile:g} given, expected a percentile between 0 and 100")

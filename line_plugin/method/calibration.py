@@ -59,7 +59,7 @@ class Calibration:
         return self.threshold_at(self.fpr)
 
     def threshold_at(self, fpr: float) -> float:
-        """The threshold that flags at most ``fpr`` of exchangeable ID samples; -inf where n is too small."""
+        """The threshold that flags at most ``fpr`` of exchangeable ID samples; -inf if n is too small."""
         return conformal.cutoff(self.confidence, fpr)
 
     def cell_bounds(self, edges: Sequence[float] = conformal.CELL_EDGES) -> tuple[float, ...]:
@@ -90,7 +90,7 @@ class Calibration:
         if conformal.rank(self.n, self.fpr) < 1:
             sentences.append(
                 f"{self.n} samples cannot place a threshold at FPR {self.fpr:.3g}: nothing would be flagged; "
-                f"it takes at least {_needed(self.fpr)}."
+                f"it takes at least {_count_needed(self.fpr)}."
             )
         else:
             low, high = self.realised_fpr()
@@ -102,7 +102,7 @@ class Calibration:
         if empty:
             sentences.append(
                 f"The conformal cells up to p = {max(empty):g} stay empty: with {self.n} samples no p-value is "
-                f"below {1 / (self.n + 1):.2g}; the cell p <= {min(empty):g} takes {_needed(min(empty))} samples."
+                f"below {1 / (self.n + 1):.2g}; the cell p <= {min(empty):g} takes {_count_needed(min(empty))} samples."
             )
         if self.n < 10_000:
             sentences.append(
@@ -118,7 +118,7 @@ class Calibration:
         return sentences
 
 
-def _needed(alpha: float) -> int:
+def _count_needed(alpha: float) -> int:
     """The least n that flags anything at ``alpha``."""
     n = max(1, round(1 / alpha) - 2)
     while conformal.rank(n, alpha) < 1:

@@ -1,4 +1,4 @@
-"""The settings of the method, the published ones by name, and where a fit came from."""
+"""The settings of the method, the published ones by name, and the origin of a fit."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ PRESETS: dict[str, LINeSettings] = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a fit came from; kept in the artifact.
+    """The origin of a fit; kept in the artifact.
 
     Attributes:
-        class_names: K names, empty where unknown.
-        head: where the ``Linear`` was found, as a module path (``"fc"``).
-        model_sha256, data_sha256: fingerprints of the weights and of the training images, empty where unknown.
+        class_names: K names, empty if unknown.
+        head: module path of the ``Linear`` (``"fc"``).
+        model_sha256, data_sha256: fingerprints of the weights and of the training images, empty if unknown.
         extra: anything else worth keeping (JSON).
     """
 

@@ -58,7 +58,7 @@ def _read_torch(path: Path) -> Any:
         named = re.search(r"(?:GLOBAL|global|class) ([\w.]+)", str(error))
         what = f" ({named[1]})" if named else ""
         raise CheckpointError(
-            f"{path} is no plain file of tensors: it is broken, or it holds pickled objects{what}, which are never "
+            f"{path} is not a plain file of tensors: it is broken, or it holds pickled objects{what}, which are never "
             f"executed here; {_RESAVE}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
@@ -78,7 +78,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a state dict: {_RESAVE}")
     other = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if other or not content:
-        found = f"entries that are no tensors ({_listed(other)})" if other else "no tensor"
+        found = f"entries that are not tensors ({_shorten(other)})" if other else "no tensor"
         raise CheckpointError(f"{path} holds {found}, expected a state dict: {_RESAVE}")
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
@@ -89,8 +89,8 @@ def _check_fit(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [n for n in state if n not in wanted]
     if missing or unexpected:
-        parts = [f"missing: {_listed(missing)}"] if missing else []
-        parts += [f"unexpected: {_listed(unexpected)}"] if unexpected else []
+        parts = [f"missing: {_shorten(missing)}"] if missing else []
+        parts += [f"unexpected: {_shorten(unexpected)}"] if unexpected else []
         raise CheckpointError(
             f"{path} does not fit {type(model).__name__} ({'; '.join(parts)}): name the architecture it was "
             "trained with, --arch or --model"
@@ -105,10 +105,10 @@ def _check_fit(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
             f"{wanted[last[0]].shape[0]}: take the benchmark or the class count it was trained on"
         )
     shapes = [f"{n} {tuple(state[n].shape)} instead of {tuple(wanted[n].shape)}" for n in wrong]
-    raise CheckpointError(f"{path} does not fit {type(model).__name__}: it has {_listed(shapes)}")
+    raise CheckpointError(f"{path} does not fit {type(model).__name__}: it has {_shorten(shapes)}")
 
 
-def _listed(items: list[str]) -> str:
+def _shorten(items: list[str]) -> str:
     more = f" and {len(items) - 3} more" if len(items) > 3 else ""
     return ", ".join(items[:3]) + more
 

@@ -139,6 +139,6 @@ def _timm(name: str, num_classes: int) -> nn.Module:
 def _not_in_library(library: str, name: str, known: Iterable[str]) -> SettingsError:
     """The libraries know hundreds of names: offer the nearest few."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    where = {"torchvision": "torchvision.models.list_models(module=torchvision.models)", "timm": "timm.list_models()"}
+    lists = {"torchvision": "torchvision.models.list_models(module=torchvision.models)", "timm": "timm.list_models()"}
     hint = f"did you mean {', '.join(near)}? " if near else ""
-    return SettingsError(f"{library} has no classifier {name!r}: {hint}{where[library]} lists them")
+    return SettingsError(f"{library} has no classifier {name!r}: {hint}{lists[library]} lists them")

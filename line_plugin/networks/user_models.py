@@ -33,13 +33,13 @@ def load_user_model(spec: str) -> nn.Module:
     """
     from torch import nn
 
-    where, colon, name = spec.rpartition(":")
-    if not colon or not where or not name:
+    source, colon, name = spec.rpartition(":")
+    if not colon or not source or not name:
         raise SettingsError(f"model {spec!r} given, {_EXPECTED}")
-    module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
+    module = _from_file(Path(source)) if source.endswith(".py") else _from_package(source)
     if not hasattr(module, name):
         callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise unknown_name(f"factory in {where}", name, callables)
+        raise unknown_name(f"factory in {source}", name, callables)
     factory = getattr(module, name)
     if isinstance(factory, nn.Module):
         return factory.eval()

@@ -52,7 +52,7 @@ class _Image:
 
 
 def prepare(root: Path) -> None:
-    """Write the benchmark under ``root``, or keep it where it is already whole.
+    """Write the benchmark under ``root``, or keep it if it is already whole.
 
     Lossless PNGs under ``images_classic/quickstart/``, lists under ``benchmark_imglist/quickstart/``. They are built
     aside and moved in, the lists last, so that an interrupted call leaves nothing that passes for the benchmark.
@@ -172,7 +172,7 @@ def _sklearn_digits() -> Iterator[_Image]:
 def _faces() -> Iterator[_Image]:
     import numpy as np
 
-    subset = np.load(_shipped("lfw_subset.npy"), allow_pickle=False)[:100]  # faces first, then as many without
+    subset = np.load(_find_in_skimage("lfw_subset.npy"), allow_pickle=False)[:100]  # faces first, then as many without
     for number, face in enumerate((subset * 255).round().astype("uint8")):
         yield _Image("test_faces", f"faces/{number:03d}.png", -1, face)
 
@@ -182,7 +182,7 @@ def _patches(name: str, side: int) -> Iterator[tuple[str, Pixels]]:
     import numpy as np
     from PIL import Image
 
-    pixels = np.asarray(Image.open(_shipped(f"{name}.png")))
+    pixels = np.asarray(Image.open(_find_in_skimage(f"{name}.png")))
     for top in range(0, pixels.shape[0] - side + 1, side):
         for left in range(0, pixels.shape[1] - side + 1, side):
             patch = np.ascontiguousarray(pixels[top : top + side, left : left + side])
@@ -190,7 +190,7 @@ def _patches(name: str, side: int) -> Iterator[tuple[str, Pixels]]:
                 yield f"{name}/{top:03d}_{left:03d}.png", patch
 
 
-def _shipped(name: str) -> Path:
+def _find_in_skimage(name: str) -> Path:
     """A file inside the installed scikit-image; its own loader could start a download."""
     try:
         import skimage

@@ -42,7 +42,7 @@ def train(
     and the thread count of torch are left as they were.
 
     Args:
-        root: where :func:`line_plugin.quickstart.dataset.prepare` wrote.
+        root: the folder that :func:`line_plugin.quickstart.dataset.prepare` wrote to.
         checkpoint: the file to write; its folder is made.
         seed: of the initial weights and the order of the images.
         epochs: passes over the 2,800 training images, at least 1.

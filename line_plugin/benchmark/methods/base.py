@@ -82,7 +82,7 @@ class Method(ABC):
         return self._data
 
     def fit(self, data: FitData) -> None:
-        """Take the data, then derive whatever depends on the settings."""
+        """Keep the data, then derive whatever depends on the settings."""
         self._data = data
         self.refit()
 

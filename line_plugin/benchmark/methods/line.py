@@ -14,7 +14,7 @@ def _optional(settings: dict[str, Setting], key: str) -> float | None:
 
 
 class LineMethod(Method):
-    """LINe. ``clip_percentile``, where given, sets ``clip`` to that percentile of the ID validation features."""
+    """LINe. If ``clip_percentile`` is given, ``clip`` becomes that percentile of the ID validation features."""
 
     name = "line"
     about = "LINe: important neurons and weights of the predicted class (CVPR 2023)"

@@ -1,6 +1,6 @@
 """Methods that shape the penultimate activations and take the energy of the head, from pytorch-ood.
 
-pytorch-ood shapes feature maps; pooled features (N, D) go in as (N, D, 1, 1), which is where OpenOOD applies them.
+pytorch-ood shapes feature maps; pooled features (N, D) go in as (N, D, 1, 1): OpenOOD shapes them there too.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def batches(
         jobs: what to decode.
         batch_size: images a batch, at most.
         num_workers: decoding processes; 0 decodes in this one.
-        pin_memory: put batches where CUDA copies them from while it computes.
+        pin_memory: put batches into memory that CUDA copies from while it computes.
 
     Yields:
         ``(job index, images (B, 3, H, W) float32)``; a batch holds images of one job only, so a set's features do

@@ -31,7 +31,7 @@ class Options:
         settings: per method, over the benchmark's and the methods' own.
         fsood: add the covariate-shifted ID sets to ID (full-spectrum OOD).
         search: choose hyper-parameters on the validation sets: True for every method with a sweep, False for none,
-            None for those where OpenOOD does (its ``APS_mode``).
+            None for the methods that OpenOOD does it for (its ``APS_mode``).
         skip_missing: evaluate what is there.
     """
 
@@ -170,7 +170,7 @@ def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, prog
 
 
 def fit_data(benchmark: Benchmark, cache: FeatureCache, train: FeatureSet, val: FeatureSet) -> FitData:
-    """What methods are fitted on, with where it came from."""
+    """What methods are fitted on, with its origin."""
     linear = cache.head.linear
     if linear.out_features != benchmark.num_classes:
         raise SettingsError(

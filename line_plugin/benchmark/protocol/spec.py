@@ -83,7 +83,7 @@ class Benchmark(_Frozen):
     Attributes:
         name, title: for the command line and for people.
         num_classes: K of the ID data.
-        arch: the network its checkpoints usually belong to, used where the command line names none.
+        arch: the network its checkpoints usually belong to, used if the command line names none.
         class_names: K names, or empty.
         preprocessing: for every set without an override.
         id, csid, ood: the sets. csid is ID under covariate shift, added to ID by FS-OOD.
@@ -146,21 +146,21 @@ def load(name_or_path: str) -> Benchmark:
     except OSError as error:
         raise DataError(f"cannot read benchmark {path}: {error.strerror or error}") from error
     except yaml.YAMLError as error:
-        raise DataError(f"{path} is no valid YAML: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
     try:
         return Benchmark.model_validate(raw)
     except ValidationError as error:
-        raise DataError(f"{path}: {_first(error)}") from error
+        raise DataError(f"{path}: {_describe_first(error)}") from error
 
 
-def _first(error: ValidationError) -> str:
+def _describe_first(error: ValidationError) -> str:
     """The first complaint in one line, with the nearest known key for an unknown one."""
     # A misspelt key also shows up as a missing one: the misspelling is what helps.
     problem: dict[str, Any] = dict(min(error.errors(), key=lambda e: e["type"] != "extra_forbidden"))
-    where = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         keys = {f.alias or n for m in _Frozen.__subclasses__() for n, f in m.model_fields.items()}
         near = get_close_matches(str(problem["loc"][-1]), keys, n=1)
-        return f"unknown key {where!r}" + (f": did you mean {near[0]!r}?" if near else "")
+        return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "")
     more = len(error.errors()) - 1
-    return f"{where or 'file'}: {problem['msg']}" + (f" (and {more} more problems)" if more else "")
+    return f"{key or 'file'}: {problem['msg']}" + (f" (and {more} more problems)" if more else "")

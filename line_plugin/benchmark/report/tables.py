@@ -41,7 +41,7 @@ class Summary:
     runs: int
 
     def cell(self, row: int, column: int) -> str:
-        """As OpenOOD prints it: two decimals, ``mean ± std`` for several runs; ``-`` where it was not measured."""
+        """As OpenOOD prints it: two decimals, ``mean ± std`` for several runs; ``-`` if it was not measured."""
         if np.isnan(self.mean[row, column]):
             return "-"
         if self.runs == 1:

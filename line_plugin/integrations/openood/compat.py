@@ -1,7 +1,7 @@
 """What upstream OpenOOD needs to be imported on today's libraries and to run without CUDA.
 
 Nothing here outlives its ``with`` block, and nothing acts unless upstream needs it: the plain import is tried first, a
-stand-in is made only for a library that cannot be imported, a device is exchanged only where upstream says ``cuda``.
+stand-in is made only for a library that cannot be imported, a device is exchanged only if upstream asks for ``cuda``.
 Once upstream imports by itself and takes a device, this module does nothing and can be deleted.
 """
 
@@ -141,7 +141,7 @@ def _is_cuda(device: Any) -> bool:
 
 @contextlib.contextmanager
 def running(device: torch.device | str) -> Iterator[None]:
-    """While upstream runs: what it sends to CUDA goes to ``device``. Does nothing where that is CUDA's default."""
+    """While upstream runs: what it sends to CUDA goes to ``device``. Does nothing if that is CUDA's default."""
     device = torch.device(device)
     if device.type == "cuda" and (device.index is None or device.index == torch.cuda.current_device()):
         yield

@@ -44,7 +44,7 @@ def evaluate_with_openood(
         fsood: count the covariate-shifted ID sets as ID.
         sweep: choose hyper-parameters on the validation sets: True for every method that lists some, False for none,
             None as the method's yml says (``APS_mode``).
-        preprocessor: image transform; upstream's default of the benchmark where not given.
+        preprocessor: image transform; by default upstream's for the benchmark.
         settings: instead of the yml's ``postprocessor_args``, name by name.
         config_root: a folder with ``postprocessors/<method>.yml``, looked into before the one shipped here.
 
@@ -62,7 +62,7 @@ def evaluate_with_openood(
 
     _require_data(id_name, Path(data_root), fsood)
     net.to(device)
-    with contextlib.redirect_stdout(sys.stderr), compat.running(device), _explained(method, net):
+    with contextlib.redirect_stdout(sys.stderr), compat.running(device), _explain_errors(method, net):
         postprocessor = _postprocessor(method, id_name, sweep, dict(settings or {}), config_root)
         evaluator = Evaluator(
             net,
@@ -99,7 +99,7 @@ def _postprocessor(
 
 
 @contextlib.contextmanager
-def _explained(method: str, net: nn.Module) -> Iterator[None]:
+def _explain_errors(method: str, net: nn.Module) -> Iterator[None]:
     """Upstream's methods call what only its own networks have."""
     try:
         yield
@@ -123,14 +123,14 @@ def _require_data(id_name: str, data_root: Path, fsood: bool) -> None:
     for name, entry in {**info["id"], "val (OOD)": info["ood"]["val"], **ood, **csid}.items():
         image_list = data_root / entry["imglist_path"]
         if not image_list.is_file():
-            raise _missing(f"the image list of {name}", image_list)
+            raise _describe_missing(f"the image list of {name}", image_list)
         if name not in csid or fsood:  # upstream opens every list, but reads these images only when asked
             _require_first_image(name, image_list, data_root / entry["data_dir"])
     for name in benchmarks_dict[id_name]:
         parent = next((key for key, names in dir_dict.items() if name in names), None)
         folder = data_root / parent / name if parent else None
         if folder is not None and not (folder.is_dir() and any(folder.iterdir())):
-            raise _missing(name, folder)
+            raise _describe_missing(name, folder)
 
 
 def _require_first_image(name: str, image_list: Path, images: Path) -> None:
@@ -139,11 +139,11 @@ def _require_first_image(name: str, image_list: Path, images: Path) -> None:
     if not first:
         raise MissingDataError(f"the image list of {name} is empty: {image_list}")
     if not (images / first).is_file():
-        raise _missing(name, images / first)
+        raise _describe_missing(name, images / first)
 
 
-def _missing(what: str, where: Path) -> MissingDataError:
+def _describe_missing(what: str, path: Path) -> MissingDataError:
     return MissingDataError(
-        f"{what} is missing: {where} (OpenOOD needs every set of the benchmark; "
+        f"{what} is missing: {path} (OpenOOD needs every set of the benchmark; "
         "scripts/download/download.py of its repository fetches them)"
     )

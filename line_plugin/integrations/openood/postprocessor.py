@@ -42,8 +42,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         config: upstream's Config with ``postprocessor.postprocessor_args`` and ``postprocessor_sweep``; wins over
             the arguments below.
         p_w, p_a, clip: as in :class:`line_plugin.LINe`; ``None`` turns one off.
-        clip_percentile: where given, ``clip`` is this percentile of the ID validation features.
-        head: module path of the ``Linear``; found by tracing where not given.
+        clip_percentile: if given, ``clip`` is this percentile of the ID validation features.
+        head: module path of the ``Linear``; without it, the network is traced to find it.
         sweep: values to try for each setting, ``{"p_w_list": [...], ...}``; turns the search on.
 
     Attributes:
@@ -193,7 +193,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             self._apply()
 
     def get_hyperparam(self) -> list[float | None]:
-        """The settings, in the order of ``postprocessor_sweep``; all of them where nothing is swept."""
+        """The settings, in the order of ``postprocessor_sweep``; all of them if nothing is swept."""
         return [self.settings[name] for name in self._swept or _SETTINGS]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
-    """Load the kernel and lay the head out for it; ``None`` where the kernel does not apply, with the reason logged.
+    """Load the kernel and lay the head out for it; ``None`` if the kernel does not apply, with the reason logged.
 
     The first call on a machine compiles for some seconds; a load above half a second is logged at INFO. The code is
     kept in ``NUMBA_CACHE_DIR``, ``__pycache__`` or the user's cache folder, whichever can be written.

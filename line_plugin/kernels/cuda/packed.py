@@ -116,7 +116,7 @@ class PackedHead:
 
 
 def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
-    """Load the kernels, lay the head out for them and try them; ``None`` where they do not apply, the reason logged.
+    """Load the kernels, lay the head out for them and try them; ``None`` if they do not apply, the reason logged.
 
     The first call on a machine compiles for some seconds; a load above half a second is logged at INFO. The code is
     kept in ``TRITON_CACHE_DIR`` or ``~/.triton``. A few rows are scored before anything else is, and a kernel that

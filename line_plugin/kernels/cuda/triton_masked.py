@@ -102,7 +102,7 @@ def masked(
     Args:
         pairs: from :func:`choose`, whole blocks of ``ROWS`` rows.
         packed: (D, PADDED) float32, the head transposed, padded with zero classes to whole tiles.
-        parts: (chunks, n, PADDED) float32 where ``SPLIT``, else (1, n, PADDED); filled.
+        parts: (chunks, n, PADDED) float32 if ``SPLIT``, else (1, n, PADDED); filled.
         SPLIT: a program a chunk of neurons, for batches too small to fill the device; :func:`confidence` adds them.
             Otherwise a program takes chunk after chunk and adds them in that same order.
     """

@@ -121,13 +121,13 @@ def test_a_truncated_file_is_refused(trained: nn.Module, suffix: str, keep: floa
     path = write(trained.state_dict(), tmp_path / "a")
     blob = path.read_bytes()
     path.write_bytes(blob[: keep if isinstance(keep, int) else int(len(blob) * keep)])
-    refused(path, "cannot read|is no plain file of tensors")
+    refused(path, "cannot read|is not a plain file of tensors")
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     path.write_text("<!DOCTYPE html><html>Quota exceeded</html>")
-    refused(path, "cannot read|is no plain file of tensors")
+    refused(path, "cannot read|is not a plain file of tensors")
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
 def kernels(width: int) -> tuple[Any, Any, Any]:
     """The compiled scorer, and its halves, the class prediction and the masked logits, for tiles of ``width`` classes.
 
-    Compiled code is kept on disk where it can be. The scorer takes what its halves do:
+    Compiled code is kept on disk if a folder can be written. The scorer takes what its halves do:
 
     * ``x`` (N, D) float32; ``delta`` float32, inf for no clipping;
     * ``head``: weight (K, D), tiles, bias padded with -inf, floors (K, D), entries and ends (:mod:`.layout`);

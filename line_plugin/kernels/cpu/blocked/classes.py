@@ -13,7 +13,7 @@ from line_plugin.kernels.cpu.blocked.rows import clip, largest, total
 from line_plugin.kernels.cpu.blocked.sums import accumulate_bytes, dot
 from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, jit, loose, unit
 
-_DROP = 4  # zeros are left out of a row's lists where they are more than a fourth of it
+_DROP = 4  # zeros are left out of a row's lists if they are more than a fourth of it
 
 
 @jit
@@ -130,7 +130,7 @@ def _dense_bytes(vectors: int, block: int, q: Any, rows: int, packed: Any, sums:
 
 @jit
 def _norm(squares: Any, most: Any, d: int) -> Any:
-    """A root of a sum of ``d`` squares, or more: rounded up, and where squares vanish, from the largest magnitude."""
+    """A root of a sum of ``d`` squares, or more: rounded up, and if squares vanish, from the largest magnitude."""
     return np.float32(1.0001 * (math.sqrt(squares) if most > 1e-15 else most * math.sqrt(d)))
 
 

@@ -84,7 +84,7 @@ class Screen(NamedTuple):
     With ``z = s q + r`` in bytes ``q``, ``|W z - (s_w s) w q| <= |W - s_w w| |s q| + |W| |r|`` (Cauchy and Schwarz).
 
     Attributes:
-        packed: (tiles, steps, width, 4) int8, four neurons of each class side by side; empty where bytes are not used.
+        packed: (tiles, steps, width, 4) int8, four neurons of each class side by side; empty if bytes are not used.
         scale: (tiles * width,) float32, ``s_w`` of each class.
         offset: (tiles * width,) int32, 128 times the sum of its bytes, since ``q`` is stored with 128 added.
         rounding: (tiles * width,) float32, ``|W - s_w w|``.

@@ -28,8 +28,8 @@ from line_plugin.kernels.cpu.blocked.instructions import (
 def clip(typing: Any, measured: Any, source: Any, limit: Any, out: Any, count: Any, stats: Any) -> Any:
     """``out[j] = min(source[j], limit)`` for ``count`` float32; whole vectors are written, whatever is behind.
 
-    Where ``measured`` (a literal), ``stats`` (3, LANES) float32 gathers the largest magnitude, the sum of squares and
-    the number of zeros, lane by lane. ``source``, ``out`` and ``stats`` are addresses.
+    If ``measured`` (a literal) is true, ``stats`` (3, LANES) float32 gathers the largest magnitude, the sum of squares
+    and the number of zeros, lane by lane. ``source``, ``out`` and ``stats`` are addresses.
     """
     if not literals(measured):
         return None

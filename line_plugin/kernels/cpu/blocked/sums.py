@@ -57,7 +57,7 @@ def _places(builder: Any, out: Any, to_next: Any, rows: int, vectors: int) -> li
 
 
 def _multiply(builder: Any, line: Any, z: list[Any], floor: Any, sums: list[Any]) -> list[Any]:
-    """``sums[r, v] + z[r] w[v]``, ``w`` at ``line``, where ``w > floor``; everywhere without floor."""
+    """``sums[r, v] + z[r] w[v]``, ``w`` at ``line``, in lanes with ``w > floor``; in every lane without a floor."""
     fma = function(builder, f"llvm.fma.v{LANES}f32", FLOATS, FLOATS, FLOATS, FLOATS)
     added, vectors = list(sums), len(sums) // len(z)
     for v in range(vectors):  # one at a time: the sums leave few registers
