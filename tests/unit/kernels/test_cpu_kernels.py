@@ -253,8 +253,8 @@ def run_python(code: str, **environment: str) -> str:
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the narrower vectors are those of x86-64")
 def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
     code = (
-        "import sys, torch; sys.path.insert(0, 'tests/unit')\n"
-        "from test_kernels import head, rows\n"
+        "import sys, torch; sys.path.insert(0, 'tests/unit/kernels')\n"
+        "from test_cpu_kernels import head, rows\n"
         "from line_plugin.kernels import Scorer\n"
         "from line_plugin.kernels.cpu.blocked import instructions\n"
         "from line_plugin.kernels import torch_ops\n"
