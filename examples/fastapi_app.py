@@ -18,7 +18,8 @@ import torch
 import torchvision
 from fastapi import Body, FastAPI, Header
 
-from monitor.publishing.publisher import EmbeddingPublisher, Tap, request
+from monitor.publishing.publisher import EmbeddingPublisher
+from monitor.publishing.tap import Tap, request
 
 model = torchvision.models.resnet18(weights=None).eval()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.publishing.publisher import EmbeddingPublisher, Tap, request
+from monitor.publishing.publisher import EmbeddingPublisher
+from monitor.publishing.tap import Tap, request
 
 __all__ = ["EmbeddingPublisher", "Tap", "request"]

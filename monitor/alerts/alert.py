@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 
 from monitor.math.lifecycle import Alert, interval
-from monitor.store.protocol import Example, Partition
+from monitor.messages.record import Partition
+from monitor.store.protocol import Example
 
 
 def fingerprint(group: str, alert: Alert) -> str:
@@ -89,6 +90,9 @@ def moment(seconds: float) -> str:
 
 def line(alert: Mapping[str, str]) -> str:
     """One alert in one line for people."""
+    if "subject" in alert:
+        about = f"{alert['updated_at']}  {alert['change']:<8} {alert['severity']:<8} {alert['kind']:<7}"
+        return f"{about} {alert['subject']}: {alert['summary']}"
     what = f"stream {alert['stream']!r}" if alert.get("stream") else "all streams together"
     head = f"{alert['updated_at']}  {alert['change']:<8} {alert['severity']:<8} {alert['kind']:<7} {what}"
     if alert["kind"] == "silence":

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.counting.scoring import Scored, Scorer
-from monitor.errors import BadShareError
-from monitor.messages.contract import Contract, Record
+from monitor.messages.contract import Contract
 from monitor.messages.reading import Reader, Rejected, Rows
-from monitor.store.protocol import Batch, CountKey, Example, Partition, Progress
+from monitor.messages.record import Partition, Record
+from monitor.store.protocol import Batch, CountKey, Example, Progress
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Counter:
             cells: dict[CountKey, int] = batch.counts.setdefault(bucket, {})
             cells[key[0], key[1], key[2]] = n
         rejected = [*read.rejected, *holed]
+        self._move_on(rejected, last)
         batch.rejected = dict(collections.Counter(reason for _, reason, _ in rejected))
         batch.progress = [
             Progress(p, owned[p].epoch, owned[p].next, chunk[-1].offset + 1, last[p])
@@ -125,6 +126,13 @@ class Counter:
             buckets[span] = risen
             last[p] = int(risen[-1]) if len(risen) else owned[p].bucket
         return buckets, last
+
+    def _move_on(self, rejected: Rejected, last: dict[Partition, int]) -> None:
+        """A record that cannot be scored moves its partition on too, else it would hold every bucket open."""
+        for record, _, _ in rejected:
+            p = Partition(record.topic, record.partition)
+            if record.timestamp_ms and record.timestamp_ms > 0:
+                last[p] = max(last[p], record.timestamp_ms // self._bucket_ms)
 
     def _worst(self, rows: Rows, scored: Scored, whole: Ints, buckets: Ints) -> dict[tuple[int, str], list[Example]]:
         """The least confident rows of each stream and bucket, the worst first."""
@@ -153,34 +161,3 @@ def _whole(rows: Rows, scored: Scored) -> tuple[Ints, Rejected]:
         where = "" if len(bad) == 1 else f" in {bad.sum()} of {len(bad)} rows, the first {first}"
         refused.append((rows.records[at], "non-finite", f"NaN or Inf{where}, expected finite numbers"))
     return np.flatnonzero(~np.isin(record_of, record_of[~scored.finite])), refused
-
-
-class BadShare:
-    """The share of recent records that could not be scored.
-
-    Args:
-        limit: stop above it.
-        window: recent records over which it is taken, about.
-    """
-
-    def __init__(self, limit: float, window: int) -> None:
-        self._limit, self._window = limit, window
-        self._taken: collections.deque[tuple[int, int]] = collections.deque()
-
-    def take(self, records: int, bad: int) -> None:
-        """Add a batch.
-
-        Raises:
-            BadShareError: to stop rather than drain the topic into the dead letters.
-        """
-        self._taken.append((records, bad))
-        total = sum(n for n, _ in self._taken)
-        while len(self._taken) > 1 and total - self._taken[0][0] >= self._window:
-            total -= self._taken.popleft()[0]
-        refused = sum(b for _, b in self._taken)
-        if refused > self._limit * max(total, self._window):
-            raise BadShareError(
-                f"{refused} of the last {total} records cannot be scored, over the limit of {self._limit:.0%} of "
-                f"{self._window}: this batch was not taken; check the publisher and the artifact, or raise "
-                "dead_letters.max_share"
-            )

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from monitor.counting.counter import Owned
-from monitor.messages.contract import Record
-from monitor.sources.kafka_python import Source
-from monitor.store.protocol import Claim, Partition, Progress, Store
+from monitor.messages.record import Partition, Record
+from monitor.sources.protocol import Source
+from monitor.store.protocol import Claim, Progress, Store
 
 log = logging.getLogger(__name__)
 

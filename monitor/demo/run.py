@@ -26,8 +26,8 @@ import yaml
 from monitor.alerts import alert as alerts
 from monitor.config import MonitorConfig, validate
 from monitor.errors import MonitorError
-from monitor.judging.evaluator import spending
 from monitor.judging.rules import budget
+from monitor.judging.spending import spending
 from monitor.service.process import open_store
 from monitor.store.protocol import CountKey
 from monitor.store.redis import RedisStore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.messages.contract import REASONS, Contract, Embedding, Record
+from monitor.messages.contract import REASONS, Contract
+from monitor.messages.record import Embedding, Record
 
 __all__ = ["REASONS", "Contract", "Embedding", "Record"]

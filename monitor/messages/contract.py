@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any, NamedTuple
 
 from monitor.errors import RecordError
 from monitor.messages import decoders, dtypes
+from monitor.messages.record import Embedding, Payload, Record, place
+from monitor.messages.times import parse_time
 
 REASONS: dict[str, str] = {
     "empty-value": "the record has no value",
@@ -33,47 +33,6 @@ REASONS: dict[str, str] = {
 """Every reason a record can be rejected for."""
 
 MAX_KEY_BYTES = 200
-
-
-class Record(NamedTuple):
-    """One Kafka record, whatever client read it. Times are milliseconds since the epoch."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """One vector to score.
-
-    Attributes:
-        id: request id, for people who look at an alert.
-        stream: what it is counted under.
-        time_ms: event time.
-        vector: D little-endian float32, as bytes.
-    """
-
-    id: str
-    stream: str
-    time_ms: int
-    vector: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """What a decoder found for one vector; ``None`` where the value does not say and the headers do."""
-
-    vector: bytes
-    dtype: str | None = None
-    dim: int | None = None
-    id: str | None = None
-    time: str | int | None = None
-    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -191,11 +150,6 @@ class Contract:
         return min(time_ms, record.timestamp_ms)
 
 
-def place(record: Record) -> str:
-    """The name of a record that brings none: ``topic:partition:offset``."""
-    return f"{record.topic}:{record.partition}:{record.offset}"
-
-
 def header_name(name: str) -> str:
     """A header's name without case and without CloudEvents' prefix."""
     return name.lower().removeprefix("ce_")
@@ -225,16 +179,3 @@ def _integer(headers: Mapping[str, bytes], name: str) -> int | None:
         return int(value)
     except ValueError:
         raise RecordError("bad-header", f"header {name} is {value!r}, expected a whole number") from None
-
-
-def parse_time(given: Any) -> int:
-    """Milliseconds since the epoch from RFC 3339 text (CloudEvents) or a whole number of milliseconds."""
-    if isinstance(given, int) or (isinstance(given, str) and given.isdigit()):
-        return int(given)
-    try:
-        moment = datetime.fromisoformat(str(given).replace("Z", "+00:00"))
-    except ValueError:
-        raise RecordError("bad-header", f"time {given!r}, expected RFC 3339 such as 2026-01-31T12:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return round(moment.timestamp() * 1000)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor.errors import RecordError
-from monitor.messages.contract import Payload
+from monitor.messages.record import Payload
 
 
 def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None) -> Payload:

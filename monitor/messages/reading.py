@@ -13,7 +13,9 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from monitor.errors import RecordError
-from monitor.messages.contract import Contract, Record, header_name, named, parse_time, place
+from monitor.messages.contract import Contract, header_name, named
+from monitor.messages.record import Record, place
+from monitor.messages.times import parse_time
 
 Rejected = list[tuple[Record, str, str]]
 """``(record, reason, detail)``."""

@@ -32,16 +32,17 @@ def _budget(config: MonitorConfig) -> str:
 
 def _model(config: MonitorConfig) -> str:
     from monitor.counting.scoring import Scorer
-    from monitor.judging.rules import rules
+    from monitor.judging.rules import rules_of
 
     scorer = Scorer.load(config.model.artifact, config.model.device)
-    words = rules(config.alerts, scorer.calibration.n).budget.words()
+    words = rules_of(config.alerts, scorer.calibration, scorer.artifact).budget.words()
     return f"{scorer.line!r}, artifact {scorer.artifact[:12]}, {scorer.calibration.n} calibration samples; {words}"
 
 
 def _kafka(config: MonitorConfig) -> str:
     from monitor.errors import BrokerError
-    from monitor.sources.kafka_python import connection, kafka_errors
+    from monitor.sources.kafka_python import kafka_errors
+    from monitor.sources.settings import connection
 
     with kafka_errors(config.kafka.bootstrap_servers):
         from kafka import KafkaConsumer

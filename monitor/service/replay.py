@@ -13,10 +13,11 @@ from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
 from monitor.counting.scoring import Scorer
 from monitor.errors import RecordError, ReplayError
-from monitor.judging.rules import rules
+from monitor.judging.rules import rules_of
 from monitor.math.replay_report import FlagOrder, ReplayReport, report
 from monitor.math.state import Bucket
-from monitor.messages.contract import Embedding, Record, parse_time
+from monitor.messages.record import Embedding, Record
+from monitor.messages.times import parse_time
 from monitor.service.process import contract
 
 BATCH = 1000
@@ -45,7 +46,7 @@ def replay(
         ReplayError: an empty range, or one that cannot be read.
     """
     scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
-    the_rules = rules(config.alerts, scorer.calibration.n)
+    the_rules = rules_of(config.alerts, scorer.calibration, scorer.artifact)
     told = Tally(config, scorer, the_rules.cells, the_rules.flag_cells)
     for batch in _batches(config, scorer, begin, end, told):
         told.add(batch)
@@ -138,7 +139,8 @@ def read_topic(config: MonitorConfig, begin_ms: int | None = None, end_ms: int |
     """
     from kafka import KafkaConsumer, TopicPartition
 
-    from monitor.sources.kafka_python import connection, kafka_errors
+    from monitor.sources.kafka_python import kafka_errors
+    from monitor.sources.settings import connection
 
     with kafka_errors("replay"):
         consumer = KafkaConsumer(**connection(config.kafka), enable_auto_commit=False, auto_offset_reset="earliest")

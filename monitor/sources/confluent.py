@@ -12,11 +12,8 @@ from typing import Any
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, MissingLibraryError
-from monitor.messages.contract import Record
-from monitor.store.protocol import Partition
-
-QUEUED_KBYTES = 32_768
-"""What librdkafka may fetch ahead; its own default, 64 MB, only costs memory here."""
+from monitor.messages.record import Partition, Record
+from monitor.sources.settings import librdkafka_settings
 
 ANSWER_SECONDS = 10.0
 """How long a question to the broker may take."""
@@ -39,7 +36,7 @@ class ConfluentSource:
             ) from None
         self._fresh: set[Partition] = set()
         with confluent_errors(config.bootstrap_servers):
-            self._consumer = Consumer(settings(config))
+            self._consumer = Consumer(librdkafka_settings(config))
             self._consumer.subscribe([config.topic], on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
 
     # Called inside consume(), so by the thread that calls poll().
@@ -122,6 +119,12 @@ class ConfluentSource:
         with confluent_errors("offsets"):
             return {p: self._consumer.get_watermark_offsets(_native(p), ANSWER_SECONDS) for p in partitions}
 
+    def end_known(self) -> dict[Partition, int]:
+        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+        with confluent_errors("cached offsets"):
+            found = {p: self._consumer.get_watermark_offsets(_native(p), cached=True)[1] for p in self.assigned()}
+        return {p: offset for p, offset in found.items() if offset >= 0}
+
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group told Kafka, for partitions where it did."""
         with confluent_errors("committed offsets"):
@@ -143,34 +146,6 @@ class ConfluentSource:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
-
-
-def settings(config: KafkaConfig) -> dict[str, Any]:
-    """Our settings by librdkafka's names."""
-    named: dict[str, Any] = {
-        "bootstrap.servers": config.bootstrap_servers,
-        "group.id": config.group,
-        "group.instance.id": config.instance_id,
-        "enable.auto.commit": False,
-        "auto.offset.reset": "earliest",
-        "max.poll.interval.ms": max(config.max_poll_interval_ms, config.session_timeout_ms),
-        "session.timeout.ms": config.session_timeout_ms,
-        "heartbeat.interval.ms": config.heartbeat_interval_ms,
-        "partition.assignment.strategy": "cooperative-sticky" if config.assignment == "cooperative" else "range",
-        "max.partition.fetch.bytes": config.max_partition_fetch_bytes,
-        "queued.max.messages.kbytes": QUEUED_KBYTES,
-        "fetch.queue.backoff.ms": 10,  # once that is full: its own default waits a whole second
-        "reconnect.backoff.max.ms": 2000,
-        "log_level": 2,  # it would write to stderr by itself; what matters comes as an error
-        "security.protocol": config.security_protocol,
-        "ssl.ca.location": config.ssl_cafile,
-        "ssl.certificate.location": config.ssl_certfile,
-        "ssl.key.location": config.ssl_keyfile,
-        "sasl.mechanism": config.sasl_mechanism,
-        "sasl.username": config.sasl_username,
-        "sasl.password": config.sasl_password.get_secret_value(),
-    }
-    return {name: value for name, value in named.items() if value != ""}
 
 
 def _native(partition: Partition, offset: int | None = None) -> Any:

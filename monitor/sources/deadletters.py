@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from monitor.errors import BrokerError, BrokerUnavailableError
-from monitor.messages.contract import Record
+from monitor.messages.record import Record
 
 
 class DeadLetters(Protocol):

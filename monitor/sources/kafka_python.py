@@ -9,72 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError
-from monitor.messages.contract import Record
-from monitor.store.protocol import Partition
-
-
-class Source(Protocol):
-    """What the worker needs of Kafka. Every method may raise ``BrokerUnavailableError``."""
-
-    def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
-        """Records by partition, in offset order, at least one each; keeps the group membership alive."""
-
-    def assigned(self) -> set[Partition]:
-        """Partitions that are ours now."""
-
-    def take_fresh(self) -> set[Partition]:
-        """Partitions given to us since the last call: their position is not to be trusted."""
-
-    def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from ``offset``; nothing where the partition is not ours any more."""
-
-    def pause(self, partitions: Iterable[Partition]) -> None:
-        """Stop fetching these, keep them."""
-
-    def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these again."""
-
-    def first_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The earliest offset that is still there."""
-
-    def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The offset that the next record will have."""
-
-    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions where it did."""
-
-    def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Tell Kafka, for lag tools; never waited for."""
-
-    def close(self) -> None:
-        """Leave the group."""
-
-
-def connection(config: KafkaConfig) -> dict[str, Any]:
-    """Settings that every kafka-python client takes."""
-    settings: dict[str, Any] = {
-        "bootstrap_servers": [s.strip() for s in config.bootstrap_servers.split(",") if s.strip()],
-        "security_protocol": config.security_protocol,
-        "reconnect_backoff_max_ms": 2000,
-    }
-    for ours, theirs in (
-        ("ssl_cafile", "ssl_cafile"),
-        ("ssl_certfile", "ssl_certfile"),
-        ("ssl_keyfile", "ssl_keyfile"),
-    ):
-        if getattr(config, ours):
-            settings[theirs] = getattr(config, ours)
-    if config.sasl_mechanism:
-        settings |= {
-            "sasl_mechanism": config.sasl_mechanism,
-            "sasl_plain_username": config.sasl_username,
-            "sasl_plain_password": config.sasl_password.get_secret_value(),
-        }
-    return settings
+from monitor.messages.record import Partition, Record
+from monitor.sources.settings import connection
 
 
 class KafkaSource:
@@ -165,6 +105,11 @@ class KafkaSource:
         with kafka_errors("end offsets"):
             found = self._consumer.end_offsets([_native(p) for p in partitions])
         return {Partition(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    def end_known(self) -> dict[Partition, int]:
+        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+        found = {p: self._consumer.highwater(_native(p)) for p in self.assigned()}
+        return {p: offset for p, offset in found.items() if offset is not None}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group told Kafka, for partitions where it did."""

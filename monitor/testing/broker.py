@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from monitor.errors import BrokerUnavailableError
-from monitor.messages.contract import Record
-from monitor.store.protocol import Partition
+from monitor.messages.record import Partition, Record
 
 
 @dataclass
@@ -131,6 +130,10 @@ class MemorySource:
     def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The offset that the next record will have."""
         return {p: self.broker.first.get(p, 0) + len(self.broker.logs[p]) for p in partitions}
+
+    def end_known(self) -> dict[Partition, int]:
+        """The end of each partition as the last fetch told it, without asking."""
+        return self.end_offsets(self._position)
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group told Kafka, for partitions where it did."""

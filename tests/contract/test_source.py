@@ -10,10 +10,11 @@ import pytest
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError
 from monitor.messages import Record
+from monitor.messages.record import Partition
 from monitor.service.process import open_source
 from monitor.sources.deadletters import KafkaDeadLetters
-from monitor.sources.kafka_python import Source, connection
-from monitor.store.protocol import Partition
+from monitor.sources.protocol import Source
+from monitor.sources.settings import connection
 from monitor.testing import MemoryBroker, MemoryDeadLetters, MemorySource, launcher
 from tests.kafka.apache import start_apache_kafka, why_not
 

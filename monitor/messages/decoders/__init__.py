@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from monitor.errors import MissingLibraryError, RecordError
 
 if TYPE_CHECKING:
-    from monitor.messages.contract import Payload
+    from monitor.messages.record import Payload
 
     Decoder = Callable[[bytes, Mapping[str, bytes]], list[Payload]]
 

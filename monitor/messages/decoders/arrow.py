@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor.errors import RecordError
-from monitor.messages.contract import Payload
 from monitor.messages.decoders import need
+from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/vnd.apache.arrow.stream",)
 _DTYPES = {"float": "float32", "halffloat": "float16"}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from monitor.errors import RecordError
-from monitor.messages.contract import Payload
 from monitor.messages.fields import payload
+from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/json", "application/cloudevents+json")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from monitor.errors import RecordError
-from monitor.messages.contract import Payload
 from monitor.messages.decoders import need
 from monitor.messages.fields import payload
+from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 

@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any
 
 from monitor.errors import RecordError
-from monitor.messages.contract import Payload
 from monitor.messages.decoders import need
 from monitor.messages.fields import payload
+from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/protobuf", "application/x-protobuf")
 FIELDS = ("id", "time", "model", "dtype", "dim", "embedding")

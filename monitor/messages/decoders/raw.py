@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitor.messages.contract import Payload
+from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/octet-stream", "application/x-float32")
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from monitor.messages import Contract, Record
-from monitor.publishing.publisher import EmbeddingPublisher, Tap, request
+from monitor.publishing.publisher import EmbeddingPublisher
+from monitor.publishing.tap import Tap, request
 
 
 class FakeProducer:

@@ -15,7 +15,7 @@ from monitor.counting.scoring import Scorer
 from monitor.counting.worker import Worker, WorkerSettings
 from monitor.errors import BadShareError
 from monitor.messages import REASONS, Contract
-from monitor.store.protocol import Partition
+from monitor.messages.record import Partition
 from monitor.testing import FakeClock, MemoryBroker, MemoryDeadLetters, MemorySource, MemoryStore, outage
 from tests.monitor_support import WIDTH, embeddings, small_line
 from tests.oracle.recount import recount

@@ -1,0 +1,24 @@
+"""``ood-monitor check``: validate the settings and reach every endpoint."""
+
+from __future__ import annotations
+
+import argparse
+
+from monitor.cli.options import Commands, takes_config
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    takes_config(commands.add_parser("check", help="validate the settings and reach every endpoint"), run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out; the exit code."""
+    from monitor.config import load
+    from monitor.service.check import check
+
+    failed = False
+    for name, problem, detail in check(load(options.config)):
+        failed = failed or problem
+        print(f"{'FAILED' if problem else 'ok':<7} {name}: {detail}")
+    return int(failed)

@@ -1,0 +1,33 @@
+"""``ood-monitor replay``: judge a range of the topic as the monitor would have."""
+
+from __future__ import annotations
+
+import argparse
+
+from monitor.cli.options import Commands, takes_config
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    help_text = "judge a range of the topic as the monitor would have"
+    command = takes_config(commands.add_parser("replay", help=help_text), run)
+    command.add_argument("--from", dest="begin", default="earliest", help="RFC 3339 time, or earliest")
+    command.add_argument("--to", dest="end", default="latest", help="RFC 3339 time, or latest")
+    command.add_argument("--arm", action="store_true", help="exit 1 if this ID traffic breaks the calibration")
+    command.add_argument("--save-classes", metavar="FILE", help="write counts per class for alerts.class_calibration")
+    command.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out; the exit code."""
+    from monitor.config import load
+    from monitor.service.replay import replay
+
+    return replay(
+        load(options.config),
+        options.begin,
+        options.end,
+        arm=options.arm,
+        save_classes=options.save_classes,
+        as_json=options.json,
+    )

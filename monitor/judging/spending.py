@@ -1,0 +1,15 @@
+"""The budget and what of it is spent, from what is stored."""
+
+from __future__ import annotations
+
+import json
+
+from monitor.judging.evaluator import HEADER
+from monitor.math.budget import Budget
+from monitor.store.protocol import Store
+
+
+def spending(store: Store, budget: Budget, requests_per_second: float | None = None) -> str:
+    """The budget and what of it is spent, in one line, from what is stored."""
+    header = store.state().get(HEADER)
+    return budget.words(json.loads(header)["samples"] if header else None, requests_per_second)

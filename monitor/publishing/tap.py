@@ -1,0 +1,75 @@
+"""A hook on the head of a served network: what enters the head is published."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from monitor.publishing.publisher import EmbeddingPublisher
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+_REQUEST: ContextVar[tuple[str, Sequence[str]] | None] = ContextVar("ood_monitor_request", default=None)
+
+
+class Tap:
+    """Sends what enters the head of a served network, on every forward pass.
+
+    Args:
+        model: ends in a ``Linear``.
+        publisher: where to.
+        stream: what it is counted under.
+        head: module path of that ``Linear``.
+        example: an input batch, to find the head with where ``head`` is not given.
+
+    Raises:
+        HeadError: there is no such head.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        publisher: EmbeddingPublisher,
+        *,
+        stream: str,
+        head: str | None = None,
+        example: Tensor | None = None,
+    ) -> None:
+        from line_plugin.networks.head import find_head
+
+        if head is None and example is None:
+            raise ValueError(
+                "head and example are both absent: name the Linear, or pass an input batch to find it with"
+            )
+        self.head = find_head(model, example, head)
+        self._publisher, self._stream = publisher, stream
+        self._handle = self.head.linear.register_forward_hook(self._send)
+
+    def _send(self, _module: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
+        request = _REQUEST.get()
+        stream, ids = request if request is not None else (self._stream, ())
+        rows = inputs[0].detach()
+        try:
+            self._publisher.publish(rows, stream=stream or self._stream, ids=ids if len(ids) == len(rows) else None)
+        except Exception:  # the model's answer must not depend on its monitor
+            log.exception("an embedding could not be published")
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._handle.remove()
+
+
+@contextmanager
+def request(ids: Sequence[str], stream: str = "") -> Iterator[None]:
+    """Name the inputs of the forward passes inside: request ids, and a stream where it is not the tap's own."""
+    token = _REQUEST.set((stream, tuple(ids)))
+    try:
+        yield
+    finally:
+        _REQUEST.reset(token)
