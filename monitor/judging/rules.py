@@ -18,7 +18,7 @@ from monitor.math.state import Rules
 from monitor.store.protocol import OVERFLOW
 
 if TYPE_CHECKING:
-    from line_plugin.calibration import Calibration
+    from line_plugin.method.calibration import Calibration
 
 RISK = 0.05
 """Probability that the bounds on the classes' null masses fail, all of them together."""
