@@ -16,6 +16,10 @@ from monitor.store.protocol import Health, Notice, PartitionState, Store
 Observe = Callable[[Health, Mapping[Partition, PartitionState], Sequence[Notice]], None]
 
 
+def observe_nothing(_health: Health, _partitions: Mapping[Partition, PartitionState], _found: Sequence[Notice]) -> None:
+    """Nobody is interested in what is found."""
+
+
 @dataclass(frozen=True)
 class WatchSettings:
     """Numbers of a watch; times in milliseconds.
@@ -171,7 +175,7 @@ class Watch:
         store: Store,
         settings: WatchSettings,
         extra: Callable[[], Iterable[Notice]] = lambda: (),
-        observe: Observe = lambda _health, _partitions, _found: None,
+        observe: Observe = observe_nothing,
     ) -> None:
         self._store, self._settings, self._extra, self._observe = store, settings, extra, observe
         self._started_ms: int | None = None

@@ -20,7 +20,7 @@ from monitor.judging.binding import bind, binding_of
 from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules_of
 from monitor.judging.settings import EvaluatorSettings
-from monitor.judging.watch import Watch, WatchSettings
+from monitor.judging.watch import Watch, WatchSettings, observe_nothing
 from monitor.messages.contract import Contract
 from monitor.service.canary import Canary, find_canary
 from monitor.service.watcher import Watcher
@@ -89,11 +89,13 @@ class Process:
 
     def _watch(self, stream: str) -> Watcher:
         config, store = self._config, open_store(self._config)
-        canary, observing = None, {"observe": self._telemetry.watched} if self._telemetry else {}
+        canary = None
         if config.canary.seconds:
             canary = Canary(config, store, stream, find_canary(self._scorer))
         return Watcher(
-            Watch(store, watch_settings(config), **observing),
+            Watch(
+                store, watch_settings(config), observe=self._telemetry.watched if self._telemetry else observe_nothing
+            ),
             lambda fields: None,
             config.kafka.group,
             config.watch.redis_seconds,
