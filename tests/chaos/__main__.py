@@ -7,6 +7,7 @@ for each fault; ``broken`` says which promise did not hold, and the exit code is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -32,19 +33,22 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0, help="how many kills; 3, or 200 with --long")
     parser.add_argument("--delays", type=int, metavar="N", help="N surges a fault: how soon people are told of one")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="an empty folder in which settings, logs and data are kept")
     parser.add_argument("--json", type=Path, help="write everything there as JSON")
     options = parser.parse_args()
     names = options.only or (list(faults) if options.long or options.all else list(SHORT))
     plan = Plan(surges=options.delays or 1, afterwards=options.long, workers=options.workers)
     measured_on, outcomes = report.machine(), []
     print(json.dumps(measured_on), report.head(), sep="\n", flush=True)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Servers.started(Path(folder)) as servers:
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+        servers = stack.enter_context(Servers.started(Path(folder)))
         for n, name in enumerate(names):
             fault = faults[name](long=options.long, kills=options.kills)
             outcomes.append(run_one(servers, fault, plan, options.seed, f"chaos-{n}"))
             print(report.row(outcomes[-1]), flush=True)
     if options.json:
-        given = {k: v for k, v in vars(options).items() if k != "json"}
+        given = {k: v for k, v in vars(options).items() if k not in ("json", "folder")}
         options.json.write_text(json.dumps(report.as_json(outcomes, measured_on, given), indent=1) + "\n")
     return int(any(o.broken for o in outcomes))
 

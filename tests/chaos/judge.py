@@ -155,8 +155,9 @@ class Judge:
     def _differences(self, counted: dict[Any, int], recounted: dict[Any, int], on_purpose: int) -> tuple[int, int]:
         if self._fault.by_cell and not on_purpose:
             return differences(counted, recounted)
-        gap = sum(counted.values()) - (sum(recounted.values()) - on_purpose)
-        return max(0, -gap), max(0, gap)
+        gap = sum(counted.values()) - sum(recounted.values())
+        # Of what was deleted a worker may have fetched some before: it may be counted, or lost.
+        return max(0, -gap - on_purpose), max(0, gap)
 
     def _broken(self, out: Outcome) -> list[str]:
         """The promises that were broken, in words."""
