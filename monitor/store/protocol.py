@@ -23,23 +23,32 @@ class Claim:
         next: offset to read on from.
         bucket: highest bucket counted so far, -1 for none.
         fresh: nothing was stored before.
+        read, bad: recent records, and those of them that could not be scored, as :class:`Progress` left them.
     """
 
     epoch: int
     next: int
     bucket: int
     fresh: bool
+    read: float = 0.0
+    bad: float = 0.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What one batch moves a partition by: the records of offsets ``[start, next)`` are in the batch."""
+    """What one batch moves a partition by: the records of offsets ``[start, next)`` are in the batch.
+
+    ``read`` and ``bad`` are recent records of the partition and how many of them could not be scored
+    (:class:`monitor.counting.bad_share.Share`), kept so that a restart does not forget them.
+    """
 
     partition: Partition
     epoch: int
     start: int
     next: int
     bucket: int
+    read: float = 0.0
+    bad: float = 0.0
 
 
 @dataclass(frozen=True)
