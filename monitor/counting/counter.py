@@ -60,7 +60,7 @@ class Owned:
     next: int
     bucket: int
     gap_at: int = -1
-    share: Share = Share()
+    share: Share = field(default_factory=Share)
 
 
 class Counter:
@@ -74,9 +74,7 @@ class Counter:
         window: recent records of a partition over which the share of bad ones is taken, about.
     """
 
-    def __init__(
-        self, contract: Contract, scorer: Scorer, bucket_ms: int, examples: int, window: int = 2000
-    ) -> None:
+    def __init__(self, contract: Contract, scorer: Scorer, bucket_ms: int, examples: int, window: int = 2000) -> None:
         self._reader, self._scorer = Reader(contract), scorer
         self._magnitude = contract.limits.magnitude
         self._bucket_ms, self._examples, self._window = bucket_ms, examples, window

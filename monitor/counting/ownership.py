@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from monitor.counting.bad_share import Share
 from monitor.counting.counter import Owned
 from monitor.messages.record import Partition, Record
 from monitor.sources.protocol import Source
@@ -43,7 +44,9 @@ class Ownership:
     def advance(self, progress: Iterable[Progress]) -> None:
         """What has been written to the store."""
         for p in progress:
-            self._owned[p.partition] = replace(self._owned[p.partition], next=p.next, bucket=p.bucket, gap_at=-1)
+            self._owned[p.partition] = replace(
+                self._owned[p.partition], next=p.next, bucket=p.bucket, gap_at=-1, share=Share(p.read, p.bad)
+            )
 
     def give_up(self, progress: Iterable[Progress]) -> None:
         """What the store refused: these are claimed and read again."""
@@ -87,7 +90,7 @@ class Ownership:
             begin |= {p: o for p, o in self._source.end_offsets(wanted).items() if p not in told}
         for p, claim in self._store.claim(begin, self._clock()).items():
             self._say(p, claim, earliest[p], told.get(p))
-            self._owned[p] = Owned(claim.epoch, claim.next, claim.bucket)
+            self._owned[p] = Owned(claim.epoch, claim.next, claim.bucket, share=Share(claim.read, claim.bad))
             self._source.seek(p, max(claim.next, earliest[p]))
 
     @staticmethod

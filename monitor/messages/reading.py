@@ -195,11 +195,7 @@ class Reader:
             if stream is None:
                 stream = self._stream(record.key)
             if plain is None:
-                plain = None not in rest and self._contract.plain(named(record))
-                if len(names) > self._limits.headers or any(len(v or b"") > self._limits.header_bytes for v in rest):
-                    return None
-                if all(len(v or b"") <= LONGEST for v in rest):
-                    _remembered(layout.plain, rest, plain, PLAIN)
+                plain = self._is_plain(record, layout, names, rest)
             if not plain:
                 return None
             arrived = stamp if stamp <= now else now
@@ -212,6 +208,14 @@ class Reader:
         if stamp > now:
             self._leads.append(stamp - now)
         return name or place(record), stream, time_ms
+
+    def _is_plain(self, record: Record, layout: _Layout, names: tuple[str, ...], rest: Headers) -> bool:
+        """Whether a value under these headers is its own vector; remembered, unless they are too many or too long."""
+        longest = max((len(value or b"") for value in rest), default=0)
+        if None in rest or len(names) > self._limits.headers or longest > self._limits.header_bytes:
+            return False
+        plain = self._contract.plain(named(record))
+        return _remembered(layout.plain, rest, plain, PLAIN) if longest <= LONGEST else plain
 
     def _stream(self, key: bytes | None) -> str:
         stream = self._contract.stream(key)

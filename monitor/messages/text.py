@@ -7,7 +7,7 @@ import hashlib
 MARK = "~"
 """Stands between the beginning of a name that was cut and the hash of the whole name."""
 
-RESERVED = ("__", "#", MARK)
+RESERVED = ("__", MARK)
 """What the monitor's own names begin with; a stream that begins so gets :data:`MARK` in front."""
 
 CANARY = "__canary__"

@@ -123,8 +123,8 @@ class RedisStore:
         with _said():
             reply = self._scripts["claim"](keys=[self.keys.partitions], args=arguments)
         return {
-            p: Claim(int(epoch), int(following), int(bucket), fresh == "1")
-            for p, (epoch, following, bucket, fresh) in zip(first, reply, strict=True)
+            p: Claim(int(epoch), int(following), int(bucket), fresh == "1", float(read), float(bad))
+            for p, (epoch, following, bucket, fresh, read, bad) in zip(first, reply, strict=True)
         }
 
     def commit(self, batch: Batch) -> Reply:
@@ -147,7 +147,7 @@ class RedisStore:
             "free": self._free,
             "partitions": [
                 {"name": str(p.partition), "epoch": str(p.epoch), "from": str(p.start), "next": str(p.next)}
-                | {"bucket": str(p.bucket)}
+                | {"bucket": str(p.bucket), "read": f"{p.read:.3f}", "bad": f"{p.bad:.3f}"}
                 for p in batch.progress
             ],
             "counts": counts,

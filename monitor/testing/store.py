@@ -63,6 +63,7 @@ class MemoryStore:
     def wipe(self) -> None:
         """Forget everything, as a Redis without persistence does."""
         self._partitions: dict[Partition, PartitionState] = {}
+        self._shares: dict[Partition, tuple[float, float]] = {}
         self._buckets: dict[int, dict[CountKey, int]] = {}
         self._unfolded: set[int] = set()
         self._examples: dict[tuple[int, str], list[Example]] = {}
@@ -142,7 +143,7 @@ class MemoryStore:
             old = self._partitions.get(p)
             kept = old or PartitionState(0, offset, -1, now_ms)
             self._partitions[p] = PartitionState(kept.epoch + 1, kept.next, kept.bucket, now_ms)
-            claims[p] = Claim(kept.epoch + 1, kept.next, kept.bucket, old is None)
+            claims[p] = Claim(kept.epoch + 1, kept.next, kept.bucket, old is None, *self._shares.get(p, (0.0, 0.0)))
         return claims
 
     def commit(self, batch: Batch) -> Reply:
@@ -202,6 +203,7 @@ class MemoryStore:
         if batch.counts and not self._unfolded:
             self._times["pending_since"] = now
         for p in batch.progress:
+            self._shares[p.partition] = (p.read, p.bad)
             bucket, held = min(p.bucket, self._last_allowed()), self._partitions[p.partition]
             late = (held.late_ms or now) if bucket <= self._meta["closed"] else 0
             self._partitions[p.partition] = replace(held, next=p.next, bucket=bucket, at_ms=now, late_ms=late)
