@@ -127,7 +127,7 @@ class Counter:
             scored: by :meth:`score`.
             owned: where each of these partitions stands.
         """
-        whole, holed = _whole(read.rows, scored, self._magnitude)
+        whole, holed = usable_rows(read.rows, scored, self._magnitude)
         buckets, last = self._buckets(read, whole, owned)
         batch = Batch(examples=self._worst(read.rows, scored, whole, buckets))
         streams = read.rows.streams
@@ -194,7 +194,7 @@ class Counter:
         return found
 
 
-def _whole(rows: Rows, scored: Scored, magnitude: float) -> tuple[Ints, Rejected]:
+def usable_rows(rows: Rows, scored: Scored, magnitude: float) -> tuple[Ints, Rejected]:
     """The rows that count, ascending, and the records that do not: a record is scored whole or not at all."""
     usable = scored.usable
     if usable.all():

@@ -48,7 +48,7 @@ class Contract:
     limits: Limits = field(default_factory=Limits)
 
     def read(self, record: Record, now_ms: int | None = None) -> list[Embedding]:
-        """The embeddings of a record. Their numbers are checked when a batch is scored (:mod:`monitor.counting.scoring`).
+        """The embeddings of a record. Their numbers are checked when they are scored (:mod:`monitor.counting.scoring`).
 
         Args:
             record: whatever came.

@@ -166,7 +166,7 @@ class MemoryDeadLetters:
 
     def send(self, rejected: Iterable[tuple[Record, str, str]]) -> None:
         """Send records with their reason and detail."""
-        from monitor.sources.deadletters import letter_of
+        from monitor.sources.letters import letter_of
 
         for rejection in rejected:
             letter = letter_of(rejection, self.max_bytes)
