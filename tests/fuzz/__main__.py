@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 import random
 import subprocess
 import sys
@@ -39,7 +40,8 @@ def run(seed: int, batches: range, mark: Path | None, only: int | None = None) -
     """Judge batches; ``only`` one record of each."""
     from tests.fuzz.judge import Judge, words
 
-    judge, began = Judge(), time.monotonic()
+    logging.getLogger("monitor").setLevel(logging.ERROR)
+    judge, began, grown = Judge(), time.monotonic(), 0
     judge.judge([record for record, _ in records_of(seed, -1)])  # whatever is loaded once is loaded now
     judge.became.clear()
     before, meant = peak_mb(anew=True), 0
@@ -52,11 +54,11 @@ def run(seed: int, batches: range, mark: Path | None, only: int | None = None) -
         for (record, as_meant), fate in zip(drawn, fates, strict=True):
             meant += as_meant
             assert not as_meant or fate == "counted", f"a valid message was {fate}: {words(record)}"
-    grown = peak_mb() - before
+        grown = peak_mb() - before
+        assert grown < GROWTH_MB, f"memory grew by {grown} MB"
     total = sum(judge.became.values())
     print(f"{total} records in {time.monotonic() - began:.0f} s, {meant} of them valid, memory grew by {grown} MB")
     print("  " + ", ".join(f"{name} {n}" for name, n in judge.became.most_common()))
-    assert grown < GROWTH_MB, f"memory grew by {grown} MB"
     return 0
 
 
