@@ -7,13 +7,15 @@ by the key with ``_file`` behind it (``redis.password_file``).
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from monitor.errors import ConfigError
 from monitor.math.budget import requests_in
@@ -202,7 +204,61 @@ class DeliveryConfig(Section):
 
     webhook_url: str = ""
     alertmanager_url: str = Field("", description="base URL; alerts go to /api/v2/alerts under it")
-    timeout_seconds: float = Field(5.0, gt=0)
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="one call to a receiver, from its name to its answer")
+    resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
+    labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
+    heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")
+    heartbeat_url: str = Field("", description="called while the monitor makes progress, as healthchecks.io expects it")
+    heartbeat_seconds: float = Field(60.0, gt=0)
+    sinks: dict[str, Any] = Field(
+        default_factory=dict, description="settings of further sinks; delivery.NAME is read as delivery.sinks.NAME"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections(cls, data: Any) -> Any:
+        """Gather ``delivery.NAME`` of every sink that has settings of its own."""
+        if not isinstance(data, Mapping):
+            return data
+        named = {name: data[name] for name in _sink_sections() if name in data and name not in cls.model_fields}
+        if not named:
+            return data
+        return {k: v for k, v in data.items() if k not in named} | {"sinks": {**data.get("sinks", {}), **named}}
+
+    @field_validator("sinks")
+    @classmethod
+    def _known_sinks(cls, given: dict[str, Any]) -> dict[str, Any]:
+        known = _sink_sections()
+        for name in given:
+            if name not in known:
+                raise ValueError(
+                    f"there is no sink {name!r} with settings of its own, known: {', '.join(known) or 'none'}"
+                )
+        found = {}
+        for name, value in given.items():
+            try:
+                found[name] = known[name].model_validate(value)
+            except ValidationError as error:
+                raise ValueError("; ".join(f"{name}: {_said(e, known[name])}" for e in error.errors())) from None
+        return found
+
+    @field_validator("labels")
+    @classmethod
+    def _label_names(cls, given: dict[str, str]) -> dict[str, str]:
+        for name, value in given.items():
+            if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
+                raise ValueError(f"label {name!r}: expected letters, digits and underscore, such as team")
+            if name in ("alertname", "group", "kind", "stream", "subject", "fingerprint"):
+                raise ValueError(f"label {name!r} is set by the monitor: choose another name")
+            if not value or len(value) > 200 or not value.isprintable():
+                raise ValueError(f"label {name!r}: expected 1 to 200 printable characters")
+        return given
+
+
+def _sink_sections() -> dict[str, type[Section]]:
+    """Settings of the sinks that have some. A sink is one file in a layer above: it is found, not imported."""
+    found: dict[str, type[Section]] = importlib.import_module("monitor.alerts.sinks").sections()
+    return found
 
 
 class MonitorConfig(Section):
@@ -276,22 +332,23 @@ def _overridden(data: dict[str, Any], environment: Mapping[str, str]) -> dict[st
     return merged
 
 
-def _said(error: Any) -> str:
+def _said(error: Any, model: type[BaseModel] | None = None) -> str:
     """One pydantic error in one line, with the nearest known key for an unknown one."""
     location = [str(part) for part in error["loc"]]
     name = ".".join(location)
     if error["type"] == "extra_forbidden":
-        known = _known(location[:-1])
+        known = _known(location[:-1], model or MonitorConfig)
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
     if error["type"] == "missing":
         return f"{name} is missing"
+    if not location:
+        return str(error["msg"]).removeprefix("Value error, ")
     return f"{name}: {error['msg'].removeprefix('Value error, ')} (got {_shown(location, error.get('input'))})"
 
 
-def _known(section: list[str]) -> list[str]:
-    model: type[BaseModel] = MonitorConfig
+def _known(section: list[str], model: type[BaseModel]) -> list[str]:
     for part in section:
         inner = model.model_fields[part].annotation
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
