@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 HOST = "127.0.0.1"
+DRIP_SECONDS = 0.2
+"""Between two bytes of a receiver that drips: less than any timeout from byte to byte."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,16 @@ def hangs(connection: socket.socket, closed: threading.Event) -> None:
 
 
 def drips(connection: socket.socket, closed: threading.Event) -> None:
-    """Answer with a body that comes a byte a second and never ends."""
+    """Answer with a body that comes a byte at a time and never ends."""
     connection.sendall(b"HTTP/1.1 500 Slow\r\nContent-Length: 1000000\r\n\r\n")
-    while not closed.wait(1.0):
+    while not closed.wait(DRIP_SECONDS):
         connection.sendall(b"x")
 
 
 def drips_headers(connection: socket.socket, closed: threading.Event) -> None:
-    """Answer with a header that comes a byte a second and never ends."""
+    """Answer with a header that comes a byte at a time and never ends."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    while not closed.wait(1.0):
+    while not closed.wait(DRIP_SECONDS):
         connection.sendall(b"x")
 
 

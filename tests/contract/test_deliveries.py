@@ -163,6 +163,13 @@ def test_a_snapshot_holds_what_fires_and_what_was_resolved_lately(bench):
     assert {a["subject"] for a in seen.firing} == {"a", "c"}
     assert [a["subject"] for a in seen.resolved] == ["b"]
     assert all(a["status"] == "resolved" and a["ended_at"] for a in seen.resolved)
+    newest = int(bench.deliveries.newest().split("-")[0])
+    if isinstance(bench.store, MemoryStore):
+        bench.store._clock.advance(1)
+    while bench.store.now_ms() <= newest + 5:
+        pass
+    later = bench.deliveries.snapshot(2)
+    assert ({a["subject"] for a in later.firing}, later.resolved) == ({"a", "c"}, ())
 
 
 def test_the_newest_transition_has_another_id_after_each_one(bench):
