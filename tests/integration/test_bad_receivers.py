@@ -7,8 +7,11 @@ import time
 
 import pytest
 
+from monitor.alerts.alert import moment
 from monitor.store.protocol import Notice
+from monitor.testing import launcher
 from monitor.testing.receivers import BEHAVIOURS, Receiver
+from tests.cluster import Cluster
 from tests.monitor_support import embeddings
 
 TOLD_WITHIN = 5.0
@@ -95,3 +98,48 @@ def test_a_monitor_whose_receiver_misbehaves_ends_when_it_is_told_to(cluster, re
     asked = len(hook.requests)
     c.start_worker()
     hook.wait(lambda r: behaviour in hooked(r[asked:]), 60)  # it waited for the next process
+
+
+def test_redis_away_is_told_and_resolves_nothing_that_fires_until_it_is_back(broker, tmp_path, receivers):
+    hook, manager = receivers
+    data = tmp_path / "redis"
+    data.mkdir()
+    redis = launcher.start_store(folder=data)
+    c = Cluster(
+        broker.address, f"redis://{redis.address}/0", tmp_path, "told-while-away",
+        watch={"redis_seconds": 1.0},
+        delivery={
+            "webhook_url": hook.url, "alertmanager_url": manager.url, "timeout_seconds": 1.0, "resend_seconds": 1.0,
+        },
+    )  # fmt: skip
+    try:
+        c._rows = embeddings(4000, seed=11)
+        c.publish(100)
+        c.start_worker()
+        c.wait_until_counted()
+        c.store.notice(notice("embeddings/3"))
+        manager.wait(lambda r: "embeddings/3" in subjects_of(r))
+        redis.stop()
+
+        def stalled(requests):
+            return [a for r in requests for a in r.json if a["labels"].get("alertname") == "MonitorStalled"]
+
+        manager.wait(stalled, 60)
+        hook.wait(lambda r: any(x.json["alerts"][0]["labels"]["alertname"] == "MonitorStalled" for x in r), 20)
+        posts = len(manager.requests)
+        later = manager.wait(lambda r: len(r) >= posts + 4, 60)[posts:]
+        for request in later:  # what fired goes on firing, beside the news
+            assert {"embeddings/3", "redis"} <= subjects_of([request])
+        redis = launcher.start_store(port=redis.port, folder=data)
+        manager.wait(lambda r: any(ended(a) for a in stalled(r)), 60)
+        hook.wait(lambda r: any(ended(a) for x in r for a in x.json["alerts"]), 20)
+        assert c.workers[0].poll() is None
+    finally:
+        c.stop()
+        redis.stop()
+
+
+def ended(alert):
+    """Whether it is the end of the alert that Redis is away."""
+    over = alert.get("status") == "resolved" or alert["endsAt"] < moment(time.time() + 1)
+    return over and alert["labels"].get("subject") == "redis" and not alert["endsAt"].startswith("0001")
