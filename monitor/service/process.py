@@ -77,6 +77,8 @@ class Process:
         self._stepped = time.monotonic()
         self._delivery = open_delivery(config, self._name, self._moves)
         self._delivery.start()
+        if self._telemetry:
+            self._telemetry.watch_delivery(lambda: self._delivery.statuses)
         self._watcher = self._watch(canary)
         self._watcher.start()
         self._due = 0.0
