@@ -23,7 +23,8 @@ from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
-from monitor.store.redis import RedisStore, connect
+from monitor.store.connection import connect
+from monitor.store.redis import RedisStore
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any, cast
 
-from monitor.errors import StoreError, StoreUnavailableError
+from monitor.errors import StoreError
 from monitor.messages.record import Partition
+from monitor.store.connection import translate_redis_errors
 from monitor.store.keys import SCHEMA_VERSION, Keys, field, parse_field
 from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Notice, PartitionState, Reply
 
@@ -50,7 +50,7 @@ class RedisStore:
 
     def ping(self) -> None:
         """Raise where it cannot be reached or speaks another schema."""
-        with _said():
+        with translate_redis_errors():
             self._client.ping()
             self._client.hsetnx(self.keys.meta, "schema", str(SCHEMA_VERSION))
             found = self._client.hget(self.keys.meta, "schema")
@@ -61,7 +61,7 @@ class RedisStore:
 
     def now_ms(self) -> int:
         """The clock of Redis, milliseconds since the epoch."""
-        with _said():
+        with translate_redis_errors():
             seconds, microseconds = self._client.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
@@ -79,13 +79,13 @@ class RedisStore:
             "now": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "fields": notice.fields(),
         }
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["notice"](keys=[k.history, k.index, k.alert(name)], args=[json.dumps(document)])
         return str(reply[0]) != "same"
 
     def bind(self, artifact: str) -> str:
         """Record the artifact in use; the one that was recorded before, empty for none."""
-        with _said():
+        with translate_redis_errors():
             before = self._client.hget(self.keys.meta, "artifact")
             self._client.hset(self.keys.meta, "artifact", artifact)
         return str(before or "")
@@ -97,7 +97,7 @@ class RedisStore:
         if not first:
             return {}
         arguments = [str(now_ms), *(text for p, offset in first.items() for text in (str(p), str(offset)))]
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["claim"](keys=[self.keys.partitions], args=arguments)
         return {
             p: Claim(int(epoch), int(following), int(bucket), fresh == "1")
@@ -130,7 +130,7 @@ class RedisStore:
             "streams": sorted({key[0] for cells in batch.counts.values() for key in cells}),
             "examples": examples,
         }
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["commit"](keys=keys, args=[json.dumps(document)])
         if reply[0] == "closed":
             return Reply("closed", closed=int(reply[1]))
@@ -140,7 +140,7 @@ class RedisStore:
 
     def partitions(self) -> dict[Partition, PartitionState]:
         """Every partition ever claimed."""
-        with _said():
+        with translate_redis_errors():
             stored = self._client.hgetall(self.keys.partitions)
         names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
         return {
@@ -152,51 +152,51 @@ class RedisStore:
 
     def totals(self) -> dict[CountKey, int]:
         """Samples counted since the beginning."""
-        with _said():
+        with translate_redis_errors():
             return _counts(self._client.hgetall(self.keys.totals))
 
     def rejected(self) -> dict[str, int]:
         """Records rejected since the beginning, by reason."""
-        with _said():
+        with translate_redis_errors():
             return {reason: int(n) for reason, n in self._client.hgetall(self.keys.rejected).items()}
 
     def streams(self) -> dict[str, int]:
         """Stream to the time (ms) of its last count."""
-        with _said():
+        with translate_redis_errors():
             return {stream: int(at) for stream, at in self._client.hgetall(self.keys.streams).items()}
 
     # -- evaluating ------------------------------------------------------------------------------------------------
 
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the lease; the token, 0 where another holds it."""
-        with _said():
+        with translate_redis_errors():
             return int(self._scripts["lease"](keys=[self.keys.lease, self.keys.meta], args=[holder, str(ttl_ms)]))
 
     def close(self, token: int, bucket: int) -> tuple[int, int] | None:
         """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["close"](keys=[self.keys.lease, self.keys.meta], args=[str(token), str(bucket)])
         return (int(reply[1]), int(reply[2])) if reply[0] == "ok" else None
 
     def pending(self, folded: int, closed: int) -> list[int]:
         """Closed buckets that hold counts and are not folded, ascending."""
-        with _said():
+        with translate_redis_errors():
             return [int(b) for b in self._client.zrangebyscore(self.keys.buckets, f"({folded}", closed)]
 
     def counts(self, bucket: int) -> dict[CountKey, int]:
         """Counts of one bucket."""
-        with _said():
+        with translate_redis_errors():
             return _counts(self._client.hgetall(self.keys.counts(bucket)))
 
     def examples(self, bucket: int, stream: str) -> list[Example]:
         """The most OOD samples of a stream in a bucket, the worst first."""
-        with _said():
+        with translate_redis_errors():
             found = self._client.zrange(self.keys.examples(bucket, stream), 0, -1, withscores=True)
         return [_unpacked(member, float(score)) for member, score in found]
 
     def state(self) -> dict[str, str]:
         """The evidence state of every key."""
-        with _said():
+        with translate_redis_errors():
             return cast("dict[str, str]", self._client.hgetall(self.keys.state))
 
     def apply(self, fold: Fold) -> str:
@@ -228,14 +228,14 @@ class RedisStore:
             "alerts": alerts,
             "expire": expire,
         }
-        with _said():
+        with translate_redis_errors():
             return str(self._scripts["apply"](keys=keys, args=[json.dumps(document)])[0])
 
     # -- reading alerts --------------------------------------------------------------------------------------------
 
     def alerts(self) -> list[dict[str, str]]:
         """Current alerts, the latest transition first."""
-        with _said():
+        with translate_redis_errors():
             names = self._client.zrevrange(self.keys.index, 0, -1)
             found = [self._client.hgetall(self.keys.alert(name)) for name in names]
             gone = [name for name, alert in zip(names, found, strict=True) if not alert]
@@ -245,70 +245,28 @@ class RedisStore:
 
     def history(self, count: int = 100) -> list[dict[str, str]]:
         """Transitions, the latest first; each with its ``id``."""
-        with _said():
+        with translate_redis_errors():
             return [{"id": i, **fields} for i, fields in self._client.xrevrange(self.keys.history, count=count)]
 
     def undelivered(self, count: int = 20) -> list[dict[str, str]]:
         """Transitions that :meth:`delivered` was not told of, the earliest first."""
-        with _said():
+        with translate_redis_errors():
             after = self._client.hget(self.keys.meta, "delivered")
             start = f"({after}" if after else "-"
             return [{"id": i, **fields} for i, fields in self._client.xrange(self.keys.history, min=start, count=count)]
 
     def delivered(self, event: str) -> None:
         """Everything up to this history id has been taken by its receivers."""
-        with _said():
+        with translate_redis_errors():
             self._client.hset(self.keys.meta, "delivered", event)
 
     def wait(self, after: str, timeout_ms: int) -> list[dict[str, str]]:
         """Transitions behind the history id ``after``, waiting for the first one."""
-        with _said():
+        with translate_redis_errors():
             reply = self._client.xread({self.keys.history: after}, block=timeout_ms)
         entries = (reply or {}).get(self.keys.history, []) if isinstance(reply, dict) else [e for _, e in reply or []]
         flat = [e for chunk in entries for e in (chunk if isinstance(chunk, list) else [chunk])]
         return [{"id": i, **fields} for i, fields in flat]
-
-
-@contextmanager
-def _said() -> Iterator[None]:
-    """Redis errors as this package's, told apart by whether trying again helps."""
-    from redis import exceptions as raised
-
-    try:
-        yield
-    except raised.AuthenticationError as error:
-        raise StoreError(f"Redis refuses the password: {error}") from error
-    except (raised.ConnectionError, raised.TimeoutError, raised.ReadOnlyError, raised.BusyLoadingError) as error:
-        raise StoreUnavailableError(f"Redis cannot be reached: {error}") from error
-    except raised.ResponseError as error:
-        if str(error).startswith(("OOM", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "MISCONF")):
-            raise StoreUnavailableError(f"Redis cannot write now: {error}") from error
-        raise StoreError(f"Redis refuses: {error}") from error
-
-
-def connect(url: str, *, password: str = "", socket_timeout: float = 2.0, retries: int = 3) -> Any:
-    """A redis-py client whose one call blocks for well under a second when Redis is down.
-
-    Raises:
-        StoreError: the URL cannot be read.
-    """
-    import redis
-    from redis.backoff import ExponentialWithJitterBackoff
-    from redis.retry import Retry
-
-    retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), retries)
-    secret = {"password": password} if password else {}
-    try:
-        return redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=socket_timeout,
-            socket_connect_timeout=socket_timeout,
-            retry=retry,
-            **secret,
-        )
-    except ValueError as error:
-        raise StoreError(f"redis url {url.rsplit('@', maxsplit=1)[-1]!r}: {error}") from None
 
 
 def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.store.redis import connect
+from monitor.store.connection import connect
 from monitor.testing import launcher
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.messages.record import Partition
+from monitor.store.connection import connect
 from monitor.store.keys import Keys
 from monitor.store.protocol import AlertWrite, Batch, Example, Fold, Notice, Progress
-from monitor.store.redis import RedisStore, connect
+from monitor.store.redis import RedisStore
 from monitor.testing import FakeClock, MemoryStore
 
 P0, P1 = Partition("requests", 0), Partition("requests", 1)
