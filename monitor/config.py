@@ -130,6 +130,31 @@ class BucketConfig(Section):
 
     seconds: float = Field(1.0, gt=0, description="width of a bucket, in event time")
     idle_seconds: float = Field(10.0, gt=0, description="a partition silent for longer no longer holds buckets open")
+    hold_seconds: float = Field(60.0, gt=0, description="a partition that others passed this long ago holds none open")
+
+
+class StreamConfig(Section):
+    """How many streams are watched, and for how long."""
+
+    limit: int = Field(2000, ge=1, description="streams counted by name; those beyond it count together as one")
+    forget_seconds: float = Field(604_800, gt=0, description="a stream that sent nothing for so long is forgotten")
+
+
+class WatchConfig(Section):
+    """When the monitor says of itself that it cannot tell whether inputs surge."""
+
+    stalled_seconds: float = Field(120, gt=0, description="nothing judged, read or reported for so long is an alert")
+    max_lag_seconds: float = Field(300, gt=0, description="a partition behind its end for so long is an alert")
+    redis_seconds: float = Field(30, gt=0, description="Redis out of reach for so long is an alert")
+    gap_seconds: float = Field(3600, gt=0, description="an alert on lost records is over after this")
+
+
+class CanaryConfig(Section):
+    """A few synthetic OOD embeddings that the monitor sends itself, to see whether it would notice a surge."""
+
+    seconds: float = Field(0, ge=0, description="time between two canaries; 0: none")
+    timeout_seconds: float = Field(120, gt=0, description="a canary that is not detected within this is an alert")
+    samples: int = Field(20, ge=5, le=1000, description="embeddings in one canary")
 
 
 class AlertConfig(Section):
@@ -189,7 +214,10 @@ class MonitorConfig(Section):
     dead_letters: DeadLetterConfig = Field(default_factory=DeadLetterConfig)
     redis: RedisConfig = Field(default_factory=RedisConfig)
     buckets: BucketConfig = Field(default_factory=BucketConfig)
+    streams: StreamConfig = Field(default_factory=StreamConfig)
     alerts: AlertConfig = Field(default_factory=AlertConfig)
+    watch: WatchConfig = Field(default_factory=WatchConfig)
+    canary: CanaryConfig = Field(default_factory=CanaryConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 

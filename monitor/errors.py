@@ -11,7 +11,8 @@
     ├── BrokerError                Kafka refused for good (authorisation, unknown topic, wrong settings)
     │   └── BrokerUnavailableError   Kafka cannot be reached now; trying again helps
     ├── StoreError                 Redis refused for good (wrong type, authentication, another schema)
-    │   └── StoreUnavailableError    Redis cannot be reached now; trying again helps
+    │   ├── StoreUnavailableError    Redis cannot be reached now; trying again helps
+    │   └── ReboundError             the group was given other settings or another artifact: restart with those
     ├── LaunchError                a local broker or store did not start
     └── ReplayError                a range of the topic that cannot be read or judged
 
@@ -69,6 +70,10 @@ class StoreError(MonitorError, RuntimeError):
 
 class StoreUnavailableError(StoreError):
     """Redis cannot be reached now."""
+
+
+class ReboundError(StoreError):
+    """The group was given other settings or another artifact while this process ran."""
 
 
 class LaunchError(MonitorError, RuntimeError):

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-COMMANDS = ("run", "check", "alerts", "demo", "replay")
+COMMANDS = ("run", "check", "alerts", "replay", "promote", "retire", "demo")
 """In the order in which help lists them; each is the module of its name."""
 
 

@@ -107,6 +107,7 @@ class Counter:
             cells: dict[CountKey, int] = batch.counts.setdefault(bucket, {})
             cells[key[0], key[1], key[2]] = n
         rejected = [*read.rejected, *holed]
+        self._move_on(rejected, last)
         batch.rejected = dict(collections.Counter(reason for _, reason, _ in rejected))
         batch.progress = [
             Progress(p, owned[p].epoch, owned[p].next, chunk[-1].offset + 1, last[p])
@@ -125,6 +126,13 @@ class Counter:
             buckets[span] = risen
             last[p] = int(risen[-1]) if len(risen) else owned[p].bucket
         return buckets, last
+
+    def _move_on(self, rejected: Rejected, last: dict[Partition, int]) -> None:
+        """A record that cannot be scored moves its partition on too, else it would hold every bucket open."""
+        for record, _, _ in rejected:
+            p = Partition(record.topic, record.partition)
+            if record.timestamp_ms and record.timestamp_ms > 0:
+                last[p] = max(last[p], record.timestamp_ms // self._bucket_ms)
 
     def _worst(self, rows: Rows, scored: Scored, whole: Ints, buckets: Ints) -> dict[tuple[int, str], list[Example]]:
         """The least confident rows of each stream and bucket, the worst first."""

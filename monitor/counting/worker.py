@@ -9,6 +9,7 @@ partition is, and where it stands, is the business of :mod:`monitor.counting.own
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -21,17 +22,34 @@ from monitor.counting.bad_share import BadShare
 from monitor.counting.counter import Counter, Read
 from monitor.counting.ownership import Ownership
 from monitor.counting.scoring import Scored, Scorer
-from monitor.errors import BrokerUnavailableError, StoreUnavailableError
+from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
 from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
 from monitor.sources.deadletters import DeadLetters
 from monitor.sources.protocol import Source
-from monitor.store.protocol import Batch, Store
+from monitor.store.protocol import Batch, Seen, Store
 
 log = logging.getLogger(__name__)
 
 SLICE_MS = 8
 """Longest poll while a batch is being scored: it may be done any moment."""
+
+LAST_BUCKET = 2**62
+
+REPORT_SECONDS = 1.0
+"""How often a worker says how far its partitions are."""
+
+REBOUND = (
+    "this group was given other settings or another artifact while this process ran, and nothing more is written: "
+    "restart it with the settings that the group has now"
+)
+
+MOVED = {
+    "late": "were older than what has been judged and count in the bucket that is open now",
+    "ahead": "were stamped later than the clock of Redis and count in the bucket of the present",
+    "overflow": "are of streams beyond streams.limit and count together as one stream",
+}
+"""What happened to samples that were not counted where they belong."""
 
 
 class Observer(Protocol):
@@ -79,6 +97,7 @@ class Worker:
         clock: milliseconds since the epoch.
         wait: pause between attempts while something is away, in seconds.
         observer: told of each batch.
+        name: under which this worker reports; each process needs one of its own.
     """
 
     def __init__(
@@ -93,15 +112,19 @@ class Worker:
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         wait: Callable[[float], None] = time.sleep,
         observer: Observer | None = None,
+        name: str = "worker",
     ) -> None:
         self._source, self._store, self._dead_letters = source, store, dead_letters
         self._settings = settings or WorkerSettings()
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
-        self._clock, self._wait, self._observer = clock, wait, observer
+        self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
         self._ownership = Ownership(source, store, self._settings.start, clock)
         self._scoring = Scoring(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
+        self._moved: dict[str, int] = {}
+        self._moved_at = -60.0
+        self._reported = -REPORT_SECONDS
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -114,6 +137,7 @@ class Worker:
             BrokerError, StoreError: something that trying again does not help.
         """
         try:
+            self._report()
             polled = self._poll()
             if self._away:
                 return self._try_again()
@@ -181,6 +205,19 @@ class Worker:
         self._ownership.accepted({})
         return 0
 
+    def _report(self) -> None:
+        """Say once a second that this worker is there, and how far behind its partitions are."""
+        if time.monotonic() - self._reported < REPORT_SECONDS:
+            return
+        self._reported = time.monotonic()
+        ends, most = self._source.end_known(), 2 * self._settings.max_records
+        seen = {
+            p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
+            for p, o in self._ownership.owned.items()
+        }
+        if not self._store.report(self._name, json.dumps({"partitions": len(seen), "trouble": ""}), seen):
+            raise ReboundError(REBOUND)
+
     # -- one batch -------------------------------------------------------------------------------------------------
 
     def _begun(self, records: dict[Partition, list[Record]]) -> _InHand | None:
@@ -212,17 +249,37 @@ class Worker:
         return taken
 
     def _commit(self, batch: Batch) -> Batch | None:
-        """Write the batch; ``None`` where a partition is not ours to write, which is then claimed again."""
+        """Write the batch; ``None`` if a partition is not ours to write, which is then claimed again."""
         while True:
-            reply = self._store.commit(batch, self._clock())
+            reply = self._store.commit(batch)
             if reply.status == "closed":
-                batch = batch.moved_past(reply.closed)
-                continue
-            if reply.status == "refused":
-                log.warning("%s: the store refused a batch (%s); claiming again", reply.partition, reply.why)
+                batch = batch.within(reply.bucket + 1, LAST_BUCKET)
+            elif reply.status == "ahead":
+                batch = batch.within(-1, reply.bucket)
+            elif reply.status == "streams":
+                batch = batch.overflowed(frozenset(reply.streams))
+            elif reply.why == "rebound":
+                raise ReboundError(REBOUND)
+            elif reply.status == "refused":
+                log.warning(
+                    "%s: Redis refused a batch (%s); the partition is claimed again", reply.partition, reply.why
+                )
                 self._ownership.give_up(batch.progress)
                 return None
-            return batch
+            else:
+                self._say_what_was_moved(batch)
+                return batch
+
+    def _say_what_was_moved(self, batch: Batch) -> None:
+        """Name, at most once a minute, the samples that were not counted where they belong."""
+        for name, n in batch.sums.items():
+            if name in MOVED:
+                self._moved[name] = self._moved.get(name, 0) + n
+        if self._moved and time.monotonic() - self._moved_at > 60:
+            partitions = ", ".join(sorted(str(p.partition) for p in batch.progress))
+            for name, n in self._moved.items():
+                log.warning("%d samples %s (now in %s)", n, MOVED[name], partitions)
+            self._moved, self._moved_at = {}, time.monotonic()
 
 
 def now_ms() -> int:

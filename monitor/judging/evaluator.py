@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,26 +21,53 @@ from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Alert, Transition
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.messages.record import Partition
+from monitor.store.keys import STREAM_FIELD
 from monitor.store.protocol import AlertWrite, CountKey, Example, Fold, PartitionState, Store
 
 log = logging.getLogger(__name__)
 
 HEADER = "#header"
-_STREAM = "s:"
+CANARY = "#canary"
+CATCH_UP_SECONDS = 0.5
+"""How long one call judges a backlog before it gives the poll loop its turn."""
+
+SEEN_MS = 15_000
+"""A partition that no worker has reported for so long is not listened to."""
+
+FORGET_EVERY_MS = 10_000
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True)
 class EvaluatorSettings:
-    """Numbers of an evaluator; times in milliseconds."""
+    """Numbers of an evaluator; times in milliseconds.
+
+    Attributes:
+        group: consumer group, part of every fingerprint.
+        artifact: content hash, shown in every alert.
+        bucket_ms: width of a bucket.
+        idle_ms: a partition that moved nothing for so long holds no bucket open.
+        hold_ms: no partition holds a bucket open for longer than this once another one has passed it.
+        lease_ms: a leaseholder that does not come back within this is replaced.
+        alert_ttl_ms: an alert that nothing refreshes is forgotten after this.
+        forget_ms: a stream from which nothing came for so long is forgotten.
+        examples: most OOD samples kept of an alert.
+        topic: partitions of other topics do not count; empty for all.
+        canary: name of the stream that the monitor sends itself; empty for none.
+        class_name: the class for people.
+    """
 
     group: str
     artifact: str
     bucket_ms: int = 1000
     idle_ms: int = 10_000
-    lease_ms: int = 15_000
+    hold_ms: int = 60_000
+    lease_ms: int = 30_000
     alert_ttl_ms: int = 604_800_000
+    forget_ms: int = 604_800_000
     examples: int = 5
+    topic: str = ""
+    canary: str = ""
     class_name: Callable[[int], str] = field(default=str)
 
 
@@ -52,37 +81,54 @@ class _Kept:
     state: MonitorState
     header: str
     examples: Mapping[str, tuple[Example, ...]]
+    canary: MonitorState
 
 
-def closable(partitions: Mapping[Partition, PartitionState], now_ms: int, idle_ms: int, since_ms: int = 0) -> int:
-    """The last bucket that no partition will add to: below the least bucket of those that are not idle.
+def closable(
+    partitions: Iterable[PartitionState],
+    leads: tuple[int, int],
+    *,
+    now_ms: int,
+    bucket_ms: int,
+    idle_ms: int,
+    since_ms: int = 0,
+) -> int:
+    """The last bucket that may be judged.
 
-    A partition that moved nothing for ``idle_ms`` holds nothing open; where all are idle everything may close. What
-    lies before ``since_ms``, when the watching began, counts for no silence: nobody may have been there to move it.
+    A bucket waits for every partition that still moves: below the least bucket among those. Three kinds hold nothing
+    open: a partition that moved nothing for ``idle_ms``; one that brings only what has been judged already; and one
+    that others passed longer ago than the caller's ``hold_ms``. Nothing closes ahead of the store's clock.
+
+    Args:
+        partitions: as stored.
+        leads: highest open bucket that was reached ``hold_ms`` ago, and the highest reached at all; -1 for none.
+        now_ms: the store's clock.
+        bucket_ms: width of a bucket.
+        idle_ms: see above.
+        since_ms: when the watching began: before it, nobody may have been there to move a partition.
     """
-    active = [p.bucket for p in partitions.values() if now_ms - max(p.at_ms, since_ms) < idle_ms]
-    if active:
-        return min(active) - 1
-    return max((p.bucket for p in partitions.values()), default=-1)
+    holding = [p.bucket for p in partitions if not p.late_ms and now_ms - max(p.at_ms, since_ms) < idle_ms]
+    reached_long_ago, reached = leads
+    free = min(holding) - 1 if holding else reached
+    return min(max(free, reached_long_ago), now_ms // bucket_ms - 1)
 
 
 class Evaluator:
-    """Folds what is closed whenever :meth:`step` is called and this process holds the lease.
+    """Judges what is closed whenever :meth:`step` is called and this process holds the lease.
 
     Args:
-        store: counts in, alerts out.
+        store: counts in, alerts out; its clock is the one that decides.
         rules: budget, nulls and lifecycle.
         settings: numbers and names.
         holder: unique name of this process.
-        clock: milliseconds since the epoch.
     """
 
-    def __init__(
-        self, store: Store, rules: Rules, settings: EvaluatorSettings, holder: str, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, store: Store, rules: Rules, settings: EvaluatorSettings, holder: str) -> None:
         self._store, self._rules, self._settings = store, rules, settings
-        self._holder, self._clock = holder, clock
+        self._holder = holder
         self._kept: _Kept | None = None
+        self._listening_since = math.inf
+        self._forget_at = 0
 
     @property
     def state(self) -> MonitorState | None:
@@ -102,34 +148,52 @@ class Evaluator:
             raise
 
     def _step(self) -> list[Transition]:
-        token = self._store.lease(self._holder, self._settings.lease_ms)
+        s = self._settings
+        token = self._store.lease(self._holder, s.lease_ms)
         if not token:
-            self._kept = None
+            self._lose()
             return []
-        partitions = self._store.partitions()
-        now = self._clock()
+        partitions = {p: state for p, state in self._store.partitions().items() if s.topic in ("", p.topic)}
+        now = self._store.now_ms()
         since = self._kept.since_ms if self._kept and self._kept.token == token else now
-        reply = self._store.close(token, closable(partitions, now, self._settings.idle_ms, since))
+        leads = self._store.leads(now - s.hold_ms)
+        last = closable(
+            partitions.values(), leads, now_ms=now, bucket_ms=s.bucket_ms, idle_ms=s.idle_ms, since_ms=since
+        )
+        reply = self._store.close(token, last)
         if reply is None:
-            self._kept = None
+            self._lose()
             return []
         closed, folded = reply
         if self._kept is None or (self._kept.token, self._kept.folded) != (token, folded):
             self._kept = self._load(token, since, folded)
-        offsets = {p: s.next for p, s in partitions.items()}
-        said: list[Transition] = []
+        self._listen(partitions, now)
+        offsets = {p: state.next for p, state in partitions.items()}
+        return self._judge(closed, folded, offsets, now)
+
+    def _judge(self, closed: int, folded: int, offsets: Mapping[Partition, int], now: int) -> list[Transition]:
+        """Judge closed buckets in order for a while; once none is left, silence and what is to be forgotten."""
+        until = time.monotonic() + CATCH_UP_SECONDS
+        changes: list[Transition] = []
         for bucket in self._store.pending(folded, closed):
             written = self._fold(bucket, offsets)
             if written is None:
-                return said
-            said += written
-        if self._caught_up(partitions, now):
-            said += self._listen(now, offsets)
-        return said
+                return changes
+            changes += written
+            if time.monotonic() > until:
+                return changes
+        changes += self._silence(now, offsets)
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_EVERY_MS
+            changes += self._forget(now, offsets)
+        return changes
+
+    def _lose(self) -> None:
+        self._kept, self._listening_since = None, math.inf
 
     def release(self) -> None:
         """Give the lease back, so that another process need not wait for it to expire."""
-        self._kept = None
+        self._lose()
         self._store.lease(self._holder, 0)
 
     # -- one bucket ------------------------------------------------------------------------------------------------
@@ -141,12 +205,15 @@ class Evaluator:
         width = self._settings.bucket_ms / 1000
         counted = self._store.counts(bucket)
         counts = _by_key(counted, self._rules.cells)
-        closed = Bucket(bucket, bucket * width, (bucket + 1) * width, counts)
-        state, transitions = fold(kept.state, closed, self._rules)
+        own = {key: row for key, row in counts.items() if key[0] == self._settings.canary}
+        others = {key: row for key, row in counts.items() if key[0] != self._settings.canary}
+        closed = Bucket(bucket, bucket * width, (bucket + 1) * width, others)
+        state, transitions = fold(kept.state, closed, self._rules, self._listening_since)
+        canary, more_state, marks = self._try_canary(kept.canary, replace(closed, counts=own))
         streams = sorted({stream for stream, _ in counts})
         header = _text(packing.header(state))
         packed = {
-            _STREAM + name: _text(rows)
+            STREAM_FIELD + name: _text(rows)
             for name, rows in packing.streams(state, packing.changed(kept.state, state)).items()
         }
         alerting = {a.identity: a for a in (*kept.state.alerts.values(), *state.alerts.values())}
@@ -158,47 +225,92 @@ class Evaluator:
             for a in state.alerts.values()
             if a.identity not in told
         ]
-        done = Fold(kept.token, bucket, kept.folded, {HEADER: header, **packed}, writes, streams)
+        written = {HEADER: header, **packed, **more_state}
+        done = Fold(kept.token, bucket, kept.folded, written, writes, streams, marks=marks)
         if self._store.apply(done) == "refused":
             self._kept = None
             return None
-        self._kept = replace(kept, folded=bucket, state=state, header=header, examples=examples)
+        self._kept = replace(kept, folded=bucket, state=state, header=header, examples=examples, canary=canary)
         self._log(transitions)
         return list(transitions)
 
-    def _listen(self, now: int, offsets: Mapping[Partition, int]) -> list[Transition]:
+    def _try_canary(self, before: MonitorState, bucket: Bucket) -> tuple[MonitorState, dict[str, str], dict[str, str]]:
+        """Judge the monitor's own stream as any other, apart from it: state, what to write of it, what to note.
+
+        It takes the same evidence and the same threshold. Its alert is kept from people: it only notes the time.
+        """
+        if not bucket.counts:
+            return before, {}, {}
+        state, transitions = fold(before, bucket, self._rules)
+        if any(t.change == "raised" for t in transitions):
+            return MonitorState.new(self._rules), {CANARY: ""}, {"canary_seen": ""}
+        return state, {CANARY: _text({"header": packing.header(state), "streams": packing.streams(state)})}, {}
+
+    def _listen(self, partitions: Mapping[Partition, PartitionState], now: int) -> None:
+        """Since when every partition has been read up to its end: before that, silence tells nothing."""
+        heard = partitions and all(now - p.seen_ms < SEEN_MS and not p.behind_ms for p in partitions.values())
+        if not heard:
+            self._listening_since = math.inf
+        elif math.isinf(self._listening_since):
+            self._listening_since = now / 1000
+
+    def _silence(self, now: int, offsets: Mapping[Partition, int]) -> list[Transition]:
         """Silence, which no bucket tells of."""
-        assert self._kept is not None  # noqa: S101  step() loaded it
-        kept = self._kept
-        state, transitions = quiet(kept.state, now / 1000, self._rules)
-        if not transitions:
+        assert self._kept is not None  # noqa: S101  _step() loaded it
+        state, transitions = quiet(self._kept.state, now / 1000, self._rules, self._listening_since)
+        return self._write(state, transitions, offsets) if transitions else []
+
+    def _forget(self, now: int, offsets: Mapping[Partition, int]) -> list[Transition]:
+        """Forget streams that somebody retired, and those from which nothing has come for very long."""
+        assert self._kept is not None  # noqa: S101  _step() loaded it
+        kept, before = self._kept, now - self._settings.forget_ms
+        heard, asked = self._store.streams(), self._store.asked_to_retire()
+        gone = {s for s, at in heard.items() if at <= before} | asked
+        if not gone:
             return []
+        over = [a for (stream, _), a in kept.state.alerts.items() if stream in gone]
+        bucket = -1 if kept.state.last_bucket is None else kept.state.last_bucket
+        transitions = [Transition("resolved", a, bucket, max(now / 1000, a.raised_at)) for a in over]
+        changes = self._write(kept.state.without(gone), transitions, offsets, [STREAM_FIELD + s for s in sorted(gone)])
+        if self._kept is not None:
+            for name in self._store.retire(kept.token, gone, before, asked) or ():
+                log.info("stream %r is forgotten: %s", name, "asked for" if name in asked else "nothing came any more")
+        return changes
+
+    def _write(
+        self,
+        state: MonitorState,
+        transitions: Iterable[Transition],
+        offsets: Mapping[Partition, int],
+        remove: Iterable[str] = (),
+    ) -> list[Transition]:
+        """Write what no bucket caused; nothing if the lease or the order was lost."""
+        assert self._kept is not None  # noqa: S101  _step() loaded it
+        kept, changes = self._kept, list(transitions)
         header = _text(packing.header(state))
-        writes = [self._entry(t.alert, t.change, t.at, t.event, offsets, {}) for t in transitions]
-        done = Fold(kept.token, None, kept.folded, {HEADER: header}, writes, guard=(HEADER, kept.header))
+        writes = [self._entry(t.alert, t.change, t.at, t.event, offsets, kept.examples) for t in changes]
+        guard = (HEADER, kept.header)
+        done = Fold(kept.token, None, kept.folded, {HEADER: header}, writes, guard=guard, remove=remove)
         if self._store.apply(done) == "refused":
-            self._kept = None
+            self._lose()
             return []
         self._kept = replace(kept, state=state, header=header)
-        self._log(transitions)
-        return list(transitions)
-
-    def _caught_up(self, partitions: Mapping[Partition, PartitionState], now: int) -> bool:
-        """Whether those that still move have reached the present: while they catch up, nobody is silent."""
-        half = self._rules.alerts.silence_after * 500
-        moving = [p for p in partitions.values() if now - p.at_ms < self._settings.idle_ms]
-        return all((p.bucket + 1) * self._settings.bucket_ms >= now - half for p in moving)
+        self._log(changes)
+        return changes
 
     def _load(self, token: int, since: int, folded: int) -> _Kept:
         stored = self._store.state()
         header = stored.get(HEADER, "")
+        new, bets = MonitorState.new(self._rules), len(self._rules.contaminations)
+        own = json.loads(stored.get(CANARY) or "{}")
+        canary = packing.unpacked(own["header"], own["streams"], bets) if own else new
         if not header:
-            return _Kept(token, since, folded, MonitorState.new(self._rules), "", {})
-        rows = {k[len(_STREAM) :]: json.loads(v) for k, v in stored.items() if k.startswith(_STREAM)}
-        state = packing.unpacked(json.loads(header), rows, len(self._rules.contaminations))
+            return _Kept(token, since, folded, new, "", {}, canary)
+        rows = {k[len(STREAM_FIELD) :]: json.loads(v) for k, v in stored.items() if k.startswith(STREAM_FIELD)}
+        state = packing.unpacked(json.loads(header), rows, bets)
         examples = {a["episode"]: alerts.read_examples(a) for a in self._store.alerts() if a["status"] == "firing"}
         log.info("took over at bucket %d with %d streams", folded, len(rows))
-        return _Kept(token, since, folded, state, header, examples)
+        return _Kept(token, since, folded, state, header, examples, canary)
 
     # -- what is written -------------------------------------------------------------------------------------------
 

@@ -5,40 +5,56 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from monitor.config import AlertConfig
+from line_plugin.math.conformal import CELL_EDGES
+from monitor.config import AlertConfig, MonitorConfig
 from monitor.errors import ConfigError
 from monitor.math import nulls
 from monitor.math.budget import Budget, Level
 from monitor.math.lifecycle import AlertRules
 from monitor.math.nulls import Nulls
 from monitor.math.state import Rules
+from monitor.store.protocol import OVERFLOW
+
+if TYPE_CHECKING:
+    from monitor.counting.scoring import Scorer
 
 RISK = 0.05
 """Probability that the bounds on the classes' null masses fail, all of them together."""
 
 
-def rules(config: AlertConfig, calibration_samples: int) -> Rules:
+def rules(config: AlertConfig, calibration_samples: int, *, artifact: str = "", tpr: float = 0.95) -> Rules:
     """Everything the fold needs to know besides counts.
 
     Args:
         config: the budget and how an alert lives.
         calibration_samples: n behind the artifact's cell bounds.
+        artifact: content hash; a class calibration of another one is refused. Empty accepts any.
+        tpr: share of ID samples that the artifact's threshold keeps: what lies beyond it counts as flagged.
 
     Raises:
-        ConfigError: the class calibration cannot be read.
+        ConfigError: the class calibration cannot be read or is another artifact's, or no cell ends at ``1 - tpr``.
     """
-    classes = _classes(config.class_calibration)
+    classes = _classes(config.class_calibration, artifact)
     return Rules(
         budget=budget(config),
         nulls=nulls.pooled(calibration_samples, config.masses),
         class_nulls=classes,
+        flag_cells=_flag_cells(tpr),
+        unwatched=(OVERFLOW,),
         alerts=AlertRules(
             silence_after=config.silence_seconds or math.inf,
             critical_rate=config.critical_rate,
             resolve_after=config.resolve_after,
         ),
     )
+
+
+def rules_of(config: MonitorConfig, scorer: Scorer) -> Rules:
+    """The rules for what this scorer finds, under these settings."""
+    calibration = scorer.calibration
+    return rules(config.alerts, calibration.n, artifact=scorer.artifact, tpr=calibration.tpr)
 
 
 def budget(config: AlertConfig) -> Budget:
@@ -49,15 +65,33 @@ def budget(config: AlertConfig) -> Budget:
     return Budget(config.requests, dict.fromkeys(levels, 1.0))
 
 
-def _classes(path: str) -> dict[int, Nulls]:
+def _flag_cells(tpr: float) -> int:
+    """How many cells lie beyond the threshold."""
+    for n, edge in enumerate(CELL_EDGES[:-1], start=1):
+        if math.isclose(edge, 1 - tpr, abs_tol=1e-9):
+            return n
+    known = ", ".join(f"{1 - edge:g}" for edge in CELL_EDGES[:-1])
+    raise ConfigError(
+        f"the artifact is calibrated with tpr {tpr:g}, and the monitor counts flagged inputs at one of {known} only: "
+        "run `openood calibrate --tpr` with one of these"
+    )
+
+
+def _classes(path: str, artifact: str) -> dict[int, Nulls]:
     if not path:
         return {}
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
+        other = str(document["artifact"])
         counts = {int(label): [int(n) for n in cells] for label, cells in document["classes"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"alerts.class_calibration {path} cannot be read ({error}): "
             "write it with `ood-monitor replay --save-classes`"
         ) from error
+    if artifact and other != artifact:
+        raise ConfigError(
+            f"alerts.class_calibration {path} was made with artifact {other[:12]}, and this one is {artifact[:12]}: "
+            "write it again with `ood-monitor replay --save-classes`"
+        )
     return {label: nulls.of_class(cells, risk=RISK / len(counts)) for label, cells in counts.items()}

@@ -53,16 +53,21 @@ class Evidence:
         since: (R, contaminations, 3) float64: seconds, samples and flagged samples since the change, expected under
             the posterior of the moment of change for that contamination.
         seen_at: (R,) float64, end of the last bucket folded into the key, in seconds.
+        heard: (R,) float64, buckets folded into the key so far.
+        gap: (R,) float64, mean seconds without input between two of them, of the last hundred about.
     """
 
     log_m: Floats
     since: Floats
     seen_at: Floats
+    heard: Floats
+    gap: Floats
 
     @classmethod
     def empty(cls, keys: int = 0, contaminations: int = len(CONTAMINATIONS)) -> Evidence:
         """``keys`` keys that have seen nothing."""
-        return cls(np.full((keys, contaminations), -np.inf), np.zeros((keys, contaminations, 3)), np.zeros(keys))
+        nothing = (np.full((keys, contaminations), -np.inf), np.zeros((keys, contaminations, 3)))
+        return cls(*nothing, np.zeros(keys), np.zeros(keys), np.zeros(keys))
 
     def __len__(self) -> int:
         return len(self.seen_at)
@@ -74,6 +79,8 @@ class Evidence:
             np.concatenate([self.log_m, more.log_m]),
             np.concatenate([self.since, more.since]),
             np.concatenate([self.seen_at, more.seen_at]),
+            np.concatenate([self.heard, more.heard]),
+            np.concatenate([self.gap, more.gap]),
         )
 
     def log_mean(self) -> Floats:
@@ -131,15 +138,20 @@ def update(
     gain = counts @ log_bet.T if log_bet.ndim == 2 else np.einsum("rk,rck->rc", counts, log_bet)
 
     log_m, since, seen_at = state.log_m.copy(), state.since.copy(), state.seen_at.copy()
+    heard, gap = state.heard.copy(), state.gap.copy()
+    heard[rows] += 1
+    waited = np.where(heard[rows] > 1, np.maximum(start - seen_at[rows], 0.0), 0.0)
+    gap[rows] += (waited - gap[rows]) / np.clip(heard[rows] - 1, 1, 100)
     log_m[rows] = grown + gain
     since[rows] = np.where(kept > 0, kept * (state.since[rows] + whole), 0.0) + (1 - kept) * half
-    seen_at[rows] = end
-    return Evidence(log_m, since, seen_at)
+    # A bucket that is folded late must not make a stream look silent.
+    seen_at[rows] = np.maximum(seen_at[rows], end)
+    return Evidence(log_m, since, seen_at, heard, gap)
 
 
 def taken(state: Evidence, rows: Ints) -> Evidence:
     """Only the keys ``rows``, in that order."""
-    return Evidence(state.log_m[rows], state.since[rows], state.seen_at[rows])
+    return Evidence(state.log_m[rows], state.since[rows], state.seen_at[rows], state.heard[rows], state.gap[rows])
 
 
 def reset(state: Evidence, rows: Ints | Sequence[int]) -> Evidence:
@@ -147,4 +159,4 @@ def reset(state: Evidence, rows: Ints | Sequence[int]) -> Evidence:
     log_m, since = state.log_m.copy(), state.since.copy()
     log_m[rows] = -np.inf
     since[rows] = 0.0
-    return Evidence(log_m, since, state.seen_at)
+    return Evidence(log_m, since, state.seen_at, state.heard, state.gap)

@@ -23,13 +23,21 @@ LEADS = 0.75
 """Part of its own threshold, in logs, at which a stream is named as being behind the alert of everything together."""
 
 
-def fold(state: MonitorState, bucket: Bucket, rules: Rules) -> tuple[MonitorState, tuple[Transition, ...]]:
+TOGETHER = 5
+"""If more streams than this fall silent at once, one alert names them all."""
+
+
+def fold(
+    state: MonitorState, bucket: Bucket, rules: Rules, listening_since: float = -math.inf
+) -> tuple[MonitorState, tuple[Transition, ...]]:
     """Fold one closed bucket.
 
     Args:
         state: as it was; it is left as it is.
         bucket: later than the last one, or it changes nothing.
         rules: what to raise and resolve on.
+        listening_since: since when, in seconds, every record that was sent has been read in time; inf if that is not
+            so now. Nobody is silent whom nobody could have heard.
 
     Returns:
         The new state and what changed: streams in order of name, then everything together, then silence.
@@ -52,20 +60,23 @@ def fold(state: MonitorState, bucket: Bucket, rules: Rules) -> tuple[MonitorStat
     for stream in level.eventful:
         one.stream(stream, level)
     one.everything(level)
-    one.silence(heard=level.streams)
+    one.silence(level.streams, listening_since)
     return one.result()
 
 
-def quiet(state: MonitorState, now: float, rules: Rules) -> tuple[MonitorState, tuple[Transition, ...]]:
+def quiet(
+    state: MonitorState, now: float, rules: Rules, listening_since: float = -math.inf
+) -> tuple[MonitorState, tuple[Transition, ...]]:
     """Silence by the clock: for an evaluator that has caught up and gets no more buckets to fold.
 
     Args:
         state: as it was.
         now: on the clock of the buckets' ends, in seconds.
         rules: :attr:`AlertRules.silence_after`.
+        listening_since: see :func:`fold`.
     """
     one = _Pass(state, -1 if state.last_bucket is None else state.last_bucket, now, rules)
-    one.silence(heard=())
+    one.silence((), listening_since)
     return one.result()
 
 
@@ -167,23 +178,61 @@ class _Pass:
 
     # -- silence ---------------------------------------------------------------------------------------------------
 
-    def silence(self, heard: Iterable[str]) -> None:
-        """Streams that are heard again, and those that fell silent."""
+    def silence(self, heard: Iterable[str], listening_since: float) -> None:
+        """Resolve the silence of streams that are heard again; raise it for regular ones that fell silent."""
         for stream in heard:
             alert = self.alerts.pop((stream, "silence"), None)
             if alert is not None:
                 self._say("resolved", alert)
-        limit = self.rules.alerts.silence_after
-        late = self.state.evidence.seen_at + limit <= self.at
-        if math.isinf(limit) or not late.any():
-            return
-        silent = [s for (s, label), row in self.state.rows.items() if s is not None and label is None and late[row]]
-        for stream in sorted(silent):
-            if (stream, "silence") not in self.alerts:
-                since = float(self.state.evidence.seen_at[self.state.rows[stream, None]])
-                alert = Alert(stream=stream, kind="silence", bucket=self.bucket, raised_at=self.at, onset_at=since)
-                self.alerts[stream, "silence"] = alert
-                self._say("raised", alert)
+        late = self._late(listening_since)
+        together = self.alerts.get((None, "silence"))
+        if together is not None:
+            if len(late) > min(TOGETHER, together.samples / 2):
+                return
+            del self.alerts[None, "silence"]
+            self._say("resolved", together)
+        fresh = [s for s in late if (s, "silence") not in self.alerts]
+        if len(fresh) > TOGETHER or (len(fresh) > 1 and len(late) == self._regular()):
+            since = min(self._heard_at(s) for s in fresh)
+            alert = self._silent(None, since)
+            self._silence(replace(alert, streams=tuple(fresh[:20]), samples=float(len(fresh))))
+        else:
+            for stream in fresh:
+                self._silence(self._silent(stream, self._heard_at(stream)))
+
+    def _late(self, listening_since: float) -> list[str]:
+        """Regular streams that have sent nothing for too long, in order of name."""
+        e, limit = self.state.evidence, self.rules.alerts.silence_after
+        if math.isinf(limit) or listening_since > self.at:
+            return []
+        # A stream that is often quiet is given ten times its usual gap.
+        patience = np.maximum(limit, 10 * e.gap)
+        late = (np.maximum(e.seen_at, listening_since) + patience <= self.at) & (e.heard >= lc.REGULAR_AFTER)
+        if not late.any():
+            return []
+        unwatched = self.rules.unwatched
+        rows = self.state.rows.items()
+        return sorted(
+            s for (s, label), row in rows if s is not None and label is None and late[row] and s not in unwatched
+        )
+
+    def _regular(self) -> int:
+        """How many streams come regularly."""
+        heard = self.state.evidence.heard
+        return sum(
+            s is not None and label is None and s not in self.rules.unwatched and heard[row] >= lc.REGULAR_AFTER
+            for (s, label), row in self.state.rows.items()
+        )
+
+    def _heard_at(self, stream: str) -> float:
+        return float(self.state.evidence.seen_at[self.state.rows[stream, None]])
+
+    def _silent(self, stream: str | None, since: float) -> Alert:
+        return Alert(stream=stream, kind="silence", bucket=self.bucket, raised_at=self.at, onset_at=since)
+
+    def _silence(self, alert: Alert) -> None:
+        self.alerts[alert.stream, "silence"] = alert
+        self._say("raised", alert)
 
     # -- all -------------------------------------------------------------------------------------------------------
 
@@ -222,7 +271,8 @@ class _Pass:
             self._say("updated", alert)
 
     def _say(self, change: Change, alert: Alert) -> None:
-        self.said.append(Transition(change, alert, self.bucket, self.at))
+        # Nothing is over before it began, whatever clock the last bucket went by.
+        self.said.append(Transition(change, alert, self.bucket, max(self.at, alert.raised_at)))
 
 
 def _added(

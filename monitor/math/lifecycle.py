@@ -28,6 +28,10 @@ Change = Literal["raised", "updated", "resolved"]
 Severity = Literal["warning", "critical"]
 
 
+REGULAR_AFTER = 20
+"""Buckets with input after which a stream is regular enough for its silence to mean something."""
+
+
 @dataclass(frozen=True)
 class AlertRules:
     """How an alert lives once it is raised.
@@ -38,7 +42,7 @@ class AlertRules:
             weak surges, and takes about ``log B / c^2`` samples to resolve.
         critical_rate: severity is critical once the flag rate is above this with confidence :attr:`confidence`.
         confidence: level of the intervals.
-        silence_after: seconds without input from a stream until that is an alert; inf for never.
+        silence_after: seconds without input from a regular stream until that is an alert; inf for never.
     """
 
     resolve_after: float = 100_000.0

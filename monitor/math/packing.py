@@ -17,8 +17,8 @@ from monitor.math.evidence import Evidence, Floats, taken
 from monitor.math.lifecycle import Alert
 from monitor.math.state import EVERYTHING, Key, MonitorState
 
-FORMAT, DECIMAL = 2, 1
-"""Of the packed state, and the one before it, which :func:`unpacked` reads too; it refuses others."""
+FORMAT, WITHOUT_RHYTHM = 3, 2
+"""Of the packed state, and the one before it, which does not say how regular a stream is; others are refused."""
 
 
 def header(state: MonitorState) -> dict[str, Any]:
@@ -38,7 +38,8 @@ def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str
     """The evidence of ``names`` (all where None), of each ``[classes, text]``.
 
     A class of None is the stream as a whole. ``text`` holds a row for each class, base64 of little-endian float64:
-    ``seen_at``, ``log_m``, ``since``. To write and read them as decimal numbers takes several times as long.
+    ``seen_at``, ``heard``, ``gap``, ``log_m``, ``since``. To write and read them as decimal numbers takes several
+    times as long.
     """
     wanted = None if names is None else set(names)
     rows: dict[str, list[int]] = {}
@@ -50,7 +51,12 @@ def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str
     index = np.array([row for some in rows.values() for row in some], dtype=np.int64)
     kept = taken(state.evidence, index)
     table = np.concatenate(
-        [kept.seen_at[:, None], kept.log_m, kept.since.reshape(len(kept), 3 * kept.log_m.shape[1])], axis=1
+        [
+            np.stack([kept.seen_at, kept.heard, kept.gap], axis=1),
+            kept.log_m,
+            kept.since.reshape(len(kept), 3 * kept.log_m.shape[1]),
+        ],
+        axis=1,
     )
     packed, width = table.astype("<f8").tobytes(), 8 * table.shape[1]
     out, at = {}, 0
@@ -76,22 +82,22 @@ def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], contaminati
     Raises:
         ValueError: written in another format.
     """
-    if head.get("format") not in (FORMAT, DECIMAL):
+    if head.get("format") not in (FORMAT, WITHOUT_RHYTHM):
         raise ValueError(
-            f"alert state of format {head.get('format')} given, expected {FORMAT}: read it with its own release"
+            f"alert state of format {head.get('format')} was found, expected {FORMAT}: read it with its own release"
         )
-    rows = _decimal if head["format"] == DECIMAL else _binary
+    own = 3 if head["format"] == FORMAT else 1
     keys: list[Key] = [EVERYTHING]
-    tables = [_decimal([[None, *head["everything"]]], contaminations)[1]]
+    tables = [_everything(head["everything"], contaminations)]
     for name in sorted(kept):
-        labels, table = rows(kept[name], contaminations)
+        labels, table = _rows(kept[name], contaminations, own)
         keys += [(name, label) for label in labels]
         tables.append(table)
     table = np.concatenate(tables)
     evidence = Evidence(
-        table[:, 1 : 1 + contaminations].copy(),
-        table[:, 1 + contaminations :].reshape(len(keys), contaminations, 3).copy(),
-        table[:, 0].copy(),
+        table[:, 3 : 3 + contaminations].copy(),
+        table[:, 3 + contaminations :].reshape(len(keys), contaminations, 3).copy(),
+        *(table[:, column].copy() for column in range(3)),
     )
     alerts = [Alert(**{k: _tuples(v) for k, v in one.items()}) for one in head["alerts"]]
     return MonitorState(
@@ -105,21 +111,22 @@ def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], contaminati
     )
 
 
-def _binary(stored: list[Any], contaminations: int) -> tuple[list[int | None], Floats]:
-    """Classes, and their (rows, 1 + 4 contaminations) table."""
+def _rows(stored: list[Any], contaminations: int, own: int) -> tuple[list[int | None], Floats]:
+    """Classes, and their (rows, 3 + 4 contaminations) table; what is stored has ``own`` columns before ``log_m``."""
     labels, text = stored
-    return labels, np.frombuffer(b64decode(text), dtype="<f8").reshape(len(labels), 1 + 4 * contaminations)
+    found = np.frombuffer(b64decode(text), dtype="<f8").reshape(len(labels), own + 4 * contaminations)
+    return labels, np.concatenate([found[:, :own], np.zeros((len(labels), 3 - own)), found[:, own:]], axis=1)
 
 
-def _decimal(stored: list[Any], contaminations: int) -> tuple[list[int | None], Floats]:
-    """The same of rows ``[class, seen_at, log_m, since]``; ``log_m`` None, and no ``since``, where nothing is known."""
-    table = np.zeros((len(stored), 1 + 4 * contaminations))
-    table[:, 1 : 1 + contaminations] = -np.inf
-    for i, (_, seen, log_m, *since) in enumerate(stored):
-        table[i, 0] = seen
-        if log_m is not None:
-            table[i, 1:] = [*log_m, *since[0]]
-    return [row[0] for row in stored], table
+def _everything(stored: list[Any], contaminations: int) -> Floats:
+    """The (1, 3 + 4 contaminations) table of everything together; ``log_m`` is None if nothing is known."""
+    table = np.zeros((1, 3 + 4 * contaminations))
+    table[0, 3 : 3 + contaminations] = -np.inf
+    seen, log_m, *since = stored
+    table[0, 0] = seen
+    if log_m is not None:
+        table[0, 3:] = [*log_m, *since[0]]
+    return table
 
 
 def _row(state: MonitorState, key: Key) -> list[Any]:

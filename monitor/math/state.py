@@ -57,6 +57,7 @@ class Rules:
         alerts: resolve, severity, silence.
         flag_cells: cells below this count as flagged: 5 for a threshold at p = .05 with the default cell edges.
         contaminations: shares of OOD input that are bet on.
+        unwatched: streams whose silence means nothing.
     """
 
     budget: Budget
@@ -65,6 +66,7 @@ class Rules:
     alerts: AlertRules = field(default_factory=AlertRules)
     flag_cells: int = 5
     contaminations: tuple[float, ...] = CONTAMINATIONS
+    unwatched: Collection[str] = ()
     tables: Floats = field(init=False, repr=False, compare=False)
     resolve_tables: Floats = field(init=False, repr=False, compare=False)
     table_of: Mapping[int, int] = field(init=False, repr=False, compare=False)

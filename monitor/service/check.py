@@ -32,10 +32,10 @@ def _budget(config: MonitorConfig) -> str:
 
 def _model(config: MonitorConfig) -> str:
     from monitor.counting.scoring import Scorer
-    from monitor.judging.rules import rules
+    from monitor.judging.rules import rules_of
 
     scorer = Scorer.load(config.model.artifact, config.model.device)
-    words = rules(config.alerts, scorer.calibration.n).budget.words()
+    words = rules_of(config, scorer).budget.words()
     return f"{scorer.line!r}, artifact {scorer.artifact[:12]}, {scorer.calibration.n} calibration samples; {words}"
 
 

@@ -16,9 +16,13 @@ from monitor.config import KafkaConfig, MonitorConfig
 from monitor.counting.scoring import Scorer
 from monitor.counting.worker import Worker, WorkerSettings, now_ms
 from monitor.errors import StoreUnavailableError
+from monitor.judging.binding import bind, binding_of
 from monitor.judging.evaluator import Evaluator, EvaluatorSettings
-from monitor.judging.rules import rules
+from monitor.judging.rules import rules_of
+from monitor.judging.watch import Watch, WatchSettings
 from monitor.messages.contract import Contract
+from monitor.service.canary import Canary, find_canary
+from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
@@ -46,7 +50,11 @@ class Process:
         self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
-        self._tell_artifact()
+        bind(self.store, binding_of(config, self._scorer.artifact), config.kafka.group)
+        for limit in self._scorer.calibration.limits():
+            log.info("calibration: %s", limit)
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        canary = self.store.canary_stream(create=config.canary.seconds > 0)
         self._telemetry = self._open_telemetry()
         source = open_source(config.kafka)
         letters = KafkaDeadLetters(connection(config.kafka), config.dead_letter_topic, config.dead_letters.max_bytes)
@@ -59,24 +67,16 @@ class Process:
             worker_settings(config),
             clock=clock,
             observer=self._telemetry,
+            name=self._name,
         )
-        self.evaluator = evaluator(config, self._scorer, self.store, clock)
+        self.evaluator = evaluator(config, self._scorer, self.store, self._name, canary)
+        self._watcher = self._watch(canary)
+        self._watcher.start()
         self._delivery = _delivery(config)
         self._due = 0.0
         # What is loaded by now stays: else every full collection walks through all of torch again.
         gc.collect()
         gc.freeze()
-
-    def _tell_artifact(self) -> None:
-        before = self.store.bind(self._scorer.artifact)
-        if before and before != self._scorer.artifact:
-            log.warning(
-                "the artifact changed from %s to %s: counts go on, scores may not be comparable",
-                before[:12],
-                self._scorer.artifact[:12],
-            )
-        for limit in self._scorer.calibration.limits():
-            log.info("calibration: %s", limit)
 
     def _open_telemetry(self) -> Telemetry | None:
         if not self._config.telemetry.port:
@@ -86,6 +86,20 @@ class Process:
         telemetry = Telemetry(self._scorer.artifact)
         telemetry.serve(self._config.telemetry.host, self._config.telemetry.port)
         return telemetry
+
+    def _watch(self, stream: str) -> Watcher:
+        config, store = self._config, open_store(self._config)
+        canary = None
+        if config.canary.seconds:
+            canary = Canary(config, store, stream, find_canary(self._scorer))
+        return Watcher(
+            Watch(store, watch_settings(config)),
+            lambda fields: None,
+            config.kafka.group,
+            config.watch.redis_seconds,
+            canary,
+            judges=lambda: self.evaluator.state is not None,
+        )
 
     def step(self) -> int:
         """One batch, and the closed buckets when they are due."""
@@ -114,6 +128,7 @@ class Process:
 
     def close(self) -> None:
         """Leave the group and give the lease back."""
+        self._watcher.close()
         self._worker.close()
         try:
             self.evaluator.release()
@@ -152,6 +167,7 @@ def open_store(config: MonitorConfig) -> RedisStore:
         retention_ms=round(config.redis.bucket_retention_seconds * 1000),
         history_length=config.redis.history_length,
         examples=config.alerts.examples,
+        streams=config.streams.limit,
     )
 
 
@@ -180,16 +196,33 @@ def worker_settings(config: MonitorConfig) -> WorkerSettings:
     )
 
 
-def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, clock: Callable[[], int]) -> Evaluator:
-    """The evaluator of this process."""
+def watch_settings(config: MonitorConfig) -> WatchSettings:
+    """Numbers of the watch."""
+    return WatchSettings(
+        topic=config.kafka.topic,
+        stalled_ms=round(config.watch.stalled_seconds * 1000),
+        lag_ms=round(config.watch.max_lag_seconds * 1000),
+        gap_ms=round(config.watch.gap_seconds * 1000),
+        grace_ms=config.kafka.session_timeout_ms + 15_000,
+        canary_ms=round(config.canary.seconds * 1000),
+        canary_timeout_ms=round(config.canary.timeout_seconds * 1000),
+        streams=config.streams.limit,
+    )
+
+
+def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: str, canary: str) -> Evaluator:
+    """The evaluator of this process, under the name of the process."""
     settings = EvaluatorSettings(
         config.kafka.group,
         scorer.artifact,
         bucket_ms=config.bucket_ms,
         idle_ms=round(config.buckets.idle_seconds * 1000),
+        hold_ms=round(config.buckets.hold_seconds * 1000),
         alert_ttl_ms=round(config.redis.alert_ttl_seconds * 1000),
+        forget_ms=round(config.streams.forget_seconds * 1000),
         examples=config.alerts.examples,
+        topic=config.kafka.topic,
+        canary=canary,
         class_name=scorer.class_name,
     )
-    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    return Evaluator(store, rules(config.alerts, scorer.calibration.n), settings, holder, clock)
+    return Evaluator(store, rules_of(config, scorer), settings, name)

@@ -13,7 +13,7 @@ from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
 from monitor.counting.scoring import Scorer
 from monitor.errors import RecordError, ReplayError
-from monitor.judging.rules import rules
+from monitor.judging.rules import rules_of
 from monitor.math.replay_report import FlagOrder, ReplayReport, report
 from monitor.math.state import Bucket
 from monitor.messages.record import Embedding, Record
@@ -46,7 +46,7 @@ def replay(
         ReplayError: an empty range, or one that cannot be read.
     """
     scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
-    the_rules = rules(config.alerts, scorer.calibration.n)
+    the_rules = rules_of(config, scorer)
     told = Tally(config, scorer, the_rules.cells, the_rules.flag_cells)
     for batch in _batches(config, scorer, begin, end, told):
         told.add(batch)

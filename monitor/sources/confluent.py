@@ -119,6 +119,12 @@ class ConfluentSource:
         with confluent_errors("offsets"):
             return {p: self._consumer.get_watermark_offsets(_native(p), ANSWER_SECONDS) for p in partitions}
 
+    def end_known(self) -> dict[Partition, int]:
+        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+        with confluent_errors("cached offsets"):
+            found = {p: self._consumer.get_watermark_offsets(_native(p), cached=True)[1] for p in self.assigned()}
+        return {p: offset for p, offset in found.items() if offset >= 0}
+
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group told Kafka, for partitions where it did."""
         with confluent_errors("committed offsets"):

@@ -106,6 +106,11 @@ class KafkaSource:
             found = self._consumer.end_offsets([_native(p) for p in partitions])
         return {Partition(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
+    def end_known(self) -> dict[Partition, int]:
+        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+        found = {p: self._consumer.highwater(_native(p)) for p in self.assigned()}
+        return {p: offset for p, offset in found.items() if offset is not None}
+
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group told Kafka, for partitions where it did."""
         with kafka_errors("committed offsets"):

@@ -35,6 +35,9 @@ class Source(Protocol):
     def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The offset that the next record will have."""
 
+    def end_known(self) -> dict[Partition, int]:
+        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group told Kafka, for partitions where it did."""
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 SCHEMA_VERSION = 1
 
+STREAM_FIELD = "s:"
+"""Before the name of a stream in the hash of evidence states."""
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -31,7 +34,7 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """HASH: ``schema``, ``token``, ``closed``, ``folded``, ``artifact``."""
+        """HASH: settings, progress and times of the group; ``docs/redis-keys.md`` lists its fields."""
         return self._name("meta")
 
     @property
@@ -53,6 +56,26 @@ class Keys:
     def buckets(self) -> str:
         """ZSET: buckets that hold counts and are not folded yet."""
         return self._name("buckets")
+
+    @property
+    def leads(self) -> str:
+        """ZSET: open buckets by the time (ms) at which the first partition reached them."""
+        return self._name("leads")
+
+    @property
+    def workers(self) -> str:
+        """HASH: worker to the time (ms) of its last report, and the report (JSON)."""
+        return self._name("workers")
+
+    @property
+    def asked(self) -> str:
+        """SET: streams that somebody wants forgotten."""
+        return self._name("retire")
+
+    @property
+    def epochs(self) -> str:
+        """STREAM: every new start of the evidence, with its settings."""
+        return self._name("epochs")
 
     @property
     def lease(self) -> str:

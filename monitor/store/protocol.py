@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from monitor.messages.record import Partition
@@ -53,14 +53,32 @@ class Example:
     offset: int
 
 
+OVERFLOW = "__overflow__"
+"""The stream under which samples are counted whose own stream the limit has no room for."""
+
+FORGOTTEN = "__forgotten__"
+"""The name under which the totals of streams are kept that were forgotten."""
+
+
 @dataclass
 class Batch:
-    """Everything one batch adds."""
+    """Everything one batch adds.
+
+    Attributes:
+        progress: of each partition that has records in it.
+        counts: bucket to ``(stream, class, cell)`` to samples.
+        rejected: reason to records that cannot be scored.
+        examples: bucket and stream to the most OOD samples, the worst first.
+        sums: further numbers that are added up in the store for good: ``late`` samples counted in a later bucket than
+            their own, ``ahead`` samples whose time lies ahead of the store's clock, ``overflow`` samples counted
+            under :data:`OVERFLOW`, ``skipped`` records.
+    """
 
     progress: list[Progress] = field(default_factory=list)
     counts: dict[int, dict[CountKey, int]] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     examples: dict[tuple[int, str], list[Example]] = field(default_factory=dict)
+    sums: dict[str, int] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -75,46 +93,141 @@ class Batch:
                 summed[key] = summed.get(key, 0) + n
         return summed
 
-    def moved_past(self, closed: int) -> Batch:
-        """The same batch with every bucket up to ``closed`` counted in the next one, which is open."""
+    def within(self, first: int, last: int) -> Batch:
+        """The same batch with every bucket before ``first`` or after ``last`` counted in that one.
+
+        Samples that are moved later are added to ``late``, samples that are moved earlier to ``ahead``.
+        """
+        sums = dict(self.sums)
+        for bucket, cells in self.counts.items():
+            name = "late" if bucket < first else "ahead" if bucket > last else ""
+            if name:
+                sums[name] = sums.get(name, 0) + sum(cells.values())
+
+        def moved(bucket: int) -> int:
+            return min(max(bucket, first), last)
+
+        # A partition keeps its own bucket: it tells whether the partition brings only what is closed already.
+        progress = [replace(p, bucket=min(p.bucket, last)) for p in self.progress]
+        return self._renamed(moved, lambda stream: stream, progress, sums)
+
+    def overflowed(self, streams: Collection[str]) -> Batch:
+        """The same batch with the samples of ``streams`` counted under :data:`OVERFLOW`."""
+        moved = sum(n for cells in self.counts.values() for key, n in cells.items() if key[0] in streams)
+        sums = {**self.sums, "overflow": self.sums.get("overflow", 0) + moved}
+        return self._renamed(
+            lambda bucket: bucket, lambda stream: OVERFLOW if stream in streams else stream, self.progress, sums
+        )
+
+    def _renamed(
+        self,
+        bucket_of: Callable[[int], int],
+        stream_of: Callable[[str], str],
+        progress: list[Progress],
+        sums: dict[str, int],
+    ) -> Batch:
         counts: dict[int, dict[CountKey, int]] = {}
         for bucket, cells in self.counts.items():
-            target = counts.setdefault(max(bucket, closed + 1), {})
-            for key, n in cells.items():
+            target = counts.setdefault(bucket_of(bucket), {})
+            for (stream, predicted, cell), n in cells.items():
+                key = (stream_of(stream), predicted, cell)
                 target[key] = target.get(key, 0) + n
         examples: dict[tuple[int, str], list[Example]] = {}
         for (bucket, stream), found in self.examples.items():
-            examples.setdefault((max(bucket, closed + 1), stream), []).extend(found)
-        progress = [
-            Progress(p.partition, p.epoch, p.start, p.next, max(p.bucket, closed + 1) if counts else p.bucket)
-            for p in self.progress
-        ]
-        return Batch(progress, counts, self.rejected, examples)
+            kept = examples.setdefault((bucket_of(bucket), stream_of(stream)), [])
+            most = max(len(kept), len(found))
+            kept[:] = sorted([*kept, *found], key=lambda e: e.confidence)[:most]
+        return Batch(progress, counts, self.rejected, examples, sums)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The store's answer to a batch.
+    """The store's answer to a batch. Only ``ok`` and ``repeat`` mean that it is written.
 
-    ``ok``: written. ``repeat``: it was written before. ``closed``: a bucket up to ``closed`` is folded already; move
-    past it and send again. ``refused``: nothing was written, ``partition`` must be claimed again (``why``: ``fenced``
-    by a newer owner, ``moved``, or ``wiped``).
+    Attributes:
+        status: ``ok``: it is written now. ``repeat``: it was written before. ``closed``: buckets up to ``bucket`` take
+            no more counts, move past it and send again. ``ahead``: buckets after ``bucket`` lie ahead of the store's
+            clock, move to it and send again. ``streams``: there is no room for ``streams``, count them together and
+            send again. ``refused``: see ``why``.
+        bucket: the last closed one, or the last one allowed.
+        streams: that the limit has no room for.
+        partition: the one that is refused and must be claimed again.
+        why: ``fenced`` by a newer owner, ``moved``, ``wiped``, or ``rebound``: the group has other settings by now.
+        now_ms: the store's clock, 0 if it does not say.
     """
 
-    status: Literal["ok", "repeat", "closed", "refused"]
-    closed: int = -1
+    status: Literal["ok", "repeat", "closed", "ahead", "streams", "refused"]
+    bucket: int = -1
+    streams: tuple[str, ...] = ()
     partition: Partition | None = None
     why: str = ""
+    now_ms: int = 0
 
 
 @dataclass(frozen=True)
 class PartitionState:
-    """A partition as stored."""
+    """A partition as stored; all times by the store's clock.
+
+    Attributes:
+        epoch: fencing token of its owner.
+        next: offset to count next.
+        bucket: highest bucket counted, -1 for none.
+        at_ms: when it last moved.
+        seen_ms: when its owner last reported it, 0 for never.
+        lag: records behind its end, as its owner last reported.
+        behind_ms: since when its owner has been behind by more than a batch or two, 0 if it is not.
+        late_ms: since when it has brought only records of buckets that are closed already, 0 if it does not.
+    """
 
     epoch: int
     next: int
     bucket: int
     at_ms: int
+    seen_ms: int = 0
+    lag: int = 0
+    behind_ms: int = 0
+    late_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a worker reports of one of its partitions.
+
+    Attributes:
+        epoch: the fencing token of its claim.
+        lag: records between where it stands and the end of the log.
+        behind: whether that is more than it takes in the next batch or two.
+    """
+
+    epoch: int
+    lag: int
+    behind: bool
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the group is doing, for whoever watches it; times in milliseconds by the store's clock.
+
+    Attributes:
+        now_ms: the store's clock.
+        pending: buckets that hold counts and are not judged yet.
+        streams: how many are known.
+        workers: name to when it last reported and what it said (JSON).
+        sums: ``late``, ``ahead``, ``overflow``, ``skipped`` since the beginning.
+        times: of what happened so far: ``pending_since`` (nothing pending has been judged since), ``folded_at``,
+            ``overflow_at``, ``canary_first``, ``canary_sent``, ``canary_seen``.
+    """
+
+    now_ms: int
+    pending: int = 0
+    streams: int = 0
+    workers: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    sums: Mapping[str, int] = field(default_factory=dict)
+    times: Mapping[str, int] = field(default_factory=dict)
+
+
+SUMS = ("late", "ahead", "overflow", "skipped")
+TIMES = ("pending_since", "folded_at", "overflow_at", "canary_first", "canary_sent", "canary_seen")
 
 
 @dataclass(frozen=True)
@@ -136,7 +249,8 @@ class Fold:
     """What folding one bucket changed.
 
     ``bucket`` is ``None`` for what no bucket caused (silence); then ``guard`` is the state entry that must still hold
-    what was read, as ``(key, text)``, so that a retry is no second transition.
+    what was read, as ``(key, text)``, so that a retry is no second transition. ``remove`` are state entries to delete,
+    ``marks`` fields of the group's meta hash to set, an empty text meaning the store's clock.
     """
 
     token: int
@@ -146,6 +260,28 @@ class Fold:
     alerts: Iterable[AlertWrite] = ()
     streams: Iterable[str] = ()
     guard: tuple[str, str] | None = None
+    remove: Iterable[str] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A new start of the evidence under other settings.
+
+    Attributes:
+        binding: name of the settings, and ``settings`` themselves as JSON text.
+        bucket_ms: the new width of a bucket.
+        factor: old width of a bucket over the new one.
+        header: the evidence's header as it was read; if it has changed since, nothing is done.
+        alerts: those that fire, as they are resolved.
+    """
+
+    binding: str
+    settings: str
+    bucket_ms: int
+    factor: float
+    header: str
+    alerts: Iterable[AlertWrite] = ()
 
 
 @dataclass(frozen=True)
@@ -192,8 +328,14 @@ class Store(Protocol):
     def claim(self, first: Mapping[Partition, int], now_ms: int) -> dict[Partition, Claim]:
         """Take partitions over; ``first`` says where to begin where nothing is stored."""
 
-    def commit(self, batch: Batch, now_ms: int) -> Reply:
+    def commit(self, batch: Batch) -> Reply:
         """Write counts and offsets together, or nothing."""
+
+    def report(self, worker: str, entry: str, partitions: Mapping[Partition, Seen]) -> int:
+        """A worker is there, and this is how far its partitions are.
+
+        Returns the store's clock, or 0 if the group has other settings by now.
+        """
 
     def partitions(self) -> dict[Partition, PartitionState]:
         """Every partition ever claimed."""
@@ -209,6 +351,33 @@ class Store(Protocol):
 
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the evaluator's lease; the token, 0 where another holds it."""
+
+    def leads(self, before_ms: int) -> tuple[int, int]:
+        """The highest open bucket that was reached by ``before_ms``, and the highest reached at all; -1 for none."""
+
+    def health(self) -> Health:
+        """How the group is doing."""
+
+    def retire(self, token: int, streams: Iterable[str], before_ms: int, asked: Iterable[str]) -> list[str] | None:
+        """Forget streams that were last heard at or before ``before_ms`` or that are ``asked`` for; which they were.
+
+        None if the lease is lost.
+        """
+
+    def ask_to_retire(self, stream: str) -> None:
+        """Have the evaluator forget a stream."""
+
+    def asked_to_retire(self) -> set[str]:
+        """The streams that somebody wants forgotten."""
+
+    def promote(self, promotion: Promotion) -> tuple[int, int] | None:
+        """Start afresh; number of the new epoch and of buckets dropped, None if the evidence changed meanwhile."""
+
+    def canary_stream(self, *, create: bool) -> str:
+        """The stream of the group's canary, which nobody can guess; empty if there is none and none is created."""
+
+    def mark(self, name: str) -> None:
+        """Note the store's time under a name in the group's meta hash."""
 
     def close(self, token: int, bucket: int) -> tuple[int, int] | None:
         """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
@@ -240,5 +409,8 @@ class Store(Protocol):
     def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
         """Raise, refresh or resolve an alert of the monitor about itself; True if that is a change people hear of."""
 
-    def bind(self, artifact: str) -> str:
-        """Record the artifact in use; the one that was recorded before, empty for none."""
+    def bind(self, binding: str, settings: str, bucket_ms: int, artifact: str) -> tuple[str, str]:
+        """Tie the group to the settings that its evidence stands on; which ones it is tied to, as (name, JSON).
+
+        The name is empty if the group was made by an earlier release with another artifact, which is then the text.
+        """

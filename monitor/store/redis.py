@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any, cast
@@ -11,8 +12,27 @@ from typing import Any, cast
 from monitor.errors import StoreError
 from monitor.messages.record import Partition
 from monitor.store.connection import translate_redis_errors
-from monitor.store.keys import SCHEMA_VERSION, Keys, field, parse_field
-from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Notice, PartitionState, Reply
+from monitor.store.keys import SCHEMA_VERSION, STREAM_FIELD, Keys, field, parse_field
+from monitor.store.protocol import (
+    FORGOTTEN,
+    OVERFLOW,
+    SUMS,
+    TIMES,
+    Batch,
+    Claim,
+    CountKey,
+    Example,
+    Fold,
+    Health,
+    Notice,
+    PartitionState,
+    Promotion,
+    Reply,
+    Seen,
+)
+
+SCRIPTS = ("claim", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote")
+"""Each is the file of its name in ``lua``; each refuses to be applied twice, or does the same the second time."""
 
 
 class RedisStore:
@@ -26,6 +46,7 @@ class RedisStore:
         retention_ms: counts of a folded bucket stay this long.
         history_length: transitions kept, about.
         examples: samples kept per stream and bucket.
+        streams: most streams that are counted by their own name; 0 for no limit.
     """
 
     def __init__(
@@ -36,16 +57,18 @@ class RedisStore:
         retention_ms: int = 86_400_000,
         history_length: int = 10_000,
         examples: int = 5,
+        streams: int = 0,
     ) -> None:
         self.keys = Keys(group)
         self._client = client
         self._retention_ms = retention_ms
         self._history_length = history_length
         self._examples = examples
+        self._streams_limit, self._free = streams, [OVERFLOW]
+        self._binding = ""
         folder = files("monitor.store") / "lua"
         self._scripts: dict[str, Callable[..., Any]] = {
-            name: client.register_script((folder / f"{name}.lua").read_text(encoding="utf-8"))
-            for name in ("claim", "commit", "lease", "close", "apply", "notice")
+            name: client.register_script((folder / f"{name}.lua").read_text(encoding="utf-8")) for name in SCRIPTS
         }
 
     def ping(self) -> None:
@@ -83,12 +106,12 @@ class RedisStore:
             reply = self._scripts["notice"](keys=[k.history, k.index, k.alert(name)], args=[json.dumps(document)])
         return str(reply[0]) != "same"
 
-    def bind(self, artifact: str) -> str:
-        """Record the artifact in use; the one that was recorded before, empty for none."""
+    def bind(self, binding: str, settings: str, bucket_ms: int, artifact: str) -> tuple[str, str]:
+        """Tie the group to the settings that its evidence stands on; which ones it is tied to, as (name, JSON)."""
         with translate_redis_errors():
-            before = self._client.hget(self.keys.meta, "artifact")
-            self._client.hset(self.keys.meta, "artifact", artifact)
-        return str(before or "")
+            reply = self._scripts["bind"](keys=[self.keys.meta], args=[binding, settings, str(bucket_ms), artifact])
+        self._binding = binding
+        return str(reply[0]), str(reply[1])
 
     # -- counting --------------------------------------------------------------------------------------------------
 
@@ -104,10 +127,10 @@ class RedisStore:
             for p, (epoch, following, bucket, fresh) in zip(first, reply, strict=True)
         }
 
-    def commit(self, batch: Batch, now_ms: int) -> Reply:
+    def commit(self, batch: Batch) -> Reply:
         """Write counts and offsets together, or nothing."""
         k = self.keys
-        keys = [k.partitions, k.meta, k.totals, k.rejected, k.streams, k.buckets]
+        keys = [k.partitions, k.meta, k.totals, k.rejected, k.streams, k.buckets, k.leads]
         counts = []
         for bucket, cells in batch.counts.items():
             keys.append(k.counts(bucket))
@@ -119,7 +142,9 @@ class RedisStore:
             members = [text for e in found for text in (repr(e.confidence), _packed(e))]
             examples.append({"key": len(keys), "keep": self._examples, "members": members})
         document = {
-            "now": str(now_ms),
+            "binding": self._binding,
+            "limit": self._streams_limit,
+            "free": self._free,
             "partitions": [
                 {"name": str(p.partition), "epoch": str(p.epoch), "from": str(p.start), "next": str(p.next)}
                 | {"bucket": str(p.bucket)}
@@ -127,16 +152,35 @@ class RedisStore:
             ],
             "counts": counts,
             "rejected": batch.rejected,
+            "sums": batch.sums,
             "streams": sorted({key[0] for cells in batch.counts.values() for key in cells}),
             "examples": examples,
         }
         with translate_redis_errors():
             reply = self._scripts["commit"](keys=keys, args=[json.dumps(document)])
-        if reply[0] == "closed":
-            return Reply("closed", closed=int(reply[1]))
-        if reply[0] == "refused":
-            return Reply("refused", partition=Partition.parse(reply[1]), why=reply[2])
-        return Reply(reply[0])
+        status, *rest = reply
+        if status in ("closed", "ahead"):
+            return Reply(status, bucket=int(rest[0]), now_ms=int(rest[1]))
+        if status == "streams":
+            return Reply(status, streams=tuple(rest[1:]), now_ms=int(rest[0]))
+        if status == "refused":
+            return Reply(status, partition=Partition.parse(rest[0]) if rest[0] else None, why=rest[1])
+        return Reply(status, now_ms=int(rest[0]))
+
+    def report(self, worker: str, entry: str, partitions: Mapping[Partition, Seen]) -> int:
+        """A worker is there, and this is how far its partitions are; returns the clock of Redis."""
+        document = {
+            "binding": self._binding,
+            "worker": worker,
+            "entry": entry,
+            "partitions": [
+                {"name": str(p), "epoch": str(s.epoch), "lag": str(s.lag), "behind": s.behind}
+                for p, s in partitions.items()
+            ],
+        }
+        with translate_redis_errors():
+            keys = [self.keys.partitions, self.keys.workers, self.keys.meta]
+            return int(self._scripts["report"](keys=keys, args=[json.dumps(document)]))
 
     def partitions(self) -> dict[Partition, PartitionState]:
         """Every partition ever claimed."""
@@ -145,7 +189,8 @@ class RedisStore:
         names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
         return {
             Partition.parse(n): PartitionState(
-                *(int(stored[f"{what}:{n}"]) for what in ("epoch", "next", "bucket", "at"))
+                *(int(stored[f"{what}:{n}"]) for what in ("epoch", "next", "bucket", "at")),
+                *(int(stored.get(f"{what}:{n}", 0)) for what in ("seen", "lag", "behind", "late")),
             )
             for n in names
         }
@@ -170,18 +215,29 @@ class RedisStore:
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the lease; the token, 0 where another holds it."""
         with translate_redis_errors():
-            return int(self._scripts["lease"](keys=[self.keys.lease, self.keys.meta], args=[holder, str(ttl_ms)]))
+            keys = [self.keys.lease, self.keys.meta]
+            return int(self._scripts["lease"](keys=keys, args=[holder, str(ttl_ms), self._binding]))
 
     def close(self, token: int, bucket: int) -> tuple[int, int] | None:
         """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
         with translate_redis_errors():
-            reply = self._scripts["close"](keys=[self.keys.lease, self.keys.meta], args=[str(token), str(bucket)])
+            keys = [self.keys.lease, self.keys.meta, self.keys.leads]
+            reply = self._scripts["close"](keys=keys, args=[str(token), str(bucket)])
         return (int(reply[1]), int(reply[2])) if reply[0] == "ok" else None
 
     def pending(self, folded: int, closed: int) -> list[int]:
         """Closed buckets that hold counts and are not folded, ascending."""
         with translate_redis_errors():
             return [int(b) for b in self._client.zrangebyscore(self.keys.buckets, f"({folded}", closed)]
+
+    def leads(self, before_ms: int) -> tuple[int, int]:
+        """The highest open bucket that was reached by ``before_ms``, and the highest reached at all; -1 for none."""
+        with translate_redis_errors():
+            pipe = self._client.pipeline(transaction=False)
+            for most in (before_ms, "+inf"):
+                pipe.zrange(self.keys.leads, most, 0, desc=True, byscore=True, offset=0, num=1)
+            by_then, ever = pipe.execute()
+        return int(by_then[0]) if by_then else -1, int(ever[0]) if ever else -1
 
     def counts(self, bucket: int) -> dict[CountKey, int]:
         """Counts of one bucket."""
@@ -221,6 +277,8 @@ class RedisStore:
             "folded": str(fold.folded),
             **({} if fold.bucket is None else {"bucket": str(fold.bucket)}),
             **({} if fold.guard is None else {"guard": list(fold.guard)}),
+            "remove": list(fold.remove),
+            "marks": dict(fold.marks),
             "retention_ms": str(self._retention_ms),
             "history_length": str(self._history_length),
             "channel": k.channel,
@@ -230,6 +288,100 @@ class RedisStore:
         }
         with translate_redis_errors():
             return str(self._scripts["apply"](keys=keys, args=[json.dumps(document)])[0])
+
+    def retire(self, token: int, streams: Iterable[str], before_ms: int, asked: Iterable[str]) -> list[str] | None:
+        """Forget streams; which they were, None if the lease is lost."""
+        names = set(streams)
+        fields: dict[str, list[list[str]]] = {name: [] for name in names}
+        for stream, predicted, cell in self.totals():
+            if stream in names:
+                fields[stream].append([field(stream, predicted, cell), field(FORGOTTEN, predicted, cell)])
+        document = {
+            "token": str(token),
+            "before": str(before_ms),
+            "asked": sorted(asked),
+            "streams": [{"name": n, "state": STREAM_FIELD + n, "fields": f} for n, f in sorted(fields.items())],
+        }
+        k = self.keys
+        with translate_redis_errors():
+            reply = self._scripts["retire"](
+                keys=[k.lease, k.state, k.streams, k.totals, k.asked], args=[json.dumps(document)]
+            )
+        return None if reply[:1] == [""] else [str(name) for name in reply]
+
+    def ask_to_retire(self, stream: str) -> None:
+        """Have the evaluator forget a stream."""
+        with translate_redis_errors():
+            self._client.sadd(self.keys.asked, stream)
+
+    def asked_to_retire(self) -> set[str]:
+        """The streams that somebody wants forgotten."""
+        with translate_redis_errors():
+            return set(self._client.smembers(self.keys.asked))
+
+    def promote(self, promotion: Promotion) -> tuple[int, int] | None:
+        """Start afresh; number of the new epoch and of buckets dropped, None if the evidence changed meanwhile."""
+        k = self.keys
+        keys = [k.lease, k.meta, k.partitions, k.state, k.buckets, k.leads, k.index, k.history, k.epochs, k.workers]
+        alerts = []
+        for t in promotion.alerts:
+            keys.append(k.alert(t.fingerprint))
+            fields = {"fingerprint": t.fingerprint, **t.fields}
+            alerts.append({"key": len(keys), "fingerprint": t.fingerprint, "fields": fields})
+        document = {
+            "binding": promotion.binding,
+            "settings": promotion.settings,
+            "bucket_ms": str(promotion.bucket_ms),
+            "factor": promotion.factor,
+            "header": promotion.header,
+            "channel": k.channel,
+            "history_length": str(self._history_length),
+            "ttl_ms": "604800000",
+            "names": [str(p) for p in self.partitions()],
+            "alerts": alerts,
+        }
+        with translate_redis_errors():
+            reply = self._scripts["promote"](keys=keys, args=[json.dumps(document)])
+        return (int(reply[1]), int(reply[2])) if reply[0] == "ok" else None
+
+    # -- watching --------------------------------------------------------------------------------------------------
+
+    def canary_stream(self, *, create: bool) -> str:
+        """The stream of the group's canary, which nobody can guess; empty if there is none and none is created."""
+        with translate_redis_errors():
+            if create:
+                self._client.hsetnx(self.keys.meta, "canary", f"__canary__{secrets.token_hex(8)}")
+            found = str(self._client.hget(self.keys.meta, "canary") or "")
+        self._free = [OVERFLOW, *([found] if found else [])]
+        return found
+
+    def mark(self, name: str) -> None:
+        """Note the time of Redis under a name in the group's meta hash."""
+        now = self.now_ms()
+        with translate_redis_errors():
+            self._client.hset(self.keys.meta, name, str(now))
+
+    def health(self) -> Health:
+        """How the group is doing."""
+        k = self.keys
+        with translate_redis_errors():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.time()
+            pipe.hgetall(k.meta)
+            pipe.zcard(k.buckets)
+            pipe.hgetall(k.workers)
+            pipe.hlen(k.streams)
+            (seconds, microseconds), meta, pending, workers, streams = pipe.execute()
+
+        reports = {name: text.split(" ", 1) for name, text in workers.items()}
+        return Health(
+            now_ms=int(seconds) * 1000 + int(microseconds) // 1000,
+            pending=pending,
+            streams=streams,
+            workers={name: (int(at), entry) for name, (at, entry) in reports.items()},
+            sums={name: int(meta.get(name, 0)) for name in SUMS},
+            times={name: int(meta[name]) for name in TIMES if name in meta},
+        )
 
     # -- reading alerts --------------------------------------------------------------------------------------------
 

@@ -131,6 +131,10 @@ class MemorySource:
         """The offset that the next record will have."""
         return {p: self.broker.first.get(p, 0) + len(self.broker.logs[p]) for p in partitions}
 
+    def end_known(self) -> dict[Partition, int]:
+        """The end of each partition as the last fetch told it, without asking."""
+        return self.end_offsets(self._position)
+
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group told Kafka, for partitions where it did."""
         pairs = {p: self.broker.committed.get((self.group, p)) for p in partitions}

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from monitor.errors import StoreUnavailableError
 from monitor.messages.record import Partition
-from monitor.store.protocol import Batch, Claim, CountKey, Example, Fold, Notice, PartitionState, Reply
+from monitor.store.keys import STREAM_FIELD
+from monitor.store.protocol import (
+    FORGOTTEN,
+    OVERFLOW,
+    SUMS,
+    Batch,
+    Claim,
+    CountKey,
+    Example,
+    Fold,
+    Health,
+    Notice,
+    PartitionState,
+    Promotion,
+    Reply,
+    Seen,
+)
 
 
 @dataclass
@@ -34,11 +51,13 @@ class MemoryStore:
         lose_replies: that many next commits are applied, and their answers lost.
     """
 
-    def __init__(self, clock: FakeClock | None = None, examples: int = 5) -> None:
+    def __init__(self, clock: FakeClock | None = None, examples: int = 5, streams: int = 0) -> None:
         self.away = False
         self.lose_replies = 0
         self._clock = clock or FakeClock()
         self._keep = examples
+        self._streams_limit = streams
+        self._bound = self._canary = ""
         self.wipe()
 
     def wipe(self) -> None:
@@ -50,8 +69,14 @@ class MemoryStore:
         self._totals: dict[CountKey, int] = {}
         self._rejected: dict[str, int] = {}
         self._streams: dict[str, int] = {}
-        self._meta = {"closed": -1, "folded": -1, "token": 0}
-        self._artifact = ""
+        self._meta = {"closed": -1, "folded": -1, "token": 0, "lead": -1, "epoch": 0}
+        self._times: dict[str, int] = {}
+        self._sums: dict[str, int] = {}
+        self._binding: tuple[str, str] | None = None
+        self._bucket_ms = 0
+        self._leads: dict[int, int] = {}
+        self._workers: dict[str, tuple[int, str]] = {}
+        self._asked: set[str] = set()
         self._lease: tuple[str, int, int] | None = None
         self._state: dict[str, str] = {}
         self._alerts: dict[str, dict[str, str]] = {}
@@ -101,11 +126,13 @@ class MemoryStore:
         self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
         return True
 
-    def bind(self, artifact: str) -> str:
-        """Record the artifact in use; the one before."""
+    def bind(self, binding: str, settings: str, bucket_ms: int, artifact: str) -> tuple[str, str]:
+        """Tie the group to the settings that its evidence stands on; which ones it is tied to."""
         self._reach()
-        before, self._artifact = self._artifact, artifact
-        return before
+        self._bound = binding
+        if self._binding is None:
+            self._binding, self._bucket_ms = (binding, settings), bucket_ms
+        return self._binding
 
     def claim(self, first: Mapping[Partition, int], now_ms: int) -> dict[Partition, Claim]:
         """Take partitions over."""
@@ -118,18 +145,26 @@ class MemoryStore:
             claims[p] = Claim(kept.epoch + 1, kept.next, kept.bucket, old is None)
         return claims
 
-    def commit(self, batch: Batch, now_ms: int) -> Reply:
+    def commit(self, batch: Batch) -> Reply:
         """Write counts and offsets together, or nothing."""
         self._reach()
         reply = self._judge(batch)
         if reply.status == "ok":
-            self._write(batch, now_ms)
+            self._write(batch)
         if self.lose_replies:
             self.lose_replies -= 1
             raise StoreUnavailableError("the answer was lost")
         return reply
 
+    def _is_rebound(self) -> bool:
+        return self._binding is not None and bool(self._bound) and self._binding[0] != self._bound
+
     def _judge(self, batch: Batch) -> Reply:
+        return self._judge_owner(batch) or self._judge_place(batch)
+
+    def _judge_owner(self, batch: Batch) -> Reply | None:
+        if self._is_rebound():
+            return Reply("refused", why="rebound")
         repeated = False
         for p in batch.progress:
             stored = self._partitions.get(p.partition)
@@ -141,25 +176,65 @@ class MemoryStore:
                 if stored.next != p.next:
                     return Reply("refused", partition=p.partition, why="moved")
                 repeated = True
-        if repeated:
-            return Reply("repeat")
-        if any(bucket <= self._meta["closed"] for bucket in batch.counts):
-            return Reply("closed", closed=self._meta["closed"])
-        return Reply("ok")
+        return Reply("repeat", now_ms=self._clock()) if repeated else None
 
-    def _write(self, batch: Batch, now_ms: int) -> None:
+    def _judge_place(self, batch: Batch) -> Reply:
+        now, closed = self._clock(), self._meta["closed"]
+        if any(bucket <= closed for bucket in batch.counts):
+            return Reply("closed", bucket=closed, now_ms=now)
+        if any(bucket > self._last_allowed() for bucket in batch.counts):
+            return Reply("ahead", bucket=self._last_allowed(), now_ms=now)
+        new = sorted({key[0] for cells in batch.counts.values() for key in cells} - {OVERFLOW} - set(self._streams))
+        room = self._streams_limit - len(self._streams)
+        if self._streams_limit and len(new) > room:
+            return Reply("streams", streams=tuple(new[max(0, room) :]), now_ms=now)
+        return Reply("ok", now_ms=now)
+
+    def _last_allowed(self) -> int:
+        if not self._bucket_ms:
+            return 2**52
+        return max(self._clock() // self._bucket_ms, self._meta["closed"] + 1)
+
+    def _write(self, batch: Batch) -> None:
+        now = self._clock()
+        if batch.counts and not self._unfolded:
+            self._times["pending_since"] = now
         for p in batch.progress:
-            self._partitions[p.partition] = PartitionState(p.epoch, p.next, p.bucket, now_ms)
+            bucket, held = min(p.bucket, self._last_allowed()), self._partitions[p.partition]
+            late = (held.late_ms or now) if bucket <= self._meta["closed"] else 0
+            self._partitions[p.partition] = replace(held, next=p.next, bucket=bucket, at_ms=now, late_ms=late)
+        reached = [self._partitions[p.partition].bucket for p in batch.progress] + list(batch.counts)
+        if max(reached, default=-1) > self._meta["lead"]:
+            self._meta["lead"] = max(reached)
+            self._leads[max(reached)] = now
         for bucket, cells in batch.counts.items():
             _add(self._buckets.setdefault(bucket, {}), cells)
             self._unfolded.add(bucket)
-            self._streams.update(dict.fromkeys((key[0] for key in cells), now_ms))
+            self._streams.update(dict.fromkeys((key[0] for key in cells), now))
         _add(self._totals, batch.totals())
         for reason, n in batch.rejected.items():
             self._rejected[reason] = self._rejected.get(reason, 0) + n
+        if "overflow" in batch.sums:
+            self._times["overflow_at"] = now
+        for name, n in batch.sums.items():
+            self._sums[name] = self._sums.get(name, 0) + n
         for key, found in batch.examples.items():
             kept = sorted([*self._examples.get(key, []), *found], key=lambda e: e.confidence)
             self._examples[key] = kept[: self._keep]
+
+    def report(self, worker: str, entry: str, partitions: Mapping[Partition, Seen]) -> int:
+        """A worker is there, and this is how far its partitions are."""
+        self._reach()
+        now = self._clock()
+        if self._is_rebound():
+            return 0
+        for p, seen in partitions.items():
+            held = self._partitions.get(p)
+            if held is not None and held.epoch == seen.epoch:
+                behind = (held.behind_ms or now) if seen.behind else 0
+                self._partitions[p] = replace(held, seen_ms=now, lag=seen.lag, behind_ms=behind)
+        self._workers[worker] = (now, entry)
+        return now
 
     def partitions(self) -> dict[Partition, PartitionState]:
         """Every partition ever claimed."""
@@ -184,6 +259,8 @@ class MemoryStore:
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the lease."""
         self._reach()
+        if ttl_ms and self._is_rebound():
+            return 0
         held = self._lease
         if held and held[2] <= self._clock():
             held = self._lease = None
@@ -207,12 +284,18 @@ class MemoryStore:
         if not self._holds(token):
             return None
         self._meta["closed"] = max(self._meta["closed"], bucket)
+        self._leads = {b: at for b, at in self._leads.items() if b > self._meta["closed"]}
         return self._meta["closed"], self._meta["folded"]
 
     def pending(self, folded: int, closed: int) -> list[int]:
         """Closed buckets that hold counts and are not folded, ascending."""
         self._reach()
         return sorted(b for b in self._unfolded if folded < b <= closed)
+
+    def leads(self, before_ms: int) -> tuple[int, int]:
+        """The highest open bucket that was reached by ``before_ms``, and the highest reached at all; -1 for none."""
+        self._reach()
+        return max((b for b, at in self._leads.items() if at <= before_ms), default=-1), max(self._leads, default=-1)
 
     def counts(self, bucket: int) -> dict[CountKey, int]:
         """Counts of one bucket."""
@@ -234,15 +317,18 @@ class MemoryStore:
         self._reach()
         if not self._holds(fold.token):
             return "refused"
+        refusal = self._judge_fold(fold)
+        if refusal:
+            return refusal
+        now = self._clock()
         if fold.bucket is not None:
-            if self._meta["folded"] == fold.bucket:
-                return "repeat"
-            if self._meta["folded"] != fold.folded:
-                return "refused"
             self._meta["folded"] = fold.bucket
             self._unfolded.discard(fold.bucket)
-        if fold.guard is not None and self._state.get(fold.guard[0], "") != fold.guard[1]:
-            return "repeat" if self._state.get(fold.guard[0]) == fold.state.get(fold.guard[0]) else "refused"
+            self._times |= {"folded_at": now, "pending_since": now}
+        for name, text in fold.marks.items():
+            self._times[name] = int(text) if text else now
+        for key in fold.remove:
+            self._state.pop(key, None)
         self._state.update(fold.state)
         for t in fold.alerts:
             fields = {"fingerprint": t.fingerprint, **t.fields}
@@ -251,6 +337,87 @@ class MemoryStore:
             if t.event:
                 self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
         return "ok"
+
+    def _judge_fold(self, fold: Fold) -> str:
+        if fold.bucket is not None:
+            if self._meta["folded"] == fold.bucket:
+                return "repeat"
+            if self._meta["folded"] != fold.folded:
+                return "refused"
+        if fold.guard is not None and self._state.get(fold.guard[0], "") != fold.guard[1]:
+            return "repeat" if self._state.get(fold.guard[0]) == fold.state.get(fold.guard[0]) else "refused"
+        return ""
+
+    def retire(self, token: int, streams: Iterable[str], before_ms: int, asked: Iterable[str]) -> list[str] | None:
+        """Forget streams; which they were, None if the lease is lost."""
+        self._reach()
+        if not self._holds(token):
+            return None
+        wanted = set(asked)
+        gone = [s for s in sorted(streams) if s in wanted or self._streams.get(s, 0) <= before_ms]
+        for stream, predicted, cell in list(self._totals):
+            if stream in gone:
+                _add(self._totals, {(FORGOTTEN, predicted, cell): self._totals.pop((stream, predicted, cell))})
+        for name in gone:
+            self._state.pop(STREAM_FIELD + name, None)
+            self._streams.pop(name, None)
+        self._asked -= set(streams)
+        return gone
+
+    def ask_to_retire(self, stream: str) -> None:
+        """Have the evaluator forget a stream."""
+        self._reach()
+        self._asked.add(stream)
+
+    def asked_to_retire(self) -> set[str]:
+        """The streams that somebody wants forgotten."""
+        self._reach()
+        return set(self._asked)
+
+    def promote(self, promotion: Promotion) -> tuple[int, int] | None:
+        """Start afresh under other settings."""
+        self._reach()
+        if self._state.get("#header", "") != promotion.header:
+            return None
+        dropped = len(self._unfolded)
+        last = max(self._meta["closed"], self._meta["lead"])
+        closed = math.ceil((last + 1) * promotion.factor) - 1
+        self._meta |= {"closed": closed, "folded": closed, "lead": closed, "token": self._meta["token"] + 1}
+        self._meta["epoch"] += 1
+        self._lease, self._state, self._unfolded, self._leads, self._workers = None, {}, set(), {}, {}
+        self._times = {}
+        self._binding, self._bucket_ms = (promotion.binding, promotion.settings), promotion.bucket_ms
+        self._partitions = {p: replace(s, epoch=s.epoch + 1, bucket=closed) for p, s in self._partitions.items()}
+        for t in promotion.alerts:
+            fields = {"fingerprint": t.fingerprint, **t.fields}
+            self._alerts.pop(t.fingerprint, None)
+            self._alerts[t.fingerprint] = fields
+            self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+        return self._meta["epoch"], dropped
+
+    def canary_stream(self, *, create: bool) -> str:
+        """The stream of the canary; empty if there is none and none is created."""
+        self._reach()
+        if create and not self._canary:
+            self._canary = "__canary__double"
+        return self._canary
+
+    def mark(self, name: str) -> None:
+        """Note the time under a name."""
+        self._reach()
+        self._times[name] = self._clock()
+
+    def health(self) -> Health:
+        """How the group is doing."""
+        self._reach()
+        return Health(
+            now_ms=self._clock(),
+            pending=len(self._unfolded),
+            streams=len(self._streams),
+            workers=dict(self._workers),
+            sums={name: self._sums.get(name, 0) for name in SUMS},
+            times=dict(self._times),
+        )
 
     def alerts(self) -> list[dict[str, str]]:
         """Current alerts, the latest transition first."""

@@ -45,7 +45,7 @@ CELLS = {("a:b", 1, 0): 2, ("a:b", 2, 6): 3}
 def test_a_first_claim_begins_where_told_and_a_later_one_where_the_counts_end(store):
     first = store.claim({P0: 7}, 0)[P0]
     assert (first.next, first.bucket, first.fresh) == (7, -1, True)
-    assert store.commit(batch(first.epoch, 7, 12, {4: CELLS}), 0).status == "ok"
+    assert store.commit(batch(first.epoch, 7, 12, {4: CELLS})).status == "ok"
     again = store.claim({P0: 0}, 0)[P0]
     assert (again.next, again.bucket, again.fresh) == (12, 4, False)
     assert again.epoch > first.epoch
@@ -53,7 +53,7 @@ def test_a_first_claim_begins_where_told_and_a_later_one_where_the_counts_end(st
 
 def test_counts_and_offsets_are_written_together(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
-    store.commit(batch(epoch, 0, 5, {4: CELLS, 5: {("c", 0, 6): 1}}, rejected={"wrong-width": 1}), 1234)
+    store.commit(batch(epoch, 0, 5, {4: CELLS, 5: {("c", 0, 6): 1}}, rejected={"wrong-width": 1}))
     assert store.counts(4) == CELLS
     assert store.totals() == {**CELLS, ("c", 0, 6): 1}
     assert store.rejected() == {"wrong-width": 1}
@@ -64,15 +64,15 @@ def test_counts_and_offsets_are_written_together(store):
 
 def test_a_batch_sent_twice_is_counted_once(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
-    assert store.commit(batch(epoch, 0, 5, {4: CELLS}), 0).status == "ok"
-    assert store.commit(batch(epoch, 0, 5, {4: CELLS}), 0).status == "repeat"
+    assert store.commit(batch(epoch, 0, 5, {4: CELLS})).status == "ok"
+    assert store.commit(batch(epoch, 0, 5, {4: CELLS})).status == "repeat"
     assert store.totals() == CELLS
 
 
 def test_offsets_below_the_stored_one_are_refused_and_nothing_is_written(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
-    store.commit(batch(epoch, 0, 5, {4: CELLS}), 0)
-    reply = store.commit(batch(epoch, 3, 9, {4: CELLS}), 0)
+    store.commit(batch(epoch, 0, 5, {4: CELLS}))
+    reply = store.commit(batch(epoch, 3, 9, {4: CELLS}))
     assert (reply.status, reply.partition, reply.why) == ("refused", P0, "moved")
     assert store.totals() == CELLS
     assert store.partitions()[P0].next == 5
@@ -80,34 +80,34 @@ def test_offsets_below_the_stored_one_are_refused_and_nothing_is_written(store):
 
 def test_offsets_above_the_stored_one_are_refused_as_records_would_be_lost(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
-    assert store.commit(batch(epoch, 3, 9, {4: CELLS}), 0).why == "moved"
+    assert store.commit(batch(epoch, 3, 9, {4: CELLS})).why == "moved"
     assert store.totals() == {}
 
 
 def test_an_old_owner_is_fenced_even_at_the_right_offset(store):
     old = store.claim({P0: 0}, 0)[P0].epoch
     new = store.claim({P0: 0}, 0)[P0].epoch
-    assert store.commit(batch(old, 0, 5, {4: CELLS}), 0).why == "fenced"
-    assert store.commit(batch(new, 0, 5, {4: CELLS}), 0).status == "ok"
+    assert store.commit(batch(old, 0, 5, {4: CELLS})).why == "fenced"
+    assert store.commit(batch(new, 0, 5, {4: CELLS})).status == "ok"
 
 
 def test_one_refused_partition_refuses_the_whole_batch(store):
     claims = store.claim({P0: 0, P1: 0}, 0)
     stale = store.claim({P1: 0}, 0)[P1].epoch - 1
     progress = [Progress(P0, claims[P0].epoch, 0, 5, 4), Progress(P1, stale, 0, 5, 4)]
-    assert store.commit(Batch(progress, {4: CELLS}), 0).partition == P1
+    assert store.commit(Batch(progress, {4: CELLS})).partition == P1
     assert store.totals() == {}
     assert store.partitions()[P0].next == 0
 
 
 def test_a_partition_that_was_never_claimed_is_refused_as_wiped(store):
-    assert store.commit(batch(1, 0, 5, {4: CELLS}), 0).why == "wiped"
+    assert store.commit(batch(1, 0, 5, {4: CELLS})).why == "wiped"
 
 
 def test_large_offsets_and_buckets_stay_exact(store):
     offset, bucket = 2**52 + 1, 17_000_000_000_001
     epoch = store.claim({P0: offset}, 0)[P0].epoch
-    assert store.commit(batch(epoch, offset, offset + 3, {bucket: CELLS}), 0).status == "ok"
+    assert store.commit(batch(epoch, offset, offset + 3, {bucket: CELLS})).status == "ok"
     state = store.partitions()[P0]
     assert (state.next, state.bucket) == (offset + 3, bucket)
     assert store.counts(bucket) == CELLS
@@ -116,9 +116,9 @@ def test_large_offsets_and_buckets_stay_exact(store):
 def test_the_most_ood_examples_are_kept_the_worst_first(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
     found = [Example(c, f"id {c}", 1, P0, n) for n, c in enumerate([3.5, -1.25, 9.0, 2.0])]
-    store.commit(batch(epoch, 0, 4, {4: CELLS}, examples={(4, "a:b"): found}), 0)
+    store.commit(batch(epoch, 0, 4, {4: CELLS}, examples={(4, "a:b"): found}))
     more = [Example(c, f"id {c}", 1, P0, 10 + n) for n, c in enumerate([0.5, 1.0, 4.0])]
-    store.commit(batch(epoch, 4, 8, {4: CELLS}, examples={(4, "a:b"): more}), 0)
+    store.commit(batch(epoch, 4, 8, {4: CELLS}, examples={(4, "a:b"): more}))
     kept = store.examples(4, "a:b")
     assert [e.confidence for e in kept] == [-1.25, 0.5, 1.0, 2.0, 3.5]
     assert kept[0] == found[1]
@@ -136,13 +136,13 @@ def test_one_holder_has_the_lease_and_a_new_one_gets_a_higher_token(store):
 
 def test_a_closed_bucket_takes_no_more_counts_and_the_next_one_does(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
-    store.commit(batch(epoch, 0, 5, {4: CELLS}), 0)
+    store.commit(batch(epoch, 0, 5, {4: CELLS}))
     token = store.lease("a", 60_000)
     assert store.close(token, 4) == (4, -1)
     late = batch(epoch, 5, 9, {4: CELLS})
-    reply = store.commit(late, 0)
+    reply = store.commit(late)
     assert (reply.status, reply.closed) == ("closed", 4)
-    assert store.commit(late.moved_past(4), 0).status == "ok"
+    assert store.commit(late.moved_past(4)).status == "ok"
     assert store.counts(4) == CELLS
     assert store.counts(5) == CELLS
     assert store.partitions()[P0].bucket == 5
@@ -156,7 +156,7 @@ def test_buckets_never_open_again(store):
 
 def test_only_closed_buckets_with_counts_are_pending_in_order(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
-    store.commit(batch(epoch, 0, 5, {12: CELLS, 4: CELLS, 9: CELLS}), 0)
+    store.commit(batch(epoch, 0, 5, {12: CELLS, 4: CELLS, 9: CELLS}))
     assert store.pending(-1, 9) == [4, 9]
     assert store.pending(4, 20) == [9, 12]
 
@@ -168,7 +168,7 @@ def alert(status, fingerprint="f1"):
 
 def test_a_fold_writes_state_and_transitions_together_and_once(store):
     epoch = store.claim({P0: 0}, 0)[P0].epoch
-    store.commit(batch(epoch, 0, 5, {4: CELLS}, examples={(4, "a:b"): [Example(1.0, "x", 1, P0, 0)]}), 0)
+    store.commit(batch(epoch, 0, 5, {4: CELLS}, examples={(4, "a:b"): [Example(1.0, "x", 1, P0, 0)]}))
     token = store.lease("a", 60_000)
     store.close(token, 4)
     fold = Fold(token, 4, -1, {"all": "{}"}, [alert("firing")], ["a:b"])

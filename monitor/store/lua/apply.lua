@@ -2,7 +2,7 @@
 -- KEYS: lease, meta, state, history, index, buckets, then the alerts' keys, then the bucket's own keys
 -- ARGV: one JSON document: token, folded (expected), bucket, retention_ms, history_length, channel,
 --   state: {key: text}, alerts: [{key, fingerprint, now, ttl_ms, event, fields: {...}}], expire: [key],
---   guard: [state key, text it must hold]
+--   guard: [state key, text it must hold], remove: [state key], marks: {field of meta: text}, '' is this clock's time
 -- Returns {'ok'} | {'repeat'} | {'refused', why}
 local doc = cjson.decode(ARGV[1])
 if redis.call('HGET', KEYS[1], 'token') ~= doc.token then return {'refused', 'lease'} end
@@ -13,6 +13,8 @@ if doc.bucket then
   redis.call('HSET', KEYS[2], 'folded', doc.bucket)
   redis.call('ZREM', KEYS[6], doc.bucket)
 end
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 if doc.guard then
   local held = redis.call('HGET', KEYS[3], doc.guard[1]) or ''
   if held ~= doc.guard[2] then
@@ -20,6 +22,9 @@ if doc.guard then
     return {'refused', 'state'}
   end
 end
+if doc.bucket then redis.call('HSET', KEYS[2], 'folded_at', now, 'pending_since', now) end
+for name, text in pairs(doc.marks) do redis.call('HSET', KEYS[2], name, text == '' and now or text) end
+for _, key in ipairs(doc.remove) do redis.call('HDEL', KEYS[3], key) end
 for key, text in pairs(doc.state) do redis.call('HSET', KEYS[3], key, text) end
 for _, a in ipairs(doc.alerts) do
   local event = {}

@@ -42,7 +42,7 @@ class Feed:
                 examples[self.bucket, stream] = [Example(float(-drawn[0]), f"{self.bucket}", 0, P0, self.next)]
             following = self.next + samples * len(self.streams)
             progress = Progress(P0, self.epoch, self.next, following, self.bucket)
-            reply = self.store.commit(Batch([progress], {self.bucket: counts}, examples=examples), self.clock())
+            reply = self.store.commit(Batch([progress], {self.bucket: counts}, examples=examples))
             assert reply.status == "ok", reply
             self.next, self.bucket = following, self.bucket + 1
             self.clock.advance(1)

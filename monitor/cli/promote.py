@@ -1,0 +1,39 @@
+"""``ood-monitor promote``: give a running group another artifact or other settings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from monitor.cli.options import Commands, takes_config
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    help_text = "start the evidence of a group afresh, with another artifact or other settings; no record is lost"
+    command = takes_config(commands.add_parser("promote", help=help_text), run)
+    command.add_argument("artifact", nargs="?", metavar="ARTIFACT", help="in place of model.artifact in the settings")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out; the exit code."""
+    from monitor.config import load
+    from monitor.counting.scoring import Scorer
+    from monitor.service.process import open_store
+    from monitor.service.promote import promote_group
+
+    config = load(options.config)
+    path = options.artifact or config.model.artifact
+    scorer = Scorer.load(path)
+    done = promote_group(config, scorer.artifact, open_store(config))
+    if done is None:
+        print(f"group {config.kafka.group} has these settings and artifact {scorer.artifact[:12]} already")
+        return 0
+    print(f"epoch {done.epoch} of group {config.kafka.group} begins: {done.changed}")
+    if done.dropped:
+        print(f"{done.dropped} buckets were counted but not judged, and are not judged any more")
+    print("every worker with the settings before stops at its next batch; start workers with the new ones")
+    if options.artifact:
+        print(f"set model.artifact to {path} in {options.config}: a worker with another artifact is refused now")
+    sys.stdout.flush()
+    return 0

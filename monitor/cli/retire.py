@@ -1,0 +1,32 @@
+"""``ood-monitor retire``: have a stream forgotten that will not come back."""
+
+from __future__ import annotations
+
+import argparse
+
+from monitor.cli.options import Commands, takes_config
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    help_text = "forget a stream that will not come back: its evidence, its alerts and its place under streams.limit"
+    command = takes_config(commands.add_parser("retire", help=help_text), run)
+    command.add_argument("stream", nargs="+", metavar="STREAM", help="name of a stream, as the record key has it")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out; the exit code. 1 if one of the streams is not known."""
+    import sys
+
+    from monitor.config import load
+    from monitor.service.process import open_store
+
+    store = open_store(load(options.config))
+    known = store.streams()
+    for stream in options.stream:
+        if stream in known:
+            store.ask_to_retire(stream)
+            print(f"stream {stream!r} is forgotten within seconds, by the worker that judges")
+        else:
+            print(f"ood-monitor: no stream {stream!r} is known; {len(known)} others are", file=sys.stderr)
+    return int(any(stream not in known for stream in options.stream))

@@ -1,0 +1,218 @@
+"""The monitor watching itself: when it cannot tell whether inputs surge, somebody is told.
+
+Every process watches, from a thread of its own, and any of them may raise or resolve: what they look at lies in the
+store, so they find the same. What is found is a :class:`monitor.store.protocol.Notice`, told once a change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from monitor.messages.record import Partition
+from monitor.store.protocol import Health, Notice, PartitionState, Store
+
+Times = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """Numbers of a watch; times in milliseconds.
+
+    Attributes:
+        topic: partitions of other topics do not count; empty for all.
+        stalled_ms: nothing judged, read or reported for so long is worth telling.
+        lag_ms: a partition that is behind its end for so long is worth telling.
+        gap_ms: an alert on lost records is over after this.
+        grace_ms: a process that has just started raises nothing for so long: others may still be joining.
+        canary_ms: time between two canaries, 0 for none; ``canary_timeout_ms``: one must be detected within this.
+        streams: the limit of streams.
+    """
+
+    topic: str = ""
+    stalled_ms: int = 120_000
+    lag_ms: int = 300_000
+    gap_ms: int = 3_600_000
+    grace_ms: int = 60_000
+    canary_ms: int = 0
+    canary_timeout_ms: int = 120_000
+    streams: int = 2000
+
+
+WATCHED = ("stalled", "streams")
+"""Kinds that this module raises, and therefore resolves."""
+
+
+def find_trouble(
+    health: Health, partitions: Mapping[Partition, PartitionState], settings: WatchSettings
+) -> list[Notice]:
+    """Everything that keeps the monitor from seeing a surge now, as firing notices."""
+    ours = {p: s for p, s in partitions.items() if settings.topic in ("", p.topic)}
+    found = [
+        _nothing_judged(health, settings),
+        _unread(health, ours, settings),
+        _behind(health, ours, settings),
+        _late(health, ours, settings),
+        _kafka(health, settings),
+        _canary(health, settings),
+        _overflow(health, settings),
+    ]
+    return [notice for notice in found if notice is not None]
+
+
+def _stalled(subject: str, summary: str, severity: str = "critical", **details: str) -> Notice:
+    return Notice("stalled", subject, True, severity, summary, details)
+
+
+def _nothing_judged(health: Health, s: WatchSettings) -> Notice | None:
+    waited = health.now_ms - health.times.get("pending_since", health.now_ms)
+    if not health.pending or waited <= s.stalled_ms:
+        return None
+    return _stalled(
+        "judging",
+        f"Records arrive, but nothing has been judged for {_span(waited)}: a surge would not be noticed. Look at the "
+        "logs of the workers, at Redis and at the partitions that hold buckets open.",
+        buckets=str(health.pending),
+    )
+
+
+def _unread(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
+    late = [p for p, state in partitions.items() if health.now_ms - max(state.seen_ms, state.at_ms) > s.stalled_ms]
+    if not late:
+        return None
+    return _stalled(
+        "partitions",
+        f"No worker reads {_names(late)}, for more than {_span(s.stalled_ms)}: a surge there would not be noticed. "
+        "Start workers, or look at why they do not get their partitions.",
+        partitions=json.dumps([str(p) for p in late[:50]]),
+    )
+
+
+def _behind(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
+    slow = [p for p, state in partitions.items() if state.behind_ms and health.now_ms - state.behind_ms > s.lag_ms]
+    if not slow:
+        return None
+    lag = sum(partitions[p].lag for p in slow)
+    return _stalled(
+        "lag",
+        f"The workers have been behind on {_names(slow)} for more than {_span(s.lag_ms)}, by {lag} records now: a "
+        "surge is noticed late. Start more workers, or find what slows them down.",
+        "warning",
+        records=str(lag),
+    )
+
+
+def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
+    old = [p for p, state in partitions.items() if _lasts(health, state, s)]
+    if not old:
+        return None
+    return _stalled(
+        "late",
+        f"{_names(old)} bring records that are older than what has been judged. They count and are judged with the "
+        "records of the present. Look at the clocks of the senders, or at why these partitions are read late.",
+        "warning",
+        partitions=json.dumps([str(p) for p in old[:50]]),
+    )
+
+
+def _lasts(health: Health, state: PartitionState, s: WatchSettings) -> bool:
+    """Whether a partition has been late for long, and still moves."""
+    return bool(state.late_ms) and state.at_ms - state.late_ms > s.stalled_ms > health.now_ms - state.at_ms
+
+
+def _kafka(health: Health, s: WatchSettings) -> Notice | None:
+    for name, (at, entry) in sorted(health.workers.items()):
+        report = json.loads(entry)
+        trouble, since = report.get("trouble", ""), int(report.get("trouble_for_ms", 0))
+        if trouble and since > s.stalled_ms and health.now_ms - at < s.stalled_ms:
+            return _stalled("kafka", f"Worker {name} gets nothing from Kafka: {trouble}", worker=name)
+    return None
+
+
+def _canary(health: Health, s: WatchSettings) -> Notice | None:
+    first = health.times.get("canary_first", 0)
+    if not s.canary_ms or not first:
+        return None
+    waited = health.now_ms - max(first, health.times.get("canary_seen", 0))
+    if waited <= s.canary_ms + s.canary_timeout_ms:
+        return None
+    return _stalled(
+        "canary",
+        f"The monitor has not noticed the surge that it sends itself for {_span(waited)}: it would not notice a real "
+        "one either. Look at Kafka, at the workers and at Redis, in that order.",
+    )
+
+
+def _overflow(health: Health, s: WatchSettings) -> Notice | None:
+    at = health.times.get("overflow_at", 0)
+    if not at or health.now_ms - at > s.gap_ms:
+        return None
+    return Notice(
+        "streams", "group", True, "warning",
+        f"More than {s.streams} streams send embeddings (streams.limit): those that came later count together as one. "
+        "Look at whether the record key is a request id, retire streams that are gone, or raise the limit.",
+        {"samples": str(health.sums.get("overflow", 0))},
+    )  # fmt: skip
+
+
+class Watch:
+    """Raises what :func:`find_trouble` finds and resolves what it finds no more.
+
+    Args:
+        store: looked at, and told; a connection of its own.
+        settings: numbers.
+        extra: more findings that only this process can make, such as a Redis that may evict keys.
+    """
+
+    def __init__(
+        self, store: Store, settings: WatchSettings, extra: Callable[[], Iterable[Notice]] = lambda: ()
+    ) -> None:
+        self._store, self._settings, self._extra = store, settings, extra
+        self._started_ms: int | None = None
+
+    def step(self) -> list[Notice]:
+        """Look once; what was raised or resolved.
+
+        Raises:
+            StoreUnavailableError: the store cannot be reached, which is for the caller to tell.
+        """
+        health, partitions = self._store.health(), self._store.partitions()
+        self._started_ms = self._started_ms or health.now_ms
+        found = {(n.kind, n.subject): n for n in (*find_trouble(health, partitions, self._settings), *self._extra())}
+        changes = self._settle(found, health.now_ms)
+        if health.now_ms - self._started_ms >= self._settings.grace_ms:
+            changes += [n for n in found.values() if self._store.notice(n)]
+        return changes
+
+    def _settle(self, found: Mapping[tuple[str, str], Notice], now_ms: int) -> list[Notice]:
+        """Resolve notices that are found no more, and alerts on lost records after a while."""
+        over = []
+        for alert in self._store.alerts():
+            if alert["status"] != "firing" or "subject" not in alert:
+                continue
+            notice = Notice(alert["kind"], alert["subject"], True, alert["severity"], alert["summary"])
+            old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
+            gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found
+            if gone or (alert["kind"] == "gap" and old):
+                over.append(replace(notice, firing=False))
+        return [n for n in over if self._store.notice(n)]
+
+
+def _ms(moment: str) -> int:
+    from datetime import datetime
+
+    return round(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def _span(ms: float) -> str:
+    """A length of time for people."""
+    seconds = round(ms / 1000)
+    return f"{seconds} seconds" if seconds < 180 else f"{seconds // 60} minutes"
+
+
+def _names(partitions: Sequence[Partition]) -> str:
+    """Some partitions by name, the rest as a number."""
+    some = ", ".join(str(p) for p in sorted(partitions)[:5])
+    more = f" and {len(partitions) - 5} more" if len(partitions) > 5 else ""
+    return f"partition{'s' if len(partitions) > 1 else ''} {some}{more}"

@@ -1,0 +1,102 @@
+"""The canary: a few synthetic OOD embeddings through the whole path, to see whether a surge would be noticed.
+
+They go into the topic under a stream of their own, are read, scored, counted and judged as any others, and take the
+same evidence to be detected. They are kept from people, from the budget and from every other stream. Only their age
+is shown, and a canary that is not detected in time is an alert (kind ``stalled``, subject ``canary``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import Any
+
+import numpy as np
+
+from monitor.config import MonitorConfig
+from monitor.counting.scoring import Scorer
+from monitor.errors import ConfigError
+from monitor.sources.settings import connection
+from monitor.store.protocol import Store
+
+log = logging.getLogger(__name__)
+
+
+def find_canary(scorer: Scorer) -> bytes:
+    """The most OOD of a few synthetic embeddings: D little-endian float32.
+
+    Raises:
+        ConfigError: the artifact takes none of them for OOD beyond all its calibration samples.
+    """
+    rng = np.random.default_rng(0)
+    width = scorer.width
+    rows = [np.zeros(width), np.ones(width), *(s * rng.standard_normal(width) for s in (0.01, 0.1, 1.0, 10.0, 100.0))]
+    rows += [-s * np.ones(width) for s in (0.1, 1.0, 10.0)]
+    rows += [s * np.eye(1, width, k % width)[0] for s in (0.1, 1.0, 10.0) for k in range(0, width, max(1, width // 8))]
+    vectors = [np.asarray(row, "<f4").tobytes() for row in rows]
+    scored = scorer.score(vectors)
+    cell, worst = min((int(c), n) for n, c in enumerate(scored.cell))
+    if cell:
+        raise ConfigError(
+            "canary.seconds is set, but this artifact takes no synthetic embedding for more OOD than all its "
+            "calibration samples: calibrate on more samples, or set canary.seconds to 0"
+        )
+    return vectors[worst]
+
+
+class Canary:
+    """Sends the monitor a small surge now and then, into one partition after the other.
+
+    Args:
+        config: where to and how often.
+        store: remembers when, under the store's clock.
+        stream: under which it is counted.
+        vector: of :func:`find_canary`.
+    """
+
+    def __init__(self, config: MonitorConfig, store: Store, stream: str, vector: bytes) -> None:
+        self._config, self._store, self._stream, self._vector = config, store, stream, vector
+        self._turn = itertools.count()
+        self._producer: Any = None
+
+    def send_if_due(self) -> bool:
+        """Send one if the last one is long enough ago; whether it was sent."""
+        health = self._store.health()
+        if health.now_ms - health.times.get("canary_sent", 0) < self._config.canary.seconds * 1000:
+            return False
+        if "canary_first" not in health.times:
+            self._store.mark("canary_first")
+        self._store.mark("canary_sent")
+        self._send(health.now_ms)
+        return True
+
+    def _send(self, now_ms: int) -> None:
+        from kafka.errors import KafkaError
+
+        topic, turn = self._config.kafka.topic, next(self._turn)
+        model = self._config.messages.model
+        try:
+            if self._producer is None:
+                from kafka import KafkaProducer
+
+                self._producer = KafkaProducer(**connection(self._config.kafka), acks="all", max_block_ms=5000)
+            partitions = sorted(self._producer.partitions_for(topic) or ())
+            for n in range(self._config.canary.samples):
+                headers = [("ce_id", f"canary-{now_ms}-{n}"), ("ce_type", "ood-monitor.canary"), ("ce_model", model)]
+                self._producer.send(
+                    topic,
+                    key=self._stream.encode(),
+                    value=self._vector,
+                    headers=[(name, text.encode()) for name, text in headers if text],
+                    partition=partitions[turn % len(partitions)] if partitions else None,
+                )
+            self._producer.flush(timeout=5)
+        except KafkaError as error:
+            log.warning("the canary could not be sent to topic %s: %s", topic, error)
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=1)

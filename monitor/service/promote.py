@@ -1,0 +1,71 @@
+"""Start a group's evidence afresh under other settings or another artifact, in place and without losing a record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from monitor.alerts import alert as alerts
+from monitor.config import MonitorConfig
+from monitor.errors import StoreError
+from monitor.judging.binding import Binding, binding_of, differences
+from monitor.judging.evaluator import HEADER
+from monitor.store.protocol import AlertWrite, Promotion, Store
+
+TRIES = 20
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What a promotion did: number of the new epoch, buckets dropped before they were judged, what changed."""
+
+    epoch: int
+    dropped: int
+    changed: str
+
+
+def promote(store: Store, binding: Binding, group: str) -> Promoted | None:
+    """Give the group these settings; None if it has them already.
+
+    Evidence begins at nothing and firing alerts on inputs are resolved, as both speak of the settings before. Counts
+    and offsets stay. Every process with the settings before is refused from its next write on, and stops.
+
+    Raises:
+        StoreError: the evidence kept changing while this tried.
+    """
+    name, held = store.bind(binding.name, binding.text, binding.bucket_ms, binding.artifact)
+    if name == binding.name:
+        return None
+    for _ in range(TRIES):
+        header = store.state().get(HEADER, "")
+        now_ms = store.now_ms()
+        over = [_resolved(a, now_ms, group) for a in store.alerts() if a["status"] == "firing" and "subject" not in a]
+        done = store.promote(
+            Promotion(binding.name, binding.text, binding.bucket_ms, _factor(held, binding), header, over)
+        )
+        if done is not None:
+            return Promoted(*done, differences(held, binding))
+    raise StoreError(f"the evidence of group {group!r} changed {TRIES} times while it was read: try again")
+
+
+def promote_group(config: MonitorConfig, artifact: str, store: Store) -> Promoted | None:
+    """Give the group of ``config`` its settings, with an artifact of this content hash."""
+    store.ping()
+    return promote(store, binding_of(config, artifact), config.kafka.group)
+
+
+def _factor(held: str, binding: Binding) -> float:
+    """Old width of a bucket over the new one."""
+    try:
+        old = float(json.loads(held)["buckets.seconds"]) * 1000
+    except ValueError:  # an earlier release kept the artifact alone
+        old = binding.bucket_ms
+    return old / binding.bucket_ms
+
+
+def _resolved(alert: dict[str, str], now_ms: int, group: str) -> AlertWrite:
+    now = alerts.moment(now_ms / 1000)
+    fields = {k: v for k, v in alert.items() if k != "fingerprint"}
+    fields |= {"status": "resolved", "change": "resolved", "updated_at": now, "ended_at": now}
+    fields |= {"event": f"{alert['episode']}:promoted:{now_ms}", "why": f"group {group} was given other settings"}
+    return AlertWrite(alert["fingerprint"], fields, 604_800_000, now_ms)

@@ -1,0 +1,112 @@
+"""The thread of a process that watches: it goes on while the poll loop hangs and while Redis is away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+
+from monitor.errors import MonitorError, StoreUnavailableError
+from monitor.judging.watch import Watch
+from monitor.service.canary import Canary
+from monitor.store.protocol import Notice
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[Mapping[str, str]], None]
+"""Hands the fields of an alert to the receivers without Redis in between."""
+
+
+class Watcher:
+    """Runs a :class:`monitor.judging.watch.Watch` every few seconds, and tells when Redis itself is out of reach.
+
+    Args:
+        watch: what to look at.
+        tell: how to tell that Redis is away.
+        group: part of the identity of that alert.
+        redis_seconds: Redis away for so long is worth telling.
+        canary: sent by the process that judges, if there is one.
+        judges: whether this process judges now.
+        every: seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        tell: Tell,
+        group: str,
+        redis_seconds: float,
+        canary: Canary | None = None,
+        judges: Callable[[], bool] = lambda: False,
+        every: float = 2.0,
+    ) -> None:
+        self._watch, self._tell, self._group = watch, tell, group
+        self._redis_seconds, self._canary, self._judges, self._every = redis_seconds, canary, judges, every
+        self._away_since: float | None = None
+        self._told: dict[str, str] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End; a look that is under way may be left behind."""
+        self._stop.set()
+        self._thread.join(timeout)
+        if self._canary is not None and not self._thread.is_alive():
+            self._canary.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            try:
+                self.look(time.monotonic())
+            except MonitorError as error:
+                log.error("the monitor could not watch itself: %s", error)
+            except Exception:
+                log.exception("the monitor could not watch itself; it goes on")
+
+    def look(self, monotonic: float) -> None:
+        """Look once, at this time of a monotonic clock."""
+        try:
+            for notice in self._watch.step():
+                log.log(
+                    logging.ERROR if notice.firing else logging.INFO,
+                    "%s %s: %s", notice.kind, notice.subject, notice.summary if notice.firing else "over",
+                )  # fmt: skip
+            if self._canary is not None and self._judges():
+                self._canary.send_if_due()
+            self._redis_answers()
+        except StoreUnavailableError as error:
+            self._redis_is_away(monotonic, str(error))
+
+    def _redis_is_away(self, monotonic: float, why: str) -> None:
+        self._away_since = monotonic if self._away_since is None else self._away_since
+        waited = monotonic - self._away_since
+        if self._told is not None or waited < self._redis_seconds:
+            return
+        summary = (
+            f"Redis has not answered for {waited:.0f} seconds ({why}): nothing is counted or judged, and a surge would "
+            "not be noticed. Bring Redis back; nothing is lost as long as the topic retains its records."
+        )
+        notice = Notice("stalled", "redis", True, "critical", summary)
+        name, now = notice.fingerprint(self._group), _moment()
+        times = {"started_at": now, "onset_at": now, "updated_at": now, "ended_at": ""}
+        self._told = {**notice.fields(), **times, "fingerprint": name, "episode": f"{name}:{now}", "event": name}
+        self._told |= {"status": "firing", "change": "raised"}
+        log.error("stalled redis: %s", summary)
+        self._tell(self._told)
+
+    def _redis_answers(self) -> None:
+        self._away_since = None
+        if self._told is not None:
+            told, self._told, now = self._told, None, _moment()
+            log.info("stalled redis: over")
+            self._tell({**told, "status": "resolved", "change": "resolved", "updated_at": now, "ended_at": now})
+
+
+def _moment() -> str:
+    return datetime.now(tz=timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
