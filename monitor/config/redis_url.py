@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from monitor.config.urls import split_url
 
@@ -17,6 +17,12 @@ SCHEMES = {
     "redis+sentinel": ("sentinel", False),
     "rediss+sentinel": ("sentinel", True),
 }
+OPTIONS = {
+    "db", "username", "password", "client_name", "health_check_interval", "max_connections", "protocol",
+    "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs",
+    "ssl_check_hostname", "ssl_min_version", "ssl_ciphers",
+}  # fmt: skip
+"""Of redis-py, that may stand in the query of the URL of one server or socket."""
 _PORTS = {"server": 6379, "cluster": 6379, "sentinel": 26379}
 
 
@@ -66,19 +72,32 @@ def parse_redis_url(url: str) -> RedisAddress:
         raise ValueError("url names several hosts: expected one, or redis+cluster:// or redis+sentinel://")
     if kind in ("cluster", "sentinel") and parts.query:
         raise ValueError(f"url has a query, which {scheme}:// does not take: expected {_expected(scheme)}")
-    master, database = "", 0
-    if kind != "socket":
-        path = [p for p in parts.path.split("/") if p]
-        if kind == "sentinel":
-            if not path or len(path) > 2:
-                raise ValueError(f"url does not name the master: expected {_expected(scheme)}")
-            master, path = path[0], path[1:]
-        if len(path) > 1 or not all(p.isascii() and p.isdigit() for p in path):
-            raise ValueError(f"url does not end with the number of a database: expected {_expected(scheme)}")
-        database = int(path[0]) if path else 0
+    options = _read_options(parts.query)
+    username, password = options.get("username", unquote(username)), options.get("password", unquote(password))
+    master, database = ("", 0) if kind == "socket" else _read_path(scheme, parts.path)
+    return RedisAddress(kind, tls, found, database, master, username, password)  # type: ignore[arg-type]
+
+
+def _read_options(query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if set(options) - OPTIONS:
+        raise ValueError(f"url has an option that is not known: expected some of {', '.join(sorted(OPTIONS))}")
+    return options
+
+
+def _read_path(scheme: str, text: str) -> tuple[str, int]:
+    """The name of the master, if there is one, and the number of the database."""
+    kind, path, master = SCHEMES[scheme][0], [p for p in text.split("/") if p], ""
+    if kind == "sentinel":
+        if not path:
+            raise ValueError(f"url does not name the master: expected {_expected(scheme)}")
+        master, path = path[0], path[1:]
+    if len(path) > 1 or not all(p.isascii() and p.isdigit() for p in path):
+        raise ValueError(f"url does not end with the number of a database: expected {_expected(scheme)}")
+    database = int(path[0]) if path else 0
     if kind == "cluster" and database:
         raise ValueError(f"url names database {database}: a Redis Cluster has only database 0")
-    return RedisAddress(kind, tls, found, database, master, unquote(username), unquote(password))  # type: ignore[arg-type]
+    return master, database
 
 
 def _expected(scheme: str) -> str:

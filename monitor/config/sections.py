@@ -118,6 +118,8 @@ class RedisConfig(Section):
     key_file: str = ""
     key_password: SecretStr = Field(SecretStr(""), description="opens key_file if it is encrypted")
     key_password_file: str = ""
+    sentinel_password: SecretStr = Field(SecretStr(""), description="what the sentinels themselves ask for, if they do")
+    sentinel_password_file: str = ""
     socket_timeout_seconds: float = Field(2.0, gt=0)
     bucket_retention_seconds: float = Field(86_400, gt=0, description="counts of a folded bucket stay this long")
     alert_ttl_seconds: float = Field(604_800, gt=0, description="a resolved alert stays readable this long")
@@ -126,7 +128,9 @@ class RedisConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _secret(cls, data: Any) -> Any:
-        return _from_file(_from_file(data, "password"), "key_password")
+        for secret in ("password", "key_password", "sentinel_password"):
+            data = _from_file(data, secret)
+        return data
 
     @model_validator(mode="after")
     def _connection(self) -> RedisConfig:

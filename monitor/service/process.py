@@ -27,8 +27,9 @@ from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
-from monitor.store.connection import connect
+from monitor.store.connection import connect_to
 from monitor.store.redis import RedisStore
+from monitor.store.server import refuse_eviction
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry
@@ -50,6 +51,7 @@ class Process:
         self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
+        refuse_eviction(self.store.client)
         bind(self.store, binding_of(config, self._scorer.artifact), config.kafka.group)
         for limit in self._scorer.calibration.limits():
             log.info("calibration: %s", limit)
@@ -156,13 +158,8 @@ def open_source(config: KafkaConfig) -> Source:
 
 def open_store(config: MonitorConfig) -> RedisStore:
     """The store that the settings name."""
-    client = connect(
-        config.redis.url,
-        password=config.redis.password.get_secret_value(),
-        socket_timeout=config.redis.socket_timeout_seconds,
-    )
     return RedisStore(
-        client,
+        connect_to(config.redis),
         config.kafka.group,
         retention_ms=round(config.redis.bucket_retention_seconds * 1000),
         history_length=config.redis.history_length,

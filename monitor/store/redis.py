@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from monitor.errors import StoreError
 from monitor.messages.record import Partition
-from monitor.store.connection import translate_redis_errors
+from monitor.store.connection import read_clock, translate_redis_errors
 from monitor.store.keys import SCHEMA_VERSION, STREAM_FIELD, Keys, field, parse_field
 from monitor.store.protocol import (
     FORGOTTEN,
@@ -84,9 +84,12 @@ class RedisStore:
 
     def now_ms(self) -> int:
         """The clock of Redis, milliseconds since the epoch."""
-        with translate_redis_errors():
-            seconds, microseconds = self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
+        return read_clock(self._client, self.keys.meta)
+
+    @property
+    def client(self) -> Any:
+        """The connection, for questions about the server itself (:mod:`monitor.store.server`)."""
+        return self._client
 
     def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
         """Raise, refresh or resolve an alert of the monitor about itself; True if that is a change people hear of."""
