@@ -369,16 +369,14 @@ class RedisStore:
         k = self.keys
         with translate_redis_errors():
             pipe = self._client.pipeline(transaction=False)
-            pipe.time()
             pipe.hgetall(k.meta)
             pipe.zcard(k.buckets)
             pipe.hgetall(k.workers)
             pipe.hlen(k.streams)
-            (seconds, microseconds), meta, pending, workers, streams = pipe.execute()
-
+            meta, pending, workers, streams = pipe.execute()
         reports = {name: text.split(" ", 1) for name, text in workers.items()}
         return Health(
-            now_ms=int(seconds) * 1000 + int(microseconds) // 1000,
+            now_ms=self.now_ms(),  # a pipeline to a cluster does not take TIME
             pending=pending,
             streams=streams,
             workers={name: (int(at), entry) for name, (at, entry) in reports.items()},

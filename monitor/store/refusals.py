@@ -112,7 +112,10 @@ def find_code(error: Exception) -> str:
     if isinstance(error, (exceptions.ConnectionError, OSError)):
         return _connection(text)
     if isinstance(error, exceptions.RedisClusterException):
-        return "NOCLUSTER" if re.search(r"cluster (mode|support)", text, re.IGNORECASE) else "CLUSTERDOWN"
+        alone = "Cluster mode is not enabled" in text or "cluster support disabled" in text
+        if alone:
+            return "NOCLUSTER"
+        return "CLUSTERDOWN" if "cannot be connected" in text or "slots" in text else ""
     return _code_in(text)
 
 

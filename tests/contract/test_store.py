@@ -12,7 +12,18 @@ from monitor.errors import StoreError, StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store.connection import connect
 from monitor.store.keys import Keys
-from monitor.store.protocol import AlertWrite, Batch, Example, Fold, Notice, Progress
+from monitor.store.protocol import (
+    FORGOTTEN,
+    OVERFLOW,
+    AlertWrite,
+    Batch,
+    Example,
+    Fold,
+    Notice,
+    Progress,
+    Promotion,
+    Seen,
+)
 from monitor.store.redis import RedisStore
 from monitor.testing import FakeClock, MemoryStore
 
@@ -39,6 +50,17 @@ def store(request):
     client.close()
 
 
+@pytest.fixture(params=["double", *SERVERS])
+def limited_store(request):
+    """A store that knows at most so many streams by name."""
+    if request.param == "double":
+        yield lambda limit: MemoryStore(FakeClock(), streams=limit)
+        return
+    client = connect(request.getfixturevalue(SERVERS[request.param]))
+    yield lambda limit: RedisStore(client, f"group-{next(_groups)}", streams=limit)
+    client.close()
+
+
 def batch(epoch, start, following, counts, *, partition=P0, **more):
     bucket = max(counts, default=-1)
     return Batch([Progress(partition, epoch, start, following, bucket)], counts, **more)
@@ -62,9 +84,11 @@ def test_counts_and_offsets_are_written_together(store):
     assert store.counts(4) == CELLS
     assert store.totals() == {**CELLS, ("c", 0, 6): 1}
     assert store.rejected() == {"wrong-width": 1}
-    assert store.streams() == {"a:b": 1234, "c": 1234}
+    assert set(store.streams()) == {"a:b", "c"}
+    assert all(abs(at - store.now_ms()) < 60_000 for at in store.streams().values())
     state = store.partitions()[P0]
-    assert (state.next, state.bucket, state.at_ms) == (5, 5, 1234)
+    assert (state.next, state.bucket) == (5, 5)
+    assert abs(state.at_ms - store.now_ms()) < 60_000
 
 
 def test_a_batch_sent_twice_is_counted_once(store):
@@ -146,11 +170,15 @@ def test_a_closed_bucket_takes_no_more_counts_and_the_next_one_does(store):
     assert store.close(token, 4) == (4, -1)
     late = batch(epoch, 5, 9, {4: CELLS})
     reply = store.commit(late)
-    assert (reply.status, reply.closed) == ("closed", 4)
-    assert store.commit(late.moved_past(4)).status == "ok"
+    assert (reply.status, reply.bucket) == ("closed", 4)
+    assert store.commit(late.within(5, 2**62)).status == "ok"
     assert store.counts(4) == CELLS
     assert store.counts(5) == CELLS
-    assert store.partitions()[P0].bucket == 5
+    assert store.health().sums["late"] == 5
+    assert store.partitions()[P0].bucket == 4  # its own time stands where it stood ...
+    assert store.partitions()[P0].late_ms  # ... and it is known to bring only what is closed already
+    store.commit(batch(epoch, 9, 10, {6: CELLS}))
+    assert not store.partitions()[P0].late_ms
 
 
 def test_buckets_never_open_again(store):
@@ -213,9 +241,126 @@ def test_an_alert_is_replaced_whole_and_its_history_kept(store):
     assert len(store.history()) == 4
 
 
-def test_the_artifact_in_use_is_recorded(store):
-    assert store.bind("abc") == ""
-    assert store.bind("def") == "abc"
+def test_a_group_is_tied_to_the_settings_that_came_first(store):
+    assert store.bind("one", "{}", 1000, "abc") == ("one", "{}")
+    assert store.bind("two", "{1}", 2000, "abc") == ("one", "{}")
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    reply = store.commit(batch(epoch, 0, 5, {4: CELLS}))  # this one believes in the other settings
+    assert (reply.status, reply.why) == ("refused", "rebound")
+    assert store.lease("me", 60_000) == 0
+    assert store.report("me", "{}", {}) == 0
+    assert store.totals() == {}
+    store.bind("one", "{}", 1000, "abc")
+    assert store.commit(batch(epoch, 0, 5, {4: CELLS})).status == "ok"
+    assert store.lease("me", 60_000)
+
+
+def test_nothing_is_counted_ahead_of_the_clock_of_the_store(store):
+    store.bind("one", "{}", 1000, "abc")
+    epoch, now = store.claim({P0: 0}, 0)[P0].epoch, store.now_ms() // 1000
+    ahead = batch(epoch, 0, 5, {now: CELLS, now + 3000: CELLS})
+    reply = store.commit(ahead)
+    assert reply.status == "ahead"
+    assert now <= reply.bucket <= now + 60
+    moved = ahead.within(-1, reply.bucket)
+    assert store.commit(moved).status == "ok"
+    assert store.partitions()[P0].bucket <= now + 60
+    assert store.health().sums["ahead"] == 5
+    assert sum(store.totals().values()) == 10
+
+
+def test_a_clock_that_goes_back_leaves_the_bucket_behind_what_is_closed_open(store):
+    store.bind("one", "{}", 1000, "abc")
+    epoch, now = store.claim({P0: 0}, 0)[P0].epoch, store.now_ms() // 1000
+    assert store.close(store.lease("me", 60_000), now + 500) == (now + 500, -1)  # as by another server's clock
+    reply = store.commit(batch(epoch, 0, 5, {now + 501: CELLS}))
+    assert reply.status == "ok"
+
+
+def test_streams_beyond_the_limit_are_named_and_count_together(limited_store):
+    store = limited_store(2)
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.commit(batch(epoch, 0, 1, {4: {("a", 0, 6): 1}}))
+    more = batch(epoch, 1, 9, {4: {(s, 0, 6): 2 for s in "abcd"}})
+    reply = store.commit(more)
+    assert reply.status == "streams"
+    assert set(reply.streams) == {"c", "d"}
+    assert store.commit(more.overflowed(set(reply.streams))).status == "ok"
+    assert store.totals() == {("a", 0, 6): 3, ("b", 0, 6): 2, (OVERFLOW, 0, 6): 4}
+    assert store.health().sums["overflow"] == 4
+    assert store.health().times["overflow_at"]
+    # The stream for the rest takes no place, and those that are known stay.
+    assert store.commit(batch(epoch, 9, 12, {5: {("b", 0, 6): 1, (OVERFLOW, 0, 6): 2}})).status == "ok"
+
+
+def test_a_retired_stream_leaves_its_place_and_its_part_of_the_totals(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.commit(batch(epoch, 0, 6, {4: {("a", 0, 6): 1, ("b", 0, 6): 2, ("b", 1, 6): 3}}))
+    token = store.lease("me", 60_000)
+    store.apply(Fold(token, 4, -1, {"s:a": "x", "s:b": "y"}))
+    assert store.retire(token, ["a", "b"], 0, []) == []  # both were heard since
+    store.ask_to_retire("b")
+    assert store.retire(token, ["b"], 0, store.asked_to_retire()) == ["b"]
+    assert store.asked_to_retire() == set()
+    assert set(store.streams()) == {"a"}
+    assert store.state() == {"s:a": "x"}
+    assert store.totals() == {("a", 0, 6): 1, (FORGOTTEN, 0, 6): 2, (FORGOTTEN, 1, 6): 3}
+    assert store.retire(token + 1, ["a"], 2**52, []) is None
+
+
+def test_a_promotion_starts_afresh_and_fences_everybody(store):
+    store.bind("one", "{}", 1000, "abc")
+    epoch, now = store.claim({P0: 0}, 0)[P0].epoch, store.now_ms() // 1000
+    store.commit(batch(epoch, 0, 5, {now - 9: CELLS, now - 5: CELLS}))
+    token = store.lease("me", 60_000)
+    store.close(token, now - 8)
+    store.apply(Fold(token, now - 9, -1, {"#header": "h", "s:a": "x"}, [alert("firing")]))
+    new = Promotion("two", "{2}", 2000, 0.5, "h", [AlertWrite("f1", {"status": "resolved"}, 60_000, 1)])
+    assert store.promote(replace(new, header="other")) is None
+    assert store.promote(new) == (1, 1)
+    assert store.state() == {}
+    assert store.pending(-1, 2**50) == []
+    assert store.alerts()[0]["status"] == "resolved"
+    assert sum(store.totals().values()) == 10  # what is counted stays counted
+    stood = store.partitions()[P0]
+    assert stood.next == 5
+    assert (stood.bucket + 1) * 2000 >= (now - 4) * 1000  # the new buckets begin where the old ones end
+    reply = store.commit(batch(epoch, 5, 6, {now: CELLS}))
+    assert (reply.status, reply.why) == ("refused", "rebound")
+    assert store.apply(Fold(token, now, now - 9, {})) == "refused"
+    store.bind("two", "{2}", 2000, "def")
+    again = store.claim({P0: 0}, 0)[P0]
+    assert store.commit(batch(again.epoch, 5, 6, {now // 2: CELLS})).status == "ok"
+
+
+def test_a_report_is_of_its_owner_only(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    store.report("w1", '{"trouble": ""}', {P0: Seen(epoch, 7000, behind=True)})
+    first = store.partitions()[P0]
+    assert min(first.seen_ms, first.behind_ms) > 0
+    assert first.lag == 7000
+    store.report("w2", "{}", {P0: Seen(epoch - 1, 0, behind=False)})
+    assert store.partitions()[P0] == first
+    store.report("w1", "{}", {P0: Seen(epoch, 3, behind=False)})
+    assert (store.partitions()[P0].lag, store.partitions()[P0].behind_ms) == (3, 0)
+    assert set(store.health().workers) == {"w1", "w2"}
+
+
+def test_who_leads_and_since_when_is_known_while_it_is_open(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    assert store.leads(2**45) == (-1, -1)
+    store.commit(batch(epoch, 0, 5, {4: CELLS, 7: CELLS}))
+    assert store.leads(2**45) == (7, 7)
+    assert store.leads(1) == (-1, 7)
+    store.close(store.lease("me", 60_000), 7)
+    assert store.leads(2**45) == (-1, -1)
+
+
+def test_thousands_of_examples_in_one_bucket_are_written(store):
+    epoch = store.claim({P0: 0}, 0)[P0].epoch
+    many = {(4, "a"): [Example(float(n), f"r{n}", 0, P0, n) for n in range(9000)]}
+    assert store.commit(batch(epoch, 0, 9000, {4: {("a", 0, 0): 9000}}, examples=many)).status == "ok"
+    assert [e.id for e in store.examples(4, "a")] == [f"r{n}" for n in range(5)]
 
 
 def test_a_server_that_is_gone_is_an_error_that_trying_again_may_help():

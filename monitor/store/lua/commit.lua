@@ -38,9 +38,9 @@ for _, c in ipairs(batch.counts) do
 end
 
 -- Under which names: streams beyond the limit are counted together, which the client does and sends again.
+local free = {}
+for _, name in ipairs(batch.free) do free[name] = true end
 if batch.limit > 0 then
-  local free = {}
-  for _, name in ipairs(batch.free) do free[name] = true end
   local room = batch.limit - redis.call('HLEN', KEYS[5])
   local refused = {}
   for _, name in ipairs(batch.streams) do
@@ -81,7 +81,9 @@ end
 for reason, n in pairs(batch.rejected) do redis.call('HINCRBY', KEYS[4], reason, n) end
 for name, n in pairs(batch.sums) do redis.call('HINCRBY', KEYS[2], name, n) end
 if batch.sums.overflow then redis.call('HSET', KEYS[2], 'overflow_at', now) end
-for _, stream in ipairs(batch.streams) do redis.call('HSET', KEYS[5], stream, now) end
+for _, stream in ipairs(batch.streams) do
+  if not free[stream] then redis.call('HSET', KEYS[5], stream, now) end
+end
 for _, e in ipairs(batch.examples) do
   for i = 1, #e.members, 2 do redis.call('ZADD', KEYS[e.key], e.members[i], e.members[i + 1]) end
   redis.call('ZREMRANGEBYRANK', KEYS[e.key], e.keep, -1)

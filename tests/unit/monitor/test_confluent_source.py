@@ -21,7 +21,7 @@ def test_a_client_that_is_not_installed_is_one_line_that_says_what_to_install(mo
 
 
 def test_settings_go_by_librdkafka_s_names_and_absent_ones_are_left_out():
-    from monitor.sources.confluent import settings
+    from monitor.sources.settings import librdkafka_settings as settings
 
     named = settings(KafkaConfig(**CONFIG, assignment="eager", sasl_mechanism="PLAIN", sasl_password="secret"))
     assert (named["bootstrap.servers"], named["group.id"]) == ("127.0.0.1:1", "g")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from monitor.config import AlertConfig
 from monitor.errors import StoreUnavailableError
-from monitor.judging.evaluator import Evaluator, EvaluatorSettings, closable
+from monitor.judging.closing import closable
+from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
+from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
-from monitor.store.protocol import Batch, Example, PartitionState, Progress
+from monitor.store.protocol import Batch, Example, PartitionState, Progress, Seen
 from monitor.testing import FakeClock, MemoryStore, outage
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
@@ -45,11 +48,16 @@ class Feed:
             reply = self.store.commit(Batch([progress], {self.bucket: counts}, examples=examples))
             assert reply.status == "ok", reply
             self.next, self.bucket = following, self.bucket + 1
-            self.clock.advance(1)
+            self.pass_time(1)
+
+    def pass_time(self, seconds: float) -> None:
+        """The worker is there, and nothing comes."""
+        self.clock.advance(seconds)
+        self.store.report("worker", "{}", {P0: Seen(self.epoch, 0, behind=False)})
 
     def evaluator(self, holder="one", silence=60, **more) -> Evaluator:
         settings = EvaluatorSettings("g", "artifact-hash", idle_ms=5000, **more)
-        return Evaluator(self.store, RULES[silence], settings, holder, self.clock)
+        return Evaluator(self.store, RULES[silence], settings, holder)
 
     def changes(self) -> list[str]:
         return [h["change"] for h in reversed(self.store.history())]
@@ -99,13 +107,34 @@ def test_a_bucket_is_folded_only_when_every_active_partition_is_past_it(feed):
     assert feed.store.pending(-1, 2**50) == []
 
 
+def judged_up_to(*partitions, now_ms=20_000, leads=(-1, 12), idle_ms=5000, since_ms=0):
+    return closable(partitions, leads, now_ms=now_ms, bucket_ms=1000, idle_ms=idle_ms, since_ms=since_ms)
+
+
+AHEAD = PartitionState(1, 9, 12, 19_000)
+BEHIND = PartitionState(1, 9, 7, 18_000)
+
+
 def test_the_least_bucket_of_active_partitions_decides():
-    states = {P0: PartitionState(1, 9, 12, 19_000), P1: PartitionState(1, 9, 7, 18_000)}
-    assert closable(states, 20_000, 5000) == 6
-    assert closable(states | {P1: PartitionState(1, 9, 7, 1000)}, 20_000, 5000) == 11
-    assert closable(states | {P1: PartitionState(1, 9, 7, 1000)}, 20_000, 5000, since_ms=18_000) == 6
-    assert closable(states, 99_000, 5000) == 12
-    assert closable({}, 0, 5000) == -1
+    idle = replace(BEHIND, at_ms=1000)
+    assert judged_up_to(AHEAD, BEHIND) == 6
+    assert judged_up_to(AHEAD, idle) == 11
+    assert judged_up_to(AHEAD, idle, since_ms=18_000) == 6
+    assert judged_up_to(AHEAD, BEHIND, now_ms=99_000) == 12  # nobody moves: all that was reached
+    assert judged_up_to(leads=(-1, -1)) == -1
+
+
+def test_a_partition_that_brings_only_what_is_closed_holds_nothing_open():
+    assert judged_up_to(AHEAD, replace(BEHIND, late_ms=17_000)) == 11
+
+
+def test_no_partition_holds_a_bucket_open_for_longer_than_stated():
+    assert judged_up_to(AHEAD, BEHIND, leads=(9, 12)) == 9  # bucket 9 was reached hold_ms ago
+
+
+def test_nothing_closes_ahead_of_the_clock_of_the_store():
+    assert judged_up_to(replace(AHEAD, bucket=3000), leads=(-1, 3000)) == 19
+    assert judged_up_to(replace(AHEAD, bucket=3000, at_ms=0), leads=(2000, 3000)) == 19
 
 
 def test_a_new_leaseholder_does_not_take_a_dead_monitor_for_idle_partitions(feed):
@@ -182,20 +211,21 @@ def test_a_store_that_goes_away_is_no_idle_partition(feed):
 
 def test_silence_is_an_alert_of_its_own_that_input_ends(feed):
     evaluator = feed.evaluator()
-    feed.write(20)
+    evaluator.step()
+    feed.write(25)
     evaluator.step()
     for _ in range(12):
-        feed.clock.advance(10)
+        feed.pass_time(10)
         evaluator.step()
-        feed.store.lease("one", 15_000)
     assert [(h["kind"], h["change"]) for h in feed.store.history()] == [("silence", "raised")]
     feed.bucket = feed.clock() // 1000
     feed.write(3)
     evaluator.step()
-    feed.clock.advance(6)
+    feed.pass_time(6)
     evaluator.step()
     latest = feed.store.history()[0]
     assert (latest["kind"], latest["change"]) == ("silence", "resolved")
+    assert latest["ended_at"] >= latest["started_at"]
 
 
 def test_silence_resolves_no_surge(feed):
@@ -249,3 +279,96 @@ def test_many_streams_share_one_budget_and_one_surge_names_its_stream():
     evaluator.step()
     raised = [h for h in feed.store.history() if h["change"] == "raised"]
     assert [r["stream"] for r in raised] == ["tenant-7"]
+
+
+# -- canary, streams, settings -----------------------------------------------------------------------------------------
+
+
+def canary_of(feed, cell: int, samples: int = 20):
+    progress = Progress(P0, feed.epoch, feed.next, feed.next + samples, feed.bucket)
+    feed.store.commit(Batch([progress], {feed.bucket: {("canary", 0, cell): samples}}))
+    feed.next, feed.bucket = feed.next + samples, feed.bucket + 1
+    feed.pass_time(1)
+
+
+def test_a_canary_is_noticed_and_touches_neither_people_nor_budget_nor_other_streams(feed):
+    evaluator = feed.evaluator(canary="canary")
+    feed.write(30)
+    evaluator.step()
+    before = evaluator.state
+    canary_of(feed, cell=0)
+    feed.pass_time(10)
+    evaluator.step()
+    assert feed.store.health().times["canary_seen"] == feed.clock()
+    assert feed.store.history() == []
+    assert evaluator.state.samples["stream"] == before.samples["stream"] + 20  # the last bucket of the traffic
+    assert ("canary", None) not in evaluator.state.rows
+
+
+def test_a_canary_that_does_not_look_ood_is_not_noticed(feed):
+    evaluator = feed.evaluator(canary="canary")
+    feed.write(2)
+    canary_of(feed, cell=6)
+    feed.pass_time(10)
+    evaluator.step()
+    assert "canary_seen" not in feed.store.health().times
+
+
+def test_what_is_known_of_a_canary_outlives_the_leaseholder(feed):
+    feed.write(2)
+    for holder in ("one", "two", "three", "four", "five"):
+        canary_of(feed, cell=0, samples=1)
+        feed.pass_time(6)
+        evaluator = feed.evaluator(holder, canary="canary")
+        evaluator.step()
+        feed.pass_time(6)
+        evaluator.step()
+        evaluator.release()
+    assert "canary_seen" in feed.store.health().times
+
+
+def test_a_stream_from_which_nothing_comes_for_very_long_is_forgotten_with_its_alert(feed):
+    evaluator = feed.evaluator(silence=60, forget_ms=3_600_000)
+    feed.streams = ("a", "b")
+    evaluator.step()
+    feed.write(30)
+    feed.streams = ("b",)
+    for _ in range(80):
+        feed.bucket = feed.clock() // 1000
+        feed.write(1)
+        for _ in range(5):
+            feed.pass_time(10)
+            evaluator.step()
+    told = [(h["stream"], h["kind"], h["change"]) for h in reversed(feed.store.history())]
+    assert told == [("a", "silence", "raised"), ("a", "silence", "resolved")]
+    assert set(feed.store.streams()) == {"b"}
+    assert {s for s, _ in evaluator.state.rows} == {None, "b"}
+    assert sum(feed.store.totals().values()) == feed.next
+    assert [k for k in feed.store.state() if k.startswith("s:")] == ["s:b"]
+
+
+def test_a_stream_that_comes_back_after_it_was_forgotten_begins_anew(feed):
+    evaluator = feed.evaluator()
+    feed.write(30)
+    feed.pass_time(10)
+    evaluator.step()
+    feed.store.ask_to_retire("a")
+    feed.pass_time(11)
+    evaluator.step()
+    assert feed.store.state().keys() == {"#header"}
+    feed.bucket = feed.clock() // 1000
+    feed.write(5)
+    feed.pass_time(10)
+    evaluator.step()
+    assert evaluator.state.evidence.heard[evaluator.state.rows["a", None]] == 5
+
+
+def test_a_long_backlog_is_judged_in_turns_and_the_lease_is_kept(feed, monkeypatch):
+    monkeypatch.setattr("monitor.judging.evaluator.CATCH_UP_SECONDS", 0.0)
+    evaluator = feed.evaluator()
+    feed.write(10)
+    left = []
+    for _ in range(9):
+        evaluator.step()
+        left.append(len(feed.store.pending(-1, 2**50)))
+    assert left == [9, 8, 7, 6, 5, 4, 3, 2, 1]

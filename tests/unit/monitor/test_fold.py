@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from base64 import b64decode, b64encode
 from dataclasses import replace
 
 import numpy as np
@@ -113,15 +115,65 @@ def test_while_everything_fires_a_stream_that_passes_is_named_in_it_instead_of_r
 # -- silence -----------------------------------------------------------------------------------------------------------
 
 
+CALM = {("a", 0): law(0) * 1000 // 1}
+"""Regular traffic of one stream: thirty buckets of it make its silence mean something."""
+
+
 def test_silence_is_an_alert_of_its_own_and_ends_when_the_stream_is_heard() -> None:
     how = rules(silence_after=60.0)
-    calm = {("a", 0): law(0) * 1000 // 1}
-    buckets = [bucket(i, calm) for i in range(3)] + [bucket(i, {}) for i in range(3, 12)] + [bucket(12, calm)]
+    buckets = [bucket(i, CALM) for i in range(30)] + [bucket(i, {}) for i in range(30, 39)] + [bucket(39, CALM)]
     _, said = run(buckets, how)
     assert kinds(said) == [("raised", "a", "silence"), ("resolved", "a", "silence")]
-    assert said[0].at == 90.0
-    assert said[0].alert.onset_at == 30.0
-    assert said[1].bucket == 12
+    assert said[0].at == 360.0
+    assert said[0].alert.onset_at == 300.0
+    assert said[1].bucket == 39
+
+
+def test_a_stream_that_was_never_regular_may_fall_silent() -> None:
+    how = rules(silence_after=60.0)
+    _, said = run([bucket(i, CALM) for i in range(19)] + [bucket(i, {}) for i in range(19, 99)], how)
+    assert said == []
+
+
+def test_a_stream_that_is_often_quiet_is_given_ten_times_its_usual_gap() -> None:
+    how = rules(silence_after=60.0)
+    rare = [bucket(10 * i, CALM) for i in range(30)]  # one bucket of ten, every 100 seconds
+    state, said = run(rare, how)
+    assert said == []
+    assert quiet(state, 290 * 10 + 10 + 890, how)[1] == ()
+    assert [t.change for t in quiet(state, 290 * 10 + 10 + 910, how)[1]] == ["raised"]
+
+
+def test_nobody_is_silent_whom_nobody_could_hear() -> None:
+    how = rules(silence_after=60.0)
+    state, _ = run([bucket(i, CALM) for i in range(30)], how)
+    hours_later = 300 + 7200.0
+    assert quiet(state, hours_later, how, listening_since=math.inf)[1] == ()
+    assert quiet(state, hours_later, how, listening_since=hours_later - 59)[1] == ()
+    assert len(quiet(state, hours_later, how, listening_since=hours_later - 60)[1]) == 1
+
+
+@pytest.mark.parametrize("streams", [2, 6, 500])
+def test_all_streams_falling_silent_together_are_one_alert(streams: int) -> None:
+    how = rules(silence_after=60.0)
+    names = [f"s{n:03}" for n in range(streams)]
+    traffic = {(s, 0): law(0) * 1000 // 1 for s in names}
+    state, _ = run([bucket(i, traffic) for i in range(30)], how)
+    state, said = quiet(state, 500.0, how)
+    assert kinds(said) == [("raised", None, "silence")]
+    assert said[0].alert.samples == streams
+    assert quiet(state, 9000.0, how)[1] == ()
+    _, said = run([bucket(60, traffic)], how, state)
+    assert kinds(said) == [("resolved", None, "silence")]
+
+
+def test_one_stream_of_many_that_falls_silent_is_named() -> None:
+    how = rules(silence_after=60.0)
+    names = [f"s{n:03}" for n in range(40)]
+    traffic = {(s, 0): law(0) * 1000 // 1 for s in names}
+    without = {k: v for k, v in traffic.items() if k[0] != "s007"}
+    _, said = run([bucket(i, traffic) for i in range(30)] + [bucket(i, without) for i in range(30, 60)], how)
+    assert kinds(said) == [("raised", "s007", "silence")]
 
 
 @given(empty=st.integers(1, 200), during=st.integers(2, 12))
@@ -139,10 +191,10 @@ def test_silence_never_resolves(empty: int, during: int) -> None:
 
 def test_the_clock_alone_finds_silence_and_says_it_once() -> None:
     how = rules(silence_after=60.0)
-    state, _ = run([bucket(0, {("a", 0): np.array([0, 0, 0, 0, 0, 0, 9])})], how)
-    state, early = quiet(state, 69.0, how)
-    state, said = quiet(state, 70.0, how)
-    state, again = quiet(state, 99.0, how)
+    state, _ = run([bucket(n, {("a", 0): np.array([0, 0, 0, 0, 0, 0, 9])}) for n in range(20)], how)
+    state, early = quiet(state, 259.0, how)
+    state, said = quiet(state, 260.0, how)
+    state, again = quiet(state, 289.0, how)
     assert (early, kinds(list(said)), again) == ((), [("raised", "a", "silence")], ())
 
 
@@ -229,8 +281,8 @@ def test_forgotten_streams_leave_the_others_as_they_were() -> None:
 
 def test_a_state_of_another_format_is_refused() -> None:
     state = MonitorState.new(rules())
-    with pytest.raises(ValueError, match="expected 2"):
-        packing.unpacked({**packing.header(state), "format": 3}, {})
+    with pytest.raises(ValueError, match="expected 3"):
+        packing.unpacked({**packing.header(state), "format": 4}, {})
 
 
 # -- budget and errors -------------------------------------------------------------------------------------------------
@@ -266,17 +318,14 @@ def test_counts_that_cannot_be_are_refused(counts: list[int], message: str) -> N
         fold(MonitorState.new(how), Bucket(0, 0, 1, {("a", 0): counts}), how)
 
 
-def test_a_state_that_was_written_in_decimal_numbers_is_read_exactly() -> None:
+def test_a_state_that_does_not_say_how_regular_a_stream_is_is_read_exactly() -> None:
     how = rules(levels=ALL)
     state, _ = run(surge(3, streams=("a", "b", "c"), contamination=0.5, before=10, during=5, after=0), how)
-    kept: dict[str, list[list[object]]] = {}
-    for (stream, label), row in state.rows.items():
-        if stream is not None:
-            e = state.evidence
-            known = np.isfinite(e.log_m[row]).all()
-            numbers = [e.log_m[row].tolist(), e.since[row].ravel().tolist()] if known else [None]
-            kept.setdefault(stream, []).append([label, float(e.seen_at[row]), *numbers])
-    head = {**packing.header(state), "format": 1}
-    back = packing.unpacked(json.loads(json.dumps(head)), json.loads(json.dumps(kept)))
+    kept = {}
+    for stream, (labels, text) in packing.streams(state).items():
+        table = np.frombuffer(b64decode(text), "<f8").reshape(len(labels), -1)
+        older = np.delete(table, [1, 2], axis=1)
+        kept[stream] = [labels, b64encode(older.astype("<f8").tobytes()).decode()]
+    back = packing.unpacked({**packing.header(state), "format": 2}, json.loads(json.dumps(kept)))
     assert {k: back.log_evidence(k) for k in back.rows} == {k: state.log_evidence(k) for k in state.rows}
-    assert packing.streams(back) == packing.streams(packing.unpacked(packing.header(state), packing.streams(state)))
+    assert not back.evidence.heard.any()
