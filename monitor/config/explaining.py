@@ -13,31 +13,30 @@ from monitor.config.urls import SecretUrl, show_url
 _KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
 
 
-def explain_error(error: Any) -> str:
-    """One error of pydantic, with the nearest known key for an unknown one."""
+def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
+    """One error of pydantic on this model, with the nearest known key for an unknown one."""
     location = [str(part) for part in error["loc"]]
     name = ".".join(location)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        known = known_keys(location[:-1])
+        known = known_keys(location[:-1], model)
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
     if error["type"] == "missing":
         return f"{name} is missing"
-    if is_secret(location):
+    if is_secret(location, model=model):
         if error["type"] == "string_type":
             got = _kind(error.get("input"))
             return f"{name} must be text, but YAML reads {got} there: put it in quotes ({location[-1]}: '...')"
         return f"{name}: {message}"
-    if len(location) < 2:  # a section: it may hold secrets
+    if len(location) < 2 and model is MonitorConfig:  # a whole section: it may hold secrets
         return f"{name}: {message}"
     return f"{name}: {message} (got {_shown(error.get('input'))})"
 
 
-def known_keys(section: list[str]) -> list[str]:
+def known_keys(section: list[str], model: type[BaseModel] = MonitorConfig) -> list[str]:
     """The keys of a section, or the sections themselves."""
-    model: type[BaseModel] = MonitorConfig
     for part in section:
         field = model.model_fields.get(part)
         inner = field.annotation if field else None
@@ -47,9 +46,11 @@ def known_keys(section: list[str]) -> list[str]:
     return sorted(model.model_fields)
 
 
-def is_secret(location: list[str], types: tuple[type, ...] = (SecretStr, SecretUrl)) -> bool:
+def is_secret(
+    location: list[str], types: tuple[type, ...] = (SecretStr, SecretUrl), model: type[BaseModel] = MonitorConfig
+) -> bool:
     """Whether a key holds a secret, by its type."""
-    annotation: Any = MonitorConfig
+    annotation: Any = model
     for part in location:
         fields = getattr(annotation, "model_fields", {})
         annotation = fields[part].annotation if part in fields else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 from pydantic import BaseModel, SecretStr
@@ -41,16 +42,23 @@ class Redactor:
 
 def secrets_of(config: BaseModel) -> list[str]:
     """Every secret in the settings, those inside URLs too."""
-    found: list[str] = []
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        if isinstance(value, BaseModel):
-            found += secrets_of(value)
-        elif isinstance(value, SecretStr):
-            found.append(value.get_secret_value())
-        elif isinstance(value, SecretUrl):
-            found += _secrets_in(value)
-    return [secret for secret in found if secret]
+    return sorted({secret for secret in _walk(config) if secret})
+
+
+def _walk(value: Any) -> Iterator[str]:
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _walk(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for held in value.values():
+            yield from _walk(held)
+    elif isinstance(value, (list, tuple)):
+        for held in value:
+            yield from _walk(held)
+    elif isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, SecretUrl):
+        yield from _secrets_in(value)
 
 
 def _secrets_in(url: SecretUrl) -> Iterator[str]:
@@ -67,8 +75,8 @@ def _secrets_in(url: SecretUrl) -> Iterator[str]:
     redis = is_redis(parts.scheme)
     users = parts.netloc.rpartition("@")[0]
     user, _, password = users.partition(":")
-    for part in (password, "" if redis else user):
-        yield from (part, unquote(part))
+    secret = password or ("" if redis else user)  # https://TOKEN@host has its secret in the place of the user
+    yield from (secret, unquote(secret))
     if parts.query:
         yield parts.query
     for name, value in parse_qsl(parts.query, keep_blank_values=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from line_plugin.errors import LinePluginError
 from monitor.config import MonitorConfig
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, StoreError
 
 Finding = tuple[str, bool, str]
 """``(what, failed, detail)``."""
@@ -61,27 +61,35 @@ def _kafka(config: MonitorConfig) -> str:
 
 
 def _redis(config: MonitorConfig) -> str:
+    from monitor.config import show_url
     from monitor.service.process import open_store
+    from monitor.store.server import describe_server, find_risks
 
     store = open_store(config)
     store.ping()
-    partitions = store.partitions()
-    counted = sum(store.totals().values())
-    return f"{config.redis.url.split('@')[-1]} answers; {len(partitions)} partitions claimed, {counted} samples counted"
+    about = describe_server(store.client)
+    risks = find_risks(store.client)
+    if risks:
+        raise StoreError(f"{'. '.join(risks)} ({about})")
+    counted, claimed = sum(store.totals().values()), len(store.partitions())
+    shown = show_url(config.redis.url)
+    return f"{shown} answers; {claimed} partitions claimed, {counted} samples counted; {about}"
 
 
 def _delivery(config: MonitorConfig) -> str:
     from urllib.error import URLError
     from urllib.request import urlopen
 
+    from monitor.config import show_url
+
     d = config.delivery
     if not (d.webhook_url or d.alertmanager_url):
         return "none besides Redis"
     if not d.alertmanager_url:
-        return f"webhook {d.webhook_url} (not called: it would be taken for an alert)"
+        return f"webhook {show_url(d.webhook_url)} (not called: it would be taken for an alert)"
     url = f"{d.alertmanager_url.rstrip('/')}/-/ready"
     try:
         with urlopen(url, timeout=d.timeout_seconds) as reply:  # noqa: S310  the operator's own URL
-            return f"{url} answers {reply.status}"
+            return f"{show_url(d.alertmanager_url)} answers {reply.status}"
     except (URLError, OSError, ValueError) as error:
-        raise MonitorError(f"{url} does not answer: {error}") from error
+        raise MonitorError(f"{show_url(d.alertmanager_url)} does not answer: {error}") from error

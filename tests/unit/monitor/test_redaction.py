@@ -71,6 +71,7 @@ def test_every_secret_of_the_settings_is_known_those_inside_urls_too():
         assert hide(f"<{secret}>") == "<***>", secret
     assert hide("POST /services/T0001/abcdef123?key=querytoken HTTP/1.1") == "POST ***?*** HTTP/1.1"
     assert hide("http://user1:pw2@am:9093/base/api/v2/alerts") == "***/api/v2/alerts"
+    assert hide("user1 and u are names, no secrets") == "user1 and u are names, no secrets"
     assert hide("redis://127.0.0.1:6379/0 and database 5") == "redis://127.0.0.1:6379/0 and database 5"
 
 
