@@ -30,8 +30,8 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
             got = _kind(error.get("input"))
             return f"{name} must be text, but YAML reads {got} there: put it in quotes ({location[-1]}: '...')"
         return f"{name}: {message}"
-    if len(location) < 2 and model is MonitorConfig:  # a whole section: it may hold secrets
-        return f"{name}: {message}"
+    if not location or (len(location) < 2 and model is MonitorConfig):  # a whole section: it may hold secrets
+        return f"{name}: {message}".removeprefix(": ")
     return f"{name}: {message} (got {_shown(error.get('input'))})"
 
 

@@ -84,6 +84,27 @@ class _InHand:
     began: float
 
 
+class Trouble:
+    """What keeps a worker from its records, and for how long: it is told if it lasts."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic, self._what, self._since = monotonic, "", 0.0
+
+    def begins(self, what: str) -> None:
+        """Something went wrong; the first time counts for how long it lasts."""
+        self._since = self._since if self._what else self._monotonic()
+        self._what = what
+
+    def is_over(self) -> None:
+        """A batch was counted."""
+        self._what = ""
+
+    def report(self) -> dict[str, str | int]:
+        """``trouble`` and ``trouble_for_ms``."""
+        lasts = round(1000 * (self._monotonic() - self._since)) if self._what else 0
+        return {"trouble": self._what, "trouble_for_ms": lasts}
+
+
 class Worker:
     """Feeds a store from a source.
 
@@ -125,6 +146,7 @@ class Worker:
         self._moved: dict[str, int] = {}
         self._moved_at = -60.0
         self._reported = -REPORT_SECONDS
+        self._trouble = Trouble()
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -153,6 +175,7 @@ class Worker:
             self._ownership.clear()
             self._in_hand = None
             log.warning("%s; trying again", error)
+            self._trouble.begins(str(error))
             self._wait(0.5)
         return 0
 
@@ -215,7 +238,7 @@ class Worker:
             p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
             for p, o in self._ownership.owned.items()
         }
-        if not self._store.report(self._name, json.dumps({"partitions": len(seen), "trouble": ""}), seen):
+        if not self._store.report(self._name, json.dumps({"partitions": len(seen), **self._trouble.report()}), seen):
             raise ReboundError(REBOUND)
 
     # -- one batch -------------------------------------------------------------------------------------------------
@@ -243,6 +266,7 @@ class Worker:
         if written is None:
             return 0
         self._ownership.advance(written.progress)
+        self._trouble.is_over()
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)

@@ -91,11 +91,7 @@ def _retry(retries: int) -> Retry:
 def _tls(address: RedisAddress, ca_file: str, cert_file: str, key_file: str, key_password: str) -> dict[str, Any]:
     if not address.tls:
         return {}
-    for key, name in (("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)):
-        try:
-            Path(name or ".").stat()
-        except OSError as error:
-            raise StoreError(f"redis.{key} {name} cannot be read ({error.strerror})") from None
+    _try_files(ca_file, cert_file, key_file, key_password)
     named = {
         "ssl_ca_certs": ca_file,
         "ssl_certfile": cert_file,
@@ -103,6 +99,31 @@ def _tls(address: RedisAddress, ca_file: str, cert_file: str, key_file: str, key
         "ssl_password": key_password,
     }
     return {"ssl_cert_reqs": "required", **{key: value for key, value in named.items() if value}}
+
+
+def _try_files(ca_file: str, cert_file: str, key_file: str, key_password: str) -> None:
+    """Read the files once, as OpenSSL says of a wrong one only ``PEM lib``, and asks the terminal for a password."""
+    import ssl
+
+    for key, name in (("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)):
+        try:
+            Path(name or ".").stat()
+        except OSError as error:
+            raise StoreError(f"redis.{key} {name} cannot be read ({error.strerror})") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if ca_file:
+            context.load_verify_locations(ca_file)
+    except OSError:
+        raise StoreError(f"redis.ca_file {ca_file} holds no certificates: expected text in the format PEM") from None
+    try:
+        if cert_file:
+            context.load_cert_chain(cert_file, key_file or None, lambda: key_password)
+    except (OSError, ValueError):
+        raise StoreError(
+            f"redis.cert_file {cert_file} and its key {key_file} cannot be used: either redis.key_file belongs to "
+            "another certificate, or redis.key_password does not open it"
+        ) from None
 
 
 def _connect_server(url: str, common: dict[str, Any], retry: Retry) -> Any:

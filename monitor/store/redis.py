@@ -401,18 +401,6 @@ class RedisStore:
         with translate_redis_errors():
             return [{"id": i, **fields} for i, fields in self._client.xrevrange(self.keys.history, count=count)]
 
-    def undelivered(self, count: int = 20) -> list[dict[str, str]]:
-        """Transitions that :meth:`delivered` was not told of, the earliest first."""
-        with translate_redis_errors():
-            after = self._client.hget(self.keys.meta, "delivered")
-            start = f"({after}" if after else "-"
-            return [{"id": i, **fields} for i, fields in self._client.xrange(self.keys.history, min=start, count=count)]
-
-    def delivered(self, event: str) -> None:
-        """Everything up to this history id has been taken by its receivers."""
-        with translate_redis_errors():
-            self._client.hset(self.keys.meta, "delivered", event)
-
     def wait(self, after: str, timeout_ms: int) -> list[dict[str, str]]:
         """Transitions behind the history id ``after``, waiting for the first one."""
         with translate_redis_errors():

@@ -51,9 +51,12 @@ class MemoryStore:
         lose_replies: that many next commits are applied, and their answers lost.
     """
 
-    def __init__(self, clock: FakeClock | None = None, examples: int = 5, streams: int = 0) -> None:
+    def __init__(
+        self, clock: FakeClock | None = None, examples: int = 5, streams: int = 0, history_length: int = 10_000
+    ) -> None:
         self.away = False
         self.lose_replies = 0
+        self._history_length = history_length
         self._clock = clock or FakeClock()
         self._keep = examples
         self._streams_limit = streams
@@ -81,6 +84,12 @@ class MemoryStore:
         self._state: dict[str, str] = {}
         self._alerts: dict[str, dict[str, str]] = {}
         self._history: list[dict[str, str]] = []
+        self._entries = 0
+
+    def _write_history(self, fields: Mapping[str, str]) -> None:
+        self._entries += 1
+        self._history.append({"id": f"{self._clock()}-{self._entries}", **fields})
+        del self._history[: -self._history_length]
 
     def _reach(self) -> None:
         if self.away:
@@ -123,7 +132,7 @@ class MemoryStore:
         self._alerts[name] = fields
         if change == "updated" and held["severity"] == notice.severity:
             return False
-        self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+        self._write_history(fields)
         return True
 
     def bind(self, binding: str, settings: str, bucket_ms: int, artifact: str) -> tuple[str, str]:
@@ -337,7 +346,7 @@ class MemoryStore:
             self._alerts.pop(t.fingerprint, None)
             self._alerts[t.fingerprint] = fields
             if t.event:
-                self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+                self._write_history(fields)
         return "ok"
 
     def _judge_fold(self, fold: Fold) -> str:
@@ -394,7 +403,7 @@ class MemoryStore:
             fields = {"fingerprint": t.fingerprint, **t.fields}
             self._alerts.pop(t.fingerprint, None)
             self._alerts[t.fingerprint] = fields
-            self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+            self._write_history(fields)
         return self._meta["epoch"], dropped
 
     def canary_stream(self, *, create: bool) -> str:
