@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from monitor.store.redis import RedisStore, connect
+from monitor.store.connection import connect
+from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 from tests.monitor_support import artifact, embeddings, small_line
 from tests.oracle.recount import recount

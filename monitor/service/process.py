@@ -9,7 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitor.alerts.delivery import Delivery
 from monitor.config import KafkaConfig, MonitorConfig
@@ -28,8 +28,10 @@ from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
+from monitor.store.connection import connect_to
 from monitor.store.deliveries import RedisDeliveries
-from monitor.store.redis import RedisStore, connect
+from monitor.store.redis import RedisStore
+from monitor.store.server import refuse_eviction
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry
@@ -54,6 +56,7 @@ class Process:
         self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
+        refuse_eviction(self.store.client)
         bind(self.store, binding_of(config, self._scorer.artifact), config.kafka.group)
         for limit in self._scorer.calibration.limits():
             log.info("calibration: %s", limit)
@@ -150,7 +153,7 @@ def open_delivery(config: MonitorConfig, holder: str, healthy: Callable[[], bool
 
 def open_deliveries(config: MonitorConfig) -> RedisDeliveries:
     """What delivery keeps in the store that the settings name."""
-    return RedisDeliveries(_connected(config), config.kafka.group)
+    return RedisDeliveries(connect_to(config.redis), config.kafka.group)
 
 
 def open_source(config: KafkaConfig) -> Source:
@@ -169,20 +172,12 @@ def open_source(config: KafkaConfig) -> Source:
 def open_store(config: MonitorConfig) -> RedisStore:
     """The store that the settings name."""
     return RedisStore(
-        _connected(config),
+        connect_to(config.redis),
         config.kafka.group,
         retention_ms=round(config.redis.bucket_retention_seconds * 1000),
         history_length=config.redis.history_length,
         examples=config.alerts.examples,
         streams=config.streams.limit,
-    )
-
-
-def _connected(config: MonitorConfig) -> Any:
-    return connect(
-        config.redis.url,
-        password=config.redis.password.get_secret_value(),
-        socket_timeout=config.redis.socket_timeout_seconds,
     )
 
 

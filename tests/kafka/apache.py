@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from monitor.testing import launcher
@@ -36,8 +37,8 @@ def jars() -> Path:
     return folder
 
 
-def start_apache_kafka() -> launcher.Server:
-    """Format a fresh log folder and start one node that is broker and controller."""
+def start_apache_kafka(overrides: Mapping[str, str] | None = None) -> launcher.Server:
+    """Format a fresh log folder and start one node that is broker and controller; ``overrides`` are settings of it."""
     folder = Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
     port, controller = launcher.free_port(), launcher.free_port()
     settings = {
@@ -56,6 +57,7 @@ def start_apache_kafka() -> launcher.Server:
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "500",
         "log.retention.check.interval.ms": "500",
+        **(overrides or {}),
     }
     file = folder / "server.properties"
     file.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
