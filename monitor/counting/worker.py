@@ -1,7 +1,7 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-Scoring that takes long has a thread of its own, which the next batch reaches while the last one is still being counted;
-everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
+Scoring has a thread of its own, which the next batch reaches while the last one is still being counted; everything else
+happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
 acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
 is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
 partition is, and where it stands, is the business of :mod:`monitor.counting.ownership`.
@@ -17,11 +17,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.counting.ahead import Scoring
 from monitor.counting.bad_share import BadShare
 from monitor.counting.counter import Counter, Read
 from monitor.counting.ownership import Ownership
-from monitor.counting.scoring import Scored, Scorer
+from monitor.counting.scoring import Scored, Scorer, ScoringThread
 from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
 from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
@@ -140,7 +139,7 @@ class Worker:
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
         self._ownership = Ownership(source, store, self._settings.start, clock)
-        self._scoring = Scoring(self._counter.score)
+        self._scoring = ScoringThread(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._moved: dict[str, int] = {}

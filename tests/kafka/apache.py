@@ -37,10 +37,16 @@ def jars() -> Path:
     return folder
 
 
-def start_apache_kafka(overrides: Mapping[str, str] | None = None) -> launcher.Server:
-    """Format a fresh log folder and start one node that is broker and controller; ``overrides`` are settings of it."""
-    folder = Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
-    port, controller = launcher.free_port(), launcher.free_port()
+def start_apache_kafka(
+    overrides: Mapping[str, str] | None = None, *, folder: Path | None = None, port: int | None = None
+) -> launcher.Server:
+    """Start one node that is broker and controller; ``overrides`` are settings of it.
+
+    With a ``folder`` it keeps its data there, and is started again on what it finds. Without one it begins afresh.
+    """
+    remove = folder is None
+    folder = folder or Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
+    port, controller = port or launcher.free_port(), launcher.free_port()
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -62,10 +68,11 @@ def start_apache_kafka(overrides: Mapping[str, str] | None = None) -> launcher.S
     file = folder / "server.properties"
     file.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
     java = ["java", "-Xmx512m", "-cp", f"{jars()}/*"]
-    # The first byte is 0: an id that began with a dash would be taken for an option.
-    cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-    format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
-    subprocess.run(format_it, check=True, timeout=120, capture_output=True)
+    if not (folder / "data").exists():
+        # The first byte is 0: an id that began with a dash would be taken for an option.
+        cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+        format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
+        subprocess.run(format_it, check=True, timeout=120, capture_output=True)
     server = launcher.start(
         "apache-kafka",
         [*java, "kafka.Kafka", str(file)],
@@ -74,5 +81,5 @@ def start_apache_kafka(overrides: Mapping[str, str] | None = None) -> launcher.S
         folder=folder,
         timeout=90,
     )
-    server.remove = True
+    server.remove = remove
     return server
