@@ -118,12 +118,13 @@ class Worker:
         self._settings = settings or WorkerSettings()
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
-        self._ownership = Ownership(source, store, self._settings.start, clock)
+        self._ownership = Ownership(source, store, self._settings.start)
         self._scoring = Scoring(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._moved: dict[str, int] = {}
-        self._moved_at = -60.0
+        self._moved_at = self._warned_at = -60.0
+        self._troubled_since: float | None = None
         self._reported = -REPORT_SECONDS
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
@@ -152,7 +153,10 @@ class Worker:
             # What was polled and not counted must be read again.
             self._ownership.clear()
             self._in_hand = None
-            log.warning("%s; trying again", error)
+            # The source logs its own trouble.
+            if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
+                self._warned_at = time.monotonic()
+                log.warning("%s; this is tried again twice a second, and said once a minute", error)
             self._wait(0.5)
         return 0
 
@@ -215,7 +219,11 @@ class Worker:
             p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
             for p, o in self._ownership.owned.items()
         }
-        if not self._store.report(self._name, json.dumps({"partitions": len(seen), "trouble": ""}), seen):
+        trouble = self._source.trouble()
+        self._troubled_since = (self._troubled_since or time.monotonic()) if trouble else None
+        lasted = time.monotonic() - self._troubled_since if self._troubled_since else 0.0
+        entry = {"partitions": len(seen), "trouble": trouble, "trouble_for_ms": round(lasted * 1000)}
+        if not self._store.report(self._name, json.dumps(entry), seen):
             raise ReboundError(REBOUND)
 
     # -- one batch -------------------------------------------------------------------------------------------------
