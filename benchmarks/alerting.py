@@ -259,7 +259,7 @@ def real(args: argparse.Namespace) -> list[Row]:
 
 
 def _real_rows(rng: np.random.Generator, name: str, confidence: dict[str, Any], rule: Any, samples: int) -> list[Row]:
-    from line_plugin.calibration import Calibration
+    from line_plugin.method.calibration import Calibration
 
     splits, half = 20, len(confidence["test"]) // 2
     calm, bounds = [], []

@@ -58,10 +58,10 @@ class WithFeatures(nn.Module):
 
 
 def network(data: Path) -> WithFeatures:
-    from line_plugin import architectures
+    from line_plugin import networks
 
-    net = architectures.build("densenet100_12", 10)
-    architectures.load_checkpoint(net, data / "checkpoints/densenet_bc100_12_cifar10.safetensors")
+    net = networks.build("densenet100_12", 10)
+    networks.load_checkpoint(net, data / "checkpoints/densenet_bc100_12_cifar10.safetensors")
     return WithFeatures(net).eval()
 
 
@@ -79,7 +79,7 @@ def thin(data: Path, root: Path, every: int) -> dict[str, int]:
 
 
 def upstream(data: Path, root: Path, methods: tuple[str, ...]) -> dict[str, Any]:
-    from line_plugin.benchmark import images, spec
+    from line_plugin.benchmark.protocol import images, spec
     from line_plugin.openood import evaluate_with_openood, register
 
     register()
@@ -103,8 +103,8 @@ def upstream(data: Path, root: Path, methods: tuple[str, ...]) -> dict[str, Any]
 
 
 def ours(data: Path, root: Path, methods: tuple[str, ...]) -> dict[str, Any]:
-    from line_plugin.benchmark import runner, spec
-    from line_plugin.benchmark.features import FeatureCache
+    from line_plugin.benchmark.protocol import runner, spec
+    from line_plugin.benchmark.protocol.features import FeatureCache
 
     benchmark = spec.load("cifar10")
     own = benchmark.preprocessing.model_copy(update={"mean": MEAN, "std": STD})

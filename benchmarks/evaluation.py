@@ -26,12 +26,14 @@ import torch
 
 from benchmarks import measure, profiling
 from benchmarks.measure import seconds
-from line_plugin import LINe, architectures
-from line_plugin.benchmark import image_list, images, quickstart, runner, spec
-from line_plugin.benchmark.features import FeatureCache
-from line_plugin.benchmark.runner import Evaluation, Options
+from line_plugin import LINe, networks
+from line_plugin.benchmark.protocol import image_list, images, runner, spec
+from line_plugin.benchmark.protocol.features import FeatureCache
+from line_plugin.benchmark.protocol.runner import Evaluation, Options
 from line_plugin.math.metrics import ood_metrics
-from line_plugin.networks import find_head, forward
+from line_plugin.networks.head import find_head
+from line_plugin.networks.tap import forward
+from line_plugin.quickstart import dataset
 
 BATCH = 32
 METHODS = ("line", "msp", "ebo", "react", "dice", "ash", "knn")
@@ -41,13 +43,13 @@ class Bench:
     """The network and the images, and the things that are timed."""
 
     def __init__(self, folder: Path, arch: str, workers: int, every: int) -> None:
-        quickstart.prepare(folder / "data")
+        dataset.prepare(folder / "data")
         self.root, self.workers = folder / "data", workers
         if every > 1:
             self.root = _thinned(self.root, folder / f"every-{every}", every)
         self.benchmark = spec.load("quickstart")
         torch.manual_seed(0)
-        self.net = architectures.build(arch, self.benchmark.num_classes)
+        self.net = networks.build(arch, self.benchmark.num_classes)
         sets = image_list.read_all(self.benchmark, self.root, csid=False, ood_val=True, skip_missing=False)
         self.train = sets.train
         assert sets.ood_val is not None
@@ -86,12 +88,12 @@ class Bench:
 
 def _thinned(root: Path, to: Path, every: int) -> Path:
     """A data root with each so-manieth line of the lists of ``root``, and its images."""
-    (to / quickstart.LISTS).mkdir(parents=True, exist_ok=True)
+    (to / dataset.LISTS).mkdir(parents=True, exist_ok=True)
     if not (to / "images_classic").exists():
         (to / "images_classic").symlink_to((root / "images_classic").resolve())
-    for path in (root / quickstart.LISTS).glob("*.txt"):
+    for path in (root / dataset.LISTS).glob("*.txt"):
         lines = path.read_text().splitlines(keepends=True)[::every]
-        (to / quickstart.LISTS / path.name).write_text("".join(lines))
+        (to / dataset.LISTS / path.name).write_text("".join(lines))
     return to
 
 
@@ -165,7 +167,7 @@ def _openood_metrics() -> Callable[..., object] | None:
     if source := os.environ.get("OPENOOD_SOURCE"):
         sys.path.insert(0, source)
     try:
-        from line_plugin.openood.compat import import_upstream
+        from line_plugin.integrations.openood.compat import import_upstream
 
         import_upstream()
         found: Callable[..., object] = importlib.import_module("openood.evaluators.metrics").compute_all_metrics

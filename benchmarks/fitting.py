@@ -24,10 +24,10 @@ import torch
 from torch import nn
 
 from benchmarks import measure
-from line_plugin import LINe, architectures
-from line_plugin.benchmark import images, spec
+from line_plugin import LINe, networks
+from line_plugin.benchmark.protocol import images, spec
 from line_plugin.math.contributions import ClassSums
-from line_plugin.networks import tap_batches
+from line_plugin.networks.tap import tap_batches
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Bench:
     def __init__(self, setup: Setup, files: list[Path]) -> None:
         torch.manual_seed(0)
         self.setup, self.files = setup, files
-        self.net = architectures.build(setup.arch, setup.classes)
+        self.net = networks.build(setup.arch, setup.classes)
         self.preprocessing = spec.load(setup.benchmark).preprocessing
         self.labels = torch.randint(0, setup.classes, (len(files),), generator=torch.Generator().manual_seed(0))
 

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from benchmarks import measure
-from line_plugin import architectures
-from line_plugin.benchmark import images, spec
-from line_plugin.networks import Head, find_head, forward
+from line_plugin import networks
+from line_plugin.benchmark.protocol import images, spec
+from line_plugin.networks.head import Head, find_head
+from line_plugin.networks.tap import forward
 
 LOADERS = [  # network, benchmark whose preprocessing it takes, images
     ("densenet100_12", "cifar10", 640),
@@ -52,7 +53,7 @@ def loading(repeats: int) -> list[dict[str, str | float]]:
     """Decoding and transforming alone, over the same with the forward pass; workers decode while the net computes."""
     rows = []
     for arch, benchmark, count in LOADERS:
-        net = architectures.build(arch, 10)
+        net = networks.build(arch, 10)
         with tempfile.TemporaryDirectory() as folder:
             job = images.Job(files_of(benchmark, count, Path(folder)), spec.load(benchmark).preprocessing)
             head = find_head(net, next(images.batches([job], 1, 0))[1])
@@ -133,7 +134,7 @@ def layouts(repeats: int, only: set[str]) -> list[dict[str, str | float]]:
     for arch, side, count in FORWARDS:
         if only and arch not in only:
             continue
-        net, x = architectures.build(arch, 10), torch.randn(count, 3, side, side)
+        net, x = networks.build(arch, 10), torch.randn(count, 3, side, side)
         found = find_head(net, x)
         usual = Head(found.path, found.linear)
         ways = {"usual, 200": (usual, 200), "usual, 32": (usual, 32), "channels last, 32": (found, 32)}

@@ -11,8 +11,9 @@ import time
 import numpy as np
 
 from monitor.config import AlertConfig
-from monitor.judging.evaluator import Evaluator, EvaluatorSettings
+from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
+from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
 from monitor.store.protocol import Batch, CountKey, Progress
 from monitor.store.redis import RedisStore, connect
@@ -25,7 +26,6 @@ MASSES = np.array([0.001, 0.004, 0.005, 0.01, 0.03, 0.05, 0.9])
 def main(streams: int) -> None:
     """Print the median seconds of one bucket's fold and of one batch's commit."""
     rng = np.random.default_rng(0)
-    now = [1_700_000_000_000]
     folds, commits = [], []
     with launcher.start_store() as server:
         client = connect(f"redis://{server.address}/0")
@@ -33,11 +33,10 @@ def main(streams: int) -> None:
         p = Partition("t", 0)
         claim = store.claim({p: 0})[p]
         settings = EvaluatorSettings("many", "artifact", idle_ms=1)
-        evaluator = Evaluator(store, rules(AlertConfig(silence_seconds=0), 50_000), settings, "me", lambda: now[0])
+        evaluator = Evaluator(store, rules(AlertConfig(silence_seconds=0), 50_000), settings, "me")
         evaluator.step()
-        following = 0
-        for _ in range(BUCKETS):
-            bucket = now[0] // 1000
+        following, before = 0, store.now_ms() // 1000 - BUCKETS
+        for bucket in range(before, before + BUCKETS):
             for first in range(0, streams, CHUNK):
                 counts: dict[CountKey, int] = {}
                 for k in range(first, min(first + CHUNK, streams)):
@@ -47,9 +46,8 @@ def main(streams: int) -> None:
                 begin, following = following, following + SAMPLES * CHUNK
                 batch = Batch([Progress(p, claim.epoch, begin, following, bucket)], {bucket: counts})
                 start = time.perf_counter()
-                store.commit(batch, now[0])
+                store.commit(batch)
                 commits.append(time.perf_counter() - start)
-            now[0] += 2000
             start = time.perf_counter()
             evaluator.step()
             folds.append(time.perf_counter() - start)

@@ -13,21 +13,23 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from line_plugin import line, networks
-from line_plugin.benchmark import features, images, methods, report, runner
+from line_plugin.benchmark import methods, report
 from line_plugin.benchmark.methods.base import Method
+from line_plugin.benchmark.protocol import features, images, runner
 from line_plugin.math import masks
 from line_plugin.math.contributions import ClassSums
+from line_plugin.method import line
+from line_plugin.networks import tap
 
 STEPS: list[tuple[Any, str, str]] = [  # where, which function, what it does
     (images._Images, "__getitem__", "decode"),
     (images, "_collate", "collate"),
     (features, "forward", "forward pass"),
-    (networks, "forward", "forward pass"),
+    (tap, "forward", "forward pass"),
     (features, "find_head", "finding the head"),
-    (networks, "find_head", "finding the head"),
+    (tap, "find_head", "finding the head"),
     (features, "fingerprint", "hashing the network"),
-    (networks, "fingerprint", "hashing the network"),
+    (line, "fingerprint", "hashing the network"),
     (features.FileDigests, "of", "hashing the images"),
     (features._Writer, "add", "cache"),
     (features._Writer, "commit", "cache"),

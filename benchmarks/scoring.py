@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measure import about, seconds
 from line_plugin import ClassSums, LINe
-from line_plugin.fitted import Fitted
 from line_plugin.kernels import Scorer, cpu
 from line_plugin.math import masks
+from line_plugin.method.fit import Fitted
 
 CASES = [  # K, D, preset
     (1000, 2048, "imagenet-resnet50"),

@@ -23,9 +23,10 @@ from torch import Tensor
 from benchmarks.measure import about
 from benchmarks.scoring import CASES, features, fitted
 from line_plugin import LINe
-from line_plugin.kernels import cpu
+from line_plugin.kernels import cpu, torch_ops
 from line_plugin.math import scoring
-from line_plugin.networks import find_head, forward
+from line_plugin.networks.head import find_head
+from line_plugin.networks.tap import forward
 
 Call = Callable[[], object]
 BATCHES = (1, 64, 2048)
@@ -76,7 +77,7 @@ def worst_error(line: LINe, x: Tensor) -> float:
     """The largest relative error of a confidence beside torch's operations in float64."""
     s = line._state
     doubled = [t.double() for t in (s.weight, s.bias, s.floors)]
-    classes, expected = scoring.score(scoring.clip(x, line.settings.clip).double(), *doubled)
+    classes, expected = torch_ops.score(scoring.clip(x, line.settings.clip).double(), *doubled)
     got_classes, got = line.predict(x)
     if not torch.equal(classes, got_classes):
         raise SystemExit("the classes differ from those of float64: nothing is measured")
@@ -91,7 +92,7 @@ def head_row(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
     kernels = s.scorer.packed()
     assert not isinstance(kernels, cpu.PackedHead)
     z = scoring.clip(x, delta)
-    classes = scoring.predict_class(z, s.weight, s.bias)
+    classes = torch_ops.predict_class(z, s.weight, s.bias)
     compiled = torch.compile(masked_by_torch)
 
     def dense() -> Tensor:
@@ -104,7 +105,7 @@ def head_row(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
         "zeros": zeros,
         "worst_error": worst_error(line, x),
         "dense_ms": median_ms(dense),
-        "torch": ratio(lambda: scoring.score(scoring.clip(x, delta), s.weight, s.bias, s.floors), dense),
+        "torch": ratio(lambda: torch_ops.score(scoring.clip(x, delta), s.weight, s.bias, s.floors), dense),
         "torch_compile_masked": ratio(lambda: compiled(z, classes, s.weight, s.bias, s.floors), dense),
         "triton": ratio(lambda: kernels.predict(x, delta), dense) if kernels else None,
         "score": ratio(lambda: line.score(x), dense),

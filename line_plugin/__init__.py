@@ -11,12 +11,12 @@ from line_plugin.errors import LinePluginError
 from line_plugin.version import __version__
 
 if TYPE_CHECKING:
-    from line_plugin.calibration import Calibration
-    from line_plugin.line import LINe
+    from line_plugin.integrations.openood import register
+    from line_plugin.integrations.openood.postprocessor import LINePostprocessor as LINePostprocessor
     from line_plugin.math.contributions import ClassSums
-    from line_plugin.openood import register
-    from line_plugin.openood.postprocessor import LINePostprocessor as LINePostprocessor
-    from line_plugin.settings import PRESETS, LINeSettings
+    from line_plugin.method.calibration import Calibration
+    from line_plugin.method.line import LINe
+    from line_plugin.method.settings import PRESETS, LINeSettings
 
 __all__ = [
     "PRESETS",
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LINe": "line_plugin.line",
-    "LINeSettings": "line_plugin.settings",
-    "PRESETS": "line_plugin.settings",
-    "Calibration": "line_plugin.calibration",
+    "LINe": "line_plugin.method.line",
+    "LINeSettings": "line_plugin.method.settings",
+    "PRESETS": "line_plugin.method.settings",
+    "Calibration": "line_plugin.method.calibration",
     "ClassSums": "line_plugin.math.contributions",
-    "register": "line_plugin.openood",
+    "register": "line_plugin.integrations.openood",
     # Not in __all__: its base class is OpenOOD's, and `import *` must not need OpenOOD.
-    "LINePostprocessor": "line_plugin.openood",
+    "LINePostprocessor": "line_plugin.integrations.openood",
 }
 
 

@@ -21,7 +21,7 @@
         ├── MissingDataError     a data set that is not there, with where to get it
         └── ImageError           an image that cannot be decoded
 
-Each message says what was got, what was expected and how to go on, in one line.
+Each message says in one line what was given, what was expected and what to do next.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class DataError(LinePluginError, ValueError):
 
 
 class MissingDataError(DataError):
-    """A data set is not where it was looked for."""
+    """A data set is not in the place that was looked into."""
 
 
 class ImageError(DataError):

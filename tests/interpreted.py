@@ -37,7 +37,8 @@ def score(
         programs: fewer than these have their neurons split.
         scratch: bytes of one pass.
     """
-    from line_plugin.kernels import cuda, triton_masked
+    from line_plugin.kernels.cuda import packed as cuda
+    from line_plugin.kernels.cuda import triton_masked
 
     head = cuda.PackedHead.of(triton_masked, weight, bias, floors, programs)
     with mock.patch.object(cuda, "_SCRATCH_BYTES", scratch):
@@ -46,7 +47,8 @@ def score(
 
 def agrees(weight: Tensor, bias: Tensor, floors: Tensor, spoilt: float) -> bool:
     """The check of a head before its first use, its transposed weight off by a factor."""
-    from line_plugin.kernels import cuda, triton_masked
+    from line_plugin.kernels.cuda import packed as cuda
+    from line_plugin.kernels.cuda import triton_masked
 
     head = cuda.PackedHead.of(triton_masked, weight, bias, floors, 1)
     return cuda.agrees(replace(head, packed=head.packed * spoilt))

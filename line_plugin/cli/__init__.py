@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 1 after an error said in one line on stderr, or 130 after Ctrl-C.
+        0, or 1 after an error that stderr states in one line, or 130 after Ctrl-C.
     """
     args = parser().parse_args(argv)
     warnings.showwarning = _show_warning

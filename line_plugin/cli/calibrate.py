@@ -12,7 +12,7 @@ from line_plugin.errors import CalibrationError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
     line = LINe.load(args.artifact)
     tpr = args.tpr if args.tpr is not None else 1 - args.fpr if args.fpr is not None else 0.95
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     digest = line.save(target)
     out = options.console()
     out.print(
-        f"Calibrated on {calibration.n} inputs of {source}: OOD where confidence < {calibration.threshold:.4f} "
+        f"Calibrated on {calibration.n} inputs of {source}: OOD if confidence < {calibration.threshold:.4f} "
         f"(TPR {calibration.tpr:.1%}).\nSaved {target} (content {digest[:12]})."
     )
     for sentence in calibration.limits():
@@ -68,8 +68,8 @@ def _from_file(path: Path) -> Tensor:
 
 
 def _from_benchmark(args: argparse.Namespace, line: LINe) -> Tensor:
-    from line_plugin.benchmark import image_list
-    from line_plugin.benchmark.features import Request
+    from line_plugin.benchmark.protocol import image_list
+    from line_plugin.benchmark.protocol.features import Request
 
     benchmark = options.benchmark_of(args)
     val = image_list.read(f"{benchmark.name} val", benchmark.id.val, args.data_root, benchmark.num_classes)

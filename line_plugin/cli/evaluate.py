@@ -11,9 +11,9 @@ from line_plugin.cli import options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
+    from line_plugin.benchmark.protocol.runner import Evaluation, Options
+    from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
-    from line_plugin.benchmark.runner import Evaluation, Options
-    from line_plugin.benchmark.spec import Benchmark
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "--sweep",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="choose hyper-parameters on the validation sets, for every method (default: where OpenOOD does)",
+        help="choose hyper-parameters on the validation sets, for every method (default: as OpenOOD does)",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="e.g. line.p_w=10, line.clip=off"
@@ -69,8 +69,9 @@ def run(args: argparse.Namespace) -> None:
 
 def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None:
     """The same networks and methods through OpenOOD's own Evaluator."""
-    from line_plugin.benchmark import images, report
-    from line_plugin.openood import evaluate_with_openood
+    from line_plugin.benchmark import report
+    from line_plugin.benchmark.protocol import images
+    from line_plugin.integrations.openood import evaluate_with_openood
 
     if args.save_score or args.plots:
         raise SettingsError("--save-score and --plots need the native engine")
@@ -109,7 +110,7 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
 def options_of(args: argparse.Namespace) -> Options:
     """What to evaluate."""
     from line_plugin.benchmark import methods
-    from line_plugin.benchmark.runner import Options
+    from line_plugin.benchmark.protocol.runner import Options
 
     names = tuple(dict.fromkeys(n.strip() for n in args.postprocessor.split(",") if n.strip()))
     if not names:
@@ -134,7 +135,7 @@ def checkpoints(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
 
 def evaluate(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None) -> Evaluation:
     """One network."""
-    from line_plugin.benchmark import runner
+    from line_plugin.benchmark.protocol import runner
 
     cache = options.cache_of(args, benchmark, checkpoint)
     with options.progress_bar("forward") as progress:
@@ -150,10 +151,10 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
     saved = report.save_csv(folder, summaries, fsood=args.fsood) if args.save_csv else []
     if args.save_score:
         for i, one in enumerate(runs):
-            where = folder / f"s{i}" if len(runs) > 1 else folder
-            saved += [report.save_scores(where, one, r) for r in one.results]
+            target = folder / f"s{i}" if len(runs) > 1 else folder
+            saved += [report.save_scores(target, one, r) for r in one.results]
     if args.plots:
-        saved += _plots(folder, runs[0])
+        saved += _save_plots(folder, runs[0])
     if args.json:
         print(json.dumps(report.as_json(runs), indent=2))
         return
@@ -189,23 +190,23 @@ def print_saved(saved: list[Path]) -> None:
 def _settings(runs: list[Evaluation], index: int) -> str:
     chosen = runs[0].results[index]
     shown = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in chosen.settings.items())
-    picked = " chosen on the validation sets" if chosen.sweep else ""
-    return f" ({shown}{picked})" if shown else ""
+    origin = " chosen on the validation sets" if chosen.sweep else ""
+    return f" ({shown}{origin})" if shown else ""
 
 
-def _plots(folder: Path, run: Evaluation) -> list[Path]:
+def _save_plots(folder: Path, run: Evaluation) -> list[Path]:
     """Histograms and ROC curves of the first run."""
     import numpy as np
 
-    from line_plugin.benchmark import plots
+    from line_plugin.benchmark.report import figures, histograms, roc
 
     scores = {r.name: r.scores for r in run.results}
     by_group = {g: [n for n, group in run.groups.items() if group == g] for g in ("near", "far")}
-    sets = plots.Sets("id", by_group["near"], by_group["far"])
+    sets = figures.Sets("id", by_group["near"], by_group["far"])
     thresholds = {name: float(np.quantile(s["id"], 0.05)) for name, s in scores.items()}
     title = run.benchmark.title or run.benchmark.name
     labels = {"id": f"{run.benchmark.name} test"}
-    histograms, curves = folder / "histograms.png", folder / "roc.png"
-    plots.score_histograms(histograms, scores, sets, thresholds=thresholds, labels=labels, title=title)
-    plots.roc_curves(curves, scores, sets, labels=labels, title=title)
-    return [histograms, curves]
+    saved = [folder / "histograms.png", folder / "roc.png"]
+    histograms.score_histograms(saved[0], scores, sets, thresholds=thresholds, labels=labels, title=title)
+    roc.roc_curves(saved[1], scores, sets, labels=labels, title=title)
+    return saved

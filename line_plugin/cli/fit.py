@@ -10,7 +10,7 @@ from line_plugin.cli import options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -40,10 +40,11 @@ def run(args: argparse.Namespace) -> None:
 
 def fitted(args: argparse.Namespace) -> LINe:
     """A LINe fitted as the runner fits it."""
-    from line_plugin.benchmark import image_list, methods
-    from line_plugin.benchmark.features import Request
+    from line_plugin.benchmark import methods
     from line_plugin.benchmark.methods.line import LineMethod
-    from line_plugin.benchmark.runner import fit_data
+    from line_plugin.benchmark.protocol import image_list
+    from line_plugin.benchmark.protocol.features import Request
+    from line_plugin.benchmark.protocol.runner import fit_data
 
     benchmark = options.benchmark_of(args)
     settings = {**benchmark.methods.get("line", {}), **_preset(args.preset)}
@@ -71,6 +72,6 @@ def _preset(name: str | None) -> dict[str, float | int | str | None]:
         return {}
     from dataclasses import asdict
 
-    from line_plugin.line import LINe
+    from line_plugin.method.line import LINe
 
     return {**asdict(LINe.preset(name).settings), "clip_percentile": None}

@@ -19,9 +19,10 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     import json
 
-    from line_plugin import architectures
-    from line_plugin.benchmark import methods, spec
-    from line_plugin.settings import PRESETS
+    from line_plugin import networks
+    from line_plugin.benchmark import methods
+    from line_plugin.benchmark.protocol import spec
+    from line_plugin.method.settings import PRESETS
 
     benchmarks = {name: spec.load(name) for name in spec.shipped()}
     found: dict[str, dict[str, str]] = {
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
             n: f"{b.title}; OOD: {', '.join(name for _, name, _ in b.ood_sets())}" for n, b in benchmarks.items()
         },
         "methods (--postprocessor)": methods.names(),
-        "networks (--arch)": dict.fromkeys(architectures.names(), ""),
+        "networks (--arch)": dict.fromkeys(networks.names(), ""),
         "LINe presets (--preset)": {n: f"p_w={s.p_w} p_a={s.p_a} clip={s.clip}" for n, s in PRESETS.items()},
     }
     if args.json:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import nn
 
-    from line_plugin.benchmark.features import FeatureCache, Progress
-    from line_plugin.benchmark.spec import Benchmark
+    from line_plugin.benchmark.protocol.features import FeatureCache, Progress
+    from line_plugin.benchmark.protocol.spec import Benchmark
 
 
 def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
@@ -34,7 +34,7 @@ def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
     net.add_argument("--checkpoint", type=Path, help="weights: .safetensors or a torch state dict")
     net.add_argument("--arch", help="network by name, also torchvision:NAME or timm:NAME (see `openood list`)")
     net.add_argument("--model", metavar="FILE.py:FUNCTION", help="your own: a function that returns the network")
-    net.add_argument("--head", help="module path of the classifier Linear, found by tracing where not given")
+    net.add_argument("--head", help="module path of the classifier Linear (found by tracing the network)")
     net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     work = parser.add_argument_group("work")
     work.add_argument("--batch-size", type=_positive, help="images a forward pass (200, on a CPU 32)")
@@ -57,8 +57,8 @@ def _natural(text: str) -> int:
 
 
 def benchmark_of(args: argparse.Namespace) -> Benchmark:
-    """The benchmark, with the network's own normalisation where given."""
-    from line_plugin.benchmark import spec
+    """The benchmark, with the network's own normalisation if it is given."""
+    from line_plugin.benchmark.protocol import spec
 
     benchmark = spec.load(args.id_data)
     changes = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
@@ -82,27 +82,27 @@ def device_of(name: str) -> torch.device:
 
 def network_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> nn.Module:
     """Build the network and load its weights."""
-    from line_plugin import architectures
+    from line_plugin import networks
 
     if args.model and args.arch:
         raise SettingsError("give --model or --arch, not both")
     if args.model:
-        net = architectures.load_user_model(args.model)
+        net = networks.load_user_model(args.model)
     else:
         arch = args.arch or benchmark.arch
         if not arch:
             raise SettingsError(f"benchmark {benchmark.name!r} names no network: give --arch or --model")
         if checkpoint is None:
             raise SettingsError(f"--arch {arch} starts untrained: give its weights with --checkpoint or --root")
-        net = architectures.build(arch, benchmark.num_classes)
+        net = networks.build(arch, benchmark.num_classes)
     if checkpoint is not None:
-        architectures.load_checkpoint(net, checkpoint)
+        networks.load_checkpoint(net, checkpoint)
     return net
 
 
 def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> FeatureCache:
     """The network behind its feature cache."""
-    from line_plugin.benchmark.features import FeatureCache, default_cache_dir
+    from line_plugin.benchmark.protocol.features import FeatureCache, default_cache_dir
 
     return FeatureCache(
         network_of(args, benchmark, checkpoint),
@@ -117,8 +117,8 @@ def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | 
 def workers_of(args: argparse.Namespace) -> int:
     """Decoding processes: as asked, else one a core and at most 8.
 
-    Where the network itself runs on the cores, one for every four: decoding is a small share of the work there, and a
-    worker takes a core away from a pass whose threads wait for each other.
+    If the network itself runs on the cores, one for every four of them: decoding is a small share of the work there,
+    and a worker takes a core away from a pass whose threads wait for each other.
     """
     import os
 
@@ -157,15 +157,15 @@ def settings_of(pairs: list[str]) -> dict[str, dict[str, float | int | str | Non
     """``["line.p_w=10", "line.clip=off"]`` as settings by method."""
     out: dict[str, dict[str, float | int | str | None]] = {}
     for pair in pairs:
-        where, equals, text = pair.partition("=")
-        method, dot, key = where.partition(".")
+        setting, equals, text = pair.partition("=")
+        method, dot, key = setting.partition(".")
         if not equals or not dot:
             raise SettingsError(f"--set {pair} given, expected METHOD.SETTING=VALUE such as line.p_w=90")
-        out.setdefault(method, {})[key] = _value(text)
+        out.setdefault(method, {})[key] = _parse_value(text)
     return out
 
 
-def _value(text: str) -> float | int | str | None:
+def _parse_value(text: str) -> float | int | str | None:
     if text.lower() in ("off", "none"):
         return None
     for kind in (int, float):

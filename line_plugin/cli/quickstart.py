@@ -27,15 +27,17 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from line_plugin.benchmark import quickstart, training
     from line_plugin.cli import parser
+    from line_plugin.quickstart import dataset, training
 
     out, folder = options.console(), args.output_dir
     data, checkpoint, artifact = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"
-    _say("1. Images: MNIST digits 0 to 7 are in-distribution; faces, textures, photographs and digits 8, 9 are not")
-    quickstart.prepare(data)
+    _print_title(
+        "1. Images: MNIST digits 0 to 7 are in-distribution; faces, textures, photographs and digits 8, 9 are not"
+    )
+    dataset.prepare(data)
     out.print(f"In {data}, in OpenOOD's layout.")
-    _say(f"2. A small network, trained on the digits (seed {args.seed})")
+    _print_title(f"2. A small network, trained on the digits (seed {args.seed})")
     with options.progress_bar("train", "epochs") as progress:
         report = training.train(data, checkpoint, seed=args.seed, progress=lambda e, of, _loss: progress(e, of))
     out.print(
@@ -54,11 +56,11 @@ def run(args: argparse.Namespace) -> None:
         ),
     ]
     for title, command in steps:
-        _say(title)
+        _print_title(title)
         out.print(f"$ openood {shlex.join(command)}", style="dim", soft_wrap=True, markup=False)
         step = parser().parse_args(command)
         step.run(step)
 
 
-def _say(title: str) -> None:
+def _print_title(title: str) -> None:
     options.console().print(f"\n[bold]{title}[/bold]")

@@ -1,9 +1,9 @@
 """The scoring rule, fast: which implementation runs where is chosen here and nowhere else.
 
-On a CPU with numba the blocked kernel scores, on CUDA with Triton the kernels of :mod:`line_plugin.kernels.cuda`; both
-give a row the same bits in every batch. Everywhere else, and where neither can be used,
-:mod:`line_plugin.math.scoring` does it with dense products: equal to 1e-5, but a row's last bits then depend on its
-batch, since matrix products round differently from shape to shape.
+The rule itself is :mod:`line_plugin.math.scoring`. On a CPU with numba the blocked kernel of :mod:`.cpu` scores, on
+CUDA with Triton the kernels of :mod:`.cuda`; both give a row the same bits in every batch. On every other device, or if
+the kernels cannot be used, :mod:`.torch_ops` does it with dense products: equal to 1e-5, but a row's last bits then
+depend on its batch, since matrix products round differently from shape to shape.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from line_plugin.kernels import cpu, cuda
+from line_plugin.kernels import cpu, cuda, torch_ops
 from line_plugin.math import scoring
 
 
@@ -55,10 +55,10 @@ class Scorer:
         packed = self.packed()
         if packed is not None:
             return packed.predict(features, delta)
-        return scoring.score(scoring.clip(features, delta), self.weight, self.bias, self.floors)
+        return torch_ops.score(scoring.clip(features, delta), self.weight, self.bias, self.floors)
 
     def packed(self) -> cpu.PackedHead | cuda.PackedHead | None:
-        """The head as the kernels of its device read it, made at the first call; ``None`` where torch scores."""
+        """The head as the kernels of its device read it, made at the first call; ``None`` if torch scores."""
         if self._untried:
             with _packing:
                 if self._untried:

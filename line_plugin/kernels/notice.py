@@ -1,4 +1,4 @@
-"""Saying that kernels are being compiled, where it takes long enough to wonder."""
+"""A log line that kernels are being compiled, if that takes long enough for somebody to wonder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SAY_AFTER_S = 0.5
 
 @contextmanager
 def loading(log: logging.Logger, kernels: str) -> Iterator[None]:
-    """Log one line at INFO where what follows takes longer than half a second."""
-    text = f"loading {kernels}; where no compiled code is cached it is compiled once, which takes some seconds"
+    """Log one line at INFO if what follows takes longer than half a second."""
+    text = f"loading {kernels}; if no compiled code is cached it is compiled once, which takes some seconds"
     timer = threading.Timer(SAY_AFTER_S, log.info, [text])
     timer.daemon = True
     timer.start()

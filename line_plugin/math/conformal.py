@@ -30,8 +30,8 @@ def cutoff(ordered: Tensor, alpha: float) -> float:
         alpha: false-positive rate in (0, 1].
 
     Returns:
-        ``s < cutoff`` exactly when ``p(s) <= alpha``. -inf where n is too small to flag anything at ``alpha``,
-        +inf where everything is flagged (alpha = 1).
+        ``s < cutoff`` exactly when ``p(s) <= alpha``. -inf if n is too small to flag anything at ``alpha``,
+        +inf if everything is flagged (alpha = 1).
     """
     n = int(ordered.numel())
     m = rank(n, alpha)

@@ -24,7 +24,7 @@ def activation_mask(contribution: Tensor, p_a: float | None) -> Tensor:
         p_a: percentile in [0, 100]; ``None`` keeps every activation.
 
     Returns:
-        (K, D) bool, True where the activation is kept.
+        (K, D) bool, True for an activation that is kept.
     """
     if p_a is None:
         return torch.ones_like(contribution, dtype=torch.bool)

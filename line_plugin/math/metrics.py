@@ -98,6 +98,6 @@ def _area(x: Floats, y: Floats) -> float:
 
 
 def accuracy(predicted: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
-    """Share of labelled samples (label >= 0) whose class is predicted; NaN where none is labelled."""
+    """Share of labelled samples (label >= 0) whose class is predicted; NaN if none is labelled."""
     known = labels >= 0
     return float(np.mean(predicted[known] == labels[known])) if known.any() else float("nan")

@@ -1,14 +1,18 @@
-"""Percentiles of a head's weights under one scale a column, without forming all K*D products.
+"""Percentiles: of a head's weights under one scale a column, and of features for the clipping threshold.
 
-A scale that is not negative leaves the order inside a column as it is, and so does the rounding of the product. So the
-columns are sorted once, for all classes; for a class, a stratified sample brackets the two order statistics that the
-percentile lies between, binary searches count what is below the bracket, and only what is inside it is multiplied.
+:class:`SortedColumns` finds the former without forming all K*D products. A scale that is not negative leaves the order
+inside a column as it is, and so does the rounding of the product. So the columns are sorted once, for all classes; for
+a class, a stratified sample brackets the two order statistics that the percentile lies between, binary searches count
+what is below the bracket, and only what is inside it is multiplied.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+from line_plugin.errors import SettingsError
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +36,7 @@ class SortedColumns:
         self._flat, self._start = columns.ravel(), np.arange(self._d) * self._k
 
     def percentile(self, scale: Floats, p: float) -> float | None:
-        """``np.percentile(scale * head, p)``, bit for bit, or None where the sample misled.
+        """``np.percentile(scale * head, p)``, bit for bit, or None if the sample misled.
 
         Args:
             scale: (D,), finite, not negative.
@@ -81,3 +85,26 @@ class SortedColumns:
 def between(a: float, b: float, share: float) -> float:
     """Linear interpolation as numpy's percentile rounds it: from the nearer end."""
     return float(a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share))
+
+
+def clip_at_percentile(features: Tensor, percentile: float) -> float:
+    """The clipping threshold delta that leaves ``percentile`` per cent of held-out ID features as they are.
+
+    Not from the paper, which gives delta in units of one network's features; ReAct sets its threshold so.
+
+    Args:
+        features: (N, D) of ID inputs, unclipped.
+        percentile: strictly between 0 and 100.
+
+    Raises:
+        SettingsError: the percentile is out of range, or its value is 0 or below, so that clipping leaves nothing.
+    """
+    if not 0 < percentile < 100:
+        raise SettingsError(f"clip_percentile={percentile:g} given, expected a percentile between 0 and 100")
+    delta = float(np.percentile(features.detach().cpu().numpy(), percentile))
+    if delta <= 0:
+        raise SettingsError(
+            f"percentile {percentile:g} of the validation features is {delta:g}: nothing would be left; "
+            "give a higher clip_percentile or a clip"
+        )
+    return delta

@@ -1,30 +1,13 @@
-"""LINe as a guest of upstream OpenOOD: a postprocessor, its registration, a launcher and an evaluation.
-
-Importable without OpenOOD; only what needs it asks for it.
-"""
+"""The public name of :mod:`line_plugin.integrations.openood`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from line_plugin.integrations.openood import __all__ as __all__
+from line_plugin.integrations.openood import __getattr__ as __getattr__
 
 if TYPE_CHECKING:
-    from line_plugin.openood.evaluation import evaluate_with_openood
-    from line_plugin.openood.postprocessor import LINePostprocessor as LINePostprocessor
-    from line_plugin.openood.registry import register
-
-# LINePostprocessor is left out: `import *` must not need OpenOOD.
-__all__ = ["evaluate_with_openood", "register"]
-
-_HOMES = {
-    "LINePostprocessor": "line_plugin.openood.postprocessor",
-    "evaluate_with_openood": "line_plugin.openood.evaluation",
-    "register": "line_plugin.openood.registry",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'line_plugin.openood' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from line_plugin.integrations.openood import LINePostprocessor as LINePostprocessor
+    from line_plugin.integrations.openood import evaluate_with_openood as evaluate_with_openood
+    from line_plugin.integrations.openood import register as register

@@ -22,8 +22,11 @@ from monitor.store.protocol import Claim, Move, Progress, Store
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
-"""A claim that the broker could not be asked about is tried again after this."""
+RETRY_FACTOR, RETRY_SECONDS = 10, 5.0
+"""A claim that failed is tried again after so many times what it took, and after this at the latest.
+
+So the partitions that can be read lose a tenth of their time, at most, to those that cannot.
+"""
 
 QUIET_SECONDS = 5.0
 """A partition that brought nothing for so long is held against what the broker says about its log."""
@@ -137,10 +140,11 @@ class Ownership:
     def _is_only_a_hole(self, p: Partition) -> bool:
         """Whether the log holds nothing where nothing came: compaction and transactions leave holes, retention cuts."""
         owned = self._owned[p]
+        now = self._clock()
         try:
             said = self._source.logs([p]).get(p)
         except BrokerUnavailableError as error:
-            self._put_off([p], str(error))
+            self._put_off([p], str(error), now)
             said = None
         if said is not None and said.first <= owned.due and said.topic_id in ("", owned.topic_id):
             return True
@@ -151,15 +155,15 @@ class Ownership:
 
     def _claim(self, partitions: Iterable[Partition]) -> None:
         """Take partitions over and seek to where the store says."""
-        wanted = sorted(partitions)
+        wanted, now = sorted(partitions), self._clock()
         try:
             logs = self._source.logs(wanted)
             committed = self._source.committed(logs)
         except BrokerUnavailableError as error:
-            self._put_off(wanted, str(error))
+            self._put_off(wanted, str(error), now)
             return
         if len(logs) < len(wanted):
-            self._put_off([p for p in wanted if p not in logs], "they have no leader, or are not there any more")
+            self._put_off([p for p in wanted if p not in logs], "no leader, or not there any more", now)
         begin: dict[Partition, int] = {}
         at_start = {topic: self._store.partitions_at_start(topic) for topic in {p.topic for p in logs}}
         for p, said in logs.items():
@@ -178,10 +182,11 @@ class Ownership:
 
     def _settle(self, p: Partition, claim: Claim, said: Log, committed: int | None) -> None:
         """Hold the claim against the log, move it if it must be moved, and seek."""
+        now = self._clock()
         try:
             gap, said = self._compared(p, claim, said)
         except BrokerUnavailableError as error:
-            self._put_off([p], str(error))
+            self._put_off([p], str(error), now)
             return
         self._from_below.discard(p)
         current = said.topic_id or (claim.topic_ids[0] if claim.topic_ids else "")
@@ -225,14 +230,14 @@ class Ownership:
         low, high = self._certainty.doubtful(gap.partition, claim.topic_ids[0], claim.next)
         return (low, high) if low < high <= said.end else (0, 0)
 
-    def _put_off(self, partitions: Iterable[Partition], why: str) -> None:
+    def _put_off(self, partitions: Iterable[Partition], why: str, asked_at: float) -> None:
         """These are claimed later; what is owned goes on."""
         now = self._clock()
-        self._again_at = now + RETRY_SECONDS
+        self._again_at = now + min(RETRY_SECONDS, RETRY_FACTOR * (now - asked_at))
         if now - self._said_at >= 60:
             self._said_at = now
             names = ", ".join(map(str, partitions))
-            log.warning("%s cannot be claimed now (%s); this is tried again every second, the others go on", names, why)
+            log.warning("%s cannot be claimed now (%s); this is tried again within 5 seconds, others go on", names, why)
 
     @staticmethod
     def _say(p: Partition, claim: Claim, said: Log, committed: int | None) -> None:

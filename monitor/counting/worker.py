@@ -84,6 +84,27 @@ class _InHand:
     began: float
 
 
+class Trouble:
+    """What keeps a worker from its records, and for how long: it is told if it lasts."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic, self._what, self._since = monotonic, "", 0.0
+
+    def begins(self, what: str) -> None:
+        """Something went wrong; the first time counts for how long it lasts."""
+        self._since = self._since if self._what else self._monotonic()
+        self._what = what
+
+    def is_over(self) -> None:
+        """A batch was counted."""
+        self._what = ""
+
+    def report(self) -> dict[str, str | int]:
+        """``trouble`` and ``trouble_for_ms``."""
+        lasts = round(1000 * (self._monotonic() - self._since)) if self._what else 0
+        return {"trouble": self._what, "trouble_for_ms": lasts}
+
+
 class Worker:
     """Feeds a store from a source.
 
@@ -124,8 +145,8 @@ class Worker:
         self._away = False
         self._moved: dict[str, int] = {}
         self._moved_at = self._warned_at = -60.0
-        self._troubled_since: float | None = None
         self._reported = -REPORT_SECONDS
+        self._trouble, self._reading = Trouble(), Trouble()
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -139,7 +160,7 @@ class Worker:
         """
         try:
             self._report()
-            polled = self._poll()
+            polled = self._read()
             if self._away:
                 return self._try_again()
             ahead = self._begun(polled)  # scored while the batch in hand is counted
@@ -153,10 +174,8 @@ class Worker:
             # What was polled and not counted must be read again.
             self._ownership.clear()
             self._in_hand = None
-            # The source logs its own trouble.
-            if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
-                self._warned_at = time.monotonic()
-                log.warning("%s; this is tried again twice a second, and said once a minute", error)
+            self._warn(error)
+            self._trouble.begins(str(error))
             self._wait(0.5)
         return 0
 
@@ -173,6 +192,27 @@ class Worker:
                 self._source.commit(offsets)
             self._source.close()
             self._dead_letters.close()
+
+    def _read(self) -> dict[Partition, list[Record]]:
+        """The next records; whether they can be read at all is noted for the report."""
+        try:
+            polled = self._poll()
+        except BrokerUnavailableError as error:
+            self._reading.begins(self._source.trouble() or str(error))
+            self._warn(error)
+            self._wait(0.5)
+            return {}
+        if trouble := self._source.trouble():
+            self._reading.begins(trouble)
+        else:
+            self._reading.is_over()
+        return polled
+
+    def _warn(self, error: Exception) -> None:
+        """Once a minute; the source logs its own trouble."""
+        if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
+            self._warned_at = time.monotonic()
+            log.warning("%s; this is tried again twice a second, and said once a minute", error)
 
     def _poll(self) -> dict[Partition, list[Record]]:
         """The next records; while a batch is being scored, for as long as that takes and no longer."""
@@ -219,11 +259,8 @@ class Worker:
             p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
             for p, o in self._ownership.owned.items()
         }
-        trouble = self._source.trouble()
-        self._troubled_since = (self._troubled_since or time.monotonic()) if trouble else None
-        lasted = time.monotonic() - self._troubled_since if self._troubled_since else 0.0
-        entry = {"partitions": len(seen), "trouble": trouble, "trouble_for_ms": round(lasted * 1000)}
-        if not self._store.report(self._name, json.dumps(entry), seen):
+        trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()
+        if not self._store.report(self._name, json.dumps({"partitions": len(seen), **trouble}), seen):
             raise ReboundError(REBOUND)
 
     # -- one batch -------------------------------------------------------------------------------------------------
@@ -251,6 +288,7 @@ class Worker:
         if written is None:
             return 0
         self._ownership.advance(written.progress)
+        self._trouble.is_over()
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)

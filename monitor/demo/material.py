@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from line_plugin.benchmark.spec import ImageSet
+    from line_plugin.benchmark.protocol.spec import ImageSet
 
 ARTIFACT = "monitor.line.safetensors"
 EMBEDDINGS = "monitor.embeddings.safetensors"
@@ -50,21 +50,22 @@ def _make(folder: Path) -> None:
     import torch
     from safetensors.torch import save
 
-    from line_plugin import LINe, architectures
-    from line_plugin.artifact import write_whole
-    from line_plugin.benchmark import image_list, quickstart, spec, training
-    from line_plugin.benchmark.features import FeatureCache, Request
+    from line_plugin import LINe, networks
     from line_plugin.benchmark.methods.line import LineMethod
-    from line_plugin.benchmark.runner import fit_data
+    from line_plugin.benchmark.protocol import image_list, spec
+    from line_plugin.benchmark.protocol.features import FeatureCache, Request
+    from line_plugin.benchmark.protocol.runner import fit_data
+    from line_plugin.files import write_whole
+    from line_plugin.quickstart import dataset, training
 
     # The names are those of `openood quickstart`: what it has made is used.
     data, checkpoint, fitted = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"
     benchmark = spec.load("quickstart")
-    quickstart.prepare(data)
+    dataset.prepare(data)
     if not checkpoint.is_file():
         training.train(data, checkpoint)
-    model = architectures.build(benchmark.arch, benchmark.num_classes)
-    architectures.load_checkpoint(model, checkpoint)
+    model = networks.build(benchmark.arch, benchmark.num_classes)
+    networks.load_checkpoint(model, checkpoint)
     cache = FeatureCache(model, folder / "cache", device=torch.device("cpu"), num_workers=0)
     k = benchmark.num_classes
     ind, far_sets = benchmark.id, benchmark.ood.far.values()

@@ -10,15 +10,18 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monitor.alerts import alert as alerts
 from monitor.errors import StoreUnavailableError
+from monitor.judging.closing import closable
+from monitor.judging.settings import EvaluatorSettings
+from monitor.judging.writing import AlertWriter
 from monitor.math import packing
 from monitor.math.fold import fold, quiet
-from monitor.math.lifecycle import Alert, Transition
+from monitor.math.lifecycle import Transition
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.messages.record import Partition
 from monitor.store.keys import STREAM_FIELD
@@ -39,39 +42,6 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fal
 
 
 @dataclass(frozen=True)
-class EvaluatorSettings:
-    """Numbers of an evaluator; times in milliseconds.
-
-    Attributes:
-        group: consumer group, part of every fingerprint.
-        artifact: content hash, shown in every alert.
-        bucket_ms: width of a bucket.
-        idle_ms: a partition that moved nothing for so long holds no bucket open.
-        hold_ms: no partition holds a bucket open for longer than this once another one has passed it.
-        lease_ms: a leaseholder that does not come back within this is replaced.
-        alert_ttl_ms: an alert that nothing refreshes is forgotten after this.
-        forget_ms: a stream from which nothing came for so long is forgotten.
-        examples: most OOD samples kept of an alert.
-        topic: partitions of other topics do not count; empty for all.
-        canary: name of the stream that the monitor sends itself; empty for none.
-        class_name: the class for people.
-    """
-
-    group: str
-    artifact: str
-    bucket_ms: int = 1000
-    idle_ms: int = 10_000
-    hold_ms: int = 60_000
-    lease_ms: int = 30_000
-    alert_ttl_ms: int = 604_800_000
-    forget_ms: int = 604_800_000
-    examples: int = 5
-    topic: str = ""
-    canary: str = ""
-    class_name: Callable[[int], str] = field(default=str)
-
-
-@dataclass(frozen=True)
 class _Kept:
     """The state as this leaseholder last wrote or read it."""
 
@@ -82,35 +52,6 @@ class _Kept:
     header: str
     examples: Mapping[str, tuple[Example, ...]]
     canary: MonitorState
-
-
-def closable(
-    partitions: Iterable[PartitionState],
-    leads: tuple[int, int],
-    *,
-    now_ms: int,
-    bucket_ms: int,
-    idle_ms: int,
-    since_ms: int = 0,
-) -> int:
-    """The last bucket that may be judged.
-
-    A bucket waits for every partition that still moves: below the least bucket among those. Three kinds hold nothing
-    open: a partition that moved nothing for ``idle_ms``; one that brings only what has been judged already; and one
-    that others passed longer ago than the caller's ``hold_ms``. Nothing closes ahead of the store's clock.
-
-    Args:
-        partitions: as stored.
-        leads: highest open bucket that was reached ``hold_ms`` ago, and the highest reached at all; -1 for none.
-        now_ms: the store's clock.
-        bucket_ms: width of a bucket.
-        idle_ms: see above.
-        since_ms: when the watching began: before it, nobody may have been there to move a partition.
-    """
-    holding = [p.bucket for p in partitions if not p.late_ms and now_ms - max(p.at_ms, since_ms) < idle_ms]
-    reached_long_ago, reached = leads
-    free = min(holding) - 1 if holding else reached
-    return min(max(free, reached_long_ago), now_ms // bucket_ms - 1)
 
 
 class Evaluator:
@@ -126,6 +67,7 @@ class Evaluator:
     def __init__(self, store: Store, rules: Rules, settings: EvaluatorSettings, holder: str) -> None:
         self._store, self._rules, self._settings = store, rules, settings
         self._holder = holder
+        self._writer = AlertWriter(store, rules, settings)
         self._kept: _Kept | None = None
         self._listening_since = math.inf
         self._forget_at = 0
@@ -218,11 +160,11 @@ class Evaluator:
             for name, rows in packing.streams(state, packing.changed(kept.state, state)).items()
         }
         alerting = {a.identity: a for a in (*kept.state.alerts.values(), *state.alerts.values())}
-        examples = {name: self._examples(a, closed.end) for name, a in alerting.items()}
-        writes = [self._entry(t.alert, t.change, t.at, t.event, offsets, examples) for t in transitions]
+        examples = {name: self._writer.examples(a, closed.end, kept.examples.get(name)) for name, a in alerting.items()}
+        writes = [self._writer.entry(t.alert, t.change, t.at, t.event, offsets, examples) for t in transitions]
         told = {t.alert.identity for t in transitions}
         writes += [
-            self._entry(a, "updated", closed.end, f"{a.identity}:refreshed", offsets, examples, event_kept=False)
+            self._writer.entry(a, "updated", closed.end, f"{a.identity}:refreshed", offsets, examples, kept=False)
             for a in state.alerts.values()
             if a.identity not in told
         ]
@@ -232,7 +174,7 @@ class Evaluator:
             self._kept = None
             return None
         self._kept = replace(kept, folded=bucket, state=state, header=header, examples=examples, canary=canary)
-        self._log(transitions)
+        _log(writes)
         return list(transitions)
 
     def _try_canary(self, before: MonitorState, bucket: Bucket) -> tuple[MonitorState, dict[str, str], dict[str, str]]:
@@ -289,14 +231,14 @@ class Evaluator:
         assert self._kept is not None  # noqa: S101  _step() loaded it
         kept, changes = self._kept, list(transitions)
         header = _text(packing.header(state))
-        writes = [self._entry(t.alert, t.change, t.at, t.event, offsets, kept.examples) for t in changes]
+        writes = [self._writer.entry(t.alert, t.change, t.at, t.event, offsets, kept.examples) for t in changes]
         guard = (HEADER, kept.header)
         done = Fold(kept.token, None, kept.folded, {HEADER: header}, writes, guard=guard, remove=remove)
         if self._store.apply(done) == "refused":
             self._lose()
             return []
         self._kept = replace(kept, state=state, header=header)
-        self._log(changes)
+        _log(writes)
         return changes
 
     def _load(self, token: int, since: int, folded: int) -> _Kept:
@@ -313,52 +255,6 @@ class Evaluator:
         log.info("took over at bucket %d with %d streams", folded, len(rows))
         return _Kept(token, since, folded, state, header, examples, canary)
 
-    # -- what is written -------------------------------------------------------------------------------------------
-
-    def _entry(
-        self,
-        alert: Alert,
-        change: str,
-        at: float,
-        event: str,
-        offsets: Mapping[Partition, int],
-        examples: Mapping[str, Iterable[Example]],
-        *,
-        event_kept: bool = True,
-    ) -> AlertWrite:
-        s = self._settings
-        key = (alert.stream, alert.scope[0] if alert.scope else None)
-        fields = alerts.fields(
-            alert,
-            change,
-            at,
-            event,
-            artifact=s.artifact,
-            examples=examples.get(alert.identity, ()),
-            offsets=offsets,
-            class_name=s.class_name,
-            log_threshold=self._rules.log_threshold(key),
-        )
-        return AlertWrite(
-            alerts.fingerprint(s.group, alert), fields, s.alert_ttl_ms, round(at * 1000), event=event_kept
-        )
-
-    def _examples(self, alert: Alert, at: float) -> tuple[Example, ...]:
-        """The worst samples since the onset: those kept so far, and those of the bucket that has just been folded."""
-        if alert.kind != "ood" or not self._settings.examples:
-            return ()
-        width = self._settings.bucket_ms / 1000
-        last = round(at / width) - 1
-        kept = self._kept.examples.get(alert.identity) if self._kept else None
-        first = max(int(alert.onset_at // width), last - 20) if kept is None else last
-        names = [alert.stream] if alert.stream is not None else list(alert.streams)[:20]
-        found = {e for b in range(first, last + 1) for n in names for e in self._store.examples(b, n)}
-        return tuple(sorted({*found, *(kept or ())}, key=lambda e: e.confidence)[: self._settings.examples])
-
-    def _log(self, transitions: Iterable[Transition]) -> None:
-        for t in transitions:
-            log.warning("%s %s %s: rate %.3f", t.alert.kind, t.alert.stream or "everything", t.change, t.alert.rate)
-
 
 def _by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], list[int]]:
     table: dict[tuple[str, int], list[int]] = {}
@@ -369,3 +265,9 @@ def _by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int],
 
 def _text(value: Any) -> str:
     return _ENCODER.encode(value)
+
+
+def _log(writes: Iterable[AlertWrite]) -> None:
+    for write in writes:
+        if write.event:
+            log.warning("%s", alerts.line(write.fields))

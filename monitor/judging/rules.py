@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_plugin.math.conformal import CELL_EDGES
-from monitor.config import AlertConfig, MonitorConfig
+from monitor.config import AlertConfig
 from monitor.errors import ConfigError
 from monitor.math import nulls
 from monitor.math.budget import Budget, Level
@@ -18,7 +18,7 @@ from monitor.math.state import Rules
 from monitor.store.protocol import OVERFLOW
 
 if TYPE_CHECKING:
-    from monitor.counting.scoring import Scorer
+    from line_plugin.method.calibration import Calibration
 
 RISK = 0.05
 """Probability that the bounds on the classes' null masses fail, all of them together."""
@@ -51,10 +51,9 @@ def rules(config: AlertConfig, calibration_samples: int, *, artifact: str = "", 
     )
 
 
-def rules_of(config: MonitorConfig, scorer: Scorer) -> Rules:
-    """The rules for what this scorer finds, under these settings."""
-    calibration = scorer.calibration
-    return rules(config.alerts, calibration.n, artifact=scorer.artifact, tpr=calibration.tpr)
+def rules_of(config: AlertConfig, calibration: Calibration, artifact: str) -> Rules:
+    """The rules under these settings for what an artifact of this calibration and content hash finds."""
+    return rules(config, calibration.n, artifact=artifact, tpr=calibration.tpr)
 
 
 def budget(config: AlertConfig) -> Budget:

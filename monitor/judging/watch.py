@@ -13,7 +13,11 @@ from dataclasses import dataclass, replace
 from monitor.messages.record import Partition
 from monitor.store.protocol import Health, Notice, PartitionState, Store
 
-Times = Mapping[str, int]
+Observe = Callable[[Health, Mapping[Partition, PartitionState], Sequence[Notice]], None]
+
+
+def observe_nothing(_health: Health, _partitions: Mapping[Partition, PartitionState], _found: Sequence[Notice]) -> None:
+    """Nobody is interested in what is found."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +167,17 @@ class Watch:
         store: looked at, and told; a connection of its own.
         settings: numbers.
         extra: more findings that only this process can make, such as a Redis that may evict keys.
+        observe: told of each look, with everything that is found; telemetry does.
     """
 
     def __init__(
-        self, store: Store, settings: WatchSettings, extra: Callable[[], Iterable[Notice]] = lambda: ()
+        self,
+        store: Store,
+        settings: WatchSettings,
+        extra: Callable[[], Iterable[Notice]] = lambda: (),
+        observe: Observe = observe_nothing,
     ) -> None:
-        self._store, self._settings, self._extra = store, settings, extra
+        self._store, self._settings, self._extra, self._observe = store, settings, extra, observe
         self._started_ms: int | None = None
 
     def step(self) -> list[Notice]:
@@ -180,6 +189,7 @@ class Watch:
         health, partitions = self._store.health(), self._store.partitions()
         self._started_ms = self._started_ms or health.now_ms
         found = {(n.kind, n.subject): n for n in (*find_trouble(health, partitions, self._settings), *self._extra())}
+        self._observe(health, partitions, list(found.values()))
         changes = self._settle(found, health.now_ms)
         if health.now_ms - self._started_ms >= self._settings.grace_ms:
             changes += [n for n in found.values() if self._store.notice(n)]

@@ -41,7 +41,7 @@ class Tap:
         head: str | None = None,
         example: Tensor | None = None,
     ) -> None:
-        from line_plugin.networks import find_head
+        from line_plugin.networks.head import find_head
 
         if head is None and example is None:
             raise ValueError(

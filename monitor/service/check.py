@@ -35,7 +35,7 @@ def _model(config: MonitorConfig) -> str:
     from monitor.judging.rules import rules_of
 
     scorer = Scorer.load(config.model.artifact, config.model.device)
-    words = rules_of(config, scorer).budget.words()
+    words = rules_of(config.alerts, scorer.calibration, scorer.artifact).budget.words()
     return f"{scorer.line!r}, artifact {scorer.artifact[:12]}, {scorer.calibration.n} calibration samples; {words}"
 
 

@@ -17,9 +17,10 @@ from monitor.counting.scoring import Scorer
 from monitor.counting.worker import Worker, WorkerSettings, now_ms
 from monitor.errors import StoreUnavailableError
 from monitor.judging.binding import bind, binding_of
-from monitor.judging.evaluator import Evaluator, EvaluatorSettings
+from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules_of
-from monitor.judging.watch import Watch, WatchSettings
+from monitor.judging.settings import EvaluatorSettings
+from monitor.judging.watch import Watch, WatchSettings, observe_nothing
 from monitor.messages.contract import Contract
 from monitor.service.canary import Canary, find_canary
 from monitor.service.watcher import Watcher
@@ -92,7 +93,9 @@ class Process:
         if config.canary.seconds:
             canary = Canary(config, store, stream, find_canary(self._scorer))
         return Watcher(
-            Watch(store, watch_settings(config)),
+            Watch(
+                store, watch_settings(config), observe=self._telemetry.watched if self._telemetry else observe_nothing
+            ),
             lambda fields: None,
             config.kafka.group,
             config.watch.redis_seconds,
@@ -224,4 +227,4 @@ def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: st
         canary=canary,
         class_name=scorer.class_name,
     )
-    return Evaluator(store, rules_of(config, scorer), settings, name)
+    return Evaluator(store, rules_of(config.alerts, scorer.calibration, scorer.artifact), settings, name)

@@ -46,7 +46,7 @@ def replay(
         ReplayError: an empty range, or one that cannot be read.
     """
     scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
-    the_rules = rules_of(config, scorer)
+    the_rules = rules_of(config.alerts, scorer.calibration, scorer.artifact)
     told = Tally(config, scorer, the_rules.cells, the_rules.flag_cells)
     for batch in _batches(config, scorer, begin, end, told):
         told.add(batch)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from monitor.errors import ConfigError, MissingLibraryError
 from monitor.math.lifecycle import Transition
 from monitor.math.state import MonitorState
+from monitor.messages.record import Partition
+from monitor.store.protocol import Health, Notice, PartitionState
+
+STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary")
+"""Subjects of alerts of the kind ``stalled`` that are found in the store."""
 
 
 class Telemetry:
@@ -48,6 +54,25 @@ class Telemetry:
         self._charged = Gauge(
             "ood_monitor_budget_samples", "Samples charged to the budget", ["artifact", "level"], registry=self.registry
         )
+        self._clock = Gauge("ood_monitor_clock_offset_seconds", "Clock of this host less the clock of Redis", **more)
+        self._pending = Gauge("ood_monitor_pending_buckets", "Buckets counted and not judged yet", **more)
+        self._streams = Gauge("ood_monitor_streams", "Streams counted by name", **more)
+        self._lag = Gauge("ood_monitor_lag_records", "Records in the topic that are not counted yet", **more)
+        self._moved = Gauge(
+            "ood_monitor_moved_samples",
+            "Samples not counted where they belong, since the beginning: late, ahead of the clock, overflow, skipped",
+            ["artifact", "why"],
+            registry=self.registry,
+        )
+        self._canary = Gauge(
+            "ood_monitor_canary_age_seconds", "Since the last canary was noticed; -1 for never", **more
+        )
+        self._stalled = Gauge(
+            "ood_monitor_stalled",
+            "1 while the monitor cannot tell whether inputs surge, by what stalls it",
+            ["artifact", "subject"],
+            registry=self.registry,
+        )
         self._folded = Gauge("ood_monitor_last_bucket_end_seconds", "End of the last bucket judged (Unix time)", **more)
 
     def serve(self, host: str, port: int) -> None:
@@ -73,6 +98,21 @@ class Telemetry:
     def store_away(self, away: bool) -> None:
         """The store went away or came back."""
         self._away.labels(self._artifact).set(int(away))
+
+    def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
+        """The monitor looked at itself: how the whole group is doing, as every process sees it."""
+        by = self._artifact
+        self._clock.labels(by).set(time.time() - health.now_ms / 1000)
+        self._pending.labels(by).set(health.pending)
+        self._streams.labels(by).set(health.streams)
+        self._lag.labels(by).set(sum(p.lag for p in partitions.values()))
+        for why, n in health.sums.items():
+            self._moved.labels(by, why).set(n)
+        seen = health.times.get("canary_seen")
+        self._canary.labels(by).set((health.now_ms - seen) / 1000 if seen else -1)
+        firing = {n.subject for n in found if n.kind == "stalled"}
+        for subject in STALLED:
+            self._stalled.labels(by, subject).set(subject in firing)
 
     def evaluated(self, state: MonitorState | None, transitions: Iterable[Transition]) -> None:
         """Buckets were folded; ``state`` is ``None`` where another process holds the lease."""

@@ -9,7 +9,7 @@ from monitor.config import KafkaConfig
 QUEUED_KBYTES = 32_768
 """What librdkafka may fetch ahead; its own default, 64 MB, only costs memory here."""
 
-BOOTSTRAP_MS = 5_000
+BOOTSTRAP_MS = 3_000
 """How long a client looks for a first broker that answers."""
 
 ANSWER_MS = 5_000

@@ -18,6 +18,7 @@ from monitor.store.protocol import (
     Batch,
     Example,
     Fold,
+    Move,
     Notice,
     Progress,
     Promotion,
@@ -70,6 +71,55 @@ def test_a_first_claim_begins_where_told_and_a_later_one_where_the_counts_end(st
     again = store.claim({P0: 0})[P0]
     assert (again.next, again.bucket, again.fresh) == (12, 4, False)
     assert again.epoch > first.epoch
+
+
+def test_a_claim_is_dated_by_the_clock_of_the_store(store):
+    before = store.now_ms()
+    store.claim({P0: 7})
+    assert before <= store.partitions()[P0].at_ms <= store.now_ms()
+
+
+def test_the_topic_is_noted_with_the_first_claim_of_a_partition_and_not_changed_by_later_ones(store):
+    assert store.claim({P0: 7}, "a", 3)[P0].topic_ids == ("a",)
+    assert store.claim({P0: 7}, "b", 3)[P0].topic_ids == ("a",)
+    assert store.claim({P1: 0}, "", 3)[P1].topic_ids == ()
+
+
+def test_the_number_of_partitions_is_the_one_of_the_first_claim(store):
+    assert store.partitions_at_start("requests") == 0
+    store.claim({P1: 0}, "a", 3)
+    store.claim({P0: 0}, "a", 6)
+    assert store.partitions_at_start("requests") == 3
+    assert store.partitions_at_start("other") == 0
+
+
+def test_a_move_sets_offset_and_topic_together_and_remembers_what_was_left(store):
+    epoch = store.claim({P0: 7}, "a", 3)[P0].epoch
+    move = Move(P0, epoch, 7, 2, "b", (4, 6))
+    assert store.move(move) is True
+    assert store.move(move) is True  # a retry, since the answer was not heard
+    again = store.claim({P0: 0}, "b", 3)[P0]
+    assert (again.next, again.topic_ids, again.skip) == (2, ("b", "a"), (4, 6))
+    assert store.move(Move(P0, again.epoch, 2, 5, "c")) is True
+    last = store.claim({P0: 0})[P0]
+    assert (last.next, last.topic_ids, last.skip) == (5, ("c", "b", "a"), (0, 0))
+
+
+def test_a_move_by_an_old_owner_or_from_another_offset_is_refused(store):
+    old = store.claim({P0: 7}, "a", 3)[P0].epoch
+    new = store.claim({P0: 7}, "a", 3)[P0].epoch
+    assert store.move(Move(P0, old, 7, 2, "b")) is False
+    assert store.move(Move(P0, new, 8, 2, "b")) is False
+    assert store.move(Move(P1, new, 0, 2, "b")) is False
+    claim = store.claim({P0: 0})[P0]
+    assert (claim.next, claim.topic_ids) == (7, ("a",))
+
+
+def test_only_so_many_topics_that_were_left_are_remembered(store):
+    claim = store.claim({P0: 0}, "t0", 3)[P0]
+    for n in range(20):
+        assert store.move(Move(P0, claim.epoch, n, n + 1, f"t{n + 1}"))
+    assert store.claim({P0: 0})[P0].topic_ids == tuple(f"t{n}" for n in range(20, 12, -1))
 
 
 def test_counts_and_offsets_are_written_together(store):

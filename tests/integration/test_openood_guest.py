@@ -19,7 +19,8 @@ import torch
 
 from line_plugin import LINe, register
 from line_plugin.errors import MissingDataError, OpenOODError, SettingsError
-from line_plugin.openood import compat, evaluate_with_openood
+from line_plugin.integrations.openood import compat
+from line_plugin.openood import evaluate_with_openood
 from tests.fixtures import openood_data
 from tests.fixtures.upstream import SmallNet, checkout, needs, require_openood
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from line_plugin.benchmark import runner, spec
-from line_plugin.benchmark.features import FeatureCache
+from line_plugin.benchmark.protocol import runner, spec
+from line_plugin.benchmark.protocol.features import FeatureCache
 from line_plugin.cli import main
 from line_plugin.openood import evaluate_with_openood, register
 from tests.fixtures import openood_data

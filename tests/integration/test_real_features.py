@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from line_plugin import LINe
 from line_plugin.math.metrics import ood_metrics
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
-from tests.unit.test_line_matches_oracle import SWITCHES
+from tests.unit.method.test_line_matches_oracle import SWITCHES
 
 pytestmark = pytest.mark.real_data
 

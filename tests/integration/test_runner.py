@@ -13,9 +13,10 @@ import yaml
 from PIL import ImageFile
 
 from line_plugin import LINe
-from line_plugin.benchmark import methods, report, runner, spec
-from line_plugin.benchmark.features import FeatureCache, default_batch_size
-from line_plugin.benchmark.runner import Options
+from line_plugin.benchmark import methods, report
+from line_plugin.benchmark.protocol import runner, spec
+from line_plugin.benchmark.protocol.features import FeatureCache, default_batch_size
+from line_plugin.benchmark.protocol.runner import Options
 from line_plugin.cli import options
 from line_plugin.errors import DataError, EmptyClassError, ImageError, MissingDataError, SettingsError
 from line_plugin.math.metrics import ood_metrics

@@ -44,7 +44,7 @@ def test_the_readmes_first_example_runs() -> None:
 
 
 def test_the_benchmark_in_the_docs_is_valid() -> None:
-    from line_plugin.benchmark.spec import Benchmark
+    from line_plugin.benchmark.protocol.spec import Benchmark
 
     (text,) = blocks("docs/evaluation.md", "yaml")
     benchmark = Benchmark.model_validate(yaml.safe_load(text))

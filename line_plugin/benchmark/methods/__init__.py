@@ -1,10 +1,15 @@
-"""The methods the runner knows, by OpenOOD's names. A new method is one new file and one line here.
+"""The methods that the runner knows. A new method is one new file in this folder and no line elsewhere.
 
-Importing this module imports no torch, so that ``openood list`` answers at once.
+A method is a subclass of :class:`.base.Method` with a ``name`` and an ``about``, both plain strings. They are read from
+the source, so that ``openood list`` answers without importing torch; a file is imported when its method is created.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_plugin.errors import SettingsError, unknown_name
@@ -12,27 +17,10 @@ from line_plugin.errors import SettingsError, unknown_name
 if TYPE_CHECKING:
     from line_plugin.benchmark.methods.base import Method
 
-_MODULES = {
-    "line": ("line", "LINe: important neurons and weights of the predicted class (CVPR 2023)"),
-    "msp": ("logits", "maximum softmax probability (ICLR 2017)"),
-    "mls": ("logits", "maximum logit (ICML 2022)"),
-    "ebo": ("logits", "energy (NeurIPS 2020)"),
-    "gen": ("logits", "generalised entropy (CVPR 2023)"),
-    "klm": ("logits", "KL matching to class-typical posteriors (ICML 2022)"),
-    "react": ("shaping", "activations clipped at a percentile of ID validation features (NeurIPS 2021)"),
-    "ash": ("shaping", "ASH-B: pruned and binarised activations (ICLR 2023)"),
-    "scale": ("shaping", "activations scaled by their top share (ICLR 2024)"),
-    "dice": ("dice", "weights sparsified by mean contribution (ECCV 2022)"),
-    "knn": ("neighbours", "distance to the k-th nearest training feature (ICML 2022)"),
-    "vim": ("subspace", "virtual logit from the residual subspace (CVPR 2022)"),
-    "mds": ("subspace", "Mahalanobis distance to the class means (NeurIPS 2018)"),
-    "she": ("subspace", "simplified Hopfield energy (ICLR 2023)"),
-}
-
 
 def names() -> dict[str, str]:
-    """Method names with a line about each."""
-    return {name: about for name, (_, about) in _MODULES.items()}
+    """Method names in alphabetical order, with a line about each."""
+    return {name: found.about for name, found in sorted(_discover().items())}
 
 
 def create(name: str, settings: dict[str, float | int | str | None] | None = None) -> Method:
@@ -41,12 +29,11 @@ def create(name: str, settings: dict[str, float | int | str | None] | None = Non
     Raises:
         SettingsError: unknown method or setting; the nearest known one is offered.
     """
-    if name not in _MODULES:
-        raise unknown_name("method", name, _MODULES)
-    import importlib
-
-    module = importlib.import_module(f"{__name__}.{_MODULES[name][0]}")
-    method: Method = module.METHODS[name]()
+    known = _discover()
+    if name not in known:
+        raise unknown_name("method", name, known)
+    module = importlib.import_module(f"{__name__}.{known[name].module}")
+    method: Method = getattr(module, known[name].class_name)()
     for key, value in (settings or {}).items():
         if key not in method.settings:
             if not method.settings:
@@ -54,3 +41,43 @@ def create(name: str, settings: dict[str, float | int | str | None] | None = Non
             raise unknown_name(f"setting of {name}", key, method.settings)
         method.settings[key] = value
     return method
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A method before it is imported: the file and the class that hold it, and the line about it."""
+
+    module: str
+    class_name: str
+    about: str
+
+
+def _discover() -> dict[str, _Found]:
+    """Every method in the files of this folder, by name."""
+    found: dict[str, _Found] = {}
+    for file in (file for folder in __path__ for file in sorted(Path(folder).glob("*.py"))):
+        for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+            if not isinstance(statement, ast.ClassDef):
+                continue
+            texts = _read_texts(statement)
+            name, about = texts.get("name"), texts.get("about")
+            if not name or not about:
+                continue
+            if name in found:
+                raise SettingsError(
+                    f"two methods are named {name!r}, in {found[name].module}.py and in {file.name}: rename one of them"
+                )
+            found[name] = _Found(file.stem, statement.name, about)
+    return found
+
+
+def _read_texts(definition: ast.ClassDef) -> dict[str, str]:
+    """The attributes of a class that are assigned a plain string in its body."""
+    texts = {}
+    for statement in definition.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=attribute)], value=ast.Constant(value=str(text))):
+                texts[attribute] = text
+            case ast.AnnAssign(target=ast.Name(id=attribute), value=ast.Constant(value=str(text))):
+                texts[attribute] = text
+    return texts

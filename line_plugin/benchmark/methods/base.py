@@ -9,14 +9,26 @@ from functools import cached_property
 from itertools import product
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from line_plugin.benchmark.features import FeatureSet
-from line_plugin.settings import Provenance
+from line_plugin.method.settings import Provenance
 
 Setting = float | int | str | None
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features (N, D) float32 entering the head, the network's own argmax (N,) int64, and labels (N,) int64."""
+
+    name: str
+    features: Tensor
+    predicted: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    key: str
 
 
 @dataclass(frozen=True)
@@ -42,12 +54,18 @@ class FitData:
 class Method(ABC):
     """A post-hoc method over penultimate features.
 
+    A class below with a ``name`` and an ``about`` is a method of the benchmark, whichever file of this folder it is in.
+
     Attributes:
+        name: what the command line calls it, OpenOOD's name if OpenOOD has the method.
+        about: one line about it, with the venue of its paper.
         settings: current hyper-parameters.
         sweep: values to choose from, as in OpenOOD's yml. The first key varies fastest, as there.
         searched: whether OpenOOD chooses among them by default (its ``APS_mode``).
     """
 
+    name: ClassVar[str] = ""
+    about: ClassVar[str] = ""
     defaults: ClassVar[dict[str, Setting]] = {}
     sweep: ClassVar[dict[str, tuple[Setting, ...]]] = {}
     searched: ClassVar[bool] = False
@@ -64,12 +82,12 @@ class Method(ABC):
         return self._data
 
     def fit(self, data: FitData) -> None:
-        """Take the data, then derive whatever depends on the settings."""
+        """Keep the data, then derive whatever depends on the settings."""
         self._data = data
         self.refit()
 
     def set(self, settings: dict[str, Setting]) -> None:
-        """Change settings and derive again everything that depends on them: a sweep changes what it says it sweeps."""
+        """Change settings and derive again everything that depends on them, so that a sweep changes what it names."""
         self.settings.update(settings)
         if self._data is not None:
             self.refit()

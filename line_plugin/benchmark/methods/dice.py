@@ -16,6 +16,9 @@ from line_plugin.benchmark.methods.base import Method, fraction
 class Dice(Method):
     """Weights whose mean contribution lies above a percentile. The sweep recomputes the mask (OpenOOD's does not)."""
 
+    name = "dice"
+    about = "weights sparsified by mean contribution (ECCV 2022)"
+
     defaults = {"p": 90}
     sweep = {"p": (10, 30, 50, 70, 90)}
 
@@ -35,6 +38,3 @@ class Dice(Method):
 
         scores: Tensor = EnergyBased.score(functional.linear(features, self._weight, self.data.bias))
         return -scores
-
-
-METHODS = {"dice": Dice}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
-from line_plugin.line import LINe
-from line_plugin.math import scoring
+from line_plugin.math.percentiles import clip_at_percentile
+from line_plugin.method.line import LINe
 
 
 def _optional(settings: dict[str, Setting], key: str) -> float | None:
@@ -14,7 +14,10 @@ def _optional(settings: dict[str, Setting], key: str) -> float | None:
 
 
 class LineMethod(Method):
-    """LINe. ``clip_percentile``, where given, sets ``clip`` to that percentile of the ID validation features."""
+    """LINe. If ``clip_percentile`` is given, ``clip`` becomes that percentile of the ID validation features."""
+
+    name = "line"
+    about = "LINe: important neurons and weights of the predicted class (CVPR 2023)"
 
     defaults = {"p_w": 90, "p_a": 90, "clip": 1.0, "clip_percentile": None}
     sweep = {"p_w": (10, 90), "p_a": (10, 90), "clip_percentile": (80, 90)}
@@ -31,13 +34,10 @@ class LineMethod(Method):
         """See :meth:`Method.refit`."""
         percentile = _optional(self.settings, "clip_percentile")
         if percentile is not None:  # the table then shows the clip that was used
-            self.settings["clip"] = scoring.clip_at_percentile(self.data.val.features, percentile)
+            self.settings["clip"] = clip_at_percentile(self.data.val.features, percentile)
         p_w, p_a, clip = (_optional(self.settings, key) for key in ("p_w", "p_a", "clip"))
         self.line = self.line.with_settings(p_w, p_a, clip)
 
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""
         return self.line.score(features)
-
-
-METHODS = {"line": LineMethod}

@@ -10,6 +10,9 @@ from line_plugin.benchmark.methods.base import Method, number
 class Msp(Method):
     """Maximum softmax probability."""
 
+    name = "msp"
+    about = "maximum softmax probability (ICLR 2017)"
+
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""
         from pytorch_ood.detector import MaxSoftmax
@@ -21,6 +24,9 @@ class Msp(Method):
 class Mls(Method):
     """Maximum logit."""
 
+    name = "mls"
+    about = "maximum logit (ICML 2022)"
+
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""
         from pytorch_ood.detector import MaxLogit
@@ -31,6 +37,9 @@ class Mls(Method):
 
 class Ebo(Method):
     """Energy."""
+
+    name = "ebo"
+    about = "energy (NeurIPS 2020)"
 
     defaults = {"temperature": 1}
     sweep = {"temperature": (1,)}
@@ -45,6 +54,9 @@ class Ebo(Method):
 
 class Gen(Method):
     """Generalised entropy over the M most probable classes."""
+
+    name = "gen"
+    about = "generalised entropy (CVPR 2023)"
 
     defaults = {"gamma": 0.1, "M": 100}
     sweep = {"gamma": (0.01, 0.1, 0.5, 1, 2, 5, 10), "M": (10, 50, 100, 200, 500, 1000)}
@@ -62,6 +74,9 @@ class Gen(Method):
 class Klm(Method):
     """KL matching, templates from the ID training set as in OpenOOD."""
 
+    name = "klm"
+    about = "KL matching to class-typical posteriors (ICML 2022)"
+
     def refit(self) -> None:
         """See :meth:`Method.refit`."""
         from pytorch_ood.detector import KLMatching
@@ -73,6 +88,3 @@ class Klm(Method):
         """See :meth:`Method.score`."""
         scores: Tensor = self._detector.predict_logits(self.data.logits(features))
         return -scores.detach()
-
-
-METHODS = {"msp": Msp, "mls": Mls, "ebo": Ebo, "gen": Gen, "klm": Klm}

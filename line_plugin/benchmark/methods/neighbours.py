@@ -12,6 +12,9 @@ from line_plugin.errors import SettingsError
 class Knn(Method):
     """Distance of the unit-length feature to its k-th nearest among the training features."""
 
+    name = "knn"
+    about = "distance to the k-th nearest training feature (ICML 2022)"
+
     defaults = {"K": 50}
     sweep = {"K": (50, 100, 200, 500, 1000)}
     searched = True
@@ -36,6 +39,3 @@ class Knn(Method):
         """See :meth:`Method.score`."""
         scores: Tensor = self._detector.predict_features(features)
         return -scores
-
-
-METHODS = {"knn": Knn}

@@ -1,6 +1,6 @@
 """Methods that shape the penultimate activations and take the energy of the head, from pytorch-ood.
 
-pytorch-ood shapes feature maps; pooled features (N, D) go in as (N, D, 1, 1), which is where OpenOOD applies them.
+pytorch-ood shapes feature maps; pooled features (N, D) go in as (N, D, 1, 1): OpenOOD shapes them there too.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class _Shaping(Method):
 class React(_Shaping):
     """ReAct, its threshold a percentile of the ID validation features as in OpenOOD."""
 
+    name = "react"
+    about = "activations clipped at a percentile of ID validation features (NeurIPS 2021)"
+
     defaults = {"percentile": 90}
     sweep = {"percentile": (85, 90, 95, 99)}
 
@@ -45,6 +48,9 @@ class React(_Shaping):
 class Ash(_Shaping):
     """ASH-B on pooled features, OpenOOD's variant."""
 
+    name = "ash"
+    about = "ASH-B: pruned and binarised activations (ICLR 2023)"
+
     defaults = {"percentile": 90}
     sweep = {"percentile": (65, 70, 75, 80, 85, 90, 95)}
 
@@ -58,6 +64,9 @@ class Ash(_Shaping):
 class Scale(_Shaping):
     """SCALE on pooled features."""
 
+    name = "scale"
+    about = "activations scaled by their top share (ICLR 2024)"
+
     defaults = {"percentile": 85}
     sweep = {"percentile": (65, 70, 75, 80, 85, 90, 95)}
 
@@ -66,6 +75,3 @@ class Scale(_Shaping):
         from pytorch_ood.detector import SCALE
 
         self._detector = SCALE(None, self._head, percentile=fraction(self.settings, "percentile"))
-
-
-METHODS = {"react": React, "ash": Ash, "scale": Scale}

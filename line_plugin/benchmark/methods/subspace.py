@@ -31,6 +31,9 @@ class _Fitted(Method):
 class Vim(_Fitted):
     """Virtual-logit matching. A ``dim`` that is not below the width becomes half of it."""
 
+    name = "vim"
+    about = "virtual logit from the residual subspace (CVPR 2022)"
+
     defaults = {"dim": 256}
     sweep = {"dim": (256, 1000)}
     searched = True
@@ -50,6 +53,9 @@ class Vim(_Fitted):
 class Mds(_Fitted):
     """Mahalanobis distance, one shared covariance."""
 
+    name = "mds"
+    about = "Mahalanobis distance to the class means (NeurIPS 2018)"
+
     def refit(self) -> None:
         """See :meth:`Method.refit`."""
         from pytorch_ood.detector import Mahalanobis
@@ -61,12 +67,12 @@ class Mds(_Fitted):
 class She(_Fitted):
     """Inner product with the mean feature of correctly classified images of the predicted class."""
 
+    name = "she"
+    about = "simplified Hopfield energy (ICLR 2023)"
+
     def refit(self) -> None:
         """See :meth:`Method.refit`."""
         from pytorch_ood.detector import SHE
 
         self._detector = SHE(None, self.data.logits)
         self._fit()
-
-
-METHODS = {"vim": Vim, "mds": Mds, "she": She}

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from line_plugin.benchmark import plots
+from line_plugin.benchmark.report.figures import Sets, measure_roc
+from line_plugin.benchmark.report.histograms import score_histograms
+from line_plugin.benchmark.report.roc import roc_curves
 from line_plugin.errors import DataError, NonFiniteError, SettingsError
 
-SETS = plots.Sets("id", near=["close"], far=["distant", "remote"])
-DRAW: dict[str, Any] = {"histograms": plots.score_histograms, "roc": plots.roc_curves}
+SETS = Sets("id", near=["close"], far=["distant", "remote"])
+DRAW: dict[str, Any] = {"histograms": score_histograms, "roc": roc_curves}
 
 
 def example(methods: int = 3) -> dict[str, dict[str, Any]]:
@@ -49,7 +51,7 @@ def test_the_area_is_that_of_a_literal_count_of_pairs_ties_counting_half() -> No
     rng = np.random.default_rng(1)
     confident, doubtful = rng.integers(2, 9, 40).astype(float), rng.integers(0, 7, 30).astype(float)
     pairs = [(a > b) + 0.5 * (a == b) for a in confident for b in doubtful]
-    assert plots._roc(confident, doubtful)[2] == pytest.approx(100 * float(np.mean(pairs)))
+    assert measure_roc(confident, doubtful)[2] == pytest.approx(100 * float(np.mean(pairs)))
 
 
 @pytest.mark.parametrize("draw", DRAW)
@@ -63,7 +65,7 @@ def test_drawing_leaves_matplotlibs_settings_as_they_were(tmp_path: Path) -> Non
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    plots.score_histograms(tmp_path / "a.png", example(), SETS, thresholds={"line": 1.0})
+    score_histograms(tmp_path / "a.png", example(), SETS, thresholds={"line": 1.0})
     assert dict(mpl.rcParams) == before
 
 
@@ -79,7 +81,7 @@ def test_what_cannot_be_shown_is_refused_and_nothing_is_written(draw: str, tmp_p
     with pytest.raises(DataError, match="scores of msp on distant"):
         DRAW[draw](target, empty, SETS)
     with pytest.raises(SettingsError, match=r"did you mean 'close'\?"):
-        DRAW[draw](target, example(), plots.Sets("id", near=["clos"]))
+        DRAW[draw](target, example(), Sets("id", near=["clos"]))
     with pytest.raises(SettingsError, match="0 OOD sets"):
-        DRAW[draw](target, example(), plots.Sets("id"))
+        DRAW[draw](target, example(), Sets("id"))
     assert not target.exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from line_plugin.calibration import Calibration
+from line_plugin.method.calibration import Calibration
 from monitor.math import nulls
 from monitor.math.lifecycle import AlertRules
 from monitor.math.state import Bucket, MonitorState, Rules

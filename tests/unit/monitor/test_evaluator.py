@@ -10,8 +10,10 @@ import pytest
 
 from monitor.config import AlertConfig
 from monitor.errors import StoreUnavailableError
-from monitor.judging.evaluator import Evaluator, EvaluatorSettings, closable
+from monitor.judging.closing import closable
+from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
+from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
 from monitor.store.protocol import Batch, Example, PartitionState, Progress, Seen
 from monitor.testing import FakeClock, MemoryStore, outage
@@ -277,3 +279,96 @@ def test_many_streams_share_one_budget_and_one_surge_names_its_stream():
     evaluator.step()
     raised = [h for h in feed.store.history() if h["change"] == "raised"]
     assert [r["stream"] for r in raised] == ["tenant-7"]
+
+
+# -- canary, streams, settings -----------------------------------------------------------------------------------------
+
+
+def canary_of(feed, cell: int, samples: int = 20):
+    progress = Progress(P0, feed.epoch, feed.next, feed.next + samples, feed.bucket)
+    feed.store.commit(Batch([progress], {feed.bucket: {("canary", 0, cell): samples}}))
+    feed.next, feed.bucket = feed.next + samples, feed.bucket + 1
+    feed.pass_time(1)
+
+
+def test_a_canary_is_noticed_and_touches_neither_people_nor_budget_nor_other_streams(feed):
+    evaluator = feed.evaluator(canary="canary")
+    feed.write(30)
+    evaluator.step()
+    before = evaluator.state
+    canary_of(feed, cell=0)
+    feed.pass_time(10)
+    evaluator.step()
+    assert feed.store.health().times["canary_seen"] == feed.clock()
+    assert feed.store.history() == []
+    assert evaluator.state.samples["stream"] == before.samples["stream"] + 20  # the last bucket of the traffic
+    assert ("canary", None) not in evaluator.state.rows
+
+
+def test_a_canary_that_does_not_look_ood_is_not_noticed(feed):
+    evaluator = feed.evaluator(canary="canary")
+    feed.write(2)
+    canary_of(feed, cell=6)
+    feed.pass_time(10)
+    evaluator.step()
+    assert "canary_seen" not in feed.store.health().times
+
+
+def test_what_is_known_of_a_canary_outlives_the_leaseholder(feed):
+    feed.write(2)
+    for holder in ("one", "two", "three", "four", "five"):
+        canary_of(feed, cell=0, samples=1)
+        feed.pass_time(6)
+        evaluator = feed.evaluator(holder, canary="canary")
+        evaluator.step()
+        feed.pass_time(6)
+        evaluator.step()
+        evaluator.release()
+    assert "canary_seen" in feed.store.health().times
+
+
+def test_a_stream_from_which_nothing_comes_for_very_long_is_forgotten_with_its_alert(feed):
+    evaluator = feed.evaluator(silence=60, forget_ms=3_600_000)
+    feed.streams = ("a", "b")
+    evaluator.step()
+    feed.write(30)
+    feed.streams = ("b",)
+    for _ in range(80):
+        feed.bucket = feed.clock() // 1000
+        feed.write(1)
+        for _ in range(5):
+            feed.pass_time(10)
+            evaluator.step()
+    told = [(h["stream"], h["kind"], h["change"]) for h in reversed(feed.store.history())]
+    assert told == [("a", "silence", "raised"), ("a", "silence", "resolved")]
+    assert set(feed.store.streams()) == {"b"}
+    assert {s for s, _ in evaluator.state.rows} == {None, "b"}
+    assert sum(feed.store.totals().values()) == feed.next
+    assert [k for k in feed.store.state() if k.startswith("s:")] == ["s:b"]
+
+
+def test_a_stream_that_comes_back_after_it_was_forgotten_begins_anew(feed):
+    evaluator = feed.evaluator()
+    feed.write(30)
+    feed.pass_time(10)
+    evaluator.step()
+    feed.store.ask_to_retire("a")
+    feed.pass_time(11)
+    evaluator.step()
+    assert feed.store.state().keys() == {"#header"}
+    feed.bucket = feed.clock() // 1000
+    feed.write(5)
+    feed.pass_time(10)
+    evaluator.step()
+    assert evaluator.state.evidence.heard[evaluator.state.rows["a", None]] == 5
+
+
+def test_a_long_backlog_is_judged_in_turns_and_the_lease_is_kept(feed, monkeypatch):
+    monkeypatch.setattr("monitor.judging.evaluator.CATCH_UP_SECONDS", 0.0)
+    evaluator = feed.evaluator()
+    feed.write(10)
+    left = []
+    for _ in range(9):
+        evaluator.step()
+        left.append(len(feed.store.pending(-1, 2**50)))
+    assert left == [9, 8, 7, 6, 5, 4, 3, 2, 1]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from line_plugin.calibration import Calibration
 from line_plugin.math.conformal import CELL_EDGES, cell_masses
+from line_plugin.method.calibration import Calibration
 from monitor.math import nulls
 
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from line_plugin import LINe
-from line_plugin.benchmark.features import FeatureSet
-from line_plugin.benchmark.methods.base import FitData
+from line_plugin.benchmark.methods.base import FeatureSet, FitData
 from line_plugin.benchmark.methods.line import LineMethod
 from monitor.counting.scoring import Scorer, Staging
 from monitor.errors import ModelError

@@ -255,16 +255,34 @@ def test_a_partition_without_a_leader_waits_and_the_others_go_on(caplog):
     assert caplog.text.count("cannot be claimed now") == 1
 
 
+class Slow(MemorySource):
+    """A broker that thinks for a while before it does not answer."""
+
+    now = 100.0
+    asked = 0
+
+    def logs(self, partitions, read_up_to=None):
+        self.asked += 1
+        if self.broker.away:
+            self.now += 0.2
+        return super().logs(partitions, read_up_to)
+
+
 def test_a_claim_that_cannot_be_answered_is_made_later_and_loses_nothing():
-    broker, store, now = MemoryBroker(), MemoryStore(), [100.0]
+    broker, store = MemoryBroker(), MemoryStore()
     broker.create(TOPIC)
     broker.send(TOPIC, b"v", partition=0)
-    source = MemorySource(broker, TOPIC, GROUP)
-    owner = Ownership(source, store, "earliest", clock=lambda: now[0])
+    source = Slow(broker, TOPIC, GROUP)
+    owner = Ownership(source, store, "earliest", clock=lambda: source.now)
     with outage(broker):
         assert owner.accepted({}) == {}
-    assert owner.accepted(source.poll(0, 10)) == {}  # too soon to ask again
-    now[0] += 1.1
+        source.now += 1.9
+        assert owner.accepted({}) == {}
+        assert source.asked == 1  # those that can be read have nine tenths of the time
+        source.now += 0.2
+        assert owner.accepted({}) == {}
+        assert source.asked == 2
+    source.now += 2.0
     owner.accepted(source.poll(0, 10))
     assert [r.value for r in owner.accepted(source.poll(0, 10))[P0]] == [b"v"]
 

@@ -1,0 +1,146 @@
+"""OpenOOD's image lists and folders of images: which files, in which order, with which labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
+from line_plugin.errors import DataError, MissingDataError
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"}
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Files of one data set in order, and their labels (N,) int64; -1 is OOD or unknown."""
+
+    name: str
+    files: tuple[Path, ...]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def read(name: str, images: ImageSet, root: Path, num_classes: int | None) -> ImageList:
+    """Read one set.
+
+    Args:
+        name: for messages.
+        images: the set.
+        root: the data root.
+        num_classes: K for an ID set, whose labels must lie in [0, K); None for an OOD set, labelled -1 throughout.
+
+    Raises:
+        MissingDataError: the list, the folder or its first image is not there. DataError: a malformed list.
+    """
+    if images.folder is not None:
+        return _folder(name, images, root / images.folder, num_classes)
+    if images.list_file is None:  # ruled out by the benchmark's validation
+        raise DataError(f"data set {name!r} names neither a list nor a folder")
+    path = root / images.list_file
+    base = root / images.images
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise MissingDataError(_missing(name, path, images)) from error
+    files, labels = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        file, _, label = line.rpartition(" ")
+        try:
+            labels.append(int(label))
+        except ValueError:
+            raise DataError(f"{path}, line {number}: {line!r} is not 'relative/path label'") from None
+        if not file or file.startswith("/"):
+            raise DataError(f"{path}, line {number}: {line!r} needs a path below {base}")
+        files.append(base / file)
+    if not files:
+        raise DataError(f"{path} is empty: data set {name!r} needs at least one image")
+    if not files[0].is_file():
+        raise MissingDataError(_missing(name, files[0], images))
+    return _checked(name, path, files, np.array(labels, dtype=np.int64), num_classes)
+
+
+def _folder(name: str, images: ImageSet, folder: Path, num_classes: int | None) -> ImageList:
+    if not folder.is_dir():
+        raise MissingDataError(_missing(name, folder, images))
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    if not files:
+        raise DataError(f"{folder} holds no image: data set {name!r} needs at least one")
+    if num_classes is None:
+        return ImageList(name, tuple(files), np.full(len(files), -1, dtype=np.int64))
+    classes = {c: i for i, c in enumerate(sorted({p.relative_to(folder).parts[0] for p in files}))}
+    labels = np.array([classes[p.relative_to(folder).parts[0]] for p in files], dtype=np.int64)
+    return _checked(name, folder, files, labels, num_classes)
+
+
+def _checked(name: str, path: Path, files: list[Path], labels: NDArray[np.int64], num_classes: int | None) -> ImageList:
+    if num_classes is None:
+        labels = np.full_like(labels, -1)  # OpenOOD hard-sets them too
+    elif labels.max() >= num_classes or labels.max() < 0:
+        raise DataError(
+            f"{path} has label {labels.max()}, but {name!r} is an ID set of {num_classes} classes "
+            f"(0 to {num_classes - 1}): check the list against num_classes"
+        )
+    return ImageList(name, tuple(files), labels)
+
+
+def _missing(name: str, path: Path, images: ImageSet) -> str:
+    return f"data set {name!r} is not at {path}" + (f"; get it from {images.source}" if images.source else "")
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Every set of a benchmark that is wanted and there. ``missing`` says what was left out."""
+
+    train: ImageList
+    val: ImageList
+    test: ImageList
+    csid: dict[str, ImageList]
+    ood_val: ImageList | None
+    near: dict[str, ImageList]
+    far: dict[str, ImageList]
+    missing: tuple[str, ...] = ()
+
+
+def read_all(benchmark: Benchmark, root: Path, *, csid: bool, ood_val: bool, skip_missing: bool) -> Sets:
+    """Read the sets of a benchmark.
+
+    Args:
+        benchmark: what to read.
+        root: the data root.
+        csid: whether the covariate-shifted ID sets are wanted (FS-OOD).
+        ood_val: whether the OOD validation set is wanted (hyper-parameter choice).
+        skip_missing: leave absent test sets out instead of refusing; ID splits are always needed.
+
+    Raises:
+        MissingDataError: names every absent set and where to get it, not only the first.
+    """
+    k, absent = benchmark.num_classes, []
+
+    def get(name: str, images: ImageSet, classes: int | None) -> ImageList | None:
+        try:
+            return read(name, images, root, classes)
+        except MissingDataError as error:
+            absent.append(str(error))
+            return None
+
+    splits = {s: get(f"{benchmark.name} {s}", getattr(benchmark.id, s), k) for s in ("train", "val", "test")}
+    train, val, test = splits["train"], splits["val"], splits["test"]
+    validation = get("OOD val", benchmark.ood.val, None) if ood_val and benchmark.ood.val else None
+    needed = list(absent)
+    shifted = {n: s for n, i in benchmark.csid.items() if (s := get(n, i, k))} if csid else {}
+    near = {n: s for n, i in benchmark.ood.near.items() if (s := get(n, i, None))}
+    far = {n: s for n, i in benchmark.ood.far.items() if (s := get(n, i, None))}
+    if train is None or val is None or test is None or needed or (absent and not skip_missing):
+        hint = "" if needed else "; --skip-missing evaluates the rest"
+        raise MissingDataError("; ".join(absent) + hint)
+    if not near and not far:
+        raise MissingDataError("no OOD set is there: " + "; ".join(absent))
+    return Sets(train, val, test, shifted, validation, near, far, tuple(absent))

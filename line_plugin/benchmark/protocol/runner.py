@@ -1,0 +1,245 @@
+"""OpenOOD v1.5's protocol over cached features: fit, choose, score, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from line_plugin.benchmark import methods
+from line_plugin.benchmark.methods.base import FeatureSet, FitData, Method, Setting
+from line_plugin.benchmark.protocol import image_list
+from line_plugin.benchmark.protocol.features import FeatureCache, Progress, Request
+from line_plugin.benchmark.protocol.spec import Benchmark
+from line_plugin.errors import SettingsError
+from line_plugin.math.metrics import Metrics, accuracy, ood_metrics
+from line_plugin.method.settings import Provenance
+
+_CHUNK = 4096  # rows scored at once: bounds what a method may broadcast
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate.
+
+    Attributes:
+        methods: by OpenOOD's names, evaluated on the same features.
+        settings: per method, over the benchmark's and the methods' own.
+        fsood: add the covariate-shifted ID sets to ID (full-spectrum OOD).
+        search: choose hyper-parameters on the validation sets: True for every method with a sweep, False for none,
+            None for the methods that OpenOOD does it for (its ``APS_mode``).
+        skip_missing: evaluate what is there.
+    """
+
+    methods: tuple[str, ...]
+    settings: dict[str, dict[str, Setting]] = field(default_factory=dict)
+    fsood: bool = False
+    search: bool | None = None
+    skip_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a data set, or the unweighted mean of a group (``nearood``, ``farood``)."""
+
+    name: str
+    metrics: Metrics
+    acc: float
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One combination tried on the validation sets, and its AUROC."""
+
+    settings: dict[str, Setting]
+    auroc: float
+
+
+@dataclass
+class MethodResult:
+    """What one method gave.
+
+    Attributes:
+        scores: confidences (N,) float32 by set name; ``id`` is ID test.
+        sweep: what was tried, empty without a search.
+    """
+
+    name: str
+    settings: dict[str, Setting]
+    rows: list[Row]
+    scores: dict[str, NDArray[np.float32]]
+    sweep: list[SweepPoint] = field(default_factory=list)
+    method: Method | None = None
+
+
+@dataclass
+class Evaluation:
+    """All methods on one network."""
+
+    benchmark: Benchmark
+    fsood: bool
+    results: list[MethodResult]
+    groups: dict[str, str]  # set name -> id, csid, near, far
+    labels: dict[str, NDArray[np.int64]]
+    predicted: dict[str, NDArray[np.int64]]
+    missing: tuple[str, ...]
+    forwarded: int
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    train: FeatureSet
+    val: FeatureSet
+    id_sets: dict[str, FeatureSet]  # id first, then csid
+    ood: dict[str, FeatureSet]
+    ood_val: FeatureSet | None
+
+
+def evaluate(
+    benchmark: Benchmark, root: Path, cache: FeatureCache, options: Options, progress: Progress | None = None
+) -> Evaluation:
+    """Evaluate methods on one network. Every image is decoded and forwarded at most once.
+
+    Args:
+        benchmark: which sets.
+        root: the data root.
+        cache: holds the network.
+        options: which methods, and how.
+        progress: called while images are forwarded.
+
+    Raises:
+        MissingDataError, ImageError, SettingsError, HeadError and what a method's fit may raise.
+    """
+    chosen = [_method(name, benchmark, options) for name in options.methods]
+    searching = [m for _, m in chosen if _searches(m, options.search)]
+    sets = image_list.read_all(
+        benchmark, root, csid=options.fsood, ood_val=bool(searching), skip_missing=options.skip_missing
+    )
+    before = cache.forwarded
+    loaded = _load(benchmark, sets, cache, progress)
+    data = fit_data(benchmark, cache, loaded.train, loaded.val)
+    groups = {"id": "id"} | dict.fromkeys(sets.csid, "csid") | dict.fromkeys(sets.near, "near")
+    groups |= dict.fromkeys(sets.far, "far")
+    everything = loaded.id_sets | loaded.ood
+    return Evaluation(
+        benchmark=benchmark,
+        fsood=options.fsood,
+        results=[_run(name, method, data, loaded, groups, options.search) for name, method in chosen],
+        groups=groups,
+        labels={n: s.labels for n, s in everything.items()},
+        predicted={n: s.predicted for n, s in everything.items()},
+        missing=sets.missing,
+        forwarded=cache.forwarded - before,
+    )
+
+
+def _method(name: str, benchmark: Benchmark, options: Options) -> tuple[str, Method]:
+    merged: dict[str, Setting] = {**benchmark.methods.get(name, {}), **options.settings.get(name, {})}
+    return name, methods.create(name, merged)
+
+
+def _searches(method: Method, search: bool | None) -> bool:
+    """Whether there is a choice to make and it is wanted."""
+    points = sum(1 for _ in method.sweep_points()) if method.sweep else 0
+    return points > 1 and (method.searched if search is None else search)
+
+
+def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None) -> _Loaded:
+    """One pass over everything the cache lacks."""
+    specs = {**benchmark.csid, **benchmark.ood.near, **benchmark.ood.far}
+    ids = [("train", sets.train, benchmark.id.train), ("val", sets.val, benchmark.id.val)]
+    ids += [("id", sets.test, benchmark.id.test)]
+    shifted = [(n, s, specs[n]) for n, s in sets.csid.items()]
+    ood = [(n, s, specs[n]) for n, s in {**sets.near, **sets.far}.items()]
+    wanted = [*ids, *shifted, *ood]
+    if sets.ood_val is not None and benchmark.ood.val is not None:
+        wanted.append(("ood val", sets.ood_val, benchmark.ood.val))
+    loaded = cache.get([Request(s, benchmark.preprocessing_of(i)) for _, s, i in wanted], progress)
+    named = {n: f for (n, _, _), f in zip(wanted, loaded, strict=True)}
+    return _Loaded(
+        train=named["train"],
+        val=named["val"],
+        id_sets={"id": named["id"]} | {n: named[n] for n in sets.csid},
+        ood={n: named[n] for n, _, _ in ood},
+        ood_val=named.get("ood val"),
+    )
+
+
+def fit_data(benchmark: Benchmark, cache: FeatureCache, train: FeatureSet, val: FeatureSet) -> FitData:
+    """What methods are fitted on, with its origin."""
+    linear = cache.head.linear
+    if linear.out_features != benchmark.num_classes:
+        raise SettingsError(
+            f"the network's head {cache.head.path!r} has {linear.out_features} classes, benchmark {benchmark.name!r} "
+            f"has {benchmark.num_classes}: give the checkpoint that belongs to the benchmark"
+        )
+    weight = linear.weight.detach().float().cpu()
+    bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().float().cpu()
+    provenance = Provenance(
+        class_names=benchmark.class_names,
+        head=cache.head.path,
+        model_sha256=cache.model_sha256,
+        data_sha256=train.key,
+        extra={"benchmark": benchmark.name, "preprocessing": benchmark.preprocessing.model_dump()},
+    )
+    return FitData(train, val, weight, bias, provenance)
+
+
+def _run(
+    name: str, method: Method, data: FitData, loaded: _Loaded, groups: dict[str, str], search: bool | None
+) -> MethodResult:
+    method.fit(data)
+    sweep: list[SweepPoint] = []
+    if _searches(method, search) and loaded.ood_val is not None:
+        sweep = choose(method, loaded.val, loaded.ood_val)
+    scores = {n: _score(method, s) for n, s in (loaded.id_sets | loaded.ood).items()}
+    rows = _table(scores, loaded, groups)
+    return MethodResult(name, dict(method.settings), rows, scores, sweep, method)
+
+
+def choose(method: Method, val: FeatureSet, ood_val: FeatureSet) -> list[SweepPoint]:
+    """Set the combination with the highest AUROC of ID val against OOD val; the first wins a tie, as in OpenOOD."""
+    tried: list[SweepPoint] = []
+    refused: SettingsError | None = None
+    for point in method.sweep_points():
+        try:
+            method.set(point)
+        except SettingsError as error:  # e.g. K beyond the number of training images: not a candidate here
+            refused = error
+            continue
+        tried.append(SweepPoint(point, ood_metrics(_score(method, val), _score(method, ood_val)).auroc))
+    if not tried:
+        raise refused or SettingsError("nothing to choose from")
+    method.set(max(tried, key=lambda p: p.auroc).settings)
+    return tried
+
+
+def _score(method: Method, data: FeatureSet) -> NDArray[np.float32]:
+    """Confidences (N,) float32 of a whole set."""
+    with torch.no_grad():
+        parts = [method.score(rows).float() for rows in data.features.split(_CHUNK)]  # type: ignore[no-untyped-call]
+    return torch.cat(parts).numpy().astype(np.float32, copy=False)
+
+
+def _table(scores: dict[str, NDArray[np.float32]], loaded: _Loaded, groups: dict[str, str]) -> list[Row]:
+    """Rows in OpenOOD's order: each near set, ``nearood``, each far set, ``farood``."""
+    confidence = np.concatenate([scores[n] for n in loaded.id_sets])
+    predicted = np.concatenate([s.predicted for s in loaded.id_sets.values()])
+    labels = np.concatenate([s.labels for s in loaded.id_sets.values()])
+    acc = accuracy(predicted, labels)
+    rows: list[Row] = []
+    for group in ("near", "far"):
+        mine = [Row(n, ood_metrics(confidence, scores[n]), acc) for n in loaded.ood if groups[n] == group]
+        if mine:
+            rows += [*mine, Row(f"{group}ood", mean([r.metrics for r in mine]), acc)]
+    return rows
+
+
+def mean(metrics: Sequence[Metrics]) -> Metrics:
+    """The unweighted mean of each metric."""
+    columns = zip(*((m.fpr95, m.auroc, m.aupr_in, m.aupr_out, m.fpr95_id) for m in metrics), strict=True)
+    return Metrics(*(float(np.mean(c)) for c in columns))

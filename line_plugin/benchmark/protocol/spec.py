@@ -1,0 +1,166 @@
+"""A benchmark as data: which image lists are ID, near-OOD, far-OOD and covariate-shifted, read from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from line_plugin.errors import DataError, unknown_name
+from line_plugin.shipped import config_dir
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Preprocessing(_Frozen):
+    """OpenOOD's test transform: RGB, Resize (bilinear, the shorter side), CenterCrop, ToTensor, Normalize.
+
+    ``resize`` or ``crop`` null leaves that step out (OpenOOD does so for ImageNet-C).
+    """
+
+    resize: int | None = Field(gt=0)
+    crop: int | None = Field(gt=0)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class ImageSet(_Frozen):
+    """One data set: an OpenOOD image list with its image folder, or a folder of images.
+
+    Attributes:
+        list_file: image list below the data root, lines ``relative/path label``.
+        images: folder that the list's paths start from, below the data root.
+        folder: instead of a list: a folder of images below the data root. For ID sets each subfolder is a class.
+        source: where to get it, for people.
+        resize, crop: override of the benchmark's preprocessing (0 leaves the step out).
+    """
+
+    list_file: str | None = Field(default=None, alias="list")
+    images: str = ""
+    folder: str | None = None
+    source: str = ""
+    resize: int | None = Field(default=None, ge=0)
+    crop: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ImageSet:
+        if (self.list_file is None) == (self.folder is None):
+            raise ValueError("give either `list` (with `images`) or `folder`")
+        return self
+
+
+class IdSets(_Frozen):
+    """The ID splits. ``train`` fits, ``val`` chooses and calibrates, ``test`` is scored."""
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+
+
+class OodSets(_Frozen):
+    """The OOD sets. ``val`` is only for choosing hyper-parameters."""
+
+    val: ImageSet | None = None
+    near: dict[str, ImageSet] = {}
+    far: dict[str, ImageSet] = {}
+
+    @model_validator(mode="after")
+    def _some(self) -> OodSets:
+        if not self.near and not self.far:
+            raise ValueError("give at least one OOD set under `near` or `far`")
+        return self
+
+
+class Benchmark(_Frozen):
+    """One benchmark.
+
+    Attributes:
+        name, title: for the command line and for people.
+        num_classes: K of the ID data.
+        arch: the network its checkpoints usually belong to, used if the command line names none.
+        class_names: K names, or empty.
+        preprocessing: for every set without an override.
+        id, csid, ood: the sets. csid is ID under covariate shift, added to ID by FS-OOD.
+        methods: settings by method name, over the methods' own defaults.
+    """
+
+    name: str
+    title: str = ""
+    num_classes: int = Field(gt=0)
+    arch: str = ""
+    class_names: tuple[str, ...] = ()
+    preprocessing: Preprocessing
+    id: IdSets
+    csid: dict[str, ImageSet] = {}
+    ood: OodSets
+    methods: dict[str, dict[str, float | int | str | None]] = {}
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Benchmark:
+        names = ["id", "train", "val", "ood val", *self.csid, *self.ood.near, *self.ood.far]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"the name {twice[0]!r} is given to two sets (id, train and val are taken)")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.num_classes} classes")
+        return self
+
+    def preprocessing_of(self, images: ImageSet) -> Preprocessing:
+        """The preprocessing of one set."""
+        changes = {k: v or None for k in ("resize", "crop") if (v := getattr(images, k)) is not None}
+        return self.preprocessing.model_copy(update=changes)
+
+    def ood_sets(self) -> Iterator[tuple[str, str, ImageSet]]:
+        """``(group, name, set)`` in the order of OpenOOD's table."""
+        for group in ("near", "far"):
+            for name, images in getattr(self.ood, group).items():
+                yield group, name, images
+
+
+def shipped() -> dict[str, Path]:
+    """The benchmarks that come with the package, by name."""
+    return {p.stem: p for p in sorted((config_dir() / "benchmarks").glob("*.yml"))}
+
+
+def load(name_or_path: str) -> Benchmark:
+    """Load a shipped benchmark by name, or your own by the path of its YAML file.
+
+    Raises:
+        SettingsError: no such name. DataError: no such file, or its contents are not a benchmark.
+    """
+    known = shipped()
+    if name_or_path in known:
+        path = known[name_or_path]
+    elif name_or_path.endswith((".yml", ".yaml")):
+        path = Path(name_or_path)
+    else:
+        raise unknown_name("benchmark", name_or_path, known)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read benchmark {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
+    try:
+        return Benchmark.model_validate(raw)
+    except ValidationError as error:
+        raise DataError(f"{path}: {_describe_first(error)}") from error
+
+
+def _describe_first(error: ValidationError) -> str:
+    """The first complaint in one line, with the nearest known key for an unknown one."""
+    # A misspelt key also shows up as a missing one: the misspelling is what helps.
+    problem: dict[str, Any] = dict(min(error.errors(), key=lambda e: e["type"] != "extra_forbidden"))
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        keys = {f.alias or n for m in _Frozen.__subclasses__() for n, f in m.model_fields.items()}
+        near = get_close_matches(str(problem["loc"][-1]), keys, n=1)
+        return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "")
+    more = len(error.errors()) - 1
+    return f"{key or 'file'}: {problem['msg']}" + (f" (and {more} more problems)" if more else "")

@@ -1,0 +1,1 @@
+"""LINe inside other libraries: upstream OpenOOD and pytorch-ood."""

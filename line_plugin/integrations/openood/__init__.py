@@ -1,0 +1,30 @@
+"""LINe as a guest of upstream OpenOOD: a postprocessor, its registration, a launcher and an evaluation.
+
+Importable without OpenOOD; only what needs it asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from line_plugin.integrations.openood.evaluation import evaluate_with_openood
+    from line_plugin.integrations.openood.postprocessor import LINePostprocessor as LINePostprocessor
+    from line_plugin.integrations.openood.registry import register
+
+# LINePostprocessor is left out: `import *` must not need OpenOOD.
+__all__ = ["evaluate_with_openood", "register"]
+
+_HOMES = {
+    "LINePostprocessor": "line_plugin.integrations.openood.postprocessor",
+    "evaluate_with_openood": "line_plugin.integrations.openood.evaluation",
+    "register": "line_plugin.integrations.openood.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'line_plugin.openood' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

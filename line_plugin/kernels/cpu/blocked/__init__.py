@@ -1,0 +1,61 @@
+"""The blocked kernel of the scoring rule for CPUs, in numba. Imported at the first score, never before.
+
+Every logit ``g[n, k]`` is a chain of fused multiply-adds over the neurons, in an order that depends on the row alone,
+so a row has the same bits in every batch, at every place and on every thread. What makes it fast:
+
+* The class prediction is screened: logits from bytes (or float32) come with a bound on their error, and only classes
+  that can still be the largest are computed exactly, in float64.
+* A tile of the transposed head (some neurons x some classes) stays in the first-level cache while a group of rows
+  passes over it, and the logits of a tile stay in registers.
+* Each row walks a list of only those neurons that can count. ``z = 0``, or a floor that no weight of the neuron is
+  above (masked neurons have +inf): left out. A floor below every weight of the neuron: multiplied without a
+  comparison. Any other: ``W > floor`` decides lane by lane.
+* Rows are sorted by predicted class, and a few rows of one class share the loads and the comparisons.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numba
+
+from line_plugin.kernels.cpu.blocked import classes, layout, masked
+from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
+
+
+@functools.cache
+def kernels(width: int) -> tuple[Any, Any, Any]:
+    """The compiled scorer, and its halves, the class prediction and the masked logits, for tiles of ``width`` classes.
+
+    Compiled code is kept on disk if a folder can be written. The scorer takes what its halves do:
+
+    * ``x`` (N, D) float32; ``delta`` float32, inf for no clipping;
+    * ``head``: weight (K, D), tiles, bias padded with -inf, floors (K, D), entries and ends (:mod:`.layout`);
+    * ``screen``: packed, scale, offset, rounding, norm of a :class:`.layout.Screen`;
+    * ``keys`` (N,) int64, made by the first half: twice the class, plus 1 for a row that leaves out its zeros;
+    * ``confidence`` (N,) float32, made by the second; ``first`` and ``last``, the rows to score.
+    """
+    vectors = width // LANES
+    share, block = shared_rows(vectors), layout.block_length(width)
+    drops = chains(vectors) == 1  # else leaving an entry out would deal the others to other partial sums
+
+    def predict(x: Any, delta: Any, head: Any, screen: Any, keys: Any, first: int, last: int) -> None:
+        classes.predict(vectors, share, block, drops, x, delta, head, screen, keys, first, last)
+
+    def mask(x: Any, delta: Any, head: Any, keys: Any, confidence: Any, first: int, last: int) -> None:
+        masked.mask(vectors, share, x, delta, head, keys, confidence, first, last)
+
+    def score(x: Any, delta: Any, head: Any, screen: Any, keys: Any, confidence: Any, first: int, last: int) -> None:
+        classes.predict(vectors, share, block, drops, x, delta, head, screen, keys, first, last)
+        masked.mask(vectors, share, x, delta, head, keys, confidence, first, last)
+
+    return _cached(score), _cached(predict), _cached(mask)
+
+
+def _cached(function: Any) -> Any:
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder to write the compiled code to
+        return numba.njit(nogil=True)(function)

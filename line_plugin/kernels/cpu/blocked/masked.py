@@ -1,0 +1,120 @@
+"""The masked logits and their log-sum-exp, rows sorted by predicted class."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import literally
+
+from line_plugin.kernels.cpu.blocked.rows import largest, total
+from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, clip_row, jit, unit
+
+
+@jit
+def _drop_zeros(z: Any, r: int, entries: Any, ends: Any, kept: Any, kept_ends: Any) -> None:
+    """The lists of row ``r`` without the neurons whose ``z`` is 0, in the same order."""
+    for b in range(entries.shape[0]):
+        values = z[b, r]
+        free, end, n = ends[b, 0], ends[b, 1], np.uint64(0)
+        for i in range(end):
+            if i == free:
+                kept_ends[b, 0] = n
+            kept[b, n] = entries[b, i]
+            n += np.uint64(values[entries[b, i]] != 0)
+        if free == end:
+            kept_ends[b, 0] = n
+        kept_ends[b, 1] = n
+
+
+@jit
+def _units(keys: Any, order: Any, start: int, rows: int, share: int, sizes: Any) -> int:
+    """Cut ``rows`` sorted rows into units that share a list, ``sizes`` of them; how many units.
+
+    Rows of one even key share; an odd key marks a row that has a list of its own.
+    """
+    units, r = 0, 0
+    while r < rows:
+        key, same = keys[order[start + r]], 1
+        while same < share and r + same < rows and keys[order[start + r + same]] == key and key % 2 == 0:
+            same += 1
+        sizes[units] = unit(same, share)
+        r += sizes[units]
+        units += 1
+    return units
+
+
+@jit
+def _exp(x: Any) -> Any:
+    """``exp`` for x <= 0 in plain float32 steps (Cody and Waite; the polynomial of Cephes): vectorised, and the same
+    bits at every place of an array, which vector libraries do not promise. Off by 1e-7 of its value at most.
+    """
+    x = x if x > np.float32(-87) else np.float32(-87)
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return (p * r * r + r + np.float32(1)) * power
+
+
+@jit
+def _log_sum_exp(logits: Any) -> Any:
+    """Over a row whose length is a multiple of the lanes. Overwrites it."""
+    best = largest(logits.ctypes.data, logits.shape[0])
+    for k in range(logits.shape[0]):
+        logits[k] = _exp(logits[k] - best)
+    return best + math.log(total(logits.ctypes.data, logits.shape[0]))
+
+
+@jit
+def mask(
+    vectors: int, share: int, x: Any, delta: Any, head: Any, keys: Any, confidence: Any, first: int, last: int
+) -> None:
+    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.cpu.blocked.kernels`."""
+    literally(vectors)
+    _, tiles, bias, floors, entries, ends = head
+    count, d, width = tiles.shape
+    blocks, block = entries.shape[1:]
+    group = min(ROWS, last - first)
+    order = first + np.argsort(keys[first:last], kind="mergesort")
+    z, own_floors = np.empty((blocks, group, block), np.float32), np.empty((blocks, group, block), np.float32)
+    logits = aligned(group, len(bias))
+    kept = np.empty((group, blocks, block + 1), np.uint8)  # an entry is written before it is known to stay
+    lists, lines = np.empty(group, np.int64), np.empty(group, np.int64)
+    own_ends, sizes = np.empty((group, blocks, 2), np.int64), np.empty(group, np.int64)
+    for start in range(0, last - first, group):
+        rows, r = min(group, last - first - start), 0
+        units = _units(keys, order, start, rows, share, sizes)
+        for u in range(units):
+            n = order[start + r]
+            c = keys[n] // 2
+            for more in range(sizes[u]):
+                clip_row(x[order[start + r + more]], delta, z, r + more)
+            clip_row(floors[c], np.float32(np.inf), own_floors, r)
+            if keys[n] % 2:
+                _drop_zeros(z, r, entries[c], ends[c], kept[u], own_ends[u])
+                lists[u], lines[u] = kept[u].ctypes.data, block + 1
+            else:
+                own_ends[u] = ends[c]
+                lists[u], lines[u] = entries[c].ctypes.data, block
+            r += sizes[u]
+        logits[:rows] = 0
+        for t in range(count):
+            for b in range(blocks):
+                tile = tiles.ctypes.data + (t * d + b * block) * width * 4
+                values, floor = z[b].ctypes.data, own_floors[b].ctypes.data
+                out, step = logits.ctypes.data + t * width * 4, count * width * 4
+                for u in range(units):
+                    entry, free, end = lists[u] + b * lines[u], own_ends[u, b, 0], own_ends[u, b, 1]
+                    add(vectors, block, sizes[u], tile, entry, free, end, values, floor, out, step)
+                    values, floor = values + sizes[u] * block * 4, floor + sizes[u] * block * 4
+                    out += sizes[u] * step
+        for r in range(rows):
+            logits[r] += bias
+            confidence[order[start + r]] = _log_sum_exp(logits[r])

@@ -1,0 +1,1 @@
+"""LINe itself: settings, fit, scoring, calibration and the artifact."""

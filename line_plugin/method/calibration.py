@@ -1,0 +1,126 @@
+"""What held-out in-distribution scores support: a threshold for a stated rate, conformal cells, and their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from line_plugin.errors import CalibrationError
+from line_plugin.math import conformal
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Confidences of ID samples the network was not trained on, and the rate to hold.
+
+    Attributes:
+        confidence: (n,) float32, ascending.
+        tpr: share of ID samples to keep, in (0, 1); ``1 - tpr`` is the rate of ID samples flagged.
+        source: what was scored, for people (``"cifar10 val"``).
+    """
+
+    confidence: Tensor
+    tpr: float = 0.95
+    source: str = ""
+
+    @classmethod
+    def from_scores(cls, confidence: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
+        """Calibrate from (n,) confidences, high = ID.
+
+        Raises:
+            CalibrationError: no sample, a NaN or Inf, or ``tpr`` outside (0, 1).
+        """
+        values = confidence.detach().to("cpu", torch.float32).flatten()
+        if not values.numel():
+            raise CalibrationError("no calibration score given: pass confidences of held-out ID samples")
+        bad = int((~torch.isfinite(values)).sum())
+        if bad:
+            raise CalibrationError(f"{bad} NaN or Inf among {values.numel()} calibration scores: score them again")
+        if not 0 < tpr < 1:
+            raise CalibrationError(f"tpr {tpr} given, expected a rate between 0 and 1 such as 0.95")
+        return cls(values.sort().values, float(tpr), source)
+
+    @property
+    def n(self) -> int:
+        """How many samples were scored."""
+        return int(self.confidence.numel())
+
+    @property
+    def fpr(self) -> float:
+        """Share of ID samples flagged at :attr:`threshold`, ``1 - tpr``."""
+        return round(1 - self.tpr, 12)
+
+    @property
+    def threshold(self) -> float:
+        """A sample is called OOD when its confidence is below this; keeps at least ``tpr`` of ID samples."""
+        return self.threshold_at(self.fpr)
+
+    def threshold_at(self, fpr: float) -> float:
+        """The threshold that flags at most ``fpr`` of exchangeable ID samples; -inf if n is too small."""
+        return conformal.cutoff(self.confidence, fpr)
+
+    def cell_bounds(self, edges: Sequence[float] = conformal.CELL_EDGES) -> tuple[float, ...]:
+        """Upper confidence bounds of the conformal cells, the most OOD cell first, the last +inf."""
+        return conformal.cutoffs(self.confidence, edges)
+
+    def cells(self, confidences: Tensor, edges: Sequence[float] = conformal.CELL_EDGES) -> Tensor:
+        """The conformal cell of each sample, (N,) int64, 0 the most OOD."""
+        return conformal.cells(confidences, self.cell_bounds(edges))
+
+    def realised_fpr(self, level: float = 0.95) -> tuple[float, float]:
+        """Interval that holds the true flag rate of *this* threshold with probability ``level``.
+
+        Over draws of the calibration set the rate is Beta(m, n + 1 - m), m the rank of the threshold
+        (Vovk 2012, training-conditional validity).
+        """
+        from scipy.stats import beta
+
+        m = conformal.rank(self.n, self.fpr)
+        if m < 1:
+            return (0.0, 0.0)
+        tail = (1 - level) / 2
+        return (float(beta.ppf(tail, m, self.n + 1 - m)), float(beta.ppf(1 - tail, m, self.n + 1 - m)))
+
+    def limits(self) -> list[str]:
+        """In words, what this many samples support and what they cannot."""
+        sentences = []
+        if conformal.rank(self.n, self.fpr) < 1:
+            sentences.append(
+                f"{self.n} samples cannot place a threshold at FPR {self.fpr:.3g}: nothing would be flagged; "
+                f"it takes at least {_count_needed(self.fpr)}."
+            )
+        else:
+            low, high = self.realised_fpr()
+            sentences.append(
+                f"{self.n} samples: the threshold for FPR {self.fpr:.1%} flags between {low:.2%} and {high:.2%} "
+                "of ID inputs (95 % of calibration sets of this size)."
+            )
+        empty = [e for e in conformal.CELL_EDGES if conformal.rank(self.n, e) < 1]
+        if empty:
+            sentences.append(
+                f"The conformal cells up to p = {max(empty):g} stay empty: with {self.n} samples no p-value is "
+                f"below {1 / (self.n + 1):.2g}; the cell p <= {min(empty):g} takes {_count_needed(min(empty))} samples."
+            )
+        if self.n < 10_000:
+            sentences.append(
+                f"A false-alert budget of 1 per 100,000 needs cell masses known to a few per cent: with {self.n} "
+                "samples use their upper confidence bounds, which costs delay, or calibrate on 10,000 and more."
+            )
+        ties = self.n - int(torch.unique(self.confidence).numel())
+        if ties > 0.01 * self.n:
+            sentences.append(
+                f"{ties} of {self.n} scores are ties: rates are upper bounds and fewer inputs are flagged."
+            )
+        sentences.append("All of it holds for inputs drawn as the calibration set was; a stale set breaks it.")
+        return sentences
+
+
+def _count_needed(alpha: float) -> int:
+    """The least n that flags anything at ``alpha``."""
+    n = max(1, round(1 / alpha) - 2)
+    while conformal.rank(n, alpha) < 1:
+        n += 1
+    return n

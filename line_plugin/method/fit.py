@@ -1,0 +1,171 @@
+"""The fit: class sums from a network or from features, and what is derived from them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from line_plugin import kernels
+from line_plugin.errors import FeatureError, FitError, NonFiniteError, WidthError
+from line_plugin.math import masks
+from line_plugin.math.contributions import ClassSums, contributions
+from line_plugin.method.settings import LINeSettings
+from line_plugin.networks.tap import tap_batches
+
+
+class NegativeFeatureWarning(UserWarning):
+    """The features can be negative, which LINe does not assume."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit leaves: the head, the class sums, the masks as floors and the scorer. Never changed in place.
+
+    Attributes:
+        weight: (K, D) float32, bias: (K,) float32, of the head.
+        sums: class sums of the unclipped training features, on the CPU.
+        thresholds: (K,) float64, of the weight mask.
+        floors: (K, D) float32, both masks (:mod:`line_plugin.math.masks`).
+        scorer: the scoring rule of weight, bias and floors, on their device.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    sums: ClassSums
+    thresholds: Tensor
+    floors: Tensor
+    scorer: kernels.Scorer
+
+    @classmethod
+    def make(
+        cls,
+        weight: Tensor,
+        bias: Tensor | None,
+        sums: ClassSums,
+        settings: LINeSettings,
+        *,
+        thresholds: Tensor | None = None,
+        class_names: tuple[str, ...] = (),
+    ) -> Fitted:
+        """Derive masks and scorer.
+
+        Args:
+            weight: (K, D), bias: (K,) or None; half precision widens exactly, float64 is rounded to float32.
+            sums: of unclipped features.
+            settings: whose percentiles to take.
+            thresholds: those of the same sums and ``settings.p_w``, if known: they are the slow part of a fit.
+            class_names: to name an empty class.
+
+        Raises:
+            WidthError: weight, bias and sums do not belong together. NonFiniteError: NaN or Inf in the head.
+            EmptyClassError: a class has no image.
+        """
+        weight = check_weight(weight)
+        k, d = weight.shape
+        if tuple(sums.sums.shape) != (k, d):
+            raise WidthError(f"sums of shape {tuple(sums.sums.shape)} given, expected the head's {(k, d)}")
+        bias = torch.zeros(k) if bias is None else bias.detach()
+        if bias.shape != (k,):
+            raise WidthError(f"bias of shape {tuple(bias.shape)} given, expected ({k},)")
+        if not bool(torch.isfinite(bias).all()):
+            raise NonFiniteError("the head's bias holds NaN or Inf: load a trained checkpoint")
+        c = contributions(sums.means(class_names or None), weight.cpu())
+        if thresholds is None:
+            thresholds = masks.weight_thresholds(c, weight, settings.p_w)
+        floors = masks.weight_floors(c, thresholds, masks.activation_mask(c, settings.p_a)).to(weight.device)
+        bias = bias.to(weight.device, torch.float32)
+        return cls(weight, bias, sums.copy(), thresholds, floors, kernels.Scorer(weight, bias, floors))
+
+    def to(self, device: torch.device | str) -> Fitted:
+        """The same on another device; the sums stay on the CPU."""
+        weight, bias, floors = self.weight.to(device), self.bias.to(device), self.floors.to(device)
+        return Fitted(weight, bias, self.sums, self.thresholds, floors, kernels.Scorer(weight, bias, floors))
+
+    def check_features(self, features: Tensor, head: str = "") -> None:
+        """Refuse features that cannot be scored.
+
+        Args:
+            features: (N, D) expected.
+            head: module path of the head, for the message.
+
+        Raises:
+            WidthError, FeatureError, NonFiniteError.
+        """
+        width = self.weight.shape[1]
+        if features.ndim != 2 or features.shape[1] != width:
+            named = f" (head {head!r})" if head else ""
+            raise WidthError(
+                f"features of shape {tuple(features.shape)} given, expected (N, {width}), the input of the head{named}"
+            )
+        if not features.is_floating_point():
+            raise FeatureError(f"features of dtype {features.dtype} given, expected float32, float16 or bfloat16")
+        if math.isfinite(float(features.sum(dtype=torch.float32))):
+            return  # one NaN or Inf would have spread to the sum, which is far cheaper than a look at each
+        finite = torch.isfinite(features)
+        if not bool(finite.all()):
+            rows = int((~finite).any(dim=1).sum())
+            raise NonFiniteError(
+                f"{int((~finite).sum())} NaN or Inf in {rows} of {features.shape[0]} rows: "
+                "a score would mean nothing; check the network's input and precision"
+            )
+
+
+def check_weight(weight: Tensor) -> Tensor:
+    """The head's weight (K, D) in float32, checked."""
+    if weight.ndim != 2:
+        raise WidthError(f"weight of shape {tuple(weight.shape)} given, expected (K, D)")
+    weight = weight.detach().to(torch.float32).contiguous()
+    if not bool(torch.isfinite(weight).all()):
+        raise NonFiniteError("the head's weight holds NaN or Inf: load a trained checkpoint")
+    return weight
+
+
+def sum_network(
+    model: nn.Module, loader: Iterable[Any], *, head: str | None, device: torch.device | str | None
+) -> tuple[ClassSums, nn.Linear, str]:
+    """Class sums of what enters the head of a network, its head and the head's module path; one forward pass.
+
+    Arguments as for :meth:`line_plugin.LINe.fit`.
+    """
+    sums, linear, path, warned = None, None, "", False
+    for batch in tap_batches(model, loader, head=head, device=device):
+        if sums is None:
+            linear, path = batch.head, batch.path
+            sums = ClassSums.zeros(linear.out_features, linear.in_features)
+        sums.add_(batch.features, batch.labels)
+        warned = warned or _warn_if_negative(batch.features, path)
+    if sums is None or linear is None:
+        raise FitError("the loader gave no batch: pass labelled ID training images")
+    return sums, linear, path
+
+
+def sum_features(features: Tensor, labels: Tensor, weight: Tensor) -> ClassSums:
+    """Class sums of features (N, D) with labels (N,), for a head of weight (K, D)."""
+    sums = ClassSums.zeros(weight.shape[0], weight.shape[1])
+    _warn_if_negative(features, "")
+    if features.shape[:1] != labels.shape:
+        raise FitError(f"{len(features)} features but labels of shape {tuple(labels.shape)}: pass one label a row")
+    for start in range(0, len(features), 8192):  # bounds the float64 copy
+        sums.add_(features[start : start + 8192], labels[start : start + 8192])
+    return sums
+
+
+def _warn_if_negative(features: Tensor, head: str) -> bool:
+    """Warn the caller of ``LINe.fit`` or ``LINe.fit_features``; whether there was a reason."""
+    low = float(features.min()) if features.numel() else 0.0
+    if low < 0:
+        share = float((features < 0).float().mean())
+        warnings.warn(
+            f"{share:.1%} of the features{f' before {head!r}' if head else ''} are negative (least {low:.3g}). "
+            "LINe assumes pooled activations behind a ReLU, where 0 means 'did not fire'; on ViT, Swin and other nets "
+            "without one its masks and its clipping lose that meaning. Scores are computed all the same.",
+            NegativeFeatureWarning,
+            stacklevel=4,
+        )
+    return low < 0

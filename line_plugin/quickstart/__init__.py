@@ -1,0 +1,1 @@
+"""The images and the training of `openood quickstart`: nothing is downloaded."""

@@ -1,0 +1,39 @@
+"""Numbers and names of an evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class EvaluatorSettings:
+    """Numbers of an evaluator; times in milliseconds.
+
+    Attributes:
+        group: consumer group, part of every fingerprint.
+        artifact: content hash, shown in every alert.
+        bucket_ms: width of a bucket.
+        idle_ms: a partition that moved nothing for so long holds no bucket open.
+        hold_ms: no partition holds a bucket open for longer than this once another one has passed it.
+        lease_ms: a leaseholder that does not come back within this is replaced.
+        alert_ttl_ms: an alert that nothing refreshes is forgotten after this.
+        forget_ms: a stream from which nothing came for so long is forgotten.
+        examples: most OOD samples kept of an alert.
+        topic: partitions of other topics do not count; empty for all.
+        canary: name of the stream that the monitor sends itself; empty for none.
+        class_name: the class for people.
+    """
+
+    group: str
+    artifact: str
+    bucket_ms: int = 1000
+    idle_ms: int = 10_000
+    hold_ms: int = 60_000
+    lease_ms: int = 30_000
+    alert_ttl_ms: int = 604_800_000
+    forget_ms: int = 604_800_000
+    examples: int = 5
+    topic: str = ""
+    canary: str = ""
+    class_name: Callable[[int], str] = field(default=str)

@@ -1,0 +1,63 @@
+"""An alert of the mathematics as it is written to the store: with names, examples and offsets for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from monitor.alerts import alert as alerts
+from monitor.judging.settings import EvaluatorSettings
+from monitor.math.lifecycle import Alert
+from monitor.math.state import Rules
+from monitor.messages.record import Partition
+from monitor.store.protocol import AlertWrite, Example, Store
+
+
+class AlertWriter:
+    """Puts together what is written of an alert.
+
+    Args:
+        store: of the examples.
+        rules: of the evidence that was needed.
+        settings: names, and how much is kept.
+    """
+
+    def __init__(self, store: Store, rules: Rules, settings: EvaluatorSettings) -> None:
+        self._store, self._rules, self._settings = store, rules, settings
+
+    def entry(
+        self,
+        alert: Alert,
+        change: str,
+        at: float,
+        event: str,
+        offsets: Mapping[Partition, int],
+        examples: Mapping[str, Iterable[Example]],
+        *,
+        kept: bool = True,
+    ) -> AlertWrite:
+        """An alert as it is written; ``kept`` False leaves it out of the history."""
+        s = self._settings
+        key = (alert.stream, alert.scope[0] if alert.scope else None)
+        fields = alerts.fields(
+            alert,
+            change,
+            at,
+            event,
+            artifact=s.artifact,
+            examples=examples.get(alert.identity, ()),
+            offsets=offsets,
+            class_name=s.class_name,
+            log_threshold=self._rules.log_threshold(key),
+        )
+        return AlertWrite(alerts.fingerprint(s.group, alert), fields, s.alert_ttl_ms, round(at * 1000), event=kept)
+
+    def examples(self, alert: Alert, at: float, kept: tuple[Example, ...] | None) -> tuple[Example, ...]:
+        """The worst samples since the onset: those ``kept`` so far, and those of the bucket that was just judged."""
+        if alert.kind != "ood" or not self._settings.examples:
+            return ()
+        width = self._settings.bucket_ms / 1000
+        last = round(at / width) - 1
+        first = max(int(alert.onset_at // width), last - 20) if kept is None else last
+        names = [alert.stream] if alert.stream is not None else list(alert.streams)[:20]
+        found = {e for b in range(first, last + 1) for n in names for e in self._store.examples(b, n)}
+        return tuple(sorted({*found, *(kept or ())}, key=lambda e: e.confidence)[: self._settings.examples])
