@@ -47,9 +47,19 @@ def reading(config: KafkaConfig) -> dict[str, Any]:
         "auto_offset_reset": "earliest",
         "isolation_level": config.isolation_level,
         "allow_auto_create_topics": False,
+        "kafka_client": _make_client,
         "metadata_max_age_ms": config.metadata_max_age_ms,
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
     }
+
+
+def _make_client(**settings: Any) -> Any:
+    """The network client of a consumer. kafka-python 3.0 forgets to tell it that it must create no topic."""
+    from kafka import KafkaConsumer
+
+    client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**settings)
+    client.cluster.config["allow_auto_create_topics"] = settings["allow_auto_create_topics"]
+    return client
 
 
 def asking(config: KafkaConfig) -> dict[str, Any]:

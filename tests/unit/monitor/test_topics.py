@@ -282,7 +282,7 @@ def test_a_claim_that_cannot_be_answered_is_made_later_and_loses_nothing():
         source.now += 0.2
         assert owner.accepted({}) == {}
         assert source.asked == 2
-    source.now += 2.0
+    source.now += 2.1
     owner.accepted(source.poll(0, 10))
     assert [r.value for r in owner.accepted(source.poll(0, 10))[P0]] == [b"v"]
 
