@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ COMMANDS = ("run", "check", "alerts", "replay", "promote", "retire", "demo")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. An error is one line on stderr: exit code 1, or 70 where it is none of this project's own."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no name that a sender chose ends a command
     options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:

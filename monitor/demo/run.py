@@ -252,13 +252,14 @@ def _recount(config: MonitorConfig) -> tuple[Mapping[CountKey, int], list[int]]:
     """Counts of the topic by a consumer of its own, scored in one go, and the event times."""
     from monitor.counting.scoring import Scorer
     from monitor.messages.contract import Contract
+    from monitor.messages.reading import Reader, Rows
     from monitor.service.replay import read_topic
 
     scorer = Scorer.load(config.model.artifact)
-    contract = Contract(scorer.width)
-    rows = [e for record in read_topic(config) for e in contract.read(record)]
-    scored = scorer.score([e.vector for e in rows])
+    rows = Rows()
+    Reader(Contract(scorer.width)).read(list(read_topic(config)), rows)
+    scored = scorer.score(rows.vectors)
     counts: Counter[CountKey] = Counter()
-    for e, predicted, cell in zip(rows, scored.predicted.tolist(), scored.cell.tolist(), strict=True):
-        counts[e.stream, predicted, cell] += 1
-    return counts, [e.time_ms for e in rows]
+    for key in zip(rows.streams, scored.predicted.tolist(), scored.cell.tolist(), strict=True):
+        counts[key] += 1
+    return counts, rows.times_ms

@@ -22,6 +22,7 @@ from monitor.judging.rules import rules_of
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.watch import Watch, WatchSettings, observe_nothing
 from monitor.messages.contract import Contract
+from monitor.messages.limits import Limits
 from monitor.service.canary import Canary, find_canary
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
@@ -65,6 +66,7 @@ class Process:
         self._telemetry = self._open_telemetry()
         source = open_source(config.kafka)
         letters = KafkaDeadLetters(connection(config.kafka), config.dead_letter_topic, config.dead_letters.max_bytes)
+        letters.check()
         self._worker = Worker(
             source,
             self.store,
@@ -184,6 +186,20 @@ def open_store(config: MonitorConfig) -> RedisStore:
 def contract(config: MonitorConfig, width: int) -> Contract:
     """What a record must be."""
     m = config.messages
+    limits = Limits(
+        rows=m.max_rows,
+        decoded_bytes=m.max_decoded_bytes,
+        batch_rows=m.max_batch_rows,
+        batch_bytes=m.max_batch_bytes,
+        depth=m.max_depth,
+        digits=m.max_digits,
+        arrow_batches=m.max_arrow_batches,
+        header_bytes=m.max_header_bytes,
+        headers=m.max_headers,
+        id_length=m.max_id_length,
+        stream_length=m.max_stream_length,
+        magnitude=m.max_magnitude,
+    )
     return Contract(
         width,
         m.model,
@@ -191,6 +207,8 @@ def contract(config: MonitorConfig, width: int) -> Contract:
         m.max_bytes,
         round(m.max_age_seconds * 1000),
         round(m.max_ahead_seconds * 1000),
+        m.other_models,
+        limits,
     )
 
 
@@ -203,6 +221,8 @@ def worker_settings(config: MonitorConfig) -> WorkerSettings:
         examples=config.alerts.examples,
         max_bad_share=config.dead_letters.max_share,
         bad_window=config.dead_letters.window,
+        at_bad_share=config.dead_letters.at_limit,
+        dead_letters=config.dead_letter_topic,
     )
 
 

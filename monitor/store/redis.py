@@ -168,7 +168,7 @@ class RedisStore:
             "free": self._free,
             "partitions": [
                 {"name": str(p.partition), "epoch": str(p.epoch), "from": str(p.start), "next": str(p.next)}
-                | {"bucket": str(p.bucket)}
+                | {"bucket": str(p.bucket), "read": f"{p.read:.3f}", "bad": f"{p.bad:.3f}"}
                 for p in batch.progress
             ],
             "counts": counts,
@@ -428,9 +428,12 @@ class RedisStore:
         return [{"id": i, **fields} for i, fields in flat]
 
 
-def _claimed(epoch: str, following: str, bucket: str, fresh: str, ids: str, skip: str) -> Claim:
+def _claimed(epoch: str, following: str, bucket: str, fresh: str, ids: str, skip: str, read: str, bad: str) -> Claim:
     low, high = skip.split() if skip else (0, 0)
-    return Claim(int(epoch), int(following), int(bucket), fresh == "1", tuple(ids.split()), (int(low), int(high)))
+    share = (float(read), float(bad))
+    return Claim(
+        int(epoch), int(following), int(bucket), fresh == "1", tuple(ids.split()), (int(low), int(high)), *share
+    )
 
 
 def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:

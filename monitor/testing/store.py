@@ -70,6 +70,7 @@ class MemoryStore:
         self._topic_ids: dict[Partition, tuple[str, ...]] = {}
         self._skips: dict[Partition, tuple[int, int]] = {}
         self._at_start: dict[str, int] = {}
+        self._shares: dict[Partition, tuple[float, float]] = {}
         self._buckets: dict[int, dict[CountKey, int]] = {}
         self._unfolded: set[int] = set()
         self._examples: dict[tuple[int, str], list[Example]] = {}
@@ -161,7 +162,13 @@ class MemoryStore:
                     self._at_start.setdefault(p.topic, partitions)
             self._partitions[p] = replace(kept, epoch=kept.epoch + 1, at_ms=self._clock())
             claims[p] = Claim(
-                kept.epoch + 1, kept.next, kept.bucket, old is None, self._topic_ids.get(p, ()), self._skips[p]
+                kept.epoch + 1,
+                kept.next,
+                kept.bucket,
+                old is None,
+                self._topic_ids.get(p, ()),
+                self._skips[p],
+                *self._shares.get(p, (0.0, 0.0)),
             )
         return claims
 
@@ -244,6 +251,7 @@ class MemoryStore:
         if batch.counts and not self._unfolded:
             self._times["pending_since"] = now
         for p in batch.progress:
+            self._shares[p.partition] = (p.read, p.bad)
             bucket, held = min(p.bucket, self._last_allowed()), self._partitions[p.partition]
             late = (held.late_ms or now) if bucket <= self._meta["closed"] else 0
             self._partitions[p.partition] = replace(held, next=p.next, bucket=bucket, at_ms=now, late_ms=late)

@@ -228,7 +228,7 @@ def test_the_bucket_of_a_partition_only_rises(bench):
 
 
 def test_too_large_a_share_of_bad_records_stops_the_worker_before_the_topic_is_drained():
-    bench = Bench(max_bad_share=0.1, bad_window=50, max_records=10)
+    bench = Bench(max_bad_share=0.1, bad_window=50, max_records=10, at_bad_share="stop")
     for _ in range(200):
         bench.broker.send(TOPIC, b"short", partition=0)
     bench.join()
