@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from monitor.store.connection import connect
 from monitor.store.deliveries import SWITCHED_OFF_MS, DeliveryStore, RedisDeliveries
 from monitor.store.protocol import Notice, Store
-from monitor.store.redis import RedisStore, connect
+from monitor.store.redis import RedisStore
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 
 _groups = itertools.count()
