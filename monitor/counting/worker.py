@@ -1,7 +1,7 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-Scoring that takes long has a thread of its own, which the next batch reaches while the last one is still being counted;
-everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
+Scoring has a thread of its own, which the next batch reaches while the last one is still being counted; everything else
+happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
 acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
 is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
 partition is, and where it stands, is the business of :mod:`monitor.counting.ownership`.
@@ -17,11 +17,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from monitor.counting.ahead import Scoring
 from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Read
 from monitor.counting.ownership import Ownership
-from monitor.counting.scoring import Scored, Scorer
+from monitor.counting.scoring import Scored, Scorer, ScoringThread
 from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
 from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
@@ -86,6 +85,27 @@ class _InHand:
     began: float
 
 
+class Trouble:
+    """What keeps a worker from its records, and for how long: it is told if it lasts."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic, self._what, self._since = monotonic, "", 0.0
+
+    def begins(self, what: str) -> None:
+        """Something went wrong; the first time counts for how long it lasts."""
+        self._since = self._since if self._what else self._monotonic()
+        self._what = what
+
+    def is_over(self) -> None:
+        """A batch was counted."""
+        self._what = ""
+
+    def report(self) -> dict[str, str | int]:
+        """``trouble`` and ``trouble_for_ms``."""
+        lasts = round(1000 * (self._monotonic() - self._since)) if self._what else 0
+        return {"trouble": self._what, "trouble_for_ms": lasts}
+
+
 class Worker:
     """Feeds a store from a source.
 
@@ -121,13 +141,14 @@ class Worker:
         s = self._settings
         self._counter = Counter(contract, scorer, s.bucket_ms, s.examples, s.bad_window)
         self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
-        self._ownership = Ownership(source, store, self._settings.start, clock)
-        self._scoring = Scoring(self._counter.score)
+        self._ownership = Ownership(source, store, self._settings.start)
+        self._scoring = ScoringThread(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._moved: dict[str, int] = {}
-        self._moved_at = -60.0
+        self._moved_at = self._warned_at = -60.0
         self._reported = -REPORT_SECONDS
+        self._trouble, self._reading = Trouble(), Trouble()
         self._shares = BadShares(s.max_bad_share, s.bad_window, s.at_bad_share, s.dead_letters)
         self._store_leads = 0  # milliseconds by which the store's clock is ahead of this one
 
@@ -142,7 +163,7 @@ class Worker:
         """
         try:
             self._report()
-            polled = self._poll()
+            polled = self._read()
             if self._away:
                 return self._try_again()
             ahead = self._begun(polled)  # scored while the batch in hand is counted
@@ -157,7 +178,8 @@ class Worker:
             # What was polled and not counted must be read again.
             self._ownership.clear()
             self._in_hand = None
-            log.warning("%s; trying again", error)
+            self._warn(error)
+            self._trouble.begins(str(error))
             self._wait(0.5)
         return 0
 
@@ -174,6 +196,27 @@ class Worker:
                 self._source.commit(offsets)
             self._source.close()
             self._dead_letters.close()
+
+    def _read(self) -> dict[Partition, list[Record]]:
+        """The next records; whether they can be read at all is noted for the report."""
+        try:
+            polled = self._poll()
+        except BrokerUnavailableError as error:
+            self._reading.begins(self._source.trouble() or str(error))
+            self._warn(error)
+            self._wait(0.5)
+            return {}
+        if trouble := self._source.trouble():
+            self._reading.begins(trouble)
+        else:
+            self._reading.is_over()
+        return polled
+
+    def _warn(self, error: Exception) -> None:
+        """Once a minute; the source logs its own trouble."""
+        if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
+            self._warned_at = time.monotonic()
+            log.warning("%s; this is tried again twice a second, and said once a minute", error)
 
     def _poll(self) -> dict[Partition, list[Record]]:
         """The next records; while a batch is being scored, for as long as that takes and no longer."""
@@ -220,7 +263,8 @@ class Worker:
             p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
             for p, o in self._ownership.owned.items()
         }
-        now = self._store.report(self._name, json.dumps({"partitions": len(seen), "trouble": ""}), seen)
+        trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()
+        now = self._store.report(self._name, json.dumps({"partitions": len(seen), **trouble}), seen)
         if not now:
             raise ReboundError(REBOUND)
         self._store_leads = now - self._clock()
@@ -255,6 +299,7 @@ class Worker:
         if written is None:
             return 0
         self._ownership.advance(written.progress)
+        self._trouble.is_over()
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz --inputs 1000000``: spoiled messages through the boundary of a record, in a process of their own.
+"""``python -m tests.fuzz --inputs 1000000``: spoiled messages through the boundary of a record, in its own process.
 
 Whatever ends that process, an exception or a signal, is a failure; the record that did it is found and kept in the
 corpus. Batches are drawn from ``(seed, number)``, so each can be drawn again.

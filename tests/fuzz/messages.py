@@ -156,7 +156,7 @@ def retyped(value: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.5:
         return json.dumps(document).encode()
     try:
-        return msgpack.packb({**document, "embedding": row(rng).tobytes(), **({rng.choice(["id", 3]): rng.choice(ODD)})})
+        return msgpack.packb({**document, "embedding": row(rng).tobytes(), rng.choice(["id", 3]): rng.choice(ODD)})
     except (ValueError, TypeError, OverflowError):
         return msgpack.packb({"embedding": rng.choice([1.5, "x", msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 2)])})
 
@@ -214,7 +214,9 @@ def spoil(record: Record, rng: random.Random) -> Record:
     choice = rng.random()
     if choice < 0.6:
         value = record.value or b"\0"
-        changed = rng.choice(VALUES)(value, rng) if rng.random() > 0.02 else rng.choice([None, b"", value[:25] * 40_000])
+        changed = (
+            rng.choice(VALUES)(value, rng) if rng.random() > 0.02 else rng.choice([None, b"", value[:25] * 40_000])
+        )
         record = record._replace(value=changed and changed[:1_200_000])
         if rng.random() < 0.1:
             kind = rng.choice(KINDS).encode()

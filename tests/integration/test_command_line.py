@@ -113,7 +113,7 @@ import sys, torch
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from monitor import cli
-    from monitor.demo import run as demo
+from monitor.demo import run as demo
 from tests.monitor_support import artifact, embeddings
 
 def run(folder, **_):
