@@ -148,9 +148,11 @@ def read_topic(config: MonitorConfig, begin_ms: int | None = None, end_ms: int |
     """
     from kafka import KafkaConsumer, TopicPartition
 
+    from monitor.sources.header_names import tolerate_any_header_name
     from monitor.sources.kafka_errors import kafka_errors
     from monitor.sources.settings import connection
 
+    tolerate_any_header_name()
     with kafka_errors("replay"):
         consumer = KafkaConsumer(**connection(config.kafka), enable_auto_commit=False, auto_offset_reset="earliest")
     try:
