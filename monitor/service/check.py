@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from line_plugin.errors import LinePluginError
 from monitor.config import MonitorConfig
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, StoreError
 
 Finding = tuple[str, bool, str]
 """``(what, failed, detail)``."""
@@ -42,7 +42,7 @@ def _model(config: MonitorConfig) -> str:
 
 def _kafka(config: MonitorConfig) -> str:
     from monitor.errors import BrokerError
-    from monitor.sources.kafka_python import kafka_errors
+    from monitor.sources.kafka_errors import kafka_errors
     from monitor.sources.settings import connection
 
     with kafka_errors(config.kafka.bootstrap_servers):
@@ -62,13 +62,19 @@ def _kafka(config: MonitorConfig) -> str:
 
 
 def _redis(config: MonitorConfig) -> str:
+    from monitor.config import show_url
     from monitor.service.process import open_store
+    from monitor.store.server import describe_server, find_risks
 
     store = open_store(config)
     store.ping()
-    partitions = store.partitions()
-    counted = sum(store.totals().values())
-    return f"{config.redis.url.split('@')[-1]} answers; {len(partitions)} partitions claimed, {counted} samples counted"
+    about = describe_server(store.client)
+    risks = find_risks(store.client)
+    if risks:
+        raise StoreError(f"{'. '.join(risks)} ({about})")
+    counted, claimed = sum(store.totals().values()), len(store.partitions())
+    shown = show_url(config.redis.url)
+    return f"{shown} answers; {claimed} partitions claimed, {counted} samples counted; {about}"
 
 
 def _delivery(config: MonitorConfig) -> str:

@@ -9,7 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitor.alerts.delivery import Delivery
 from monitor.config import KafkaConfig, MonitorConfig
@@ -22,14 +22,17 @@ from monitor.judging.rules import rules_of
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.watch import Watch, WatchSettings, observe_nothing
 from monitor.messages.contract import Contract
+from monitor.messages.limits import Limits
 from monitor.service.canary import Canary, find_canary
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
+from monitor.store.connection import connect_to
 from monitor.store.deliveries import RedisDeliveries
-from monitor.store.redis import RedisStore, connect
+from monitor.store.redis import RedisStore
+from monitor.store.server import refuse_eviction
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry
@@ -54,6 +57,7 @@ class Process:
         self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
+        refuse_eviction(self.store.client)
         bind(self.store, binding_of(config, self._scorer.artifact), config.kafka.group)
         for limit in self._scorer.calibration.limits():
             log.info("calibration: %s", limit)
@@ -62,6 +66,7 @@ class Process:
         self._telemetry = self._open_telemetry()
         source = open_source(config.kafka)
         letters = KafkaDeadLetters(connection(config.kafka), config.dead_letter_topic, config.dead_letters.max_bytes)
+        letters.check()
         self._worker = Worker(
             source,
             self.store,
@@ -77,6 +82,8 @@ class Process:
         self._stepped = time.monotonic()
         self._delivery = open_delivery(config, self._name, self._moves)
         self._delivery.start()
+        if self._telemetry:
+            self._telemetry.watch_delivery(lambda: self._delivery.statuses)
         self._watcher = self._watch(canary)
         self._watcher.start()
         self._due = 0.0
@@ -148,7 +155,7 @@ def open_delivery(config: MonitorConfig, holder: str, healthy: Callable[[], bool
 
 def open_deliveries(config: MonitorConfig) -> RedisDeliveries:
     """What delivery keeps in the store that the settings name."""
-    return RedisDeliveries(_connected(config), config.kafka.group)
+    return RedisDeliveries(connect_to(config.redis), config.kafka.group)
 
 
 def open_source(config: KafkaConfig) -> Source:
@@ -167,7 +174,7 @@ def open_source(config: KafkaConfig) -> Source:
 def open_store(config: MonitorConfig) -> RedisStore:
     """The store that the settings name."""
     return RedisStore(
-        _connected(config),
+        connect_to(config.redis),
         config.kafka.group,
         retention_ms=round(config.redis.bucket_retention_seconds * 1000),
         history_length=config.redis.history_length,
@@ -176,17 +183,23 @@ def open_store(config: MonitorConfig) -> RedisStore:
     )
 
 
-def _connected(config: MonitorConfig) -> Any:
-    return connect(
-        config.redis.url,
-        password=config.redis.password.get_secret_value(),
-        socket_timeout=config.redis.socket_timeout_seconds,
-    )
-
-
 def contract(config: MonitorConfig, width: int) -> Contract:
     """What a record must be."""
     m = config.messages
+    limits = Limits(
+        rows=m.max_rows,
+        decoded_bytes=m.max_decoded_bytes,
+        batch_rows=m.max_batch_rows,
+        batch_bytes=m.max_batch_bytes,
+        depth=m.max_depth,
+        digits=m.max_digits,
+        arrow_batches=m.max_arrow_batches,
+        header_bytes=m.max_header_bytes,
+        headers=m.max_headers,
+        id_length=m.max_id_length,
+        stream_length=m.max_stream_length,
+        magnitude=m.max_magnitude,
+    )
     return Contract(
         width,
         m.model,
@@ -194,6 +207,8 @@ def contract(config: MonitorConfig, width: int) -> Contract:
         m.max_bytes,
         round(m.max_age_seconds * 1000),
         round(m.max_ahead_seconds * 1000),
+        m.other_models,
+        limits,
     )
 
 
@@ -206,6 +221,8 @@ def worker_settings(config: MonitorConfig) -> WorkerSettings:
         examples=config.alerts.examples,
         max_bad_share=config.dead_letters.max_share,
         bad_window=config.dead_letters.window,
+        at_bad_share=config.dead_letters.at_limit,
+        dead_letters=config.dead_letter_topic,
     )
 
 

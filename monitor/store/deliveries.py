@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any, Literal, Protocol
 
+from monitor.store.connection import translate_redis_errors
 from monitor.store.keys import Keys
-from monitor.store.redis import _said
 
 SWITCHED_OFF_MS = 600_000
 """A sink that no process had switched on for so long was switched off, rather than between two processes."""
@@ -100,13 +100,13 @@ class RedisDeliveries:
 
     def newest(self) -> str:
         """Id of the newest transition; it changes with every transition."""
-        with _said():
+        with translate_redis_errors():
             found = self._client.xrevrange(self.keys.history, count=1)
         return str(found[0][0]) if found else "0-0"
 
     def snapshot(self, resolved_ms: int) -> Snapshot:
         """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
-        with _said():
+        with translate_redis_errors():
             names = self._client.zrevrange(self.keys.index, 0, -1)
             held: list[dict[str, str]] = []
             for first in range(0, len(names), _AT_ONCE):
@@ -120,20 +120,20 @@ class RedisDeliveries:
 
     def begin(self, sink: str) -> None:
         """The sink is switched on: it begins at the newest transition, or goes on where it stood."""
-        with _said():
+        with translate_redis_errors():
             self._scripts["delivery_begin"](
                 keys=[self.keys.delivered(sink), self.keys.history], args=[str(SWITCHED_OFF_MS)]
             )
 
     def lease(self, sink: str, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the right to send to a sink; the token, 0 if another holds it."""
-        with _said():
+        with translate_redis_errors():
             keys = [self.keys.delivering(sink), self.keys.delivered(sink)]
             return int(self._scripts["delivery_lease"](keys=keys, args=[holder, str(ttl_ms)]))
 
     def backlog(self, sink: str, count: int = 20) -> Backlog:
         """What the sink has not had yet, ``count`` at most."""
-        with _said():
+        with translate_redis_errors():
             record = self._client.hgetall(self.keys.delivered(sink))
             cursor = record.get("cursor", "0-0")
             found = self._client.xrange(self.keys.history, min=f"({cursor}", count=count)
@@ -146,13 +146,13 @@ class RedisDeliveries:
 
     def advance(self, sink: str, token: int, event: str, what: Done, why: str = "") -> bool:
         """The sink is done with a transition; False if the token is not the one in force."""
-        with _said():
+        with translate_redis_errors():
             keys = [self.keys.delivering(sink), self.keys.delivered(sink)]
             return bool(self._scripts["delivered"](keys=keys, args=[str(token), event, what, why, _moment()]))
 
     def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
         """Keep something that people may want to know of a sink."""
-        with _said():
+        with translate_redis_errors():
             pipe = self._client.pipeline(transaction=False)
             if fields:
                 pipe.hset(self.keys.delivered(sink), mapping=dict(fields))
@@ -162,7 +162,7 @@ class RedisDeliveries:
 
     def record(self, sink: str) -> dict[str, str]:
         """What is kept of a sink."""
-        with _said():
+        with translate_redis_errors():
             return dict(self._client.hgetall(self.keys.delivered(sink)))
 
     def _trimmed(self, cursor: str) -> bool:
