@@ -250,6 +250,9 @@ def test_what_a_kubernetes_service_adds_to_the_environment_is_not_ours(tmp_path)
         {"url": "redis://:hunter2@h/0", "password": "hunter2"},
         {"url": "redis://h/0", "password": "hunter2", "ca_file": "x"},
         {"url": "redis://h/0", "password_file": "hunter2"},
+        {"url": "redis://h/0", "password_file": "hunter2/x"},
+        {"url": "redis://h/0", "password_file": "/hunter2"},
+        {"url": "redis://h/0", "password_file": "hunter2\0/x"},
         {"url": "redis://h/0", "password": "hunter2", "pasword": "hunter2"},
     ],
 )
