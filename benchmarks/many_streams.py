@@ -32,7 +32,7 @@ def main(streams: int) -> None:
         client = connect(f"redis://{server.address}/0")
         store = RedisStore(client, "many")
         p = Partition("t", 0)
-        claim = store.claim({p: 0}, 0)[p]
+        claim = store.claim({p: 0})[p]
         settings = EvaluatorSettings("many", "artifact", idle_ms=1)
         evaluator = Evaluator(store, rules(AlertConfig(silence_seconds=0), 50_000), settings, "me")
         evaluator.step()

@@ -15,7 +15,10 @@ from monitor.store.protocol import Example
 
 def fingerprint(group: str, alert: Alert) -> str:
     """The same for every episode of the same alert of the same group, as Alertmanager has it."""
-    return hashlib.sha256(f"{group}\0{alert.kind}\0{alert.stream}".encode()).hexdigest()[:16]
+    name = f"{group}\0{alert.kind}\0{alert.stream}"
+    if alert.stream == "None":  # a sender may choose that name, and it must not be taken for everything together
+        name = f"stream\0{name}"
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def fields(

@@ -21,7 +21,7 @@ from monitor.alerts.runners import PulseRunner, Runner, SinkStatus
 from monitor.alerts.sink import Context, Fields, Sink
 from monitor.alerts.sinks import open_sinks
 from monitor.alerts.state import StateRunner
-from monitor.alerts.transitions import TransitionRunner
+from monitor.alerts.transitions import LEASE_SECONDS, TransitionRunner
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Delivery:
     ) -> None:
         self._store = store
         opened = open_sinks(Context(group, config, healthy, clock)) if sinks is None else sinks
-        self._runners = [_runner(sink, store, holder, uniform) for sink in opened]
+        self._runners = [_runner(sink, store, holder, config.timeout_seconds, uniform) for sink in opened]
         self._told: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -124,7 +124,11 @@ class Delivery:
                     log.debug("nothing could be noted about %s: %s", runner.sink.name, error)
 
 
-def _runner(sink: Sink, store: DeliveryStore, holder: str, uniform: Callable[[float, float], float]) -> Runner:
+def _runner(
+    sink: Sink, store: DeliveryStore, holder: str, timeout: float, uniform: Callable[[float, float], float]
+) -> Runner:
     if sink.mode == "transitions":
-        return TransitionRunner(sink, store, holder, uniform=uniform)
+        # The right to send must outlast a call, or every slow receiver would be told everything twice.
+        lease_seconds = max(LEASE_SECONDS, 2 * timeout + 5)
+        return TransitionRunner(sink, store, holder, lease_seconds=lease_seconds, uniform=uniform)
     return StateRunner(sink, store, uniform=uniform) if sink.mode == "state" else PulseRunner(sink, uniform)

@@ -59,6 +59,13 @@ class KafkaConfig(Section):
     session_timeout_ms: int = Field(45_000, ge=100)
     heartbeat_interval_ms: int = Field(3_000, ge=10)
     assignment: Literal["cooperative", "eager"] = "cooperative"
+    isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed", description="read_committed leaves out records of aborted transactions, with either client"
+    )
+    metadata_max_age_ms: int = Field(
+        10_000, ge=1000, le=30_000, description="partitions that are added are found within this"
+    )
+    look_seconds: float = Field(2.0, gt=0, le=30, description="time between two looks at whether the topic is there")
     instance_id: str = Field("", description="static membership: a restart keeps its partitions")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: str = ""
@@ -226,7 +233,7 @@ class DeliveryConfig(Section):
     webhook_url: SecretUrl = SecretUrl("")
     webhook_url_file: str = ""
     alertmanager_url: SecretUrl = Field(SecretUrl(""), description="base URL; alerts go to /api/v2/alerts under it")
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="one call to a receiver, from its name to its answer")
+    timeout_seconds: float = Field(5.0, gt=0, description="one call to a receiver, from its name to its answer")
     resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
     labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
     heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")

@@ -45,12 +45,21 @@ class Owned:
         next: offset to count next.
         bucket: highest bucket counted.
         gap_at: an offset that came too early once, -1 for none.
+        topic_id: of the topic that the offsets are of, empty if the broker has none.
+        skip: offsets ``[from, to)`` that are counted already.
     """
 
     epoch: int
     next: int
     bucket: int
     gap_at: int = -1
+    topic_id: str = ""
+    skip: tuple[int, int] = (0, 0)
+
+    @property
+    def due(self) -> int:
+        """The offset that is read next."""
+        return self.skip[1] if self.skip[0] <= self.next < self.skip[1] else self.next
 
 
 class Counter:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ class Staging:
 
 
 class Scorer:
-    """A fitted and calibrated LINe, fed with bytes, by one thread.
+    """A fitted and calibrated LINe, fed with bytes, by one thread: two at once would share its staging memory.
 
     Raises:
         ModelError: the artifact holds no calibration.
@@ -139,3 +140,29 @@ class Scorer:
             confidence[finite], predicted[finite] = values.numpy(), classes.numpy()
             cell[finite] = self.calibration.cells(values).numpy()
         return Scored(confidence, predicted, cell, finite)
+
+
+Batch = TypeVar("Batch")
+
+
+class ScoringThread(Generic[Batch]):
+    """Scores batches one after the other in a thread of its own, while the caller polls and counts.
+
+    Every batch goes through that thread, whatever its size: a batch on the caller's thread would fill the scorer's
+    memory while another batch is still being read out of it.
+
+    Args:
+        score: what to do with a batch. It is never called twice at once.
+    """
+
+    def __init__(self, score: Callable[[Batch], Scored]) -> None:
+        self._score = score
+        self._thread = ThreadPoolExecutor(1, "scoring")
+
+    def begin(self, batch: Batch) -> Future[Scored]:
+        """The scores of a batch, soon. What scoring raises is raised by the future's ``result``."""
+        return self._thread.submit(self._score, batch)
+
+    def close(self) -> None:
+        """Finish the batch that is being scored, drop those that wait, and end the thread."""
+        self._thread.shutdown(cancel_futures=True)

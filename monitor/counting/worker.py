@@ -1,7 +1,7 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-Scoring that takes long has a thread of its own, which the next batch reaches while the last one is still being counted;
-everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
+Scoring has a thread of its own, which the next batch reaches while the last one is still being counted; everything else
+happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
 acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
 is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
 partition is, and where it stands, is the business of :mod:`monitor.counting.ownership`.
@@ -17,11 +17,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.counting.ahead import Scoring
 from monitor.counting.bad_share import BadShare
 from monitor.counting.counter import Counter, Read
 from monitor.counting.ownership import Ownership
-from monitor.counting.scoring import Scored, Scorer
+from monitor.counting.scoring import Scored, Scorer, ScoringThread
 from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
 from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
@@ -139,14 +138,14 @@ class Worker:
         self._settings = settings or WorkerSettings()
         self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
         self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
-        self._ownership = Ownership(source, store, self._settings.start, clock)
-        self._scoring = Scoring(self._counter.score)
+        self._ownership = Ownership(source, store, self._settings.start)
+        self._scoring = ScoringThread(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._moved: dict[str, int] = {}
-        self._moved_at = -60.0
+        self._moved_at = self._warned_at = -60.0
         self._reported = -REPORT_SECONDS
-        self._trouble = Trouble()
+        self._trouble, self._reading = Trouble(), Trouble()
         self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -160,7 +159,7 @@ class Worker:
         """
         try:
             self._report()
-            polled = self._poll()
+            polled = self._read()
             if self._away:
                 return self._try_again()
             ahead = self._begun(polled)  # scored while the batch in hand is counted
@@ -174,7 +173,7 @@ class Worker:
             # What was polled and not counted must be read again.
             self._ownership.clear()
             self._in_hand = None
-            log.warning("%s; trying again", error)
+            self._warn(error)
             self._trouble.begins(str(error))
             self._wait(0.5)
         return 0
@@ -192,6 +191,27 @@ class Worker:
                 self._source.commit(offsets)
             self._source.close()
             self._dead_letters.close()
+
+    def _read(self) -> dict[Partition, list[Record]]:
+        """The next records; whether they can be read at all is noted for the report."""
+        try:
+            polled = self._poll()
+        except BrokerUnavailableError as error:
+            self._reading.begins(self._source.trouble() or str(error))
+            self._warn(error)
+            self._wait(0.5)
+            return {}
+        if trouble := self._source.trouble():
+            self._reading.begins(trouble)
+        else:
+            self._reading.is_over()
+        return polled
+
+    def _warn(self, error: Exception) -> None:
+        """Once a minute; the source logs its own trouble."""
+        if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
+            self._warned_at = time.monotonic()
+            log.warning("%s; this is tried again twice a second, and said once a minute", error)
 
     def _poll(self) -> dict[Partition, list[Record]]:
         """The next records; while a batch is being scored, for as long as that takes and no longer."""
@@ -238,7 +258,8 @@ class Worker:
             p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
             for p, o in self._ownership.owned.items()
         }
-        if not self._store.report(self._name, json.dumps({"partitions": len(seen), **self._trouble.report()}), seen):
+        trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()
+        if not self._store.report(self._name, json.dumps({"partitions": len(seen), **trouble}), seen):
             raise ReboundError(REBOUND)
 
     # -- one batch -------------------------------------------------------------------------------------------------

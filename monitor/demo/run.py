@@ -151,12 +151,13 @@ def _publish(bootstrap: str, ind: Tensor, ood: Tensor, plan: Plan, seed: int) ->
     begin -= begin % round(plan.bucket_seconds * 1000)  # the surge begins with a bucket
     times = [begin + n * plan.step_ms for n in range(plan.samples)]
     names = [f"{'ood' if out else 'id'}-{n}" for n, out in enumerate(surging)]
-    publisher = EmbeddingPublisher(bootstrap, TOPIC, source="ood-monitor demo", max_block_ms=10_000)
-    taken = publisher.publish(rows, stream=STREAM, ids=names, times_ms=times)
-    publisher.flush()
-    publisher.close()
-    if taken != plan.samples:
-        raise MonitorError(f"{taken} of {plan.samples} embeddings were taken by the broker: run the demo again")
+    publisher = EmbeddingPublisher(bootstrap, TOPIC, source="ood-monitor demo", max_pending=plan.samples)
+    publisher.publish(rows, stream=STREAM, ids=names, times_ms=times)
+    publisher.close(30)
+    if publisher.sent != plan.samples:
+        raise MonitorError(
+            f"{publisher.sent} of {plan.samples} embeddings were acknowledged by the broker: run the demo again"
+        )
     return times[plan.before]
 
 

@@ -42,7 +42,7 @@ def _model(config: MonitorConfig) -> str:
 
 def _kafka(config: MonitorConfig) -> str:
     from monitor.errors import BrokerError
-    from monitor.sources.kafka_python import kafka_errors
+    from monitor.sources.kafka_errors import kafka_errors
     from monitor.sources.settings import connection
 
     with kafka_errors(config.kafka.bootstrap_servers):

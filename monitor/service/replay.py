@@ -139,7 +139,7 @@ def read_topic(config: MonitorConfig, begin_ms: int | None = None, end_ms: int |
     """
     from kafka import KafkaConsumer, TopicPartition
 
-    from monitor.sources.kafka_python import kafka_errors
+    from monitor.sources.kafka_errors import kafka_errors
     from monitor.sources.settings import connection
 
     with kafka_errors("replay"):

@@ -23,12 +23,37 @@ class Claim:
         next: offset to read on from.
         bucket: highest bucket counted so far, -1 for none.
         fresh: nothing was stored before.
+        topic_ids: ids of the topic that the offsets are of, the latest first; empty if none is known.
+        skip: offsets ``[from, to)`` of this log that are counted already.
     """
 
     epoch: int
     next: int
     bucket: int
     fresh: bool
+    topic_ids: tuple[str, ...] = ()
+    skip: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A partition set to another offset without anything being counted: its log is not the one it was.
+
+    Attributes:
+        partition: whose log it is.
+        epoch: of the claim; a later owner refuses the move.
+        start: where the partition must stand now.
+        next: offset to read on from.
+        topic_id: of the log that ``next`` is an offset of.
+        skip: offsets ``[from, to)`` of that log that are counted already.
+    """
+
+    partition: Partition
+    epoch: int
+    start: int
+    next: int
+    topic_id: str
+    skip: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -325,8 +350,20 @@ class Store(Protocol):
     def ping(self) -> None:
         """Raise where it cannot be reached or speaks another schema."""
 
-    def claim(self, first: Mapping[Partition, int], now_ms: int) -> dict[Partition, Claim]:
-        """Take partitions over; ``first`` says where to begin where nothing is stored."""
+    def claim(self, first: Mapping[Partition, int], topic_id: str = "", partitions: int = 0) -> dict[Partition, Claim]:
+        """Take partitions over.
+
+        Args:
+            first: where to begin if nothing is stored.
+            topic_id: noted for the partitions of which nothing is stored.
+            partitions: how many the topic has; noted if the group has no partition of this topic yet.
+        """
+
+    def move(self, move: Move) -> bool:
+        """Set a partition to another offset; False if it is not ours any more or does not stand where it should."""
+
+    def partitions_at_start(self, topic: str) -> int:
+        """How many partitions the topic had when this group first claimed one, 0 if it never did."""
 
     def commit(self, batch: Batch) -> Reply:
         """Write counts and offsets together, or nothing."""

@@ -24,6 +24,7 @@ from monitor.store.protocol import (
     Example,
     Fold,
     Health,
+    Move,
     Notice,
     PartitionState,
     Promotion,
@@ -31,7 +32,7 @@ from monitor.store.protocol import (
     Seen,
 )
 
-SCRIPTS = ("claim", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote")
+SCRIPTS = ("claim", "move", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote")
 """Each is the file of its name in ``lua``; each refuses to be applied twice, or does the same the second time."""
 
 
@@ -118,17 +119,34 @@ class RedisStore:
 
     # -- counting --------------------------------------------------------------------------------------------------
 
-    def claim(self, first: Mapping[Partition, int], now_ms: int) -> dict[Partition, Claim]:
-        """Take partitions over; ``first`` says where to begin where nothing is stored."""
+    def claim(self, first: Mapping[Partition, int], topic_id: str = "", partitions: int = 0) -> dict[Partition, Claim]:
+        """Take partitions over; see :class:`monitor.store.protocol.Store`."""
         if not first:
             return {}
-        arguments = [str(now_ms), *(text for p, offset in first.items() for text in (str(p), str(offset)))]
-        with translate_redis_errors():
-            reply = self._scripts["claim"](keys=[self.keys.partitions], args=arguments)
-        return {
-            p: Claim(int(epoch), int(following), int(bucket), fresh == "1")
-            for p, (epoch, following, bucket, fresh) in zip(first, reply, strict=True)
+        document = {
+            "topic_id": topic_id,
+            "count": str(partitions),
+            "partitions": [{"name": str(p), "topic": p.topic, "first": str(offset)} for p, offset in first.items()],
         }
+        with translate_redis_errors():
+            reply = self._scripts["claim"](keys=[self.keys.partitions], args=[json.dumps(document)])
+        return {p: _claimed(*found) for p, found in zip(first, reply, strict=True)}
+
+    def move(self, move: Move) -> bool:
+        """Set a partition to another offset; False if it is not ours any more or does not stand where it should."""
+        skip = "" if move.skip[0] >= move.skip[1] else f"{move.skip[0]} {move.skip[1]}"
+        arguments = [str(move.partition), str(move.epoch), str(move.start), str(move.next), move.topic_id, skip]
+        with translate_redis_errors():
+            return bool(int(self._scripts["move"](keys=[self.keys.partitions], args=arguments)))
+
+    def partitions_at_start(self, topic: str) -> int:
+        """How many partitions the topic had when this group first claimed one, 0 if it never did."""
+        with translate_redis_errors():
+            noted = self._client.hget(self.keys.partitions, f"count:{topic}")
+        if noted is not None:
+            return int(noted)
+        # A group of an earlier release: what it has claimed was there.
+        return max((p.number + 1 for p in self.partitions() if p.topic == topic), default=0)
 
     def commit(self, batch: Batch) -> Reply:
         """Write counts and offsets together, or nothing."""
@@ -408,6 +426,11 @@ class RedisStore:
         entries = (reply or {}).get(self.keys.history, []) if isinstance(reply, dict) else [e for _, e in reply or []]
         flat = [e for chunk in entries for e in (chunk if isinstance(chunk, list) else [chunk])]
         return [{"id": i, **fields} for i, fields in flat]
+
+
+def _claimed(epoch: str, following: str, bucket: str, fresh: str, ids: str, skip: str) -> Claim:
+    low, high = skip.split() if skip else (0, 0)
+    return Claim(int(epoch), int(following), int(bucket), fresh == "1", tuple(ids.split()), (int(low), int(high)))
 
 
 def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:

@@ -20,6 +20,7 @@ from monitor.store.protocol import (
     Example,
     Fold,
     Health,
+    Move,
     Notice,
     PartitionState,
     Promotion,
@@ -66,6 +67,9 @@ class MemoryStore:
     def wipe(self) -> None:
         """Forget everything, as a Redis without persistence does."""
         self._partitions: dict[Partition, PartitionState] = {}
+        self._topic_ids: dict[Partition, tuple[str, ...]] = {}
+        self._skips: dict[Partition, tuple[int, int]] = {}
+        self._at_start: dict[str, int] = {}
         self._buckets: dict[int, dict[CountKey, int]] = {}
         self._unfolded: set[int] = set()
         self._examples: dict[tuple[int, str], list[Example]] = {}
@@ -143,16 +147,45 @@ class MemoryStore:
             self._binding, self._bucket_ms = (binding, settings), bucket_ms
         return self._binding
 
-    def claim(self, first: Mapping[Partition, int], now_ms: int) -> dict[Partition, Claim]:
+    def claim(self, first: Mapping[Partition, int], topic_id: str = "", partitions: int = 0) -> dict[Partition, Claim]:
         """Take partitions over."""
         self._reach()
         claims = {}
         for p, offset in first.items():
             old = self._partitions.get(p)
-            kept = old or PartitionState(0, offset, -1, now_ms)
-            self._partitions[p] = PartitionState(kept.epoch + 1, kept.next, kept.bucket, now_ms)
-            claims[p] = Claim(kept.epoch + 1, kept.next, kept.bucket, old is None)
+            kept = old or PartitionState(0, offset, -1, 0)
+            if old is None:
+                self._topic_ids[p] = (topic_id,) if topic_id else ()
+                self._skips[p] = (0, 0)
+                if partitions:
+                    self._at_start.setdefault(p.topic, partitions)
+            self._partitions[p] = replace(kept, epoch=kept.epoch + 1, at_ms=self._clock())
+            claims[p] = Claim(
+                kept.epoch + 1, kept.next, kept.bucket, old is None, self._topic_ids.get(p, ()), self._skips[p]
+            )
         return claims
+
+    def move(self, move: Move) -> bool:
+        """Set a partition to another offset."""
+        self._reach()
+        p, stored = move.partition, self._partitions.get(move.partition)
+        if stored is None or stored.epoch != move.epoch:
+            return False
+        ids = self._topic_ids[p]
+        if stored.next == move.next and (not move.topic_id or ids[:1] == (move.topic_id,)):
+            return True
+        if stored.next != move.start:
+            return False
+        self._partitions[p] = replace(stored, next=move.next)
+        self._skips[p] = move.skip if move.skip[0] < move.skip[1] else (0, 0)
+        if move.topic_id:
+            self._topic_ids[p] = (move.topic_id, *(i for i in ids if i != move.topic_id))[:8]
+        return True
+
+    def partitions_at_start(self, topic: str) -> int:
+        """How many partitions the topic had when this group first claimed one."""
+        self._reach()
+        return self._at_start.get(topic, 0)
 
     def commit(self, batch: Batch) -> Reply:
         """Write counts and offsets together, or nothing."""

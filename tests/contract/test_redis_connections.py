@@ -23,7 +23,7 @@ def use(**redis: object) -> None:
     client = connect_to(validate(BASE | {"redis": redis}).redis)
     store = RedisStore(client, f"way-{next(_groups)}")
     store.ping()
-    assert store.claim({Partition("t", 0): 7}, 0)[Partition("t", 0)].next == 7
+    assert store.claim({Partition("t", 0): 7})[Partition("t", 0)].next == 7
     client.close()
 
 

@@ -174,7 +174,7 @@ def test_a_real_server_in_this_state_is_waited_for_or_not_and_says_what_to_do(co
     words = {**PASSING, **FINAL}[code]
     with ExitStack() as stack:
         url = STATES[code](stack)
-        for call in (lambda s: s.ping(), lambda s: s.claim({Partition("t", 0): 0}, 0)):
+        for call in (lambda s: s.ping(), lambda s: s.claim({Partition("t", 0): 0})):
             with pytest.raises(StoreError) as caught:
                 call(store_on(url))
             assert str(caught.value).startswith(words), caught.value
@@ -297,7 +297,7 @@ def test_a_user_with_the_rights_that_the_refusal_names_can_do_all_the_monitor_do
         ask(server, "ACL", "SETUSER", "monitor", "on", ">pw", *rights)
         store = store_on(url_of(server), username="monitor", password="pw")
         store.ping()
-        store.claim({Partition("t", 0): 0}, 0)
+        store.claim({Partition("t", 0): 0})
         store.now_ms()
         store.totals()
         assert store.lease("me", 1000) >= 0

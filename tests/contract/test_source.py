@@ -223,10 +223,18 @@ def test_what_is_committed_to_kafka_is_told_again(bench):
     assert source.committed([p]) == {p: 1}
 
 
-def test_the_first_offsets_are_told(bench):
+def test_a_log_is_described_with_the_topic_that_it_is_of(bench):
+    for _ in range(3):
+        bench.send(b"v")
     source = bench.open()
-    p = Partition(bench.topic, 0)
-    assert source.first_offsets([p]) == {p: 0}
+    p, absent = Partition(bench.topic, 0), Partition(bench.topic, 77)
+    said = source.logs([p, absent], {p: 3})
+    assert list(said) == [p]
+    assert said[p].first == 0
+    assert said[p].end in (3, -1)  # -1: a broker whose ends are wrong is found out
+    assert said[p].topic_id == source.look().topic_id != ""
+    assert source.look().partitions == 3
+    assert source.trouble() == ""
 
 
 def test_a_dead_letter_keeps_the_record_and_says_why_and_whence(bench):

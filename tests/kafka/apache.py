@@ -37,35 +37,57 @@ def jars() -> Path:
     return folder
 
 
-def start_apache_kafka(overrides: Mapping[str, str] | None = None) -> launcher.Server:
-    """Format a fresh log folder and start one node that is broker and controller; ``overrides`` are settings of it."""
-    folder = Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
-    port, controller = launcher.free_port(), launcher.free_port()
+def start_apache_kafka(
+    folder: Path | None = None,
+    port: int | None = None,
+    listener: str = "PLAINTEXT",
+    overrides: Mapping[str, str] | None = None,
+    **more: str,
+) -> launcher.Server:
+    """Start one node that is broker and controller.
+
+    Args:
+        folder: of its logs, which are kept if it stops; a fresh one that is removed if not given.
+        port: to listen on.
+        listener: security protocol of the port.
+        overrides: further settings of the broker.
+        more: the same, with underscores for dots.
+    """
+    kept = folder is not None
+    folder = folder or Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
+    port, controller = port or launcher.free_port(), launcher.free_port()
+    inner = launcher.free_port()
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{launcher.HOST}:{controller}",
-        "listeners": f"PLAINTEXT://{launcher.HOST}:{port},CONTROLLER://{launcher.HOST}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{launcher.HOST}:{port}",
+        "listeners": f"OUTER://{launcher.HOST}:{port},INNER://{launcher.HOST}:{inner},"
+        f"CONTROLLER://{launcher.HOST}:{controller}",
+        "advertised.listeners": f"OUTER://{launcher.HOST}:{port},INNER://{launcher.HOST}:{inner}",
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "INNER",
+        "listener.security.protocol.map": f"OUTER:{listener},INNER:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(folder / "data"),
+        "auto.create.topics.enable": "true",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "500",
         "log.retention.check.interval.ms": "500",
+        **{name.replace("_", "."): value for name, value in more.items()},
         **(overrides or {}),
     }
     file = folder / "server.properties"
     file.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
     java = ["java", "-Xmx512m", "-cp", f"{jars()}/*"]
-    # The first byte is 0: an id that began with a dash would be taken for an option.
-    cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-    format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
-    subprocess.run(format_it, check=True, timeout=120, capture_output=True)
+    if not (folder / "data").is_dir():
+        # The first byte is 0: an id that began with a dash would be taken for an option.
+        cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+        format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
+        subprocess.run(format_it, check=True, timeout=120, capture_output=True)
     server = launcher.start(
         "apache-kafka",
         [*java, "kafka.Kafka", str(file)],
@@ -74,5 +96,5 @@ def start_apache_kafka(overrides: Mapping[str, str] | None = None) -> launcher.S
         folder=folder,
         timeout=90,
     )
-    server.remove = True
+    server.remove = not kept
     return server

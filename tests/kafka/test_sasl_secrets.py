@@ -30,7 +30,7 @@ def kafka():
             f'{LOGIN} username="monitor" password="{SASL}" user_monitor="{SASL}";'
         ),
     }
-    with start_apache_kafka(overrides) as server:
+    with start_apache_kafka(overrides=overrides) as server:
         from kafka import KafkaAdminClient, KafkaProducer
 
         account = {"sasl_plain_username": "monitor", "sasl_plain_password": SASL, **ACCOUNT}

@@ -31,6 +31,9 @@ BATCH = 64
 CLOCK_SECONDS = 5.0
 """Clocks that differ by less are not corrected: the header has whole seconds, and the way takes time."""
 
+CENTURY = 3.2e9
+"""Seconds. Clocks that differ by more are no clocks, and such times cannot be written."""
+
 Posted = dict[str, Any]
 
 
@@ -141,7 +144,7 @@ class Alertmanager:
 
     def _compare(self, apart: float) -> None:
         """Take over the difference of the clocks: with a wrong one every alert would end at once, or hang on."""
-        if abs(apart - self._skew) < CLOCK_SECONDS:
+        if abs(apart - self._skew) < CLOCK_SECONDS or abs(apart) > CENTURY:
             return
         self._skew = apart if abs(apart) >= CLOCK_SECONDS else 0.0
         if self._skew:

@@ -37,18 +37,19 @@ class Webhook:
     def document(self, event: Fields) -> dict[str, Any]:
         """One transition as it is posted."""
         labels, annotations = identity(event, self._group, self._extra), notes(event)
+        status, fingerprint = event.get("status", "firing"), event.get("fingerprint", "")
         alert = {
-            "status": event["status"],
+            "status": status,
             "labels": labels,
             "annotations": annotations,
-            "startsAt": event["started_at"],
-            "endsAt": event["ended_at"] or "0001-01-01T00:00:00Z",
-            "fingerprint": event["fingerprint"],
+            "startsAt": event.get("started_at") or "0001-01-01T00:00:00Z",
+            "endsAt": event.get("ended_at") or "0001-01-01T00:00:00Z",
+            "fingerprint": fingerprint,
         }
         return {
             "version": "4",
-            "groupKey": f"{self._group}:{event['fingerprint']}",
-            "status": event["status"],
+            "groupKey": f"{self._group}:{fingerprint}",
+            "status": status,
             "receiver": "ood-monitor",
             "groupLabels": {"group": self._group},
             "commonLabels": labels,

@@ -213,6 +213,26 @@ def test_a_process_that_was_replaced_while_it_sent_does_not_move_the_place_of_th
     assert other.told() == [("a", "raised")]
 
 
+def test_a_slow_receiver_is_not_told_twice_by_two_processes(world):
+    """Its calls take longer than the right to send usually lasts."""
+    sinks = [Scripted(), Scripted()]
+    config = DeliveryConfig(timeout_seconds=60)
+    first, second = (
+        Delivery(config, "g", world.deliveries, str(n), sinks=[sink])._runners[0] for n, sink in enumerate(sinks)
+    )
+    first.turn()
+    world.change("a")
+
+    def slow(alerts):
+        world.pass_time(59)
+        second.turn()
+        return TAKEN
+
+    sinks[0].answer = slow
+    first.turn()
+    assert (len(sinks[0].calls), len(sinks[1].calls)) == (1, 0)
+
+
 def test_a_receiver_that_asks_to_wait_is_obeyed_within_bounds(world):
     sink = Scripted()
     runner = world.runner(sink)

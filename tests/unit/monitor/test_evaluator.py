@@ -33,7 +33,7 @@ class Feed:
         self.store = MemoryStore(self.clock)
         self.rng = np.random.default_rng(seed)
         self.streams = streams
-        claim = self.store.claim({P0: 0}, self.clock())[P0]
+        claim = self.store.claim({P0: 0})[P0]
         self.epoch, self.next, self.bucket = claim.epoch, 0, BEGIN
 
     def write(self, buckets: int, masses=NULL, samples: int = 20) -> None:
@@ -97,7 +97,7 @@ def test_id_traffic_raises_nothing(feed):
 
 
 def test_a_bucket_is_folded_only_when_every_active_partition_is_past_it(feed):
-    feed.store.claim({P1: 0}, feed.clock())
+    feed.store.claim({P1: 0})
     evaluator = feed.evaluator()
     feed.write(4)
     evaluator.step()

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 
 from monitor.alerts import sinks
-from monitor.alerts.alert import moment
+from monitor.alerts.alert import fingerprint, moment
 from monitor.alerts.delivery import Delivery
 from monitor.alerts.layout import identity, notes
 from monitor.alerts.sink import Context
@@ -18,6 +18,7 @@ from monitor.alerts.sinks.heartbeat import Heartbeat
 from monitor.alerts.sinks.webhook import Webhook
 from monitor.config import DeliveryConfig, validate
 from monitor.errors import ConfigError, MonitorError
+from monitor.math.lifecycle import Alert
 from monitor.store.protocol import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 from monitor.testing.receivers import Receiver, status
@@ -60,6 +61,14 @@ def test_nothing_that_may_change_while_an_alert_fires_is_part_of_its_identity():
         "team": "ml", "alertname": "OODSurge", "group": "g", "kind": "ood", "stream": "a",
     }  # fmt: skip
     assert (notes(SURGE)["severity"], notes(risen)["severity"]) == ("warning", "critical")
+
+
+def test_no_name_of_a_stream_is_taken_for_everything_together():
+    def found(stream, kind="ood"):
+        return fingerprint("g", Alert(stream, kind, 0, 0.0, 0.0))
+
+    names = [None, "None", "", "everything", "\0None", "stream\0g\0ood\0None", "\ud800", "null"]
+    assert len({found(name) for name in names} | {found(name, "silence") for name in names}) == 2 * len(names)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +171,18 @@ def test_a_clock_that_differs_from_alertmanagers_is_corrected_at_once():
         first, second = receiver.requests
     assert seconds(first.json[0]["endsAt"]) < NOW + 600
     assert seconds(second.json[0]["endsAt"]) == NOW + 600 + 120
+
+
+@pytest.mark.parametrize(
+    "date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 1600 00:00:00 GMT", "soon", "0", "\xff"]
+)
+def test_a_date_that_cannot_be_a_clock_is_ignored(date):
+    with Receiver(status(200, Date=date)) as receiver:
+        am = manager(receiver.url, heartbeat=True)
+        for _ in range(2):
+            assert am.send([SURGE]).status == "taken"
+        assert all(seconds(a["endsAt"]) == NOW + 120 for r in receiver.requests for a in r.json)
+        assert len(receiver.requests) == 2
 
 
 def test_one_alert_that_is_refused_does_not_keep_the_others_from_being_told():
