@@ -10,8 +10,8 @@ def read_secret_file(key: str, name: str) -> str:
     """The text of a file without the newline at its very end; everything else of it belongs to the secret.
 
     Raises:
-        ValueError: it cannot be read. The message names the file only if its folder is there: ``name`` may be the secret
-            itself, put under the wrong key.
+        ValueError: it cannot be read. The message names the file only if its folder is there: ``name`` may be the
+            secret itself, put under the wrong key.
     """
     shown = name if _has_folder(name) else "..."
     try:
