@@ -96,11 +96,11 @@ class Cluster:
             self.sent += 1
         self.producer().flush()
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"worker-{len(self.workers)}-{time.monotonic_ns()}.log").open("wb")
+    def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "monitor.cli", "run", "--config", str(self.path)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-        process = subprocess.Popen(command, stderr=log, stdout=log, cwd=self.folder, env=environment)
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **(environment or {})}
+        with (self.folder / f"worker-{len(self.workers)}-{time.monotonic_ns()}.log").open("wb") as log:
+            process = subprocess.Popen(command, stderr=log, stdout=log, cwd=self.folder, env=env)
         self.workers.append(process)
         return process
 
