@@ -134,7 +134,7 @@ class Cluster:
         self.wait(lambda: self.counted() >= self.sent, seconds)
 
     def logs(self) -> str:
-        return "\n".join(p.read_text(errors="replace")[-1500:] for p in sorted(self.folder.glob("worker-*.log"))[-4:])
+        return "\n".join(p.read_text(errors="replace")[-20_000:] for p in sorted(self.folder.glob("worker-*.log"))[-4:])
 
     def records(self, topic: str | None = None) -> list:
         """Everything in a topic, read anew by a consumer of its own."""
