@@ -15,8 +15,9 @@ from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
+from monitor.store.connection import connect
 from monitor.store.protocol import Batch, CountKey, Progress
-from monitor.store.redis import RedisStore, connect
+from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 
 BUCKETS, CHUNK, SAMPLES = 5, 500, 3

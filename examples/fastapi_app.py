@@ -3,7 +3,8 @@
     pip install fastapi uvicorn
     KAFKA=127.0.0.1:9092 uvicorn examples.fastapi_app:app
 
-The model is torchvision's ResNet-18 with random weights; put your own in its place.
+The model is torchvision's ResNet-18 with random weights; put your own in its place. The application starts and answers
+whether or not Kafka is up.
 """
 
 from __future__ import annotations
@@ -18,22 +19,21 @@ import torch
 import torchvision
 from fastapi import Body, FastAPI, Header
 
-from monitor.publishing.publisher import EmbeddingPublisher
-from monitor.publishing.tap import Tap, request
+from monitor.client import EmbeddingPublisher, Tap, request
 
 model = torchvision.models.resnet18(weights=None).eval()
 
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Connect and hang the tap on the head; take it off and flush at the end."""
+    """Hang the tap on the head, and connect behind the scenes; at the end wait a little for what is on its way."""
     publisher = EmbeddingPublisher(
         os.environ["KAFKA"], os.environ.get("TOPIC", "embeddings"), source="resnet18/fastapi"
     )
     tap = Tap(model, publisher, stream="resnet18", head="fc")
     yield
     tap.remove()
-    publisher.close()
+    publisher.close(timeout=5)
 
 
 app = FastAPI(lifespan=lifespan)

@@ -14,12 +14,33 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from monitor.store.redis import RedisStore, connect
+from monitor.store.connection import connect
+from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 from tests.monitor_support import artifact, embeddings, small_line
 from tests.oracle.recount import recount
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def read_topic(bootstrap: str, topic: str) -> list:
+    """Everything in a topic, read anew by a consumer of its own."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    try:
+        numbers = consumer.partitions_for_topic(topic) or set()
+        assigned = [TopicPartition(topic, n) for n in numbers]
+        consumer.assign(assigned)
+        consumer.seek_to_beginning(*assigned)
+        found, empty = [], 0
+        while empty < 4:
+            polled = [r for records in consumer.poll(timeout_ms=500).values() for r in records]
+            found += polled
+            empty = 0 if polled else empty + 1
+        return found
+    finally:
+        consumer.close()
 
 
 class Cluster:
@@ -117,25 +138,7 @@ class Cluster:
 
     def records(self, topic: str | None = None) -> list:
         """Everything in a topic, read anew by a consumer of its own."""
-        from kafka import KafkaConsumer, TopicPartition
-
-        topic = topic or self.topic
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        try:
-            numbers = consumer.partitions_for_topic(topic) or set()
-            assigned = [TopicPartition(topic, n) for n in numbers]
-            consumer.assign(assigned)
-            consumer.seek_to_beginning(*assigned)
-            found, empty = [], 0
-            while empty < 4:
-                polled = [r for records in consumer.poll(timeout_ms=500).values() for r in records]
-                found += polled
-                empty = 0 if polled else empty + 1
-            return found
-        finally:
-            consumer.close()
+        return read_topic(self.bootstrap, topic or self.topic)
 
     def recounted(self) -> dict:
         return recount(self.line, [(r.key, r.value) for r in self.records()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from monitor.cli.options import Commands, takes_config
+from monitor.cli.options import Commands, read_config, takes_config
 
 
 def add(commands: Commands) -> None:
@@ -20,11 +20,10 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
-    from monitor.config import load
     from monitor.service.replay import replay
 
     return replay(
-        load(options.config),
+        read_config(options),
         options.begin,
         options.end,
         arm=options.arm,

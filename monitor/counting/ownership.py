@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from monitor.counting.bad_share import Share
 from monitor.counting.certainty import Certainty
 from monitor.counting.counter import Owned
 from monitor.counting.gaps import Gap, find_gap, is_stale
@@ -64,7 +65,9 @@ class Ownership:
     def advance(self, progress: Iterable[Progress]) -> None:
         """What has been written to the store."""
         for p in progress:
-            self._owned[p.partition] = replace(self._owned[p.partition], next=p.next, bucket=p.bucket, gap_at=-1)
+            self._owned[p.partition] = replace(
+                self._owned[p.partition], next=p.next, bucket=p.bucket, gap_at=-1, share=Share(p.read, p.bad)
+            )
             self._certainty.counted(p.partition, p.next)
 
     def give_up(self, progress: Iterable[Progress]) -> None:
@@ -203,7 +206,7 @@ class Ownership:
             return
         if gap is None:
             self._say(p, claim, said, committed)
-        self._owned[p] = Owned(claim.epoch, following, claim.bucket, -1, current, skip)
+        self._owned[p] = Owned(claim.epoch, following, claim.bucket, -1, current, skip, Share(claim.read, claim.bad))
         self._heard[p] = self._claimed[p] = self._clock()
         self._certainty.begin(p, current, following)
         self._source.seek(p, self._owned[p].due)

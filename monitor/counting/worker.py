@@ -1,7 +1,7 @@
 """One worker: poll, decode, score, count; one round trip to the store a batch.
 
-Scoring that takes long has a thread of its own, which the next batch reaches while the last one is still being counted;
-everything else happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
+Scoring has a thread of its own, which the next batch reaches while the last one is still being counted; everything else
+happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
 acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
 is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
 partition is, and where it stands, is the business of :mod:`monitor.counting.ownership`.
@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from monitor.counting.ahead import Scoring
-from monitor.counting.bad_share import BadShare
+from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Read
 from monitor.counting.ownership import Ownership
-from monitor.counting.scoring import Scored, Scorer
+from monitor.counting.scoring import Scored, Scorer, ScoringThread
 from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
 from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
@@ -73,6 +72,8 @@ class WorkerSettings:
     examples: int = 5
     max_bad_share: float = 0.1
     bad_window: int = 2000
+    at_bad_share: Literal["continue", "stop"] = "continue"
+    dead_letters: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,19 @@ class Worker:
     ) -> None:
         self._source, self._store, self._dead_letters = source, store, dead_letters
         self._settings = settings or WorkerSettings()
-        self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
+        s = self._settings
+        self._counter = Counter(contract, scorer, s.bucket_ms, s.examples, s.bad_window)
         self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
         self._ownership = Ownership(source, store, self._settings.start)
-        self._scoring = Scoring(self._counter.score)
+        self._scoring = ScoringThread(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._moved: dict[str, int] = {}
         self._moved_at = self._warned_at = -60.0
         self._reported = -REPORT_SECONDS
         self._trouble, self._reading = Trouble(), Trouble()
-        self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
+        self._shares = BadShares(s.max_bad_share, s.bad_window, s.at_bad_share, s.dead_letters)
+        self._store_leads = 0  # milliseconds by which the store's clock is ahead of this one
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -167,6 +170,7 @@ class Worker:
             done = self._finish()
             due = self._ownership.accepted(polled)
             self._in_hand = ahead if due == polled else self._begun(due)
+            self._come_back()
             return done
         except StoreUnavailableError as error:
             self._go_away(error)
@@ -260,8 +264,10 @@ class Worker:
             for p, o in self._ownership.owned.items()
         }
         trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()
-        if not self._store.report(self._name, json.dumps({"partitions": len(seen), **trouble}), seen):
+        now = self._store.report(self._name, json.dumps({"partitions": len(seen), **trouble}), seen)
+        if not now:
             raise ReboundError(REBOUND)
+        self._store_leads = now - self._clock()
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
@@ -270,8 +276,13 @@ class Worker:
         if not records:
             return None
         began = time.perf_counter()
-        read = self._counter.read(records)
+        read = self._counter.read(records, self._clock() + self._store_leads)
         return _InHand(read, self._scoring.begin(read), began)
+
+    def _come_back(self) -> None:
+        """What memory had no room for in the batch in hand is polled again."""
+        for p, offset in self._in_hand.read.left.items() if self._in_hand else ():
+            self._source.seek(p, offset)
 
     def _finish(self) -> int:
         """Count the batch in hand; how many records it had."""
@@ -281,7 +292,7 @@ class Worker:
         records = hand.read.records
         batch, rejected = self._counter.count(hand.read, hand.scored.result(), self._ownership.owned)
         taken = sum(map(len, records.values()))
-        self._share.take(taken, len(rejected))
+        self._shares.check(batch.progress)
         if rejected:
             self._dead_letters.send(rejected)
         written = self._commit(batch)
@@ -292,6 +303,9 @@ class Worker:
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
+        for notice in self._shares.notices(written.progress, rejected):
+            self._store.notice(notice)
+            self._shares.told(notice)
         return taken
 
     def _commit(self, batch: Batch) -> Batch | None:

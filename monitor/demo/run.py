@@ -151,12 +151,13 @@ def _publish(bootstrap: str, ind: Tensor, ood: Tensor, plan: Plan, seed: int) ->
     begin -= begin % round(plan.bucket_seconds * 1000)  # the surge begins with a bucket
     times = [begin + n * plan.step_ms for n in range(plan.samples)]
     names = [f"{'ood' if out else 'id'}-{n}" for n, out in enumerate(surging)]
-    publisher = EmbeddingPublisher(bootstrap, TOPIC, source="ood-monitor demo", max_block_ms=10_000)
-    taken = publisher.publish(rows, stream=STREAM, ids=names, times_ms=times)
-    publisher.flush()
-    publisher.close()
-    if taken != plan.samples:
-        raise MonitorError(f"{taken} of {plan.samples} embeddings were taken by the broker: run the demo again")
+    publisher = EmbeddingPublisher(bootstrap, TOPIC, source="ood-monitor demo", max_pending=plan.samples)
+    publisher.publish(rows, stream=STREAM, ids=names, times_ms=times)
+    publisher.close(30)
+    if publisher.sent != plan.samples:
+        raise MonitorError(
+            f"{publisher.sent} of {plan.samples} embeddings were acknowledged by the broker: run the demo again"
+        )
     return times[plan.before]
 
 
@@ -251,13 +252,14 @@ def _recount(config: MonitorConfig) -> tuple[Mapping[CountKey, int], list[int]]:
     """Counts of the topic by a consumer of its own, scored in one go, and the event times."""
     from monitor.counting.scoring import Scorer
     from monitor.messages.contract import Contract
+    from monitor.messages.reading import Reader, Rows
     from monitor.service.replay import read_topic
 
     scorer = Scorer.load(config.model.artifact)
-    contract = Contract(scorer.width)
-    rows = [e for record in read_topic(config) for e in contract.read(record)]
-    scored = scorer.score([e.vector for e in rows])
+    rows = Rows()
+    Reader(Contract(scorer.width)).read(list(read_topic(config)), rows)
+    scored = scorer.score(rows.vectors)
     counts: Counter[CountKey] = Counter()
-    for e, predicted, cell in zip(rows, scored.predicted.tolist(), scored.cell.tolist(), strict=True):
-        counts[e.stream, predicted, cell] += 1
-    return counts, [e.time_ms for e in rows]
+    for key in zip(rows.streams, scored.predicted.tolist(), scored.cell.tolist(), strict=True):
+        counts[key] += 1
+    return counts, rows.times_ms

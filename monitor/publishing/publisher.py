@@ -1,42 +1,81 @@
 """The other side: send embeddings from the process that serves the model.
 
-:class:`EmbeddingPublisher` sends arrays; :class:`Tap` hangs on a network's head and sends what enters it. Serving
-comes first: nothing here waits for Kafka, and what does not fit into the producer's buffer is dropped and counted.
+:class:`EmbeddingPublisher` sends arrays; :class:`monitor.publishing.tap.Tap` hangs on a network's head and sends what
+enters it. Serving comes first: neither the constructor nor :meth:`EmbeddingPublisher.publish` waits for Kafka or raises
+because of it. A thread connects, sends and tries again; what does not fit into the bounded queue meanwhile is dropped,
+counted, and logged once a minute.
 """
 
 from __future__ import annotations
 
-import itertools
+import atexit
+import functools
 import logging
+import os
 import threading
 import time
-import uuid
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
+from monitor.errors import ConfigError
+from monitor.publishing.complaints import Complaints
+from monitor.publishing.messages import Encoder, read_rows
+from monitor.publishing.outbox import Outbox
+from monitor.publishing.producers import CLIENTS, Producer, open_producer, wrap_producer
+from monitor.publishing.sending import Sending
 
-from monitor.alerts.alert import moment
+log = logging.getLogger("monitor.publishing")
 
-if TYPE_CHECKING:
-    pass
+AT_EXIT_SECONDS = 1.0
+"""How long a process that ends without :meth:`EmbeddingPublisher.close` waits for what is pending."""
 
-log = logging.getLogger(__name__)
+_publishers: weakref.WeakSet[EmbeddingPublisher] = weakref.WeakSet()
+_left_to_the_parent: list[Any] = []
+"""What a fork copied of connections: they are the parent's, and destroying them here would disturb it."""
+
+
+@functools.cache
+def _watch_process() -> None:
+    """Be told of the end of the process and of forks; once."""
+    atexit.register(_close_all)
+    os.register_at_fork(after_in_child=_renew_all)
+
+
+def _close_all() -> None:
+    for publisher in list(_publishers):
+        publisher.close(AT_EXIT_SECONDS)
+
+
+def _renew_all() -> None:
+    for publisher in list(_publishers):
+        publisher._renew()
 
 
 class EmbeddingPublisher:
     """Sends one record an embedding: little-endian float32 (or float16), CloudEvents headers.
 
     Records of a stream are spread over the partitions: the key names the stream, it does not choose the partition.
-    Safe to use from several threads.
+    Safe to use from several threads, and after a fork (the child begins with an empty queue of its own).
 
     Args:
-        bootstrap_servers: host:port, comma separated; unused where ``producer`` is given.
-        topic: where to.
+        bootstrap_servers: host:port, comma separated; unused if ``producer`` is given.
+        topic: where to. It is not created if it is missing; a log line says how to.
         source: CloudEvents source, who sends (``"resnet50/replica-3"``).
-        model: model name, checked by the monitor where it is told to.
-        producer: a ``KafkaProducer`` of your own.
-        settings: more settings of ``KafkaProducer``.
+        model: model name, checked by the monitor if it is told to.
+        producer: a ``kafka.KafkaProducer`` or ``confluent_kafka.Producer`` of your own; it stays yours to close.
+            Anything with the methods of :class:`monitor.publishing.producers.Producer` will do.
+        client: the library that sends, ``"kafka-python"`` or ``"confluent-kafka"``.
+        max_pending: most embeddings that may wait for their acknowledgement; what comes then is dropped.
+        max_pending_bytes: the same in bytes.
+        settings: more settings of the library's producer; for confluent-kafka an underscore stands for a dot. Kafka
+            refusing them (a wrong password) or the library not knowing them is logged and tried again, never raised.
+
+    Attributes:
+        sent, dropped, pending: embeddings that Kafka acknowledged, that were given up, and that are on their way.
+
+    Raises:
+        ConfigError: an argument that could not be right on any day (another client, a queue without room).
     """
 
     def __init__(
@@ -47,20 +86,59 @@ class EmbeddingPublisher:
         source: str = "ood-monitor",
         model: str = "",
         producer: Any = None,
+        client: str = "kafka-python",
+        max_pending: int = 10_000,
+        max_pending_bytes: int = 64 * 2**20,
         **settings: Any,
     ) -> None:
+        if client not in CLIENTS:
+            raise ConfigError(f"client {client!r} is not a known Kafka client, expected one of {', '.join(CLIENTS)}")
+        if max_pending < 1 or max_pending_bytes < 1:
+            raise ConfigError(
+                f"max_pending {max_pending} and max_pending_bytes {max_pending_bytes} leave no room for an embedding: "
+                "both must be at least 1"
+            )
         if producer is None:
-            from kafka import KafkaProducer
+            opening = functools.partial(open_producer, client, bootstrap_servers, settings)
+        else:
+            opening = functools.partial(wrap_producer, producer)
+            opening()  # what is not a producer is refused now
+        self._opening: Callable[[], Producer] = opening
+        self._topic, self._where = topic, bootstrap_servers or "the producer's brokers"
+        self._bounds, self._encoder = (max_pending, max_pending_bytes), Encoder(source, model)
+        self._renew()
+        self._start()
+        _publishers.add(self)
+        _watch_process()
 
-            defaults = {"linger_ms": 20, "max_block_ms": 0, "acks": "all"}
-            servers = [s.strip() for s in bootstrap_servers.split(",")]
-            producer = KafkaProducer(bootstrap_servers=servers, **{**defaults, **settings})
-        self._producer, self._topic = producer, topic
-        self._source, self._model = source, model
-        self._turn = itertools.count()
-        self._lock = threading.Lock()
-        self.sent = 0
-        self.dropped = 0
+    def _renew(self) -> None:
+        """An empty queue, and a thread for it that is not started yet. After a fork, the old ones are the parent's."""
+        _left_to_the_parent.extend(vars(self).get(name) for name in ("_outbox", "_sending") if name in vars(self))
+        self._outbox = Outbox(*self._bounds)
+        self._complaints = Complaints(log)
+        self._sending = Sending(self._outbox, self._encoder, self._opening, self._topic, self._where, self._complaints)
+        self._starting, self._started = threading.Lock(), False
+
+    def _start(self) -> None:
+        with self._starting:
+            if not self._started and not self._outbox.closing:
+                self._sending.thread.start()
+                self._started = True
+
+    @property
+    def sent(self) -> int:
+        """Embeddings that Kafka acknowledged."""
+        return self._outbox.sent
+
+    @property
+    def dropped(self) -> int:
+        """Embeddings that did not fit the queue, that Kafka refused for good, or that closing gave up."""
+        return self._outbox.dropped
+
+    @property
+    def pending(self) -> int:
+        """Embeddings that wait or are on their way."""
+        return self._outbox.pending
 
     def publish(
         self,
@@ -70,79 +148,54 @@ class EmbeddingPublisher:
         ids: Sequence[str] | None = None,
         times_ms: Sequence[int] | None = None,
     ) -> int:
-        """Send (N, D) features, the input of the head; returns how many were taken.
+        """Copy (N, D) features, the input of the head, into the queue; returns how many were taken.
+
+        This never waits for Kafka. A tensor on a GPU is copied to the host, which waits for what computes it.
 
         Args:
             embeddings: array or tensor, float32 or float16; other floating types are sent as float32.
             stream: model or tenant, what is alerted on.
-            ids: N request ids; made up where not given.
-            times_ms: N event times, milliseconds since the epoch; now where not given.
+            ids: N request ids; made up if not given.
+            times_ms: N event times, milliseconds since the epoch; now if not given.
+
+        Raises:
+            ValueError: another shape, or another number of ids or times than of rows.
         """
-        rows = _as_rows(embeddings)
-        taken = sum(
-            self._send(
-                row,
-                stream,
-                ids[n] if ids is not None else uuid.uuid4().hex,
-                int(times_ms[n]) if times_ms is not None else time.time_ns() // 1_000_000,
+        rows = read_rows(embeddings)
+        for name, given in (("ids", ids), ("times_ms", times_ms)):
+            if given is not None and len(given) != len(rows):
+                raise ValueError(f"{len(given)} {name} given for {len(rows)} embeddings: expected one each")
+        times = [time.time_ns() // 1_000_000] * len(rows) if times_ms is None else [int(t) for t in times_ms]
+        if not self._started:
+            self._start()
+        taken = self._outbox.offer(rows, stream, () if ids is None else tuple(ids), times)
+        if taken < len(rows):
+            why = "the publisher is closed" if self._outbox.closing else f"{self.pending} are waiting for Kafka"
+            self._complaints.warn(
+                "queue",
+                f"{len(rows) - taken} embeddings for topic {self._topic!r} were dropped, {why}: {self.dropped} so far",
+                len(rows) - taken,
             )
-            for n, row in enumerate(rows)
-        )
-        with self._lock:
-            self.sent += taken
-            self.dropped += len(rows) - taken
         return taken
 
-    def _send(self, row: Any, stream: str, name: str, at_ms: int) -> bool:
-        from kafka.errors import KafkaError
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until nothing is pending, for ``timeout`` seconds at most; whether that came to be."""
+        return self._outbox.wait_until_empty(timeout)
 
-        headers = {
-            "content-type": "application/octet-stream",
-            "ce_specversion": "1.0",
-            "ce_type": "embedding",
-            "ce_id": name,
-            "ce_source": self._source,
-            "ce_time": moment(at_ms / 1000),
-            "ce_dtype": "float16" if row.dtype == np.float16 else "float32",
-            "ce_dim": str(len(row)),
-            **({"ce_model": self._model} if self._model else {}),
-        }
-        try:
-            partitions = sorted(self._producer.partitions_for(self._topic) or ())
-            self._producer.send(
+    def close(self, timeout: float = 10.0) -> None:
+        """Take nothing more, wait for what is pending for ``timeout`` seconds at most, and drop the rest."""
+        until = time.monotonic() + timeout
+        self._outbox.close()
+        self._outbox.wait_until_empty(timeout)
+        lost = self._outbox.abandon()
+        if lost:
+            log.warning(
+                "%d embeddings for topic %r were dropped: Kafka at %s did not acknowledge them in %g s before closing",
+                lost,
                 self._topic,
-                value=row.tobytes(),
-                key=stream.encode(),
-                headers=[(k, v.encode()) for k, v in headers.items()],
-                partition=partitions[next(self._turn) % len(partitions)] if partitions else None,
-                timestamp_ms=at_ms,
+                self._where,
+                timeout,
             )
-        except KafkaError as error:
-            log.debug("dropped an embedding: %s", error)
-            return False
-        return True
-
-    def flush(self, timeout: float = 10.0) -> None:
-        """Wait until what was taken has been acknowledged."""
-        self._producer.flush(timeout=timeout)
-
-    def close(self) -> None:
-        """Flush and close the producer; what could not be sent by then is dropped."""
-        from kafka.errors import KafkaError
-
-        try:
-            self._producer.close(timeout=10)
-        except KafkaError as error:
-            log.warning("embeddings were dropped on closing: %s", error)
-
-
-def _as_rows(embeddings: Any) -> Any:
-    array = embeddings.detach().cpu() if hasattr(embeddings, "detach") else embeddings
-    if hasattr(array, "is_floating_point"):
-        import torch
-
-        array = array.numpy() if array.dtype == torch.float16 else array.to(torch.float32).numpy()
-    array = np.asarray(array)
-    if array.ndim != 2:
-        raise ValueError(f"embeddings of shape {array.shape} given, expected (N, D)")
-    return array.astype("<f2" if array.dtype == np.float16 else "<f4", copy=False)
+        if self._started:
+            self._sending.thread.join(max(0.0, until - time.monotonic()))
+        _publishers.discard(self)

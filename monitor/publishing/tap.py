@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from monitor.publishing.complaints import Complaints
 from monitor.publishing.publisher import EmbeddingPublisher
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ _REQUEST: ContextVar[tuple[str, Sequence[str]] | None] = ContextVar("ood_monitor
 class Tap:
     """Sends what enters the head of a served network, on every forward pass.
 
+    A forward pass never fails because of it: what cannot be published is logged, once a minute.
+
     Args:
         model: ends in a ``Linear``.
         publisher: where to.
         stream: what it is counted under.
         head: module path of that ``Linear``.
-        example: an input batch, to find the head with where ``head`` is not given.
+        example: an input batch, to find the head with if ``head`` is not given.
 
     Raises:
         HeadError: there is no such head.
@@ -49,16 +52,22 @@ class Tap:
             )
         self.head = find_head(model, example, head)
         self._publisher, self._stream = publisher, stream
-        self._handle = self.head.linear.register_forward_hook(self._send)
+        self._complaints = Complaints(log)
+        import torch
+
+        # A compiled network leaves its graph for the hook: locks and queues are nothing to compile.
+        hook = torch.compiler.disable(self._send)  # type: ignore[no-untyped-call]
+        self._handle = self.head.linear.register_forward_hook(hook)
 
     def _send(self, _module: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
-        request = _REQUEST.get()
-        stream, ids = request if request is not None else (self._stream, ())
-        rows = inputs[0].detach()
         try:
+            request = _REQUEST.get()
+            stream, ids = request if request is not None else (self._stream, ())
+            rows = inputs[0].detach()
             self._publisher.publish(rows, stream=stream or self._stream, ids=ids if len(ids) == len(rows) else None)
-        except Exception:  # the model's answer must not depend on its monitor
-            log.exception("an embedding could not be published")
+        except Exception as error:  # the model's answer must not depend on its monitor
+            log.debug("an embedding could not be published", exc_info=True)
+            self._complaints.warn("tap", f"an embedding could not be published: {type(error).__name__}: {error}")
 
     def remove(self) -> None:
         """Take the hook off."""
@@ -67,7 +76,7 @@ class Tap:
 
 @contextmanager
 def request(ids: Sequence[str], stream: str = "") -> Iterator[None]:
-    """Name the inputs of the forward passes inside: request ids, and a stream where it is not the tap's own."""
+    """Name the inputs of the forward passes inside: request ids, and a stream if it is not the tap's own."""
     token = _REQUEST.set((stream, tuple(ids)))
     try:
         yield

@@ -22,18 +22,25 @@ from monitor.judging.rules import rules_of
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.watch import Watch, WatchSettings, observe_nothing
 from monitor.messages.contract import Contract
+from monitor.messages.limits import Limits
 from monitor.service.canary import Canary, find_canary
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
-from monitor.store.redis import RedisStore, connect
+from monitor.store.connection import connect_to
+from monitor.store.deliveries import RedisDeliveries
+from monitor.store.redis import RedisStore
+from monitor.store.server import refuse_eviction
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 60.0
+"""A poll loop that has not come round for so long makes no progress: the heartbeat stops."""
 
 
 class Process:
@@ -50,6 +57,7 @@ class Process:
         self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
+        refuse_eviction(self.store.client)
         bind(self.store, binding_of(config, self._scorer.artifact), config.kafka.group)
         for limit in self._scorer.calibration.limits():
             log.info("calibration: %s", limit)
@@ -58,6 +66,7 @@ class Process:
         self._telemetry = self._open_telemetry()
         source = open_source(config.kafka)
         letters = KafkaDeadLetters(connection(config.kafka), config.dead_letter_topic, config.dead_letters.max_bytes)
+        letters.check()
         self._worker = Worker(
             source,
             self.store,
@@ -70,9 +79,13 @@ class Process:
             name=self._name,
         )
         self.evaluator = evaluator(config, self._scorer, self.store, self._name, canary)
+        self._stepped = time.monotonic()
+        self._delivery = open_delivery(config, self._name, self._moves)
+        self._delivery.start()
+        if self._telemetry:
+            self._telemetry.watch_delivery(lambda: self._delivery.statuses)
         self._watcher = self._watch(canary)
         self._watcher.start()
-        self._delivery = _delivery(config)
         self._due = 0.0
         # What is loaded by now stays: else every full collection walks through all of torch again.
         gc.collect()
@@ -96,7 +109,7 @@ class Process:
             Watch(
                 store, watch_settings(config), observe=self._telemetry.watched if self._telemetry else observe_nothing
             ),
-            lambda fields: None,
+            self._delivery.tell,
             config.kafka.group,
             config.watch.redis_seconds,
             canary,
@@ -105,6 +118,7 @@ class Process:
 
     def step(self) -> int:
         """One batch, and the closed buckets when they are due."""
+        self._stepped = time.monotonic()
         done = self._worker.step()
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + min(1.0, self._config.buckets.seconds)
@@ -116,17 +130,12 @@ class Process:
             said = self.evaluator.step()
             if self._telemetry:
                 self._telemetry.evaluated(self.evaluator.state, said)
-            if self._delivery and self.evaluator.state is not None:
-                self._deliver(self._delivery)
         except StoreUnavailableError as error:
             log.debug("%s", error)
 
-    def _deliver(self, delivery: Delivery) -> None:
-        for event in self.store.undelivered():
-            if not delivery.deliver(event):
-                self._due = time.monotonic() + 5.0  # do not hammer a receiver that is down
-                return
-            self.store.delivered(event["id"])
+    def _moves(self) -> bool:
+        """Whether the poll loop makes progress."""
+        return time.monotonic() - self._stepped < PROGRESS_SECONDS
 
     def close(self) -> None:
         """Leave the group and give the lease back."""
@@ -136,11 +145,17 @@ class Process:
             self.evaluator.release()
         except StoreUnavailableError:
             log.info("the lease could not be given back; it expires by itself")
+        self._delivery.close()
 
 
-def _delivery(config: MonitorConfig) -> Delivery | None:
-    d = config.delivery
-    return Delivery(d, config.kafka.group) if d.webhook_url or d.alertmanager_url else None
+def open_delivery(config: MonitorConfig, holder: str, healthy: Callable[[], bool]) -> Delivery:
+    """Delivery to the receivers that the settings name, over a connection to Redis of its own."""
+    return Delivery(config.delivery, config.kafka.group, open_deliveries(config), holder, healthy=healthy)
+
+
+def open_deliveries(config: MonitorConfig) -> RedisDeliveries:
+    """What delivery keeps in the store that the settings name."""
+    return RedisDeliveries(connect_to(config.redis), config.kafka.group)
 
 
 def open_source(config: KafkaConfig) -> Source:
@@ -158,13 +173,8 @@ def open_source(config: KafkaConfig) -> Source:
 
 def open_store(config: MonitorConfig) -> RedisStore:
     """The store that the settings name."""
-    client = connect(
-        config.redis.url,
-        password=config.redis.password.get_secret_value(),
-        socket_timeout=config.redis.socket_timeout_seconds,
-    )
     return RedisStore(
-        client,
+        connect_to(config.redis),
         config.kafka.group,
         retention_ms=round(config.redis.bucket_retention_seconds * 1000),
         history_length=config.redis.history_length,
@@ -176,6 +186,20 @@ def open_store(config: MonitorConfig) -> RedisStore:
 def contract(config: MonitorConfig, width: int) -> Contract:
     """What a record must be."""
     m = config.messages
+    limits = Limits(
+        rows=m.max_rows,
+        decoded_bytes=m.max_decoded_bytes,
+        batch_rows=m.max_batch_rows,
+        batch_bytes=m.max_batch_bytes,
+        depth=m.max_depth,
+        digits=m.max_digits,
+        arrow_batches=m.max_arrow_batches,
+        header_bytes=m.max_header_bytes,
+        headers=m.max_headers,
+        id_length=m.max_id_length,
+        stream_length=m.max_stream_length,
+        magnitude=m.max_magnitude,
+    )
     return Contract(
         width,
         m.model,
@@ -183,6 +207,8 @@ def contract(config: MonitorConfig, width: int) -> Contract:
         m.max_bytes,
         round(m.max_age_seconds * 1000),
         round(m.max_ahead_seconds * 1000),
+        m.other_models,
+        limits,
     )
 
 
@@ -195,6 +221,8 @@ def worker_settings(config: MonitorConfig) -> WorkerSettings:
         examples=config.alerts.examples,
         max_bad_share=config.dead_letters.max_share,
         bad_window=config.dead_letters.window,
+        at_bad_share=config.dead_letters.at_limit,
+        dead_letters=config.dead_letter_topic,
     )
 
 

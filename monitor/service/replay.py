@@ -11,12 +11,14 @@ from typing import Any
 
 from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
+from monitor.counting.counter import usable_rows
 from monitor.counting.scoring import Scorer
 from monitor.errors import RecordError, ReplayError
 from monitor.judging.rules import rules_of
 from monitor.math.replay_report import FlagOrder, ReplayReport, report
 from monitor.math.state import Bucket
-from monitor.messages.record import Embedding, Record
+from monitor.messages.reading import Reader, Rows
+from monitor.messages.record import Record
 from monitor.messages.times import parse_time
 from monitor.service.process import contract
 
@@ -67,23 +69,23 @@ class Tally:
 
     def __init__(self, config: MonitorConfig, scorer: Scorer, cells: int, flag_cells: int) -> None:
         self._scorer, self._cells, self._flag_cells = scorer, cells, flag_cells
-        self._width = config.bucket_ms
+        self._width, self._magnitude = config.bucket_ms, config.messages.max_magnitude
         self.buckets: dict[int, dict[tuple[str, int], list[int]]] = {}
         self.order: dict[str, FlagOrder] = {}
         self.rejected: dict[str, int] = {}
 
-    def add(self, batch: list[Embedding]) -> None:
-        """Score and count a batch, in the order of the log."""
-        scored = self._scorer.score([e.vector for e in batch])
+    def add(self, rows: Rows) -> None:
+        """Score and count what was read, in the order of the log; a record is scored whole or not at all."""
+        scored = self._scorer.score(rows.vectors, self._magnitude)
+        whole, rejected = usable_rows(rows, scored, self._magnitude)
+        for _, reason, _ in rejected:
+            self.reject(reason)
         flags: dict[str, list[bool]] = {}
-        for n, e in enumerate(batch):
-            if not scored.finite[n]:
-                self.reject("non-finite")
-                continue
-            cell = int(scored.cell[n])
-            row = self.buckets.setdefault(e.time_ms // self._width, {})
-            row.setdefault((e.stream, int(scored.predicted[n])), [0] * self._cells)[cell] += 1
-            flags.setdefault(e.stream, []).append(cell < self._flag_cells)
+        for n in whole.tolist():
+            cell, stream = int(scored.cell[n]), rows.streams[n]
+            row = self.buckets.setdefault(rows.times_ms[n] // self._width, {})
+            row.setdefault((stream, int(scored.predicted[n])), [0] * self._cells)[cell] += 1
+            flags.setdefault(stream, []).append(cell < self._flag_cells)
         for stream, run in flags.items():
             self.order[stream] = self.order.get(stream, FlagOrder()).then(run)
 
@@ -108,19 +110,26 @@ class Tally:
         return dict(sorted(table.items()))
 
 
-def _batches(config: MonitorConfig, scorer: Scorer, begin: str, end: str, told: Tally) -> Iterator[list[Embedding]]:
-    accept = contract(config, scorer.width)
-    batch: list[Embedding] = []
+def _batches(config: MonitorConfig, scorer: Scorer, begin: str, end: str, told: Tally) -> Iterator[Rows]:
+    reader = Reader(contract(config, scorer.width))
+    records: list[Record] = []
     for record in read_topic(config, _moment(begin, "earliest"), _moment(end, "latest")):
-        try:
-            batch += accept.read(record)
-        except RecordError as error:
-            told.reject(error.reason)
-        if len(batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        records.append(record)
+        if len(records) >= BATCH:
+            yield from _rows(reader, records, told)
+            records = []
+    yield from _rows(reader, records, told)
+
+
+def _rows(reader: Reader, records: list[Record], told: Tally) -> Iterator[Rows]:
+    """As much at once as memory has room for."""
+    while records:
+        rows = Rows()
+        for _, reason, _ in reader.read(records, rows, room=reader.room):
+            told.reject(reason)
+        records = records[rows.taken :]
+        if len(rows):
+            yield rows
 
 
 def _moment(given: str, word: str) -> int | None:

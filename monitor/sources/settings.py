@@ -30,6 +30,8 @@ def connection(config: KafkaConfig) -> dict[str, Any]:
     ):
         if getattr(config, ours):
             settings[theirs] = getattr(config, ours)
+    if config.ssl_key_password.get_secret_value():
+        settings["ssl_password"] = config.ssl_key_password.get_secret_value()
     if config.sasl_mechanism:
         settings |= {
             "sasl_mechanism": config.sasl_mechanism,
@@ -91,6 +93,7 @@ def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
         "ssl.ca.location": config.ssl_cafile,
         "ssl.certificate.location": config.ssl_certfile,
         "ssl.key.location": config.ssl_keyfile,
+        "ssl.key.password": config.ssl_key_password.get_secret_value(),
         "sasl.mechanism": config.sasl_mechanism,
         "sasl.username": config.sasl_username,
         "sasl.password": config.sasl_password.get_secret_value(),

@@ -25,6 +25,7 @@ class Claim:
         fresh: nothing was stored before.
         topic_ids: ids of the topic that the offsets are of, the latest first; empty if none is known.
         skip: offsets ``[from, to)`` of this log that are counted already.
+        read, bad: recent records, and those of them that could not be scored, as :class:`Progress` left them.
     """
 
     epoch: int
@@ -33,6 +34,8 @@ class Claim:
     fresh: bool
     topic_ids: tuple[str, ...] = ()
     skip: tuple[int, int] = (0, 0)
+    read: float = 0.0
+    bad: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,19 @@ class Move:
 
 @dataclass(frozen=True)
 class Progress:
-    """What one batch moves a partition by: the records of offsets ``[start, next)`` are in the batch."""
+    """What one batch moves a partition by: the records of offsets ``[start, next)`` are in the batch.
+
+    ``read`` and ``bad`` are recent records of the partition and how many of them could not be scored
+    (:class:`monitor.counting.bad_share.Share`), kept so that a restart does not forget them.
+    """
 
     partition: Partition
     epoch: int
     start: int
     next: int
     bucket: int
+    read: float = 0.0
+    bad: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any, cast
 
-from monitor.errors import StoreError, StoreUnavailableError
+from monitor.errors import StoreError
 from monitor.messages.record import Partition
+from monitor.store.connection import read_clock, translate_redis_errors
 from monitor.store.keys import SCHEMA_VERSION, STREAM_FIELD, Keys, field, parse_field
 from monitor.store.protocol import (
     FORGOTTEN,
@@ -74,7 +74,7 @@ class RedisStore:
 
     def ping(self) -> None:
         """Raise where it cannot be reached or speaks another schema."""
-        with _said():
+        with translate_redis_errors():
             self._client.ping()
             self._client.hsetnx(self.keys.meta, "schema", str(SCHEMA_VERSION))
             found = self._client.hget(self.keys.meta, "schema")
@@ -85,9 +85,12 @@ class RedisStore:
 
     def now_ms(self) -> int:
         """The clock of Redis, milliseconds since the epoch."""
-        with _said():
-            seconds, microseconds = self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
+        return read_clock(self._client, self.keys.meta)
+
+    @property
+    def client(self) -> Any:
+        """The connection, for questions about the server itself (:mod:`monitor.store.server`)."""
+        return self._client
 
     def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
         """Raise, refresh or resolve an alert of the monitor about itself; True if that is a change people hear of."""
@@ -103,13 +106,13 @@ class RedisStore:
             "now": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "fields": notice.fields(),
         }
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["notice"](keys=[k.history, k.index, k.alert(name)], args=[json.dumps(document)])
         return str(reply[0]) != "same"
 
     def bind(self, binding: str, settings: str, bucket_ms: int, artifact: str) -> tuple[str, str]:
         """Tie the group to the settings that its evidence stands on; which ones it is tied to, as (name, JSON)."""
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["bind"](keys=[self.keys.meta], args=[binding, settings, str(bucket_ms), artifact])
         self._binding = binding
         return str(reply[0]), str(reply[1])
@@ -125,7 +128,7 @@ class RedisStore:
             "count": str(partitions),
             "partitions": [{"name": str(p), "topic": p.topic, "first": str(offset)} for p, offset in first.items()],
         }
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["claim"](keys=[self.keys.partitions], args=[json.dumps(document)])
         return {p: _claimed(*found) for p, found in zip(first, reply, strict=True)}
 
@@ -133,12 +136,12 @@ class RedisStore:
         """Set a partition to another offset; False if it is not ours any more or does not stand where it should."""
         skip = "" if move.skip[0] >= move.skip[1] else f"{move.skip[0]} {move.skip[1]}"
         arguments = [str(move.partition), str(move.epoch), str(move.start), str(move.next), move.topic_id, skip]
-        with _said():
+        with translate_redis_errors():
             return bool(int(self._scripts["move"](keys=[self.keys.partitions], args=arguments)))
 
     def partitions_at_start(self, topic: str) -> int:
         """How many partitions the topic had when this group first claimed one, 0 if it never did."""
-        with _said():
+        with translate_redis_errors():
             noted = self._client.hget(self.keys.partitions, f"count:{topic}")
         if noted is not None:
             return int(noted)
@@ -165,7 +168,7 @@ class RedisStore:
             "free": self._free,
             "partitions": [
                 {"name": str(p.partition), "epoch": str(p.epoch), "from": str(p.start), "next": str(p.next)}
-                | {"bucket": str(p.bucket)}
+                | {"bucket": str(p.bucket), "read": f"{p.read:.3f}", "bad": f"{p.bad:.3f}"}
                 for p in batch.progress
             ],
             "counts": counts,
@@ -174,7 +177,7 @@ class RedisStore:
             "streams": sorted({key[0] for cells in batch.counts.values() for key in cells}),
             "examples": examples,
         }
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["commit"](keys=keys, args=[json.dumps(document)])
         status, *rest = reply
         if status in ("closed", "ahead"):
@@ -196,13 +199,13 @@ class RedisStore:
                 for p, s in partitions.items()
             ],
         }
-        with _said():
+        with translate_redis_errors():
             keys = [self.keys.partitions, self.keys.workers, self.keys.meta]
             return int(self._scripts["report"](keys=keys, args=[json.dumps(document)]))
 
     def partitions(self) -> dict[Partition, PartitionState]:
         """Every partition ever claimed."""
-        with _said():
+        with translate_redis_errors():
             stored = self._client.hgetall(self.keys.partitions)
         names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
         return {
@@ -215,42 +218,42 @@ class RedisStore:
 
     def totals(self) -> dict[CountKey, int]:
         """Samples counted since the beginning."""
-        with _said():
+        with translate_redis_errors():
             return _counts(self._client.hgetall(self.keys.totals))
 
     def rejected(self) -> dict[str, int]:
         """Records rejected since the beginning, by reason."""
-        with _said():
+        with translate_redis_errors():
             return {reason: int(n) for reason, n in self._client.hgetall(self.keys.rejected).items()}
 
     def streams(self) -> dict[str, int]:
         """Stream to the time (ms) of its last count."""
-        with _said():
+        with translate_redis_errors():
             return {stream: int(at) for stream, at in self._client.hgetall(self.keys.streams).items()}
 
     # -- evaluating ------------------------------------------------------------------------------------------------
 
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the lease; the token, 0 where another holds it."""
-        with _said():
+        with translate_redis_errors():
             keys = [self.keys.lease, self.keys.meta]
             return int(self._scripts["lease"](keys=keys, args=[holder, str(ttl_ms), self._binding]))
 
     def close(self, token: int, bucket: int) -> tuple[int, int] | None:
         """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
-        with _said():
+        with translate_redis_errors():
             keys = [self.keys.lease, self.keys.meta, self.keys.leads]
             reply = self._scripts["close"](keys=keys, args=[str(token), str(bucket)])
         return (int(reply[1]), int(reply[2])) if reply[0] == "ok" else None
 
     def pending(self, folded: int, closed: int) -> list[int]:
         """Closed buckets that hold counts and are not folded, ascending."""
-        with _said():
+        with translate_redis_errors():
             return [int(b) for b in self._client.zrangebyscore(self.keys.buckets, f"({folded}", closed)]
 
     def leads(self, before_ms: int) -> tuple[int, int]:
         """The highest open bucket that was reached by ``before_ms``, and the highest reached at all; -1 for none."""
-        with _said():
+        with translate_redis_errors():
             pipe = self._client.pipeline(transaction=False)
             for most in (before_ms, "+inf"):
                 pipe.zrange(self.keys.leads, most, 0, desc=True, byscore=True, offset=0, num=1)
@@ -259,18 +262,18 @@ class RedisStore:
 
     def counts(self, bucket: int) -> dict[CountKey, int]:
         """Counts of one bucket."""
-        with _said():
+        with translate_redis_errors():
             return _counts(self._client.hgetall(self.keys.counts(bucket)))
 
     def examples(self, bucket: int, stream: str) -> list[Example]:
         """The most OOD samples of a stream in a bucket, the worst first."""
-        with _said():
+        with translate_redis_errors():
             found = self._client.zrange(self.keys.examples(bucket, stream), 0, -1, withscores=True)
         return [_unpacked(member, float(score)) for member, score in found]
 
     def state(self) -> dict[str, str]:
         """The evidence state of every key."""
-        with _said():
+        with translate_redis_errors():
             return cast("dict[str, str]", self._client.hgetall(self.keys.state))
 
     def apply(self, fold: Fold) -> str:
@@ -304,7 +307,7 @@ class RedisStore:
             "alerts": alerts,
             "expire": expire,
         }
-        with _said():
+        with translate_redis_errors():
             return str(self._scripts["apply"](keys=keys, args=[json.dumps(document)])[0])
 
     def retire(self, token: int, streams: Iterable[str], before_ms: int, asked: Iterable[str]) -> list[str] | None:
@@ -321,7 +324,7 @@ class RedisStore:
             "streams": [{"name": n, "state": STREAM_FIELD + n, "fields": f} for n, f in sorted(fields.items())],
         }
         k = self.keys
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["retire"](
                 keys=[k.lease, k.state, k.streams, k.totals, k.asked], args=[json.dumps(document)]
             )
@@ -329,12 +332,12 @@ class RedisStore:
 
     def ask_to_retire(self, stream: str) -> None:
         """Have the evaluator forget a stream."""
-        with _said():
+        with translate_redis_errors():
             self._client.sadd(self.keys.asked, stream)
 
     def asked_to_retire(self) -> set[str]:
         """The streams that somebody wants forgotten."""
-        with _said():
+        with translate_redis_errors():
             return set(self._client.smembers(self.keys.asked))
 
     def promote(self, promotion: Promotion) -> tuple[int, int] | None:
@@ -358,7 +361,7 @@ class RedisStore:
             "names": [str(p) for p in self.partitions()],
             "alerts": alerts,
         }
-        with _said():
+        with translate_redis_errors():
             reply = self._scripts["promote"](keys=keys, args=[json.dumps(document)])
         return (int(reply[1]), int(reply[2])) if reply[0] == "ok" else None
 
@@ -366,7 +369,7 @@ class RedisStore:
 
     def canary_stream(self, *, create: bool) -> str:
         """The stream of the group's canary, which nobody can guess; empty if there is none and none is created."""
-        with _said():
+        with translate_redis_errors():
             if create:
                 self._client.hsetnx(self.keys.meta, "canary", f"__canary__{secrets.token_hex(8)}")
             found = str(self._client.hget(self.keys.meta, "canary") or "")
@@ -376,24 +379,22 @@ class RedisStore:
     def mark(self, name: str) -> None:
         """Note the time of Redis under a name in the group's meta hash."""
         now = self.now_ms()
-        with _said():
+        with translate_redis_errors():
             self._client.hset(self.keys.meta, name, str(now))
 
     def health(self) -> Health:
         """How the group is doing."""
         k = self.keys
-        with _said():
+        with translate_redis_errors():
             pipe = self._client.pipeline(transaction=False)
-            pipe.time()
             pipe.hgetall(k.meta)
             pipe.zcard(k.buckets)
             pipe.hgetall(k.workers)
             pipe.hlen(k.streams)
-            (seconds, microseconds), meta, pending, workers, streams = pipe.execute()
-
+            meta, pending, workers, streams = pipe.execute()
         reports = {name: text.split(" ", 1) for name, text in workers.items()}
         return Health(
-            now_ms=int(seconds) * 1000 + int(microseconds) // 1000,
+            now_ms=self.now_ms(),  # a pipeline to a cluster does not take TIME
             pending=pending,
             streams=streams,
             workers={name: (int(at), entry) for name, (at, entry) in reports.items()},
@@ -405,7 +406,7 @@ class RedisStore:
 
     def alerts(self) -> list[dict[str, str]]:
         """Current alerts, the latest transition first."""
-        with _said():
+        with translate_redis_errors():
             names = self._client.zrevrange(self.keys.index, 0, -1)
             found = [self._client.hgetall(self.keys.alert(name)) for name in names]
             gone = [name for name, alert in zip(names, found, strict=True) if not alert]
@@ -415,75 +416,24 @@ class RedisStore:
 
     def history(self, count: int = 100) -> list[dict[str, str]]:
         """Transitions, the latest first; each with its ``id``."""
-        with _said():
+        with translate_redis_errors():
             return [{"id": i, **fields} for i, fields in self._client.xrevrange(self.keys.history, count=count)]
-
-    def undelivered(self, count: int = 20) -> list[dict[str, str]]:
-        """Transitions that :meth:`delivered` was not told of, the earliest first."""
-        with _said():
-            after = self._client.hget(self.keys.meta, "delivered")
-            start = f"({after}" if after else "-"
-            return [{"id": i, **fields} for i, fields in self._client.xrange(self.keys.history, min=start, count=count)]
-
-    def delivered(self, event: str) -> None:
-        """Everything up to this history id has been taken by its receivers."""
-        with _said():
-            self._client.hset(self.keys.meta, "delivered", event)
 
     def wait(self, after: str, timeout_ms: int) -> list[dict[str, str]]:
         """Transitions behind the history id ``after``, waiting for the first one."""
-        with _said():
+        with translate_redis_errors():
             reply = self._client.xread({self.keys.history: after}, block=timeout_ms)
         entries = (reply or {}).get(self.keys.history, []) if isinstance(reply, dict) else [e for _, e in reply or []]
         flat = [e for chunk in entries for e in (chunk if isinstance(chunk, list) else [chunk])]
         return [{"id": i, **fields} for i, fields in flat]
 
 
-@contextmanager
-def _said() -> Iterator[None]:
-    """Redis errors as this package's, told apart by whether trying again helps."""
-    from redis import exceptions as raised
-
-    try:
-        yield
-    except raised.AuthenticationError as error:
-        raise StoreError(f"Redis refuses the password: {error}") from error
-    except (raised.ConnectionError, raised.TimeoutError, raised.ReadOnlyError, raised.BusyLoadingError) as error:
-        raise StoreUnavailableError(f"Redis cannot be reached: {error}") from error
-    except raised.ResponseError as error:
-        if str(error).startswith(("OOM", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "MISCONF")):
-            raise StoreUnavailableError(f"Redis cannot write now: {error}") from error
-        raise StoreError(f"Redis refuses: {error}") from error
-
-
-def connect(url: str, *, password: str = "", socket_timeout: float = 2.0, retries: int = 3) -> Any:
-    """A redis-py client whose one call blocks for well under a second when Redis is down.
-
-    Raises:
-        StoreError: the URL cannot be read.
-    """
-    import redis
-    from redis.backoff import ExponentialWithJitterBackoff
-    from redis.retry import Retry
-
-    retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), retries)
-    secret = {"password": password} if password else {}
-    try:
-        return redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=socket_timeout,
-            socket_connect_timeout=socket_timeout,
-            retry=retry,
-            **secret,
-        )
-    except ValueError as error:
-        raise StoreError(f"redis url {url.rsplit('@', maxsplit=1)[-1]!r}: {error}") from None
-
-
-def _claimed(epoch: str, following: str, bucket: str, fresh: str, ids: str, skip: str) -> Claim:
+def _claimed(epoch: str, following: str, bucket: str, fresh: str, ids: str, skip: str, read: str, bad: str) -> Claim:
     low, high = skip.split() if skip else (0, 0)
-    return Claim(int(epoch), int(following), int(bucket), fresh == "1", tuple(ids.split()), (int(low), int(high)))
+    share = (float(read), float(bad))
+    return Claim(
+        int(epoch), int(following), int(bucket), fresh == "1", tuple(ids.split()), (int(low), int(high)), *share
+    )
 
 
 def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:

@@ -218,17 +218,21 @@ class MemorySource:
 class MemoryDeadLetters:
     """A :class:`monitor.sources.deadletters.DeadLetters` that sends to a :class:`MemoryBroker`."""
 
-    def __init__(self, broker: MemoryBroker, topic: str) -> None:
-        self.broker, self.topic = broker, topic
+    def __init__(self, broker: MemoryBroker, topic: str, max_bytes: int = 900_000) -> None:
+        from monitor.sources.deadletters import Sent
+
+        self.broker, self.topic, self.max_bytes = broker, topic, max_bytes
+        self.sent = Sent()
 
     def send(self, rejected: Iterable[tuple[Record, str, str]]) -> None:
         """Send records with their reason and detail."""
-        from monitor.sources.deadletters import headers_of
+        from monitor.sources.letters import letter_of
 
-        for record, reason, detail in rejected:
-            self.broker.send(
-                self.topic, record.value, key=record.key, headers=headers_of(record, reason, detail, cut=False)
-            )
+        for rejection in rejected:
+            letter = letter_of(rejection, self.max_bytes)
+            self.broker.send(self.topic, letter.value, key=letter.key, headers=letter.headers)
+            self.sent.letters += 1
+            self.sent.stubs += letter.stub
 
     def close(self) -> None:
         """Nothing is held."""

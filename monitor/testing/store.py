@@ -52,9 +52,12 @@ class MemoryStore:
         lose_replies: that many next commits are applied, and their answers lost.
     """
 
-    def __init__(self, clock: FakeClock | None = None, examples: int = 5, streams: int = 0) -> None:
+    def __init__(
+        self, clock: FakeClock | None = None, examples: int = 5, streams: int = 0, history_length: int = 10_000
+    ) -> None:
         self.away = False
         self.lose_replies = 0
+        self._history_length = history_length
         self._clock = clock or FakeClock()
         self._keep = examples
         self._streams_limit = streams
@@ -67,6 +70,7 @@ class MemoryStore:
         self._topic_ids: dict[Partition, tuple[str, ...]] = {}
         self._skips: dict[Partition, tuple[int, int]] = {}
         self._at_start: dict[str, int] = {}
+        self._shares: dict[Partition, tuple[float, float]] = {}
         self._buckets: dict[int, dict[CountKey, int]] = {}
         self._unfolded: set[int] = set()
         self._examples: dict[tuple[int, str], list[Example]] = {}
@@ -85,6 +89,12 @@ class MemoryStore:
         self._state: dict[str, str] = {}
         self._alerts: dict[str, dict[str, str]] = {}
         self._history: list[dict[str, str]] = []
+        self._entries = 0
+
+    def _write_history(self, fields: Mapping[str, str]) -> None:
+        self._entries += 1
+        self._history.append({"id": f"{self._clock()}-{self._entries}", **fields})
+        del self._history[: -self._history_length]
 
     def _reach(self) -> None:
         if self.away:
@@ -127,7 +137,7 @@ class MemoryStore:
         self._alerts[name] = fields
         if change == "updated" and held["severity"] == notice.severity:
             return False
-        self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+        self._write_history(fields)
         return True
 
     def bind(self, binding: str, settings: str, bucket_ms: int, artifact: str) -> tuple[str, str]:
@@ -152,7 +162,13 @@ class MemoryStore:
                     self._at_start.setdefault(p.topic, partitions)
             self._partitions[p] = replace(kept, epoch=kept.epoch + 1, at_ms=self._clock())
             claims[p] = Claim(
-                kept.epoch + 1, kept.next, kept.bucket, old is None, self._topic_ids.get(p, ()), self._skips[p]
+                kept.epoch + 1,
+                kept.next,
+                kept.bucket,
+                old is None,
+                self._topic_ids.get(p, ()),
+                self._skips[p],
+                *self._shares.get(p, (0.0, 0.0)),
             )
         return claims
 
@@ -235,6 +251,7 @@ class MemoryStore:
         if batch.counts and not self._unfolded:
             self._times["pending_since"] = now
         for p in batch.progress:
+            self._shares[p.partition] = (p.read, p.bad)
             bucket, held = min(p.bucket, self._last_allowed()), self._partitions[p.partition]
             late = (held.late_ms or now) if bucket <= self._meta["closed"] else 0
             self._partitions[p.partition] = replace(held, next=p.next, bucket=bucket, at_ms=now, late_ms=late)
@@ -370,7 +387,7 @@ class MemoryStore:
             self._alerts.pop(t.fingerprint, None)
             self._alerts[t.fingerprint] = fields
             if t.event:
-                self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+                self._write_history(fields)
         return "ok"
 
     def _judge_fold(self, fold: Fold) -> str:
@@ -427,7 +444,7 @@ class MemoryStore:
             fields = {"fingerprint": t.fingerprint, **t.fields}
             self._alerts.pop(t.fingerprint, None)
             self._alerts[t.fingerprint] = fields
-            self._history.append({"id": f"{len(self._history) + 1}-0", **fields})
+            self._write_history(fields)
         return self._meta["epoch"], dropped
 
     def canary_stream(self, *, create: bool) -> str:

@@ -41,7 +41,7 @@ def start_apache_kafka(
     folder: Path | None = None,
     port: int | None = None,
     doors: Mapping[str, tuple[str, int]] | None = None,
-    settings: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
     scram: str = "",
 ) -> launcher.Server:
     """Start one node that is broker and controller.
@@ -50,7 +50,7 @@ def start_apache_kafka(
         folder: of its logs, which are kept if it stops; a fresh one that is removed if not given.
         port: to listen on.
         doors: further listeners, name to security protocol and port.
-        settings: further settings of the broker.
+        overrides: further settings of the broker.
         scram: user and password of SCRAM, as Kafka's StorageTool takes them.
     """
     kept = folder is not None
@@ -78,7 +78,7 @@ def start_apache_kafka(
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "500",
         "log.retention.check.interval.ms": "500",
-        **(settings or {}),
+        **(overrides or {}),
     }
     file = folder / "server.properties"
     file.write_text("".join(f"{k}={v}\n" for k, v in written.items()))

@@ -43,7 +43,7 @@ def secured(tmp_path_factory):
     settings["listener.name.mutual.ssl.client.auth"] = "required"
     doors = {name: (protocol, ports[name]) for name, protocol in DOORS.items()}
     scram = f"SCRAM-SHA-256=[name=monitor,password={PASSWORD}]"
-    with start_apache_kafka(doors=doors, settings=settings, scram=scram) as kafka:
+    with start_apache_kafka(doors=doors, overrides=settings, scram=scram) as kafka:
         launcher.create_topic(kafka.address, "secured", 1)
         addresses = {name: f"{launcher.HOST}:{port}" for name, port in ports.items()}
         ours, theirs = certificates.signed(folder, "client", ca, "DNS:client"), None

@@ -99,7 +99,7 @@ class Group:
     def __init__(self) -> None:
         self.clock = FakeClock(NOW)
         self.store = MemoryStore(self.clock)
-        self.epoch = self.store.claim({P0: 0}, 0)[P0].epoch
+        self.epoch = self.store.claim({P0: 0})[P0].epoch
         self.store.commit(Batch([Progress(P0, self.epoch, 0, 1, 5)], {5: {("a", 0, 6): 1}}))
 
     def watch(self) -> Watch:

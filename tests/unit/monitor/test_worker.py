@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from monitor.counting import ahead
 from monitor.counting.scoring import Scorer
 from monitor.counting.worker import Worker, WorkerSettings
 from monitor.errors import BadShareError
@@ -73,9 +71,8 @@ class Bench:
         return recount(LINE, [(r.key, r.value) for r in self.broker.records(TOPIC)])
 
 
-@pytest.fixture(params=["scored at once", "scored in the thread"])
-def bench(request, monkeypatch):
-    monkeypatch.setattr(ahead, "AT_ONCE_SECONDS", 0.0 if "thread" in request.param else math.inf)
+@pytest.fixture
+def bench():
     return Bench()
 
 
@@ -231,7 +228,7 @@ def test_the_bucket_of_a_partition_only_rises(bench):
 
 
 def test_too_large_a_share_of_bad_records_stops_the_worker_before_the_topic_is_drained():
-    bench = Bench(max_bad_share=0.1, bad_window=50, max_records=10)
+    bench = Bench(max_bad_share=0.1, bad_window=50, max_records=10, at_bad_share="stop")
     for _ in range(200):
         bench.broker.send(TOPIC, b"short", partition=0)
     bench.join()
@@ -291,12 +288,23 @@ def test_a_batch_scored_ahead_of_one_that_is_refused_is_thrown_away_and_read_aga
     assert sum(bench.store.totals().values()) == 21
 
 
+def test_what_scoring_raises_reaches_the_loop(bench, monkeypatch):
+    def broken(_vectors, _magnitude):
+        raise RuntimeError("the device is lost")
+
+    bench.send(5)
+    bench.join()
+    monkeypatch.setattr(SCORER, "score", broken)
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        bench.drain()
+    assert bench.store.totals() == {}
+
+
 class Crashes(RuleBasedStateMachine):
     """Any sequence of kills, joins, outages and lost answers leaves the counts as an offline recount has them."""
 
-    @initialize(at_once=st.sampled_from([0.0, math.inf]))
-    def begin(self, at_once):
-        self.kept, ahead.AT_ONCE_SECONDS = ahead.AT_ONCE_SECONDS, at_once
+    @initialize()
+    def begin(self):
         self.bench = Bench()
         self.bench.join()
 
@@ -345,7 +353,6 @@ class Crashes(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "bench"):
             return
-        ahead.AT_ONCE_SECONDS = self.kept
         self.bench.store.away = self.bench.broker.away = False
         self.bench.store.lose_replies = 0
         if not self.bench.workers:

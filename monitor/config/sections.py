@@ -1,30 +1,29 @@
-"""The settings of one monitor process: one YAML file, overridden by the environment, validated once, then frozen.
+"""Every setting of one monitor process, by section, with its default and its range.
 
-Environment: ``OOD_MONITOR__SECTION__KEY=value`` (the value is read as YAML). A secret may also stand in a file, named
-by the key with ``_file`` behind it (``redis.password_file``).
+A secret is a ``SecretStr``, or a ``SecretUrl`` if it is a URL: neither shows itself if the settings are printed. Each
+secret may also stand in a file, which the key with ``_file`` behind it names (``redis.password_file``).
 """
 
 from __future__ import annotations
 
-import difflib
-import os
+import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from monitor.errors import ConfigError
+from monitor.config.redis_url import parse_redis_url
+from monitor.config.secret_files import read_secret_file
+from monitor.config.urls import SecretUrl
 from monitor.math.budget import requests_in
-
-PREFIX = "OOD_MONITOR__"
 
 
 class Section(BaseModel):
-    """Frozen, and closed to unknown keys."""
+    """Frozen, and closed to unknown keys. Its errors never quote what was given: it may be a secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def _from_file(data: Any, secret: str) -> Any:
@@ -33,11 +32,7 @@ def _from_file(data: Any, secret: str) -> Any:
         return data
     if data.get(secret):
         raise ValueError(f"{secret} and {secret}_file are both given: keep one")
-    path = Path(str(data[f"{secret}_file"]))
-    try:
-        return {**data, secret: path.read_text(encoding="utf-8").strip()}
-    except OSError as error:
-        raise ValueError(f"{secret}_file {path} cannot be read ({error.strerror})") from error
+    return {**data, secret: read_secret_file(f"{secret}_file", str(data[f"{secret}_file"]))}
 
 
 class ModelConfig(Section):
@@ -76,6 +71,8 @@ class KafkaConfig(Section):
     ssl_cafile: str = ""
     ssl_certfile: str = ""
     ssl_keyfile: str = ""
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
+    ssl_key_password_file: str = ""
     sasl_mechanism: str = ""
     sasl_username: str = ""
     sasl_password: SecretStr = SecretStr("")
@@ -84,7 +81,7 @@ class KafkaConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _secret(cls, data: Any) -> Any:
-        return _from_file(data, "sasl_password")
+        return _from_file(_from_file(data, "sasl_password"), "ssl_key_password")
 
     @model_validator(mode="after")
     def _timing(self) -> KafkaConfig:
@@ -99,9 +96,24 @@ class KafkaConfig(Section):
 class MessagesConfig(Section):
     """What a record must be to be scored."""
 
-    model: str = Field("", description="refuse records of another model; empty accepts all")
-    default_stream: str = Field("default", min_length=1, description="stream of records without a key")
+    model: str = Field("", description="records of another model are not scored; empty accepts all")
+    other_models: Literal["reject", "skip"] = Field(
+        "reject", description="what becomes of records of another model: dead letters, or nothing"
+    )
+    default_stream: str = Field("default", min_length=1, max_length=200, description="stream of records without a key")
     max_bytes: int = Field(1_000_000, ge=1, description="largest value of a record")
+    max_rows: int = Field(10_000, ge=1, description="embeddings of one record, at most")
+    max_decoded_bytes: int = Field(16_000_000, ge=1, description="what a value may become when it is decoded")
+    max_batch_rows: int = Field(50_000, ge=1, description="embeddings read at once; the rest of a poll waits")
+    max_batch_bytes: int = Field(64_000_000, ge=1, description="the same in bytes of float32")
+    max_magnitude: float = Field(1e6, gt=0, le=1e30, description="largest absolute value of an element")
+    max_depth: int = Field(32, ge=1, le=500, description="how deep JSON may nest")
+    max_digits: int = Field(200, ge=20, le=4000, description="digits of one number in JSON")
+    max_arrow_batches: int = Field(256, ge=1, description="record batches of one Arrow stream")
+    max_headers: int = Field(64, ge=8, description="headers of a record; with more it is rejected")
+    max_header_bytes: int = Field(4096, ge=256, description="value of a header that is read, at most")
+    max_id_length: int = Field(200, ge=32, description="characters of a request id; longer ones are cut")
+    max_stream_length: int = Field(200, ge=32, description="characters of a stream's name; longer ones are cut")
     max_age_seconds: float = Field(86_400, gt=0, description="event time behind the record's timestamp, at most")
     max_ahead_seconds: float = Field(60, ge=0, description="event time before the record's timestamp, at most")
 
@@ -110,7 +122,12 @@ class DeadLetterConfig(Section):
     """Where records go that cannot be scored."""
 
     topic: str = Field("", description="empty: the source topic with .dead-letter behind it")
-    max_share: float = Field(0.1, gt=0, le=1, description="stop when more than this share of recent records is bad")
+    max_share: float = Field(
+        0.1, gt=0, le=1, description="share of a partition's recent records that may be bad before at_limit applies"
+    )
+    at_limit: Literal["continue", "stop"] = Field(
+        "continue", description="continue raises an alert and counts the others; stop ends the worker"
+    )
     window: int = Field(2000, ge=10, description="recent records over which the share is taken")
     max_bytes: int = Field(900_000, ge=1000, description="larger values are cut, and say so")
 
@@ -118,9 +135,20 @@ class DeadLetterConfig(Section):
 class RedisConfig(Section):
     """Where counts and alerts live."""
 
-    url: str = Field("redis://127.0.0.1:6379/0", description="redis://, rediss:// or unix://")
+    url: SecretUrl = Field(
+        SecretUrl("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// (TLS), unix://, redis+cluster:// or redis+sentinel://HOST:26379/MASTER/DB",
+    )
+    username: str = Field("", description="user of Redis' ACL; empty for the default user")
     password: SecretStr = SecretStr("")
     password_file: str = ""
+    ca_file: str = Field("", description="certificates that Redis' own is checked against; empty for the system's")
+    cert_file: str = Field("", description="certificate of this client, if Redis asks for one")
+    key_file: str = ""
+    key_password: SecretStr = Field(SecretStr(""), description="opens key_file if it is encrypted")
+    key_password_file: str = ""
+    sentinel_password: SecretStr = Field(SecretStr(""), description="what the sentinels themselves ask for, if they do")
+    sentinel_password_file: str = ""
     socket_timeout_seconds: float = Field(2.0, gt=0)
     bucket_retention_seconds: float = Field(86_400, gt=0, description="counts of a folded bucket stay this long")
     alert_ttl_seconds: float = Field(604_800, gt=0, description="a resolved alert stays readable this long")
@@ -129,7 +157,22 @@ class RedisConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _secret(cls, data: Any) -> Any:
-        return _from_file(data, "password")
+        for secret in ("password", "key_password", "sentinel_password"):
+            data = _from_file(data, secret)
+        return data
+
+    @model_validator(mode="after")
+    def _connection(self) -> RedisConfig:
+        address = parse_redis_url(self.url)
+        for key in ("username", "password"):
+            if getattr(address, key) and getattr(self, key):
+                raise ValueError(f"a {key} is given in url and in {key}: keep the one in {key}")
+        for key in ("ca_file", "cert_file", "key_file"):
+            if getattr(self, key) and not address.tls:
+                raise ValueError(f"{key} is given, but url is not one of TLS: let it begin with rediss")
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file is given without cert_file: a key needs its certificate")
+        return self
 
 
 class BucketConfig(Section):
@@ -207,9 +250,76 @@ class TelemetryConfig(Section):
 class DeliveryConfig(Section):
     """Where alerts go besides Redis."""
 
-    webhook_url: str = ""
-    alertmanager_url: str = Field("", description="base URL; alerts go to /api/v2/alerts under it")
-    timeout_seconds: float = Field(5.0, gt=0)
+    webhook_url: SecretUrl = SecretUrl("")
+    webhook_url_file: str = ""
+    alertmanager_url: SecretUrl = Field(SecretUrl(""), description="base URL; alerts go to /api/v2/alerts under it")
+    timeout_seconds: float = Field(5.0, gt=0, description="one call to a receiver, from its name to its answer")
+    resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
+    labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
+    heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")
+    heartbeat_url: SecretUrl = Field(
+        SecretUrl(""), description="called while the monitor makes progress, as healthchecks.io expects it"
+    )
+    heartbeat_url_file: str = ""
+    heartbeat_seconds: float = Field(60.0, gt=0)
+    sinks: dict[str, Any] = Field(
+        default_factory=dict, description="settings of further sinks; delivery.NAME is read as delivery.sinks.NAME"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections(cls, data: Any) -> Any:
+        """Gather ``delivery.NAME`` of every sink that has settings of its own."""
+        if not isinstance(data, Mapping):
+            return data
+        named = {name: data[name] for name in _sink_sections() if name in data and name not in cls.model_fields}
+        if not named:
+            return data
+        return {k: v for k, v in data.items() if k not in named} | {"sinks": {**data.get("sinks", {}), **named}}
+
+    @field_validator("sinks")
+    @classmethod
+    def _known_sinks(cls, given: dict[str, Any]) -> dict[str, Any]:
+        from monitor.config.explaining import explain_error  # which knows this module
+
+        known = _sink_sections()
+        for name in given:
+            if name not in known:
+                raise ValueError(
+                    f"there is no sink {name!r} with settings of its own, known: {', '.join(known) or 'none'}"
+                )
+        found = {}
+        for name, value in given.items():
+            try:
+                found[name] = known[name].model_validate(value)
+            except ValidationError as error:
+                raise ValueError(
+                    "; ".join(f"{name}: {explain_error(e, known[name])}" for e in error.errors())
+                ) from None
+        return found
+
+    @field_validator("labels")
+    @classmethod
+    def _label_names(cls, given: dict[str, str]) -> dict[str, str]:
+        for name, value in given.items():
+            if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
+                raise ValueError(f"label {name!r}: expected letters, digits and underscore, such as team")
+            if name in ("alertname", "group", "kind", "stream", "subject", "fingerprint"):
+                raise ValueError(f"label {name!r} is set by the monitor: choose another name")
+            if not value or len(value) > 200 or not value.isprintable():
+                raise ValueError(f"label {name!r}: expected 1 to 200 printable characters")
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secret(cls, data: Any) -> Any:
+        return _from_file(_from_file(data, "webhook_url"), "heartbeat_url")
+
+
+def _sink_sections() -> dict[str, type[Section]]:
+    """Settings of the sinks that have some. A sink is one file in a layer above: it is found, not imported."""
+    found: dict[str, type[Section]] = importlib.import_module("monitor.alerts.sinks").sections()
+    return found
 
 
 class MonitorConfig(Section):
@@ -237,78 +347,3 @@ class MonitorConfig(Section):
     def bucket_ms(self) -> int:
         """Width of a bucket."""
         return max(1, round(self.buckets.seconds * 1000))
-
-
-def load(path: str | Path, environment: Mapping[str, str] | None = None) -> MonitorConfig:
-    """Read, override, validate.
-
-    Args:
-        path: the YAML file.
-        environment: the process environment where not given.
-
-    Raises:
-        ConfigError: one line a problem, each naming the key.
-    """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} holds {type(data).__name__}, expected sections such as kafka: and redis:")
-    return validate(_overridden(data, os.environ if environment is None else environment), str(path))
-
-
-def validate(data: Mapping[str, Any], where: str = "settings") -> MonitorConfig:
-    """Validate a nested mapping; see :func:`load`."""
-    try:
-        return MonitorConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_said(e) for e in error.errors())) from None
-
-
-def _overridden(data: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    merged = {k: dict(v) if isinstance(v, dict) else v for k, v in data.items()}
-    for name, value in sorted(environment.items()):
-        if not name.startswith(PREFIX):
-            continue
-        keys = [k.lower() for k in name[len(PREFIX) :].split("__")]
-        if len(keys) != 2 or not all(keys):
-            raise ConfigError(f"environment variable {name}: expected {PREFIX}SECTION__KEY")
-        section = merged.setdefault(keys[0], {})
-        if not isinstance(section, dict):
-            raise ConfigError(f"{keys[0]} holds {type(section).__name__}, expected a section")
-        section[keys[1]] = yaml.safe_load(value) if value else ""
-    return merged
-
-
-def _said(error: Any) -> str:
-    """One pydantic error in one line, with the nearest known key for an unknown one."""
-    location = [str(part) for part in error["loc"]]
-    name = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        known = _known(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
-    if error["type"] == "missing":
-        return f"{name} is missing"
-    return f"{name}: {error['msg'].removeprefix('Value error, ')} (got {_shown(location, error.get('input'))})"
-
-
-def _known(section: list[str]) -> list[str]:
-    model: type[BaseModel] = MonitorConfig
-    for part in section:
-        inner = model.model_fields[part].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return sorted(model.model_fields)
-
-
-def _shown(location: list[str], value: Any) -> str:
-    """Never a secret, never a whole section."""
-    if "password" in location[-1] or isinstance(value, dict):
-        return "..."
-    return repr(value)

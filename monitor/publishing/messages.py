@@ -1,0 +1,135 @@
+"""What a served model hands over, and the Kafka messages that it becomes."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from monitor.alerts.alert import moment
+
+MAX_KEY_BYTES = 200
+"""The longest key that a monitor reads; a longer stream name is shortened to this, and told apart by a hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The rows of one call of ``publish``, copied.
+
+    Attributes:
+        rows: (N, D) little-endian float32 or float16, owned by nobody else.
+        stream: what they are counted under.
+        ids: N request ids; empty to have them made up.
+        times_ms: N event times, milliseconds since the epoch.
+    """
+
+    rows: Any
+    stream: str
+    ids: Sequence[Any]
+    times_ms: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(slots=True)
+class Message:
+    """One embedding as Kafka takes it.
+
+    Attributes:
+        attempts: how often Kafka refused it for good.
+        alone: to be sent in a batch of its own, since Kafka found a batch with it too large.
+    """
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    timestamp_ms: int
+    attempts: int = 0
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unsendable:
+    """A row of ``size`` bytes that cannot be a message, and why."""
+
+    size: int
+    why: str
+
+
+def read_rows(embeddings: Any) -> Any:
+    """(N, D) features as an array on the host, without a copy if they lie there already.
+
+    Raises:
+        ValueError: another shape.
+    """
+    array = embeddings.detach().cpu() if hasattr(embeddings, "detach") else embeddings
+    if hasattr(array, "is_floating_point"):
+        import torch
+
+        array = array.numpy() if array.dtype == torch.float16 else array.to(torch.float32).numpy()
+    array = np.asarray(array)
+    if array.ndim != 2:
+        raise ValueError(f"embeddings of shape {array.shape} given, expected (N, D)")
+    return array
+
+
+def wire_type(rows: Any) -> np.dtype[Any]:
+    """The type in which rows are sent: float16 stays, everything else becomes float32."""
+    return np.dtype("<f2" if rows.dtype == np.float16 else "<f4")
+
+
+def encode_text(text: Any) -> bytes:
+    """UTF-8 of any text; what has no UTF-8 (a lone surrogate) is written as an escape, so that names stay apart."""
+    return str(text).encode("utf-8", "backslashreplace")
+
+
+def encode_key(stream: str) -> bytes:
+    """The message key that names a stream."""
+    key = encode_text(stream)
+    if len(key) <= MAX_KEY_BYTES:
+        return key
+    digest = hashlib.sha256(key).hexdigest()[:16].encode()
+    start = key[: MAX_KEY_BYTES - len(digest) - 1].decode("utf-8", "ignore").encode()
+    return start + b"~" + digest
+
+
+class Encoder:
+    """Turns blocks into messages.
+
+    Args:
+        source: CloudEvents source.
+        model: model name, empty for none.
+    """
+
+    def __init__(self, source: str, model: str) -> None:
+        self._same = [
+            ("content-type", b"application/octet-stream"),
+            ("ce_specversion", b"1.0"),
+            ("ce_type", b"embedding"),
+            ("ce_source", encode_text(source)),
+            *([("ce_model", encode_text(model))] if model else []),
+        ]
+
+    def messages(self, block: Block) -> Iterator[Message | Unsendable]:
+        """One message a row, or what says why a row cannot be one (such as a time in the year 300,000)."""
+        key = encode_key(block.stream)
+        same = [
+            *self._same,
+            ("ce_dtype", b"float16" if block.rows.dtype.itemsize == 2 else b"float32"),
+            ("ce_dim", b"%d" % block.rows.shape[1]),
+        ]
+        for n, row in enumerate(block.rows):
+            at_ms = block.times_ms[n]
+            try:
+                time = moment(at_ms / 1000).encode()
+                name = encode_text(block.ids[n]) if len(block.ids) else uuid.uuid4().hex.encode()
+            except Exception as error:  # a time that no calendar holds, or whatever the text of an id raises
+                why = f"its id or its event time, {at_ms} ms since 1970, is not valid"
+                yield Unsendable(row.nbytes, f"{why} ({type(error).__name__}: {error})")
+                continue
+            yield Message(key, row.tobytes(), [*same, ("ce_id", name), ("ce_time", time)], at_ms)

@@ -1,0 +1,168 @@
+"""What was published and is not acknowledged yet: a bounded queue between the served model and Kafka.
+
+Everybody who serves a model touches only :meth:`Outbox.offer`, which waits for nothing but a lock that nobody holds
+for longer than a few assignments.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from monitor.publishing.messages import Block, Encoder, Message, Unsendable, wire_type
+
+
+class Outbox:
+    """Counts each row exactly once: it is ``pending`` until it is ``sent`` or ``dropped``.
+
+    Args:
+        max_rows: most rows that may be pending.
+        max_bytes: most bytes of rows that may be pending.
+    """
+
+    def __init__(self, max_rows: int, max_bytes: int) -> None:
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._changed = threading.Condition(threading.Lock())
+        self._blocks: deque[Block] = deque()
+        self._again: deque[Message] = deque()
+        self._open_block: Iterator[Message | Unsendable] = iter(())
+        self._waiting = 0
+        self._bytes = 0
+        self._in_flight = 0
+        self.sent = 0
+        self.dropped = 0
+        self.pending = 0
+        self.closing = False
+        self.abandoned = False
+
+    # -- the side of the served model ------------------------------------------------------------------------------
+
+    def offer(self, rows: Any, stream: str, ids: Sequence[Any], times_ms: Sequence[int]) -> int:
+        """Copy and queue as many of the rows as fit, the first ones; returns how many."""
+        kind = wire_type(rows)
+        row_bytes = max(1, rows.shape[1] * kind.itemsize)
+        with self._changed:
+            room = min(self._max_rows - self.pending, (self._max_bytes - self._bytes) // row_bytes)
+            taken = 0 if self.closing else max(0, min(len(rows), room))
+            self.dropped += len(rows) - taken
+            self.pending += taken
+            self._bytes += taken * row_bytes
+        if not taken:
+            return 0
+        try:
+            copied = np.array(rows[:taken], dtype=kind, order="C", copy=True)
+        except BaseException:
+            self._settle(taken, taken * row_bytes, dropped=taken)
+            raise
+        with self._changed:
+            if not self.abandoned:
+                self._blocks.append(Block(copied, stream, ids, times_ms))
+                self._waiting += taken
+                self._changed.notify_all()
+        return taken
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Wait until nothing is pending; whether that came to be."""
+        until = time.monotonic() + max(0.0, seconds)
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.pending, max(0.0, until - time.monotonic()))
+
+    def close(self) -> None:
+        """Take nothing more."""
+        with self._changed:
+            self.closing = True
+            self._changed.notify_all()
+
+    def abandon(self) -> int:
+        """Drop what is pending, whatever becomes of it; returns how much that was."""
+        with self._changed:
+            lost, self.pending, self._bytes, self._in_flight = self.pending, 0, 0, 0
+            self.dropped += lost
+            self.closing = self.abandoned = True
+            self._waiting = 0
+            self._blocks.clear()
+            self._again.clear()
+            self._changed.notify_all()
+            return lost
+
+    # -- the side of Kafka -----------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages a producer has and has not answered for."""
+        return self._in_flight
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do, now and ever."""
+        return self.abandoned or (self.closing and not self.pending)
+
+    def wait_for_work(self, seconds: float) -> bool:
+        """Wait until there is a message to send or the queue was closed; whether there is a message."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self.closing, seconds)
+            return self._waiting > 0
+
+    def wait_for_answers(self, below: int, seconds: float) -> bool:
+        """Wait until fewer than ``below`` messages are in flight; whether that came to be."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._in_flight < below or self.abandoned, seconds)
+
+    def wait_for_close(self, seconds: float) -> None:
+        """Sleep, unless the queue is closed meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.closing, seconds)
+
+    def take(self, encoder: Encoder) -> Message | Unsendable | None:
+        """The next message, which is then in flight; what says why for a row that cannot be one; ``None`` for none.
+
+        Only one thread may call this.
+        """
+        with self._changed:
+            if not self._waiting:
+                return None
+            self._waiting -= 1
+            self._in_flight += 1
+            if self._again:
+                return self._again.popleft()
+        while True:
+            found = next(self._open_block, None)
+            with self._changed:
+                if self.abandoned:
+                    return None
+                if found is not None:
+                    return found
+                self._open_block = encoder.messages(self._blocks.popleft())
+
+    def acknowledge(self, message: Message) -> None:
+        """Kafka has it."""
+        self._settle(1, len(message.value), sent=1, flying=1)
+
+    def discard(self, size: int) -> None:
+        """A message in flight of ``size`` bytes will never be sent."""
+        self._settle(1, size, dropped=1, flying=1)
+
+    def put_back(self, message: Message) -> None:
+        """A message in flight was not sent and is to be sent again."""
+        with self._changed:
+            if not self.abandoned:
+                self._in_flight -= 1
+                self._waiting += 1
+                self._again.append(message)
+                self._changed.notify_all()
+
+    def _settle(self, rows: int, size: int, *, sent: int = 0, dropped: int = 0, flying: int = 0) -> None:
+        with self._changed:
+            if self.abandoned:  # it was counted as dropped then
+                return
+            self.sent += sent
+            self.dropped += dropped
+            self._in_flight -= flying
+            self.pending -= rows
+            self._bytes -= size
+            self._changed.notify_all()

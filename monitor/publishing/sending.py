@@ -1,0 +1,252 @@
+"""The thread that connects to Kafka and sends, so that serving never waits for either."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from monitor.publishing.complaints import Complaints
+from monitor.publishing.messages import Encoder, Message, Unsendable
+from monitor.publishing.outbox import Outbox
+from monitor.publishing.producers import Producer, SendError
+
+log = logging.getLogger("monitor.publishing")
+
+MAX_IN_FLIGHT = 1000
+"""Messages that a producer may have; the others wait in the outbox, where they are bounded."""
+MAX_ATTEMPTS = 5
+"""How often a message may be refused for good before it is dropped."""
+BACKOFF_SECONDS = (0.2, 5.0)
+"""The first and the longest pause between two attempts to connect."""
+REST_SECONDS = 1.0
+"""The pause after Kafka refused a message that may be taken later."""
+SILENT_SECONDS = 10.0
+"""After so long without an acknowledgement a person is told."""
+
+
+class Sending:
+    """Takes messages from an outbox to Kafka until the outbox is closed and empty, or abandoned.
+
+    Args:
+        outbox: what to send.
+        encoder: rows to messages.
+        open_producer: connects; may take long and raise anything.
+        topic: where to.
+        where: the Kafka that is meant, for people.
+        complaints: rate-limited lines.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        encoder: Encoder,
+        open_producer: Callable[[], Producer],
+        topic: str,
+        where: str,
+        complaints: Complaints,
+    ) -> None:
+        self._outbox, self._encoder, self._open = outbox, encoder, open_producer
+        self._topic, self._where, self._complaints = topic, where, complaints
+        self._turn = itertools.count()
+        # Daemon: a Kafka that hangs must not keep the serving process from ending.
+        self.thread = threading.Thread(target=self._run, name="ood-publisher", daemon=True)
+
+    def _run(self) -> None:
+        pause = BACKOFF_SECONDS[0]
+        while not self._outbox.finished:
+            began = time.monotonic()
+            try:
+                self._send_with(self._open())
+            except Exception as error:  # whatever a library raises: the served model must not hear of it
+                self._complain_of_connection(error)
+            pause = BACKOFF_SECONDS[0] if time.monotonic() - began > 60 else min(2 * pause, BACKOFF_SECONDS[1])
+            if not self._outbox.finished:
+                self._rest(pause)
+
+    def _rest(self, seconds: float) -> None:
+        """Sleep; while the publisher is being closed for a short time only, since somebody waits."""
+        self._outbox.wait_for_close(seconds)
+        if self._outbox.closing:
+            time.sleep(min(seconds, 0.1))
+
+    def _send_with(self, producer: Producer) -> None:
+        """Send until the outbox is finished.
+
+        Raises:
+            SendError: this producer is of no use any more.
+        """
+        flight = _Flight(self._outbox, self._complaints, self._topic, self._where)
+        try:
+            while not self._outbox.finished:
+                self._serve(producer, 0)
+                if flight.broken:
+                    raise SendError(f"the producer gave up and is opened again: {flight.broken}")
+                if time.monotonic() < flight.rest_until:
+                    self._await_answers(producer, flight, 1)
+                elif self._outbox.in_flight >= MAX_IN_FLIGHT:
+                    self._await_answers(producer, flight, MAX_IN_FLIGHT)
+                elif self._outbox.wait_for_work(0 if self._outbox.in_flight else 0.5):
+                    self._send_some(producer, flight)
+                elif self._outbox.in_flight:
+                    self._await_answers(producer, flight, self._outbox.in_flight)
+        finally:
+            flight.closing = True
+            producer.close(1.0)
+            flight.put_back_rest()
+
+    def _send_some(self, producer: Producer, flight: _Flight) -> None:
+        """Send what waits, a hundred messages at most."""
+        partitions = self._partitions(producer)
+        for _ in range(100 if partitions else 0):
+            message = None if flight.broken else self._outbox.take(self._encoder)
+            if message is None:
+                return
+            if isinstance(message, Unsendable):
+                self._outbox.discard(message.size)
+                self._complain("message", f"an embedding for topic {self._topic!r} was dropped: {message.why}")
+                continue
+            if message.alone and not self._await_at_most(producer, 1):
+                self._outbox.put_back(message)
+                return
+            flight.begin(message)
+            try:
+                producer.send(self._topic, partitions[next(self._turn) % len(partitions)], message, flight.answer)
+            except SendError as error:
+                message.alone = message.alone or error.own_fault  # it was not even put into a batch
+                flight.answer(message, error)
+                return
+            if message.alone:
+                self._await_at_most(producer, 0)
+
+    def _await_at_most(self, producer: Producer, flying: int) -> bool:
+        """Wait until no more messages are in flight, for a second at most; whether that came to be."""
+        until = time.monotonic() + 1.0
+        while self._outbox.in_flight > flying and time.monotonic() < until:
+            self._serve(producer, 0.005)
+            self._outbox.wait_for_answers(flying + 1, 0.01)
+        return self._outbox.in_flight <= flying
+
+    def _partitions(self, producer: Producer) -> list[int]:
+        """The topic's partitions; a missing topic is told and waited for."""
+        try:
+            found = producer.partitions(self._topic)
+        except SendError as error:
+            self._complain_of_connection(error)
+            self._rest(1.0)
+            return []
+        if found:
+            self._complaints.settle("topic", f"topic {self._topic!r} is there now, and embeddings are sent to it")
+            return found
+        self._complain(
+            "topic",
+            f"topic {self._topic!r} does not exist on Kafka at {self._where}, or Kafka does not answer: "
+            f"{self._waiting()}. If it is missing, create it: kafka-topics.sh --bootstrap-server {self._where} "
+            f"--create --topic {self._topic} --partitions 6",
+        )
+        self._rest(1.0)
+        return []
+
+    def _await_answers(self, producer: Producer, flight: _Flight, below: int) -> None:
+        """Give Kafka a little time to answer."""
+        self._serve(producer, 0.02)
+        if self._outbox.in_flight:
+            self._outbox.wait_for_answers(below, 0.03)
+        else:
+            time.sleep(0.03)
+        silent = flight.silent_seconds()
+        if silent > SILENT_SECONDS:
+            self._complain(
+                "connection",
+                f"Kafka at {self._where} has acknowledged no embedding of topic {self._topic!r} for {silent:.0f} s: "
+                f"{self._waiting()}. Check that the broker is up; it is tried again all the time",
+            )
+
+    def _serve(self, producer: Producer, seconds: float) -> None:
+        complaint = producer.serve(seconds)
+        if complaint:
+            self._complain_of_connection(SendError(complaint))
+
+    def _complain(self, kind: str, text: str) -> None:
+        self._complaints.warn(kind, text)
+
+    def _complain_of_connection(self, error: Exception) -> None:
+        about = str(error) if isinstance(error, SendError) else f"{type(error).__name__}: {error}"
+        self._complain(
+            "connection",
+            f"embeddings cannot be sent to topic {self._topic!r} of Kafka at {self._where}: {about}. "
+            f"It is tried again all the time; {self._waiting()}. Check that the broker is up, "
+            f"and security_protocol, sasl_* and ssl_* of the publisher",
+        )
+
+    def _waiting(self) -> str:
+        return f"{self._outbox.pending} embeddings are waiting, {self._outbox.dropped} were dropped so far"
+
+
+class _Flight:
+    """The messages that one producer has. Its answers come from any thread, and none counts after the producer is gone.
+
+    Attributes:
+        broken: why the producer is of no use any more, empty if it is.
+        rest_until: when to send on, after Kafka refused something that may be mended.
+        closing: the producer is being closed, and what it gives up then is no message's fault.
+    """
+
+    def __init__(self, outbox: Outbox, complaints: Complaints, topic: str, where: str) -> None:
+        self._outbox, self._complaints = outbox, complaints
+        self._about = f"topic {topic!r} of Kafka at {where}"
+        self._lock = threading.Lock()
+        self._messages: dict[int, Message] = {}
+        self._since = time.monotonic()
+        self.broken = ""
+        self.rest_until = 0.0
+        self.closing = False
+
+    def begin(self, message: Message) -> None:
+        """A message is about to be handed over."""
+        with self._lock:
+            if not self._messages:
+                self._since = time.monotonic()
+            self._messages[id(message)] = message
+
+    def answer(self, message: Message, error: SendError | None) -> None:
+        """A message was acknowledged or failed."""
+        with self._lock:
+            if self._messages.pop(id(message), None) is None:
+                return
+        if error is None:
+            self._since = time.monotonic()
+            self._outbox.acknowledge(message)
+            self._complaints.settle("connection", f"embeddings are acknowledged again by {self._about}")
+            return
+        if self.closing:
+            self._outbox.put_back(message)
+            return
+        if error.rebuild:
+            self.broken = str(error)
+        message.attempts += not (error.patient or error.own_fault)
+        if (error.own_fault and message.alone) or message.attempts >= MAX_ATTEMPTS:
+            self._outbox.discard(len(message.value))
+            self._complaints.warn("message", f"an embedding for {self._about} was dropped: {error}")
+            return
+        if error.own_fault:
+            message.alone = True
+        else:
+            kept = f"{self._about} refuses embeddings, which are kept and sent again: {error}"
+            self._complaints.warn("connection", kept)
+            self.rest_until = time.monotonic() + REST_SECONDS
+        self._outbox.put_back(message)
+
+    def put_back_rest(self) -> None:
+        """Everything that has no answer is sent again by the next producer."""
+        with self._lock:
+            rest, self._messages = list(self._messages.values()), {}
+        for message in rest:
+            self._outbox.put_back(message)
+
+    def silent_seconds(self) -> float:
+        """How long something has been waiting for any answer."""
+        with self._lock:
+            return time.monotonic() - self._since if self._messages else 0.0
