@@ -56,7 +56,7 @@ def start_apache_kafka(
     kept = folder is not None
     folder = folder or Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
     port, controller = port or launcher.free_port(), launcher.free_port()
-    doors = {"OUTER": ("PLAINTEXT", port), **(doors or {})}
+    doors = {"PLAINTEXT": ("PLAINTEXT", port), **(doors or {})}
     listeners = ",".join(f"{name}://{launcher.HOST}:{number}" for name, (_, number) in doors.items())
     protocols = ",".join(f"{name}:{protocol}" for name, (protocol, _) in doors.items())
     written = {
@@ -66,7 +66,7 @@ def start_apache_kafka(
         "listeners": f"{listeners},CONTROLLER://{launcher.HOST}:{controller}",
         "advertised.listeners": listeners,
         "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "OUTER",
+        "inter.broker.listener.name": "PLAINTEXT",
         "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "true",
