@@ -289,7 +289,7 @@ def test_a_batch_scored_ahead_of_one_that_is_refused_is_thrown_away_and_read_aga
 
 
 def test_what_scoring_raises_reaches_the_loop(bench, monkeypatch):
-    def broken(_vectors):
+    def broken(_vectors, _magnitude):
         raise RuntimeError("the device is lost")
 
     bench.send(5)
