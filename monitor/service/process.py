@@ -31,8 +31,9 @@ from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
 from monitor.store.connection import connect_to
 from monitor.store.deliveries import RedisDeliveries
+from monitor.store.protocol import Notice
 from monitor.store.redis import RedisStore
-from monitor.store.server import refuse_eviction
+from monitor.store.server import find_risks, refuse_eviction
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry
@@ -107,7 +108,10 @@ class Process:
             canary = Canary(config, store, stream, find_canary(self._scorer))
         return Watcher(
             Watch(
-                store, watch_settings(config), observe=self._telemetry.watched if self._telemetry else observe_nothing
+                store,
+                watch_settings(config),
+                lambda: redis_risks(store),
+                observe=self._telemetry.watched if self._telemetry else observe_nothing,
             ),
             self._delivery.tell,
             config.kafka.group,
@@ -224,6 +228,12 @@ def worker_settings(config: MonitorConfig) -> WorkerSettings:
         at_bad_share=config.dead_letters.at_limit,
         dead_letters=config.dead_letter_topic,
     )
+
+
+def redis_risks(store: RedisStore) -> list[Notice]:
+    """What makes Redis lose counts unseen, if it was changed while the monitor runs."""
+    risks = find_risks(store.client)
+    return [Notice("stalled", "redis-risk", True, "critical", " ".join(risks))] if risks else []
 
 
 def watch_settings(config: MonitorConfig) -> WatchSettings:

@@ -14,7 +14,7 @@ from monitor.math.state import MonitorState
 from monitor.messages.record import Partition
 from monitor.store.protocol import Health, Notice, PartitionState
 
-STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary")
+STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary", "redis-risk")
 """Subjects of alerts of the kind ``stalled`` that are found in the store."""
 
 

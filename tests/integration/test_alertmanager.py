@@ -200,7 +200,20 @@ def test_alerts_of_the_monitor_about_itself_are_told_and_resolved(redis):
 
 def test_alertmanager_takes_every_name_and_time_that_a_sender_can_choose():
     """Alertmanager refuses labels that are not UTF-8 and alerts that end before they begin."""
-    names = ["a\x00b", "a\nb", "\x1b[2J", "x" * 5000, "\ud800", "a\u202eb", "'\"\\{}=~,", "", " ", "None", "\U0001f4a5"]
+    names = [
+        "a\x00b",
+        "a\nb",
+        "\x1b[2J",
+        "x" * 5000,
+        "\ud800",
+        "\ufffd",
+        "a\u202eb",
+        "'\"\\{}=~,",
+        "",
+        " ",
+        "None",
+        "\U0001f4a5",
+    ]
     times = ["1970-01-01T00:00:00.000Z", "2261-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00Z"]
     with Receiver() as people:
         manager = start_alertmanager(people.url, "5m")
