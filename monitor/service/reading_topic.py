@@ -43,7 +43,8 @@ def read_topic(
         from kafka import KafkaConsumer
 
         # Records that are gone are an error here, not a reason to go on elsewhere.
-        consumer = KafkaConsumer(**{**reading(config), "auto_offset_reset": "none"})
+        settings = {"auto_offset_reset": "none", "max_partition_fetch_bytes": config.max_partition_fetch_bytes}
+        consumer = KafkaConsumer(**{**reading(config), **settings})
     try:
         yield from _Range(consumer, ends, patience, clock).read(begin_ms, end_ms)
     finally:
