@@ -11,7 +11,7 @@ from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError
 from monitor.messages import Record
 from monitor.messages.record import Partition
-from monitor.service.process import open_source
+from monitor.service.assembly import open_source
 from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
