@@ -13,7 +13,7 @@ from typing import Any
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, MissingLibraryError
-from monitor.messages.record import Partition, Record
+from monitor.messages.record import UNREADABLE, Partition, Record
 from monitor.sources.lookout import Lookout
 from monitor.sources.protocol import Log, Sight
 from monitor.sources.settings import librdkafka_settings
@@ -80,10 +80,8 @@ class ConfluentSource:
                 if not _is_waited_out(error):
                     _refuse(error, "poll")
                 continue
-            topic, number, headers = m.topic(), m.partition(), m.headers()
-            record = Record(
-                topic, number, m.offset(), m.timestamp()[1], m.key(), m.value(), tuple(headers) if headers else ()
-            )
+            topic, number = m.topic(), m.partition()
+            record = Record(topic, number, m.offset(), m.timestamp()[1], m.key(), m.value(), _headers(m))
             found.setdefault((topic, number), []).append(record)
         return {Partition(*place): records for place, records in found.items()}
 
@@ -169,6 +167,14 @@ class ConfluentSource:
         """Leave the group."""
         self._lookout.close()
         self._consumer.close()
+
+
+def _headers(message: Any) -> tuple[tuple[str, bytes], ...]:
+    """The headers; the client raises if the name of one is not UTF-8, and the contract rejects what stands for it."""
+    try:
+        return tuple(message.headers() or ())
+    except (SystemError, ValueError):
+        return UNREADABLE
 
 
 def _native(partition: Partition, offset: int | None = None) -> Any:

@@ -79,6 +79,16 @@ def test_a_first_claim_begins_where_told_and_a_later_one_where_the_counts_end(st
     assert again.epoch > first.epoch
 
 
+def test_the_share_of_bad_records_comes_back_with_the_next_claim(store):
+    first = store.claim({P0: 0, P1: 0})
+    assert (first[P0].read, first[P0].bad) == (0.0, 0.0)
+    moves = [Progress(P0, first[P0].epoch, 0, 9, -1, 8.25, 3.125), Progress(P1, first[P1].epoch, 0, 1, -1, 1.0, 0.0)]
+    assert store.commit(Batch(moves)).status == "ok"
+    assert store.commit(Batch([replace(moves[0], read=99.0, bad=99.0)])).status == "repeat"
+    again = store.claim({P0: 0, P1: 0})
+    assert [(again[p].read, again[p].bad) for p in (P0, P1)] == [(8.25, 3.125), (1.0, 0.0)]
+
+
 def test_a_claim_is_dated_by_the_clock_of_the_store(store):
     before = store.now_ms()
     store.claim({P0: 7})
