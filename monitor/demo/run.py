@@ -28,7 +28,7 @@ from monitor.errors import MonitorError
 from monitor.judging.rules import budget
 from monitor.judging.spending import spending
 from monitor.service.assembly import open_store
-from monitor.store.protocol import CountKey
+from monitor.store.counts import CountKey
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 

@@ -24,8 +24,10 @@ from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Transition
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.messages.record import Partition
+from monitor.store.counts import CountKey, Example, PartitionState
 from monitor.store.keys import STREAM_FIELD
-from monitor.store.protocol import AlertWrite, CountKey, Example, Fold, PartitionState, Store
+from monitor.store.protocol import Store
+from monitor.store.verdicts import AlertWrite, Fold
 
 log = logging.getLogger(__name__)
 

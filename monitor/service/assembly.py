@@ -18,9 +18,9 @@ from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.store.connection import connect_to
 from monitor.store.deliveries import RedisDeliveries
-from monitor.store.protocol import Notice
 from monitor.store.redis import RedisStore
 from monitor.store.server import find_risks
+from monitor.store.verdicts import Notice
 
 
 def open_delivery(config: MonitorConfig, holder: str, healthy: Callable[[], bool]) -> Delivery:

@@ -12,25 +12,9 @@ from typing import Any, cast
 from monitor.errors import StoreError
 from monitor.messages.record import Partition
 from monitor.store.connection import read_clock, translate_redis_errors
+from monitor.store.counts import FORGOTTEN, OVERFLOW, Batch, Claim, CountKey, Example, Move, PartitionState, Reply, Seen
 from monitor.store.keys import SCHEMA_VERSION, STREAM_FIELD, Keys, field, parse_field
-from monitor.store.protocol import (
-    FORGOTTEN,
-    OVERFLOW,
-    SUMS,
-    TIMES,
-    Batch,
-    Claim,
-    CountKey,
-    Example,
-    Fold,
-    Health,
-    Move,
-    Notice,
-    PartitionState,
-    Promotion,
-    Reply,
-    Seen,
-)
+from monitor.store.verdicts import SUMS, TIMES, Fold, Health, Notice, Promotion
 
 SCRIPTS = ("claim", "move", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote")
 """Each is the file of its name in ``lua``; each refuses to be applied twice, or does the same the second time."""

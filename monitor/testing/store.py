@@ -9,24 +9,9 @@ from datetime import datetime, timezone
 
 from monitor.errors import StoreUnavailableError
 from monitor.messages.record import Partition
+from monitor.store.counts import FORGOTTEN, OVERFLOW, Batch, Claim, CountKey, Example, Move, PartitionState, Reply, Seen
 from monitor.store.keys import STREAM_FIELD
-from monitor.store.protocol import (
-    FORGOTTEN,
-    OVERFLOW,
-    SUMS,
-    Batch,
-    Claim,
-    CountKey,
-    Example,
-    Fold,
-    Health,
-    Move,
-    Notice,
-    PartitionState,
-    Promotion,
-    Reply,
-    Seen,
-)
+from monitor.store.verdicts import SUMS, Fold, Health, Notice, Promotion
 
 
 @dataclass

@@ -16,8 +16,8 @@ from monitor.alerts.sinks.alertmanager import Alertmanager
 from monitor.config import DeliveryConfig
 from monitor.store.connection import connect
 from monitor.store.deliveries import RedisDeliveries
-from monitor.store.protocol import Notice
 from monitor.store.redis import RedisStore
+from monitor.store.verdicts import Notice
 from monitor.testing.alertmanager import find_alertmanager, standing_alerts, start_alertmanager
 from monitor.testing.receivers import Receiver
 from tests.monitor_support import embeddings
