@@ -96,11 +96,11 @@ class Cluster:
             self.sent += 1
         self.producer().flush()
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"worker-{len(self.workers)}-{time.monotonic_ns()}.log").open("wb")
+    def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "monitor.cli", "run", "--config", str(self.path)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-        process = subprocess.Popen(command, stderr=log, stdout=log, cwd=self.folder, env=environment)
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **(environment or {})}
+        with (self.folder / f"worker-{len(self.workers)}-{time.monotonic_ns()}.log").open("wb") as log:
+            process = subprocess.Popen(command, stderr=log, stdout=log, cwd=self.folder, env=env)
         self.workers.append(process)
         return process
 
@@ -134,7 +134,7 @@ class Cluster:
         self.wait(lambda: self.counted() >= self.sent, seconds)
 
     def logs(self) -> str:
-        return "\n".join(p.read_text(errors="replace")[-1500:] for p in sorted(self.folder.glob("worker-*.log"))[-4:])
+        return "\n".join(p.read_text(errors="replace")[-20_000:] for p in sorted(self.folder.glob("worker-*.log"))[-4:])
 
     def records(self, topic: str | None = None) -> list:
         """Everything in a topic, read anew by a consumer of its own."""

@@ -12,14 +12,14 @@ from line_plugin import LINe
 WIDTH, CLASSES = 8, 3
 
 
-def small_line(seed: int = 0) -> LINe:
+def small_line(seed: int = 0, p_w: float = 10) -> LINe:
     """Three classes in eight dimensions, calibrated on 2,000 held-out samples."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.rand(CLASSES, WIDTH, generator=generator) * 2
     labels = torch.arange(600) % CLASSES
     features = (centres[labels] + 0.3 * torch.randn(600, WIDTH, generator=generator)).clamp(min=0)
     weight = centres - centres.mean(dim=0)
-    line = LINe(p_w=10, p_a=10, clip=2.0).fit_features(features, labels, weight, None)
+    line = LINe(p_w=p_w, p_a=10, clip=2.0).fit_features(features, labels, weight, None)
     line.calibrate(torch.from_numpy(embeddings(2000, seed=seed + 1)))
     return line
 

@@ -23,8 +23,8 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
-    if error["type"] == "missing":
-        return f"{name} is missing"
+    if error["type"] in ("missing", "model_type"):
+        return f"{name} is missing" if error["type"] == "missing" else f"{name} must be a section with keys"
     if is_secret(location, model=model):
         if error["type"] == "string_type":
             got = _kind(error.get("input"))

@@ -10,10 +10,10 @@ def read_secret_file(key: str, name: str) -> str:
     """The text of a file without the newline at its very end; everything else of it belongs to the secret.
 
     Raises:
-        ValueError: it cannot be read. The message names the file only if ``name`` looks like a path: it may be the
+        ValueError: it cannot be read. The message names the file only if its folder is there: ``name`` may be the
             secret itself, put under the wrong key.
     """
-    shown = name if os.sep in name else "..."
+    shown = name if _has_folder(name) else "..."
     try:
         text = Path(name).read_bytes().decode("utf-8")
     except OSError as error:
@@ -23,6 +23,14 @@ def read_secret_file(key: str, name: str) -> str:
     except ValueError:  # not UTF-8, or a name with a NUL
         raise ValueError(f"{key} {shown} cannot be read: expected the path of a file of UTF-8 text") from None
     return without_final_newline(text)
+
+
+def _has_folder(name: str) -> bool:
+    try:
+        folder = Path(name).parent
+        return os.sep in name and folder != Path(folder.anchor) and folder.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def without_final_newline(text: str) -> str:

@@ -17,7 +17,8 @@ from monitor.errors import BadShareError
 from monitor.messages.reading import Rejected
 from monitor.messages.reasons import ADVICE
 from monitor.messages.record import Partition
-from monitor.store.protocol import Notice, Progress
+from monitor.store.counts import Progress
+from monitor.store.verdicts import Notice
 
 LEAST = 10
 """Bad records that it takes to tell anybody: one or two say nothing about a share."""

@@ -26,7 +26,8 @@ from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
 from monitor.sources.deadletters import DeadLetters
 from monitor.sources.protocol import Source
-from monitor.store.protocol import Batch, Seen, Store
+from monitor.store.counts import Batch, Seen
+from monitor.store.protocol import Store
 
 log = logging.getLogger(__name__)
 

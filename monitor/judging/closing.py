@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from monitor.store.protocol import PartitionState
+from monitor.store.counts import PartitionState
 
 
 def closable(

@@ -24,8 +24,10 @@ from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Transition
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.messages.record import Partition
+from monitor.store.counts import CountKey, Example, PartitionState
 from monitor.store.keys import STREAM_FIELD
-from monitor.store.protocol import AlertWrite, CountKey, Example, Fold, PartitionState, Store
+from monitor.store.protocol import Store
+from monitor.store.verdicts import AlertWrite, Fold
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +149,7 @@ class Evaluator:
         kept = self._kept
         width = self._settings.bucket_ms / 1000
         counted = self._store.counts(bucket)
-        counts = _by_key(counted, self._rules.cells)
+        counts = by_key(counted, self._rules.cells)
         own = {key: row for key, row in counts.items() if key[0] == self._settings.canary}
         others = {key: row for key, row in counts.items() if key[0] != self._settings.canary}
         closed = Bucket(bucket, bucket * width, (bucket + 1) * width, others)
@@ -256,7 +258,8 @@ class Evaluator:
         return _Kept(token, since, folded, state, header, examples, canary)
 
 
-def _by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], list[int]]:
+def by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], list[int]]:
+    """Counts of a bucket as the fold takes them: ``(stream, class)`` to samples in each cell."""
     table: dict[tuple[str, int], list[int]] = {}
     for (stream, predicted, cell), n in counts.items():
         table.setdefault((stream, predicted), [0] * cells)[cell] += n

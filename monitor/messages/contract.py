@@ -106,7 +106,7 @@ class Contract:
 
     def _same_model(self, model: str | None) -> None:
         if self.model and model != self.model:
-            raise RecordError("wrong-model", f"model {model!r:.120}, expected {self.model!r}")
+            raise RecordError("wrong-model", f"model {(model or '')[:100]!r}, expected {self.model!r}")
 
     def _embedding(
         self, record: Record, headers: Mapping[str, bytes], stream: str, arrived: int, n: int, of: int, payload: Payload

@@ -41,29 +41,14 @@ def _model(config: MonitorConfig) -> str:
 
 
 def _kafka(config: MonitorConfig) -> str:
-    from monitor.errors import BrokerError
-    from monitor.sources.kafka_errors import kafka_errors
-    from monitor.sources.settings import connection
+    from monitor.service.check_kafka import check_kafka
 
-    with kafka_errors(config.kafka.bootstrap_servers):
-        from kafka import KafkaConsumer
-
-        consumer = KafkaConsumer(**connection(config.kafka), bootstrap_timeout_ms=5000)
-        try:
-            topics = consumer.topics()
-            found = consumer.partitions_for_topic(config.kafka.topic) if config.kafka.topic in topics else None
-        finally:
-            consumer.close()
-    if not found:
-        raise BrokerError(f"no topic {config.kafka.topic!r} on {config.kafka.bootstrap_servers}: create it first")
-    letters = config.dead_letter_topic
-    note = "" if letters in topics else f"; {letters!r} does not exist yet, create it unless the broker does so itself"
-    return f"topic {config.kafka.topic!r} has {len(found)} partitions{note}"
+    return check_kafka(config)
 
 
 def _redis(config: MonitorConfig) -> str:
     from monitor.config import show_url
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
     from monitor.store.server import describe_server, find_risks
 
     store = open_store(config)
@@ -101,7 +86,7 @@ def _delivery(config: MonitorConfig) -> str:
 
 def _fared(config: MonitorConfig, sink: str) -> tuple[bool, str]:
     """Whether the monitor fails to tell a sink now, and what it has kept of it."""
-    from monitor.service.process import open_deliveries
+    from monitor.service.assembly import open_deliveries
 
     try:
         store = open_deliveries(config)

@@ -12,9 +12,10 @@ from monitor.errors import ConfigError, MissingLibraryError
 from monitor.math.lifecycle import Transition
 from monitor.math.state import MonitorState
 from monitor.messages.record import Partition
-from monitor.store.protocol import Health, Notice, PartitionState
+from monitor.store.counts import PartitionState
+from monitor.store.verdicts import Health, Notice
 
-STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary")
+STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary", "redis-risk")
 """Subjects of alerts of the kind ``stalled`` that are found in the store."""
 
 

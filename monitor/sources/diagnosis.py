@@ -162,7 +162,10 @@ def _explain_handshake(host: str, port: int, config: KafkaConfig, error: OSError
 
 def _explain_alert(address: str, config: KafkaConfig, error: Exception) -> _Found:
     words = str(error).lower()
-    if any(w in words for w in ("certificate required", "bad certificate", "unknown ca", "handshake failure")):
+    if any(
+        w in words
+        for w in ("certificate required", "bad certificate", "certificate unknown", "unknown ca", "handshake failure")
+    ):
         if not config.ssl_certfile:
             return _Found(
                 f"{address} demands a certificate of the client: set kafka.ssl_certfile and kafka.ssl_keyfile"

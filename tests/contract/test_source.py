@@ -12,7 +12,7 @@ from monitor.errors import BrokerUnavailableError
 from monitor.messages import Contract, Record
 from monitor.messages.reading import Reader, Rows
 from monitor.messages.record import Partition
-from monitor.service.process import open_source
+from monitor.service.assembly import open_source
 from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.protocol import Source
 from monitor.sources.settings import connection

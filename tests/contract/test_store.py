@@ -11,21 +11,10 @@ import pytest
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store.connection import connect
+from monitor.store.counts import FORGOTTEN, OVERFLOW, Batch, Example, Move, Progress, Seen
 from monitor.store.keys import Keys
-from monitor.store.protocol import (
-    FORGOTTEN,
-    OVERFLOW,
-    AlertWrite,
-    Batch,
-    Example,
-    Fold,
-    Move,
-    Notice,
-    Progress,
-    Promotion,
-    Seen,
-)
 from monitor.store.redis import RedisStore
+from monitor.store.verdicts import AlertWrite, Fold, Notice, Promotion
 from monitor.testing import FakeClock, MemoryStore
 
 P0, P1 = Partition("requests", 0), Partition("requests", 1)

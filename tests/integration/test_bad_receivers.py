@@ -8,7 +8,7 @@ import time
 import pytest
 
 from monitor.alerts.alert import moment
-from monitor.store.protocol import Notice
+from monitor.store.verdicts import Notice
 from monitor.testing import launcher
 from monitor.testing.receivers import BEHAVIOURS, Receiver
 from tests.cluster import Cluster
@@ -16,6 +16,9 @@ from tests.monitor_support import embeddings
 
 TOLD_WITHIN = 5.0
 """Poll of the history, one exchange, and a busy machine."""
+
+TIMEOUT = 8.0
+"""Of one call to a receiver: whoever waited for one that hangs would be later than TOLD_WITHIN."""
 
 BAD = [name for name in BEHAVIOURS if name != "good"]
 
@@ -46,7 +49,7 @@ def start(cluster, receivers):
     c = cluster(
         delivery={
             "webhook_url": f"{hook.url}/services/hunter2?token=hunter2", "alertmanager_url": manager.url,
-            "timeout_seconds": 1.0,
+            "timeout_seconds": TIMEOUT,
         }
     )  # fmt: skip
     c._rows = embeddings(4000, seed=11)  # no surge of their own

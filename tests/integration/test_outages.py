@@ -9,7 +9,7 @@ import numpy as np
 
 from line_plugin import LINe
 from monitor.store.keys import Keys
-from monitor.store.protocol import AlertWrite, Fold
+from monitor.store.verdicts import AlertWrite, Fold
 from monitor.testing import launcher
 from tests.cluster import Cluster, differences
 from tests.monitor_support import embeddings

@@ -22,15 +22,10 @@ ACCOUNT = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
 def kafka():
     """A broker with one account; its topic has 200 records."""
     overrides = {
-        "listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "sasl.mechanism.inter.broker.protocol": "PLAIN",
         "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.plaintext.plain.sasl.jaas.config": (
-            f'{LOGIN} username="monitor" password="{SASL}" user_monitor="{SASL}";'
-        ),
+        "listener.name.outer.plain.sasl.jaas.config": f'{LOGIN} user_monitor="{SASL}";',
     }
-    with start_apache_kafka(overrides=overrides) as server:
+    with start_apache_kafka(listener="SASL_PLAINTEXT", overrides=overrides) as server:
         from kafka import KafkaAdminClient, KafkaProducer
 
         account = {"sasl_plain_username": "monitor", "sasl_plain_password": SASL, **ACCOUNT}

@@ -6,7 +6,7 @@ import pytest
 
 from monitor.config import validate
 from monitor.service import check, process
-from monitor.store.protocol import Notice
+from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore, outage
 from monitor.testing.receivers import Receiver
 

@@ -15,7 +15,7 @@ from monitor import cli
 from monitor.alerts.alert import fingerprint, line
 from monitor.math.lifecycle import Alert
 from monitor.messages.text import bounded, printable, stream_name, valid
-from monitor.store.protocol import Notice
+from monitor.store.verdicts import Notice
 
 HARMFUL = st.sampled_from("\ud800\udfff\x1b\u202e\u2028\0\n~_")
 ANY = st.text(st.one_of(HARMFUL, st.characters(exclude_categories=())), max_size=300)
