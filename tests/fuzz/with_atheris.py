@@ -1,4 +1,4 @@
-"""Coverage-guided: `pip install atheris`, then `python -m tests.fuzz.with_atheris -runs=100000`. It is not run by tests.
+"""Coverage-guided: `pip install atheris`, then `python -m tests.fuzz.with_atheris -runs=100000`. No test runs it.
 
 Atheris steers the bytes by the branches that they reach; the first byte chooses the decoder.
 """

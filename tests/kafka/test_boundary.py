@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 @pytest.fixture(scope="module")
 def kafka():
-    with start_apache_kafka(auto_create_topics_enable="false") as server:
+    with start_apache_kafka(overrides={"auto.create.topics.enable": "false"}) as server:
         yield server.address
 
 
