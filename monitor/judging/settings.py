@@ -30,7 +30,7 @@ class EvaluatorSettings:
     bucket_ms: int = 1000
     idle_ms: int = 10_000
     hold_ms: int = 60_000
-    lease_ms: int = 30_000
+    lease_ms: int = 15_000
     alert_ttl_ms: int = 604_800_000
     forget_ms: int = 604_800_000
     examples: int = 5
