@@ -6,6 +6,7 @@ librdkafka fetches and decodes in threads of its own, outside Python's lock. Cho
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -170,11 +171,18 @@ class ConfluentSource:
 
 
 def _headers(message: Any) -> tuple[tuple[str, bytes], ...]:
-    """The headers; the client raises if the name of one is not UTF-8, and the contract rejects what stands for it."""
+    """The headers, or what the contract rejects if the name of one is not UTF-8.
+
+    The client then returns a list with a hole in it and an error besides. Python's fast path for a call misses that
+    error, which strikes anywhere later; a call through ``methodcaller`` is always checked.
+    """
     try:
-        return tuple(message.headers() or ())
+        return tuple(_ask_headers(message) or ())
     except (SystemError, ValueError):
         return UNREADABLE
+
+
+_ask_headers = operator.methodcaller("headers")
 
 
 def _native(partition: Partition, offset: int | None = None) -> Any:

@@ -67,7 +67,7 @@ def test_an_alert_is_raised_above_the_limit_and_resolved_below_half_of_it():
     assert told.batch(100, 0) == [("t/0", False, "")]  # another worker may have raised one
     assert told.batch(50, 0) == []
     assert told.batch(50, 20) == [("t/0", True, "warning")]
-    assert told.batch(50, 0) == []  # 10 %: over half of the limit
+    assert told.batch(70, 0) == []  # 8 %: over half of the limit
     assert told.batch(200, 0) == [("t/0", False, "")]
     assert told.batch(200, 0) == []
 

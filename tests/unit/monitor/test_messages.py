@@ -6,6 +6,7 @@ import base64
 import builtins
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,6 +267,12 @@ def test_an_arrow_stream_says_no_more_than_the_contract_needs():
     assert "no embedding" in refused(pa.table({"embedding": rows}).slice(0, 0))
     nulls = pa.array([[1.0, 2.0, 3.0, None]] * 2, pa.list_(pa.float32(), 4))
     assert "holds nulls" in refused(pa.table({"embedding": nulls}))
+
+
+def test_the_manual_lists_every_reason_with_what_to_do():
+    text = (Path(__file__).parents[3] / "docs" / "monitor.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    assert {f"| `{r}` | {REASONS[r]} | {ADVICE[r]} |" for r in REASONS} <= set(rows)
 
 
 def test_a_missing_library_is_named_with_how_to_get_it(monkeypatch):
