@@ -140,6 +140,17 @@ def test_counts_and_offsets_are_written_together(store):
     assert abs(state.at_ms - store.now_ms()) < 60_000
 
 
+def test_names_of_any_characters_come_back_as_they_went(store):
+    names = ["\0", "\0a:b", "\u2028\x1b[2J\n", "größe 😀", "{}", "~__overflow__", '"\\', "\\ud800", "None", "#header"]
+    counts = {(name, n, 0): n + 1 for n, name in enumerate(names)}
+    examples = {(4, name): [Example(0.5, name, 1, P0, 3)] for name in names}
+    epoch = store.claim({P0: 0})[P0].epoch
+    assert store.commit(batch(epoch, 0, 5, {4: counts}, examples=examples)).status == "ok"
+    assert store.counts(4) == store.totals() == counts
+    assert set(store.streams()) == set(names)
+    assert [store.examples(4, name)[0].id for name in names] == names
+
+
 def test_a_batch_sent_twice_is_counted_once(store):
     epoch = store.claim({P0: 0})[P0].epoch
     assert store.commit(batch(epoch, 0, 5, {4: CELLS})).status == "ok"

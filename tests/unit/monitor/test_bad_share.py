@@ -91,6 +91,11 @@ def test_a_handful_of_bad_records_says_nothing_yet():
     assert Told().batch(9, 9) == []
 
 
+def test_the_smallest_window_can_raise_an_alert_too():
+    shares, share = BadShares(0.1, 10, clock=Seconds()), Share().after(30, 30, 10)
+    assert shares.notices([Progress(P, 1, 0, 9, 0, share.read, share.bad)], [])
+
+
 def test_an_alert_that_goes_on_gets_its_numbers_once_a_minute():
     told = Told()
     raised = [told.batch(50, 30)]
