@@ -1,4 +1,4 @@
-"""Coverage-guided: ``pip install atheris``, then ``python -m tests.fuzz.with_atheris -runs=100000``. Not part of the tests.
+"""Coverage-guided: ``pip install atheris``, then ``python -m tests.fuzz.with_atheris -runs=100000``. Not in the tests.
 
 Atheris steers the bytes by the branches that they reach; the first byte chooses the decoder.
 """
