@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 
 HEADER = "#header"
 CANARY = "#canary"
-CATCH_UP_SECONDS = 0.5
-"""How long one call judges a backlog before it gives the poll loop its turn."""
-
 SEEN_MS = 15_000
 """A partition that no worker has reported for so long is not listened to."""
 
@@ -118,7 +115,7 @@ class Evaluator:
 
     def _judge(self, closed: int, folded: int, offsets: Mapping[Partition, int], now: int) -> list[Transition]:
         """Judge closed buckets in order for a while; once none is left, silence and what is to be forgotten."""
-        until = time.monotonic() + CATCH_UP_SECONDS
+        until = time.monotonic() + self._settings.turn_ms / 1000
         changes: list[Transition] = []
         for bucket in self._store.pending(folded, closed):
             written = self._fold(bucket, offsets)

@@ -6,6 +6,7 @@ tools alone.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from monitor.sources.lookout import Lookout
 from monitor.sources.protocol import Log, Sight
 from monitor.sources.settings import reading
 from monitor.sources.topic import TopicQuestions
+
+log = logging.getLogger(__name__)
 
 ANSWER_MS = 10_000
 """How long a question to the group's coordinator may take."""
@@ -41,7 +44,7 @@ class KafkaSource:
         self._lock = threading.Lock()
         self._consumer: Any = None
         self._questions = TopicQuestions(config)
-        self._lookout = Lookout(config, self._questions, lambda: set(self._ours))
+        self._lookout = Lookout(config, self._questions, lambda: set(self._ours), watch_group=True)
         self._lookout.begin()
 
     def _connected(self) -> Any:
@@ -64,9 +67,19 @@ class KafkaSource:
                     heartbeat_interval_ms=config.heartbeat_interval_ms,
                     partition_assignment_strategy=_assignors(config.assignment),
                 )
+                consumer.partitions_for_topic(config.topic)  # else a leader may deal partitions before it knows of any
                 consumer.subscribe([config.topic], listener=_listener(self._given, self._taken))
             self._consumer = consumer
         return self._consumer
+
+    def _join_again(self, orphans: frozenset[int]) -> None:
+        """Leave the group and join it anew. kafka-python 3.0 does not notice if it dealt partitions by old metadata."""
+        names = ", ".join(str(Partition(self._config.topic, n)) for n in sorted(orphans))
+        log.warning("no worker was given %s although the group is settled; this worker joins the group again", names)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=5000)
+        self._taken(list(self._fresh))
 
     # The listener runs on the client's IO thread: it only notes what changed.
     def _given(self, partitions: Iterable[Partition]) -> None:
@@ -79,6 +92,8 @@ class KafkaSource:
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
         """Records by partition, in offset order, at least one each."""
+        if orphans := self._lookout.take_orphans():
+            self._join_again(orphans)
         consumer = self._connected()
         with kafka_errors("poll"):
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 REPEAT_SECONDS = 60.0
 """Trouble that lasts is logged again after this."""
 
+GROUP_SECONDS = 10.0
+"""Time between two looks at whether every partition has a worker."""
+
 
 class Lookout:
     """Keeps the last sight of the topic, and what is wrong with it.
@@ -34,6 +37,7 @@ class Lookout:
         ours: the partitions whose logs are looked at.
         clock: seconds of a clock that only rises.
         wall: Unix time, for people.
+        watch_group: whether to look for partitions that the group has dealt to nobody.
         explain: finds out why Kafka does not answer.
     """
 
@@ -45,6 +49,7 @@ class Lookout:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        watch_group: bool = False,
         explain: Callable[[KafkaConfig], Diagnosis | None] = diagnose,
     ) -> None:
         self._config, self._questions, self._ours = config, questions, ours
@@ -52,6 +57,9 @@ class Lookout:
         self._sight = Sight()
         self._trouble = ""
         self._kind = ""
+        self._watch_group, self._group_at = watch_group, clock()
+        self._without_worker: frozenset[int] = frozenset()
+        self._orphans: frozenset[int] = frozenset()
         self._since = self._began = self._said_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
@@ -65,6 +73,11 @@ class Lookout:
     def trouble(self) -> str:
         """What is wrong now, in one sentence; empty if nothing is."""
         return self._trouble
+
+    def take_orphans(self) -> frozenset[int]:
+        """Partitions that a settled group had dealt to nobody at two looks in a row, since the last call."""
+        found, self._orphans = self._orphans, frozenset()
+        return found
 
     def begin(self) -> None:
         """Look once, then from the thread. Kafka away is waited for; what waiting does not mend is raised.
@@ -127,11 +140,19 @@ class Lookout:
         readable = {p for p in self._ours() if p.number in seen.partitions - seen.leaderless}
         logs = self._questions.ends(sorted(readable), seen.topic_id)
         self._sight = Sight(seen.topic_id, len(seen.partitions), logs, asked_at)
+        self._see_group()
         lost = self._leaderless(seen)
         if lost:
             self._worry("leaderless", lost)
         else:
             self._relax()
+
+    def _see_group(self) -> None:
+        if not self._watch_group or self._clock() - self._group_at < GROUP_SECONDS:
+            return
+        self._group_at = self._clock()
+        before, self._without_worker = self._without_worker, self._questions.unassigned()
+        self._orphans = before & self._without_worker
 
     def _leaderless(self, seen: Description) -> str:
         if not seen.leaderless:

@@ -6,13 +6,15 @@ answered the same. Each question is answered or fails within seconds.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, TopicMissingError
@@ -22,6 +24,11 @@ from monitor.sources.protocol import Log
 from monitor.sources.settings import ANSWER_MS, asking, reading
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds after which a question is given up, whatever its client thinks of it."""
 
 EARLIEST, LATEST = -2, -1
 """Kafka's own names for the two ends of a log."""
@@ -64,10 +71,24 @@ class TopicQuestions:
         with self._lock:
             return self._described()
 
+    def unassigned(self) -> frozenset[int]:
+        """Partitions that no member of the group has though the group is settled; empty if that cannot be told."""
+        group, topic = self._config.group, self._config.topic
+        with self._lock:
+            seen = self._described()
+            try:
+                answer = self._ask(lambda client: client.describe_groups([group]))[group]
+            except (BrokerError, KeyError):  # not every broker and not every user has an answer
+                return frozenset()
+        if answer.get("group_state") != "Stable":
+            return frozenset()
+        dealt = [a for m in answer["members"] for a in (m["member_assignment"] or {}).get("assigned_partitions", ())]
+        return seen.partitions - {n for a in dealt if a["topic"] == topic for n in a["partitions"]}
+
     def exists(self, topic: str) -> bool:
         """Whether a topic of this name exists; asking does not make it."""
-        with self._lock, self._connected() as client:
-            (answer,) = client.describe_topics([topic])
+        with self._lock:
+            (answer,) = self._ask(lambda client: client.describe_topics([topic]))
         return bool(answer["error_code"] == 0)
 
     def settings(self) -> dict[str, str]:
@@ -76,8 +97,8 @@ class TopicQuestions:
 
         wanted = ConfigResource(ConfigResourceType.TOPIC, self._config.topic)
         try:
-            with self._lock, self._connected() as client:
-                answer = client.describe_configs([wanted], config_filter="all")
+            with self._lock:
+                answer = self._ask(lambda client: client.describe_configs([wanted], config_filter="all"))
         except BrokerError:  # not every broker and not every user has an answer
             return {}
         found = answer.get("topic", {}).get(self._config.topic, {})
@@ -123,8 +144,7 @@ class TopicQuestions:
         return self._ends_are_wrong
 
     def _described(self) -> Description:
-        with self._connected() as client:
-            (answer,) = client.describe_topics([self._config.topic])
+        (answer,) = self._ask(lambda client: client.describe_topics([self._config.topic]))
         code = answer["error_code"]
         if code == UNKNOWN_TOPIC:
             raise TopicMissingError(missing(self._config))
@@ -154,8 +174,7 @@ class TopicQuestions:
 
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         asked = {TopicPartition(p.topic, p.number): which for p in partitions}
-        with self._connected() as client:
-            found = client.list_partition_offsets(asked, level, timeout_ms=ANSWER_MS)
+        found = self._ask(lambda client: client.list_partition_offsets(asked, level, timeout_ms=ANSWER_MS))
         return {Partition(tp.topic, tp.partition): answer.offset for tp, answer in found.items()}
 
     def _lies_about_ends(self, doubted: Mapping[Partition, Log]) -> bool:
@@ -169,36 +188,48 @@ class TopicQuestions:
             )  # fmt: skip
         return self._ends_are_wrong
 
-    def _connected(self) -> _Client:
-        return _Client(self)
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        """Put a question to the broker; a client that fails or does not come back is thrown away."""
+        try:
+            with kafka_errors(f"topic {self._config.topic!r} at {self._config.bootstrap_servers}"):
+                return _within(PATIENCE, lambda: question(self._connected()))
+        except BaseException:
+            self.close()
+            raise
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            from kafka import KafkaAdminClient
+
+            self._client = KafkaAdminClient(**asking(self._config))
+        return self._client
 
     def close(self) -> None:
         """Give the connection back."""
         client, self._client = self._client, None
         if client is not None:
-            client.close()
+            with contextlib.suppress(BrokerUnavailableError):
+                _within(1.0, client.close)
 
 
-class _Client:
-    """The admin client while a question lasts; it is thrown away if the question fails."""
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Make a call in a thread of its own, which is left behind if it does not come back: libraries may hang."""
+    answers: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
 
-    def __init__(self, owner: TopicQuestions) -> None:
-        self._owner = owner
-        self._errors = kafka_errors(f"topic {owner._config.topic!r}")
+    def run() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:
+            answers.put((None, error))
 
-    def __enter__(self) -> Any:
-        from kafka import KafkaAdminClient
-
-        with kafka_errors(self._owner._config.bootstrap_servers):
-            if self._owner._client is None:
-                self._owner._client = KafkaAdminClient(**asking(self._owner._config))
-        self._errors.__enter__()
-        return self._owner._client
-
-    def __exit__(self, *raised: Any) -> None:
-        if raised[0] is not None:
-            self._owner.close()
-        self._errors.__exit__(*raised)
+    threading.Thread(target=run, name="question", daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise BrokerUnavailableError(f"Kafka has not answered for {seconds:g} seconds") from None
+    if error is not None:
+        raise error
+    return cast("T", answer)
 
 
 def missing(config: KafkaConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +57,7 @@ class Feed:
         self.store.report("worker", "{}", {P0: Seen(self.epoch, 0, behind=False)})
 
     def evaluator(self, holder="one", silence=60, **more) -> Evaluator:
-        settings = EvaluatorSettings("g", "artifact-hash", idle_ms=5000, **more)
+        settings = EvaluatorSettings("g", "artifact-hash", **({"idle_ms": 5000, "turn_ms": math.inf} | more))
         return Evaluator(self.store, RULES[silence], settings, holder)
 
     def changes(self) -> list[str]:
@@ -358,14 +359,14 @@ def test_a_stream_that_comes_back_after_it_was_forgotten_begins_anew(feed):
     assert feed.store.state().keys() == {"#header"}
     feed.bucket = feed.clock() // 1000
     feed.write(5)
+    evaluator.step()
     feed.pass_time(10)
     evaluator.step()
     assert evaluator.state.evidence.heard[evaluator.state.rows["a", None]] == 5
 
 
-def test_a_long_backlog_is_judged_in_turns_and_the_lease_is_kept(feed, monkeypatch):
-    monkeypatch.setattr("monitor.judging.evaluator.CATCH_UP_SECONDS", 0.0)
-    evaluator = feed.evaluator()
+def test_a_long_backlog_is_judged_in_turns_and_the_lease_is_kept(feed):
+    evaluator = feed.evaluator(turn_ms=0)
     feed.write(10)
     left = []
     for _ in range(9):

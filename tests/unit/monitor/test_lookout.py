@@ -34,6 +34,11 @@ class Questions:
         self.asked.append(list(partitions))
         return {p: Log(topic_id, 0, 9) for p in partitions}
 
+    def unassigned(self):
+        return self.unassigned_now
+
+    unassigned_now = frozenset()
+
     def close(self):
         pass
 
@@ -43,7 +48,7 @@ class Bench:
         self.now, self.found, self.questions = 100.0, found, Questions()
         self.lookout = Lookout(
             CONFIG, self.questions, lambda: {P0, P1}, clock=lambda: self.now, wall=lambda: 1_800_000_000 + self.now,
-            explain=lambda _: self.found,
+            explain=lambda _: self.found, watch_group=True,
         )  # fmt: skip
 
 
@@ -124,6 +129,15 @@ def test_a_login_that_is_refused_while_it_runs_is_told_and_waited_out(bench):
     bench.questions.fails = [BrokerUnavailableError("no")]
     bench.lookout.look()
     assert bench.lookout.trouble.startswith("Kafka refuses this worker: kafka:9092 refuses the login")
+
+
+def test_partitions_that_nobody_was_given_at_two_looks_in_a_row_are_orphans(bench):
+    for unassigned, expected in (({0, 1}, set()), ({1}, {1}), (set(), set()), ({1}, set()), ({1}, {1})):
+        bench.questions.unassigned_now = frozenset(unassigned)
+        bench.now += 10.0
+        bench.lookout.look()
+        assert bench.lookout.take_orphans() == expected
+        assert bench.lookout.take_orphans() == set()
 
 
 @pytest.mark.parametrize(
