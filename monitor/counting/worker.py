@@ -261,7 +261,7 @@ class Worker:
         self._reported = time.monotonic()
         ends, most = self._source.end_known(), 2 * self._settings.max_records
         seen = {
-            p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
+            p: Seen(o.epoch, lag := max(0, ends[p] - o.next) if p in ends else -1, lag > most)
             for p, o in self._ownership.owned.items()
         }
         trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()

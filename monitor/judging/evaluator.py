@@ -16,7 +16,7 @@ from typing import Any
 
 from monitor.alerts import alert as alerts
 from monitor.errors import StoreUnavailableError
-from monitor.judging.closing import closable
+from monitor.judging.closing import SEEN_MS, closable
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.writing import AlertWriter
 from monitor.math import packing
@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 
 HEADER = "#header"
 CANARY = "#canary"
-SEEN_MS = 15_000
-"""A partition that no worker has reported for so long is not listened to."""
-
 FORGET_EVERY_MS = 10_000
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -190,7 +187,9 @@ class Evaluator:
 
     def _listen(self, partitions: Mapping[Partition, PartitionState], now: int) -> None:
         """Since when every partition has been read up to its end: before that, silence tells nothing."""
-        heard = partitions and all(now - p.seen_ms < SEEN_MS and not p.behind_ms for p in partitions.values())
+        heard = partitions and all(
+            now - p.seen_ms < SEEN_MS and not p.behind_ms and p.lag >= 0 for p in partitions.values()
+        )
         if not heard:
             self._listening_since = math.inf
         elif math.isinf(self._listening_since):

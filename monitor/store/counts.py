@@ -207,7 +207,7 @@ class PartitionState:
         bucket: highest bucket counted, -1 for none.
         at_ms: when it last moved.
         seen_ms: when its owner last reported it, 0 for never.
-        lag: records behind its end, as its owner last reported.
+        lag: records behind its end, as its owner last reported; -1 if it has not read any of it yet.
         behind_ms: since when its owner has been behind by more than a batch or two, 0 if it is not.
         late_ms: since when it has brought only records of buckets that are closed already, 0 if it does not.
     """
@@ -228,7 +228,7 @@ class Seen:
 
     Attributes:
         epoch: the fencing token of its claim.
-        lag: records between where it stands and the end of the log.
+        lag: records between where it stands and the end of the log; -1 if the end is not known yet.
         behind: whether that is more than it takes in the next batch or two.
     """
 

@@ -125,6 +125,15 @@ def test_the_least_bucket_of_active_partitions_decides():
     assert judged_up_to(leads=(-1, -1)) == -1
 
 
+def test_a_partition_with_more_to_read_is_not_idle():
+    quiet = replace(BEHIND, at_ms=1000, seen_ms=19_000)
+    assert judged_up_to(AHEAD, quiet) == 11
+    assert judged_up_to(AHEAD, replace(quiet, behind_ms=2000)) == 6
+    assert judged_up_to(AHEAD, replace(quiet, lag=-1)) == 6  # its worker has not read any of it yet
+    assert judged_up_to(AHEAD, replace(quiet, behind_ms=2000, seen_ms=1000)) == 11  # nobody reads it
+    assert judged_up_to(AHEAD, replace(quiet, behind_ms=2000), leads=(9, 12)) == 9  # for a stated time only
+
+
 def test_a_partition_that_brings_only_what_is_closed_holds_nothing_open():
     assert judged_up_to(AHEAD, replace(BEHIND, late_ms=17_000)) == 11
 
