@@ -197,7 +197,8 @@ class Ownership:
         following, skip = claim.next, claim.skip
         if gap is not None:
             following, skip = gap.next, self._counted_already(gap, claim, said)
-            gap = replace(gap, doubtful=skip[1] - skip[0])
+            if skip[0] < skip[1]:  # up to there it is certain that the old log was read
+                gap = replace(gap, start=skip[0], doubtful=skip[1] - skip[0])
             log.error("%s", gap.sentence())
             self._store.notice(gap.notice())  # before the move: whoever dies in between has it told again
         move = Move(p, claim.epoch, claim.next, following, said.topic_id, skip)

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from monitor.config import KafkaConfig
+from monitor.service.process import open_source
 from monitor.testing import launcher
 from tests.cluster import Cluster, differences
 from tests.kafka.apache import start_apache_kafka, why_not
@@ -102,15 +104,17 @@ def together(*counts):
     return summed
 
 
-@pytest.mark.parametrize("again", [600, 4500])
-def test_a_topic_made_again_under_a_running_worker_is_counted_whole_and_told(make, again):
+@pytest.mark.parametrize(("again", "look_seconds"), [(600, 1), (4500, 8)])
+def test_a_topic_made_again_under_a_running_worker_is_counted_whole_and_told(make, again, look_seconds):
     """4,500 records are more than were there before: the client reads on in the new log as if nothing had happened."""
-    c = make()
+    c = make(look_seconds=look_seconds)
     c.publish(1500)
     c.start_worker()
     c.wait_until_counted()
     first = c.recounted()
-    time.sleep(2.5)  # the worker has looked at the topic since; what is read within a look of the change is in doubt
+    time.sleep(
+        1.5 + look_seconds
+    )  # the worker has looked at the topic since; what is read within a look of the change is in doubt
     delete(c)
     make_again(c)
     c.publish(again)
@@ -333,3 +337,37 @@ def test_a_worker_that_starts_while_kafka_is_away_waits_for_it(make, tmp_path):
         c.wait_until_counted()
     finally:
         kafka.stop()
+
+
+def test_a_group_that_dealt_its_partitions_to_nobody_is_joined_again(servers, monkeypatch, caplog):
+    """kafka-python deals by the metadata it has; if it had none of the topic yet it does not notice later."""
+    from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+    first = set()
+
+    def assign(self, cluster, members):
+        ids = {member.member_id for member in members}
+        first.update(ids if not first else ())
+        return honest(self, Nothing() if ids & first else cluster, members)
+
+    class Nothing:
+        def partitions_for_topic(self, topic):
+            return None
+
+        def topics(self):
+            return set()
+
+    honest = CooperativeStickyAssignor.assign
+    monkeypatch.setattr(CooperativeStickyAssignor, "assign", assign)
+    topic = f"dealt-{next(_names)}"
+    launcher.create_topic(servers[0].address, topic, 3)
+    source = open_source(KafkaConfig(bootstrap_servers=servers[0].address, topic=topic, group=topic, look_seconds=1))
+    try:
+        until = time.monotonic() + 60
+        while len(source.assigned()) < 3 and time.monotonic() < until:
+            source.poll(100, 10)
+        assert len(source.assigned()) == 3
+        assert source.take_fresh() == source.assigned()
+        assert f"no worker was given {topic}/0, {topic}/1, {topic}/2" in caplog.text
+    finally:
+        source.close()
