@@ -15,8 +15,9 @@ from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
-from monitor.store.protocol import Batch, CountKey, Progress
-from monitor.store.redis import RedisStore, connect
+from monitor.store.connection import connect
+from monitor.store.counts import Batch, CountKey, Progress
+from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 
 BUCKETS, CHUNK, SAMPLES = 5, 500, 3
@@ -31,7 +32,7 @@ def main(streams: int) -> None:
         client = connect(f"redis://{server.address}/0")
         store = RedisStore(client, "many")
         p = Partition("t", 0)
-        claim = store.claim({p: 0}, 0)[p]
+        claim = store.claim({p: 0})[p]
         settings = EvaluatorSettings("many", "artifact", idle_ms=1)
         evaluator = Evaluator(store, rules(AlertConfig(silence_seconds=0), 50_000), settings, "me")
         evaluator.step()

@@ -9,6 +9,7 @@
     ├── BadShareError              too many such records: the worker stops rather than drain the topic
     ├── ModelError                 the artifact cannot serve (no calibration, another width)
     ├── BrokerError                Kafka refused for good (authorisation, unknown topic, wrong settings)
+    │   ├── TopicMissingError        the topic does not exist
     │   └── BrokerUnavailableError   Kafka cannot be reached now; trying again helps
     ├── StoreError                 Redis refused for good (wrong type, authentication, another schema)
     │   ├── StoreUnavailableError    Redis cannot be reached now; trying again helps
@@ -58,6 +59,10 @@ class ModelError(MonitorError, ValueError):
 
 class BrokerError(MonitorError, RuntimeError):
     """Kafka refused and will refuse again."""
+
+
+class TopicMissingError(BrokerError):
+    """The topic does not exist."""
 
 
 class BrokerUnavailableError(BrokerError):

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from monitor.store.redis import RedisStore, connect
+from monitor.store.connection import connect
+from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 from tests.monitor_support import artifact, embeddings, small_line
 from tests.oracle.recount import recount
@@ -133,7 +134,7 @@ class Cluster:
         self.wait(lambda: self.counted() >= self.sent, seconds)
 
     def logs(self) -> str:
-        return "\n".join(p.read_text(errors="replace")[-1500:] for p in sorted(self.folder.glob("worker-*.log"))[-4:])
+        return "\n".join(p.read_text(errors="replace")[-20_000:] for p in sorted(self.folder.glob("worker-*.log"))[-4:])
 
     def records(self, topic: str | None = None) -> list:
         """Everything in a topic, read anew by a consumer of its own."""

@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.scoring import features, fitted
 from line_plugin import LINe
-from monitor.store.redis import RedisStore, connect
+from monitor.store.connection import connect
+from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 from tests.kafka.apache import start_apache_kafka
 

@@ -10,12 +10,17 @@ from datetime import datetime, timezone
 
 from monitor.math.lifecycle import Alert, interval
 from monitor.messages.record import Partition
-from monitor.store.protocol import Example
+from monitor.messages.text import printable
+from monitor.store.counts import Example
 
 
 def fingerprint(group: str, alert: Alert) -> str:
     """The same for every episode of the same alert of the same group, as Alertmanager has it."""
-    return hashlib.sha256(f"{group}\0{alert.kind}\0{alert.stream}".encode()).hexdigest()[:16]
+    # Everything together is "None" here; a stream of that name is told apart, every other name stands as it is.
+    name = str(alert.stream)
+    if alert.stream is not None and (name == "None" or name.startswith("\0")):
+        name = f"\0{name}"
+    return hashlib.sha256(f"{group}\0{alert.kind}\0{name}".encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def fields(
@@ -89,7 +94,11 @@ def moment(seconds: float) -> str:
 
 
 def line(alert: Mapping[str, str]) -> str:
-    """One alert in one line for people."""
+    """One alert in one line for people, whatever senders called their streams and requests."""
+    return printable(_line(alert), 4000)
+
+
+def _line(alert: Mapping[str, str]) -> str:
     if "subject" in alert:
         about = f"{alert['updated_at']}  {alert['change']:<8} {alert['severity']:<8} {alert['kind']:<7}"
         return f"{about} {alert['subject']}: {alert['summary']}"
@@ -99,7 +108,7 @@ def line(alert: Mapping[str, str]) -> str:
         return f"{head}: no input since {alert['onset_at']}"
     classes = json.loads(alert["classes"])
     named = f"; classes {', '.join(classes)}" if classes else ""
-    ids = ", ".join(e["id"] for e in json.loads(alert["examples"])[:3])
+    ids = ", ".join(printable(e["id"], 200) for e in json.loads(alert["examples"])[:3])
     return (
         f"{head}: flagged {float(alert['rate']):.1%} [{float(alert['rate_low']):.1%}, {float(alert['rate_high']):.1%}] "
         f"of {alert['samples']} since {alert['onset_at']}; evidence {alert['evidence']} of {alert['evidence_needed']} "

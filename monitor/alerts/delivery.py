@@ -1,116 +1,134 @@
-"""Alerts beyond Redis: a webhook in Alertmanager's layout, and Alertmanager itself.
+"""Alerts beyond Redis. Each sink has a thread of its own; the loop that counts never waits for any of them.
 
-What is delivered is read from the history in Redis, and how far is kept there too: each transition goes out at least
-once and in order, whoever holds the lease.
+- A sink of ``transitions`` (the webhook) is told each change of an alert once, in order, at least once. How far it is
+  lies in Redis, and one process at a time tells it.
+- A sink of ``state`` (Alertmanager) is told all alerts as they stand, on each change and again and again.
+- A sink of ``pulse`` (the heartbeat) is called while the process makes progress.
+
+``monitor/alerts/sinks`` has one file for each.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.error import URLError
-from urllib.request import Request, urlopen
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from monitor.config import DeliveryConfig
+from monitor.alerts.runners import PulseRunner, Runner, SinkStatus
+from monitor.alerts.sink import Context, Fields, Sink
+from monitor.alerts.sinks import open_sinks
+from monitor.alerts.state import StateRunner
+from monitor.alerts.transitions import LEASE_SECONDS, TransitionRunner
+from monitor.errors import MonitorError
+
+if TYPE_CHECKING:
+    from monitor.config import DeliveryConfig
+    from monitor.store.deliveries import DeliveryStore
 
 log = logging.getLogger(__name__)
 
-Post = Callable[[str, bytes, float], None]
-"""``(url, JSON body, timeout)``; raises OSError where it was not taken."""
-
-_LABELS = ("kind", "level", "stream", "severity")
-_NOTES = (
-    "rate",
-    "rate_low",
-    "rate_high",
-    "samples",
-    "evidence",
-    "onset_at",
-    "classes",
-    "streams",
-    "examples",
-    "artifact",
-)
-
-
-def post(url: str, body: bytes, timeout: float) -> None:
-    """POST JSON; raises OSError (URLError) where it was not taken."""
-    request = Request(url, body, {"Content-Type": "application/json"}, method="POST")  # noqa: S310  the operator's URL
-    with urlopen(request, timeout=timeout):  # noqa: S310
-        return
-
-
-def alertmanager(event: Mapping[str, str], group: str) -> list[dict[str, Any]]:
-    """One transition as ``POST /api/v2/alerts`` takes it. An alert without an end stays open until it is sent again."""
-    return [
-        {
-            "labels": _labels(event, group),
-            "annotations": _notes(event),
-            "startsAt": event["started_at"],
-            **({"endsAt": event["ended_at"]} if event["ended_at"] else {}),
-        }
-    ]
-
-
-def webhook(event: Mapping[str, str], group: str) -> dict[str, Any]:
-    """One transition in the layout of Alertmanager's webhook, version 4."""
-    labels = _labels(event, group)
-    alert = {
-        "status": event["status"],
-        "labels": labels,
-        "annotations": _notes(event),
-        "startsAt": event["started_at"],
-        "endsAt": event["ended_at"] or "0001-01-01T00:00:00Z",
-        "fingerprint": event["fingerprint"],
-    }
-    return {
-        "version": "4",
-        "groupKey": f"{group}:{event['fingerprint']}",
-        "status": event["status"],
-        "receiver": "ood-monitor",
-        "groupLabels": {"group": group},
-        "commonLabels": labels,
-        "commonAnnotations": alert["annotations"],
-        "externalURL": "",
-        "truncatedAlerts": 0,
-        "alerts": [alert],
-    }
-
-
-def _labels(event: Mapping[str, str], group: str) -> dict[str, str]:
-    return {"alertname": "OODSurge" if event["kind"] == "ood" else "StreamSilent", "group": group} | {
-        name: event[name] for name in _LABELS if event[name]
-    }
-
-
-def _notes(event: Mapping[str, str]) -> dict[str, str]:
-    return {name: event[name] for name in _NOTES}
+KEEP_SECONDS = 30.0
+"""So often it is written down that a sink is switched on."""
 
 
 class Delivery:
-    """Sends what the history holds and was not sent yet.
+    """Tells every sink that the settings switch on, from threads of their own.
 
     Args:
         config: where to.
         group: a label of every alert.
-        send: how; :func:`post` where not given.
+        store: alerts, transitions, and how far each sink is; a connection of its own.
+        holder: unique name of this process.
+        healthy: whether the process makes progress; the heartbeat stops if it does not.
+        sinks: told instead of those in the settings.
+        clock: seconds since the epoch.
+        uniform: randomness of the waits.
+
+    Raises:
+        ConfigError: the settings of a sink cannot be used.
     """
 
-    def __init__(self, config: DeliveryConfig, group: str, send: Post = post) -> None:
-        self._config, self._group, self._send = config, group, send
+    def __init__(
+        self,
+        config: DeliveryConfig,
+        group: str,
+        store: DeliveryStore,
+        holder: str,
+        *,
+        healthy: Callable[[], bool] = lambda: True,
+        sinks: Sequence[Sink] | None = None,
+        clock: Callable[[], float] = time.time,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._store = store
+        opened = open_sinks(Context(group, config, healthy, clock)) if sinks is None else sinks
+        self._runners = [_runner(sink, store, holder, config.timeout_seconds, uniform) for sink in opened]
+        self._told: dict[str, tuple[str, str]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="delivery-keeper", daemon=True)
 
-    def deliver(self, event: Mapping[str, str]) -> bool:
-        """Send one transition everywhere; False where a receiver did not take it, and it must be sent again."""
-        d = self._config
-        try:
-            if d.webhook_url:
-                self._send(d.webhook_url, json.dumps(webhook(event, self._group)).encode(), d.timeout_seconds)
-            if d.alertmanager_url:
-                url = f"{d.alertmanager_url.rstrip('/')}/api/v2/alerts"
-                self._send(url, json.dumps(alertmanager(event, self._group)).encode(), d.timeout_seconds)
-        except (URLError, OSError, ValueError) as error:
-            log.warning("an alert was not taken, trying again: %s", error)
-            return False
-        return True
+    def start(self) -> None:
+        """Begin to tell."""
+        for runner in self._runners:
+            runner.start()
+            log.info("alerts go to %s at %s", runner.sink.name, runner.sink.shown)
+        if self._runners:
+            self._keeper.start()
+
+    @property
+    def statuses(self) -> Mapping[str, SinkStatus]:
+        """How each sink fares, by its name; plain numbers that change, to be read from any thread."""
+        return {runner.sink.name: runner.status for runner in self._runners}
+
+    def tell(self, alert: Fields) -> None:
+        """Hand an alert over without Redis. Returns at once; a repeat of what was told is no second transition.
+
+        Args:
+            alert: the fields that Redis would hold of it, ``fingerprint`` and ``status`` among them.
+        """
+        name, state = alert["fingerprint"], (alert["status"], alert.get("severity", ""))
+        with self._lock:
+            before = self._told.get(name, ("resolved", ""))
+            changed = before != state and not before[0] == state[0] == "resolved"
+            self._told[name] = state
+            if state[0] == "resolved":
+                del self._told[name]
+        for runner in self._runners:
+            if changed or runner.sink.mode == "state":
+                runner.tell(dict(alert))
+
+    def close(self, timeout: float = 3.0) -> None:
+        """End within ``timeout`` seconds, whatever the receivers do; what was not taken waits for the next process."""
+        self._stop.set()
+        until = time.monotonic() + timeout
+        for runner in self._runners:
+            runner.stop(timeout / 2)
+        behind = [r.sink.name for r in self._runners if not r.join(until - time.monotonic())]
+        if behind:
+            log.warning(
+                "%s did not answer in time; what it was not told yet waits for the next process", ", ".join(behind)
+            )
+
+    def _keep(self) -> None:
+        """Note that the sinks are switched on: what is written while they are not is never sent."""
+        while not self._stop.wait(KEEP_SECONDS):
+            for runner in self._runners:
+                try:
+                    if runner.sink.mode == "transitions":
+                        self._store.begin(runner.sink.name)
+                except MonitorError as error:
+                    log.debug("nothing could be noted about %s: %s", runner.sink.name, error)
+
+
+def _runner(
+    sink: Sink, store: DeliveryStore, holder: str, timeout: float, uniform: Callable[[float, float], float]
+) -> Runner:
+    if sink.mode == "transitions":
+        # The right to send must outlast a call, or every slow receiver would be told everything twice.
+        lease_seconds = max(LEASE_SECONDS, 2 * timeout + 5)
+        return TransitionRunner(sink, store, holder, lease_seconds=lease_seconds, uniform=uniform)
+    return StateRunner(sink, store, uniform=uniform) if sink.mode == "state" else PulseRunner(sink, uniform)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 COMMANDS = ("run", "check", "alerts", "replay", "promote", "retire", "demo")
@@ -13,6 +15,9 @@ COMMANDS = ("run", "check", "alerts", "replay", "promote", "retire", "demo")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. An error is one line on stderr: exit code 1, or 70 where it is none of this project's own."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no name that a sender chose ends a command
     options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -23,17 +28,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 141
     except Exception as error:
-        from line_plugin.errors import LinePluginError
-        from monitor.errors import MonitorError
+        return _report(error, options.debug)
 
-        if options.debug:
-            raise
-        if isinstance(error, (MonitorError, LinePluginError)):
-            print(f"ood-monitor: {error}", file=sys.stderr)
-            return 1
-        said = " ".join(str(error).split())[:300]
-        print(f"ood-monitor: unexpected {type(error).__name__}: {said} (--debug shows where)", file=sys.stderr)
-        return 70
+
+def _report(error: Exception, debug: bool) -> int:
+    """Say it in one line, below the traceback if that was asked for; the exit code."""
+    from line_plugin.errors import LinePluginError
+    from monitor.errors import MonitorError
+
+    if debug:
+        sys.stderr.write("".join(traceback.format_exception(error)))  # in one write: see monitor.service.secrecy
+    said = " ".join(str(error).split())
+    if isinstance(error, (MonitorError, LinePluginError)):
+        print(f"ood-monitor: {said}", file=sys.stderr)
+        return 1
+    hint = "" if debug else " (--debug shows where)"
+    print(f"ood-monitor: unexpected {type(error).__name__}: {said[:300]}{hint}", file=sys.stderr)
+    return 70
 
 
 def parser() -> argparse.ArgumentParser:

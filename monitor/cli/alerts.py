@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from monitor.cli.options import Commands, takes_config
+from monitor.cli.options import Commands, read_config, takes_config
 
 
 def add(commands: Commands) -> None:
@@ -20,12 +20,11 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
     from monitor.alerts.alert import line
-    from monitor.config import load
     from monitor.judging.rules import budget
     from monitor.judging.spending import spending
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
 
-    config = load(options.config)
+    config = read_config(options)
     store = open_store(config)
 
     def show(alert: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from monitor.cli.options import Commands, takes_config
+from monitor.cli.options import Commands, read_config, takes_config
 
 
 def add(commands: Commands) -> None:
@@ -14,11 +14,10 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
-    from monitor.config import load
     from monitor.service.check import check
 
     failed = False
-    for name, problem, detail in check(load(options.config)):
+    for name, problem, detail in check(read_config(options)):
         failed = failed or problem
         print(f"{'FAILED' if problem else 'ok':<7} {name}: {detail}")
     return int(failed)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from monitor.config import MonitorConfig
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = object
@@ -19,12 +21,11 @@ def takes_config(command: argparse.ArgumentParser, run: Callable[[argparse.Names
     return command
 
 
-def log_to_stderr(debug: bool) -> None:
-    """Log to stderr; the Kafka client's own lines only with ``--debug``."""
-    import logging
-    import sys
+def read_config(options: argparse.Namespace) -> MonitorConfig:
+    """Read the settings that ``--config`` names; from here on nothing that is printed shows a secret in them."""
+    from monitor.config import Redactor, load, secrets_of
+    from monitor.service.secrecy import hide_secrets
 
-    style = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=style, stream=sys.stderr)
-    if not debug:
-        logging.getLogger("kafka").setLevel(logging.ERROR)
+    config = load(options.config)
+    hide_secrets(Redactor(secrets_of(config)))
+    return config

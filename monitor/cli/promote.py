@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from monitor.cli.options import Commands, takes_config
+from monitor.cli.options import Commands, read_config, takes_config
 
 
 def add(commands: Commands) -> None:
@@ -17,12 +17,11 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
-    from monitor.config import load
     from monitor.counting.scoring import Scorer
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
     from monitor.service.promote import promote_group
 
-    config = load(options.config)
+    config = read_config(options)
     path = options.artifact or config.model.artifact
     scorer = Scorer.load(path)
     done = promote_group(config, scorer.artifact, open_store(config))

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import argparse
 
-from monitor.cli.options import Commands, takes_config
+from monitor.cli.options import Commands, read_config, takes_config
 
 
 def add(commands: Commands) -> None:
     """Describe the command."""
     help_text = "judge a range of the topic as the monitor would have"
-    command = takes_config(commands.add_parser("replay", help=help_text), run)
-    command.add_argument("--from", dest="begin", default="earliest", help="RFC 3339 time, or earliest")
-    command.add_argument("--to", dest="end", default="latest", help="RFC 3339 time, or latest")
+    codes = (
+        "Times are the timestamps that Kafka keeps of records. Exit codes: 0 if the whole range was judged; 1 if it "
+        "could not be read to its end or holds nothing to judge, or if --arm is given and the traffic breaks the "
+        "calibration; 2 if the command line is wrong."
+    )
+    command = takes_config(commands.add_parser("replay", help=help_text, description=codes), run)
+    command.add_argument(
+        "--from", dest="begin", default="earliest", help="RFC 3339 time of the first record to judge, or earliest"
+    )
+    command.add_argument(
+        "--to",
+        dest="end",
+        default="latest",
+        help="RFC 3339 time of the first record to leave out, or latest: where the topic ends now",
+    )
     command.add_argument("--arm", action="store_true", help="exit 1 if this ID traffic breaks the calibration")
     command.add_argument("--save-classes", metavar="FILE", help="write counts per class for alerts.class_calibration")
     command.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -20,11 +32,10 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
-    from monitor.config import load
     from monitor.service.replay import replay
 
     return replay(
-        load(options.config),
+        read_config(options),
         options.begin,
         options.end,
         arm=options.arm,

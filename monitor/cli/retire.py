@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from monitor.cli.options import Commands, takes_config
+from monitor.cli.options import Commands, read_config, takes_config
 
 
 def add(commands: Commands) -> None:
@@ -18,10 +18,9 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code. 1 if one of the streams is not known."""
     import sys
 
-    from monitor.config import load
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
 
-    store = open_store(load(options.config))
+    store = open_store(read_config(options))
     known = store.streams()
     for stream in options.stream:
         if stream in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from monitor.cli.options import Commands, log_to_stderr, takes_config
+from monitor.cli.options import Commands, read_config, takes_config
 
 
 def add(commands: Commands) -> None:
@@ -20,14 +20,14 @@ def run(options: argparse.Namespace) -> int:
     import signal
     import time
 
-    from monitor.config import load
+    from monitor.service.process import Process
+    from monitor.service.secrecy import log_to_stderr
 
     stop: list[int] = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, _frame: stop.append(number))
+    config = read_config(options)
     log_to_stderr(options.debug)
-    config = load(options.config)
-    from monitor.service.process import Process
 
     process = Process(config)
     last = time.monotonic()

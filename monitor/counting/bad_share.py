@@ -1,38 +1,142 @@
-"""The share of recent records that cannot be scored, and its limit."""
+"""The share of a partition's recent records that cannot be scored, and what happens if it is too large.
+
+Each partition has a share of its own, so that one bad sender is not hidden by good ones elsewhere, and does not stop
+the counting of anybody else. The numbers are written with the batch and come back with the claim: a restart forgets
+nothing.
+"""
 
 from __future__ import annotations
 
 import collections
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from monitor.errors import BadShareError
+from monitor.messages.reading import Rejected
+from monitor.messages.reasons import ADVICE
+from monitor.messages.record import Partition
+from monitor.store.counts import Progress
+from monitor.store.verdicts import Notice
+
+LEAST = 10
+"""Bad records that it takes to tell anybody: one or two say nothing about a share."""
+
+AGAIN_SECONDS = 60.0
+"""An alert that goes on is given its numbers anew this often."""
 
 
-class BadShare:
-    """The share of recent records that could not be scored.
+@dataclass(frozen=True)
+class Share:
+    """Recent records of a partition and the bad ones among them, both with weights that fade as more records come.
 
-    Args:
-        limit: stop above it.
-        window: recent records over which it is taken, about.
+    Attributes:
+        read: all of them; about their number at first, never more than the window.
+        bad: those that could not be scored.
     """
 
-    def __init__(self, limit: float, window: int) -> None:
-        self._limit, self._window = limit, window
-        self._taken: collections.deque[tuple[int, int]] = collections.deque()
+    read: float = 0.0
+    bad: float = 0.0
 
-    def take(self, records: int, bad: int) -> None:
-        """Add a batch.
+    def after(self, read: int, bad: int, window: int) -> Share:
+        """With ``read`` more records, ``bad`` of them bad; a record weighs half after about .7 windows."""
+        if not read:
+            return self
+        kept = (1 - 1 / window) ** read
+        new = (1 - kept) * window
+        return Share(self.read * kept + new, self.bad * kept + new * bad / read)
+
+    def __str__(self) -> str:
+        part = self.bad / self.read if self.read else 0.0
+        return f"{part:.0%} of the last {self.read:.0f} records"
+
+
+@dataclass
+class _Telling:
+    """What has been told of a partition under one claim: ``severity`` is empty if it does not fire, None if unknown."""
+
+    epoch: int
+    severity: str | None = None
+    at: float = -AGAIN_SECONDS
+
+
+class BadShares:
+    """Judges the share of bad records of each partition.
+
+    Args:
+        limit: the largest share that nobody needs to know of.
+        window: recent records over which it is taken, about.
+        at_limit: ``continue`` raises an alert, and resolves it below half of the limit; ``stop`` ends the worker.
+        topic: where the bad records are.
+        clock: seconds that only rise.
+    """
+
+    def __init__(
+        self,
+        limit: float,
+        window: int,
+        at_limit: Literal["continue", "stop"] = "continue",
+        topic: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit, self._window, self._at_limit, self._topic = limit, window, at_limit, topic
+        self._clock, self._least = clock, min(LEAST, window / 2)  # of a small window there are never ten
+        self._tellings: dict[Partition, _Telling] = {}
+
+    def check(self, progress: Iterable[Progress]) -> None:
+        """Before a batch is written.
 
         Raises:
-            BadShareError: to stop rather than drain the topic into the dead letters.
+            BadShareError: with ``stop``, rather than to drain the topic into the dead letters.
         """
-        self._taken.append((records, bad))
-        total = sum(n for n, _ in self._taken)
-        while len(self._taken) > 1 and total - self._taken[0][0] >= self._window:
-            total -= self._taken.popleft()[0]
-        refused = sum(b for _, b in self._taken)
-        if refused > self._limit * max(total, self._window):
-            raise BadShareError(
-                f"{refused} of the last {total} records cannot be scored, over the limit of {self._limit:.0%} of "
-                f"{self._window}: this batch was not taken; check the publisher and the artifact, or raise "
-                "dead_letters.max_share"
-            )
+        if self._at_limit != "stop":
+            return
+        for p in progress:
+            if p.bad > self._limit * max(p.read, self._window):
+                raise BadShareError(
+                    f"{p.partition}: {p.bad:.0f} of the last {p.read:.0f} records cannot be scored, over the limit of "
+                    f"{self._limit:.0%} of {self._window}: this batch was not taken. Check the publisher and the "
+                    "artifact, raise dead_letters.max_share, or set dead_letters.at_limit to continue"
+                )
+
+    def notices(self, progress: Iterable[Progress], rejected: Rejected) -> list[Notice]:
+        """After a batch was written: alerts to raise, refresh or resolve. :meth:`told` says that this was done."""
+        found: list[Notice] = []
+        for p in progress:
+            held = self._telling(p)
+            over = p.bad >= self._least and p.bad > self._limit * p.read
+            if self._at_limit == "stop":
+                continue
+            if over or (held.severity and p.bad > self._limit / 2 * p.read):
+                severity = "critical" if held.severity == "critical" or p.bad > p.read / 2 else "warning"
+                if severity != held.severity or self._clock() - held.at >= AGAIN_SECONDS:
+                    found.append(self._notice(p, severity, rejected))
+            elif held.severity != "" and p.bad <= self._limit / 2 * p.read:
+                found.append(Notice("bad-records", str(p.partition), firing=False))
+        return found
+
+    def told(self, notice: Notice) -> None:
+        """The store has it."""
+        held = self._tellings[Partition.parse(notice.subject)]
+        held.severity, held.at = notice.severity if notice.firing else "", self._clock()
+
+    def _telling(self, p: Progress) -> _Telling:
+        """Under a new claim it is not known what another worker told."""
+        held = self._tellings.get(p.partition)
+        if held is None or held.epoch != p.epoch:
+            held = self._tellings[p.partition] = _Telling(p.epoch)
+        return held
+
+    def _notice(self, p: Progress, severity: str, rejected: Rejected) -> Notice:
+        mine = (p.partition.topic, p.partition.number)
+        reasons = collections.Counter(why for r, why, _ in rejected if (r.topic, r.partition) == mine)
+        most = reasons.most_common(1)[0][0] if reasons else ""
+        why = f" The most frequent reason is {most}: {ADVICE.get(most, '')}." if most else ""
+        where = f" They are in topic {self._topic}, each with its reason." if self._topic else ""
+        summary = (
+            f"{Share(p.read, p.bad)} of partition {p.partition} cannot be scored, over the limit of "
+            f"{self._limit:.0%}: a surge in them would not be noticed.{why}{where}"
+        )
+        details = {"read": f"{p.read:.0f}", "bad": f"{p.bad:.0f}", "reason": most, "offset": str(p.next)}
+        return Notice("bad-records", str(p.partition), True, severity, summary, details)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from monitor.counting.bad_share import Share
 from monitor.counting.scoring import Scored, Scorer
+from monitor.counting.telling import Told
+from monitor.errors import RecordError
 from monitor.messages.contract import Contract
 from monitor.messages.reading import Reader, Rejected, Rows
 from monitor.messages.record import Partition, Record
-from monitor.store.protocol import Batch, CountKey, Example, Progress
+from monitor.messages.times import arrival
+from monitor.store.counts import Batch, CountKey, Example, Progress
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,16 @@ class Read:
         rows: their vectors, partition by partition.
         spans: where the vectors of each partition lie in ``rows``.
         rejected: records that the contract refuses.
+        left: partitions of which not all was read, so that memory stays bounded, and the offset to read on from.
+        now_ms: the time at which they were read, None if they are of long ago.
     """
 
     records: Mapping[Partition, list[Record]]
     rows: Rows
     spans: Mapping[Partition, slice]
     rejected: Rejected
+    left: Mapping[Partition, int] = field(default_factory=dict)
+    now_ms: int | None = None
 
 
 Ints = npt.NDArray[np.int64]
@@ -45,12 +53,23 @@ class Owned:
         next: offset to count next.
         bucket: highest bucket counted.
         gap_at: an offset that came too early once, -1 for none.
+        topic_id: of the topic that the offsets are of, empty if the broker has none.
+        skip: offsets ``[from, to)`` that are counted already.
+        share: of recent records that could not be scored.
     """
 
     epoch: int
     next: int
     bucket: int
     gap_at: int = -1
+    topic_id: str = ""
+    skip: tuple[int, int] = (0, 0)
+    share: Share = field(default_factory=Share)
+
+    @property
+    def due(self) -> int:
+        """The offset that is read next."""
+        return self.skip[1] if self.skip[0] <= self.next < self.skip[1] else self.next
 
 
 class Counter:
@@ -61,28 +80,53 @@ class Counter:
         scorer: embeddings to cells.
         bucket_ms: width of a bucket.
         examples: most OOD samples kept per stream and bucket.
+        window: recent records of a partition over which the share of bad ones is taken, about.
     """
 
-    def __init__(self, contract: Contract, scorer: Scorer, bucket_ms: int, examples: int) -> None:
+    def __init__(self, contract: Contract, scorer: Scorer, bucket_ms: int, examples: int, window: int = 2000) -> None:
         self._reader, self._scorer = Reader(contract), scorer
-        self._bucket_ms, self._examples = bucket_ms, examples
+        self._magnitude = contract.limits.magnitude
+        self._bucket_ms, self._examples, self._window = bucket_ms, examples, window
+        self._turn = 0
+        self._told = Told()
 
-    def read(self, records: Mapping[Partition, list[Record]]) -> Read:
-        """Hold records to the contract.
+    def read(self, records: Mapping[Partition, list[Record]], now_ms: int | None = None) -> Read:
+        """Hold records to the contract, as many of them as memory has room for.
+
+        A poll of records that hold very many embeddings each is read in part: what is left has to be polled again. No
+        partition is left out for long, whatever the others hold: each has its share, and they take turns to be first.
 
         Args:
             records: of each partition, in the order of its log, at least one.
+            now_ms: the time now; None if records of long ago are read.
         """
         rows, rejected, spans = Rows(), [], {}
-        for p, chunk in records.items():
-            first = len(rows)
-            rejected += self._reader.read(chunk, rows)
-            spans[p] = slice(first, len(rows))
-        return Read(records, rows, spans, rejected)
+        taken: dict[Partition, list[Record]] = {}
+        left: dict[Partition, int] = {}
+        waiting = sum(map(len, records.values()))
+        for n, (p, chunk) in enumerate(self._in_turn(records)):
+            waiting -= len(chunk)
+            room = self._reader.room - len(rows)
+            first, before = len(rows), rows.taken
+            if room > 0:
+                share = max(1, room // (len(records) - n), room - waiting)
+                rejected += self._reader.read(chunk, rows, now_ms, share)
+            read = rows.taken - before
+            if read:
+                taken[p], spans[p] = chunk[:read], slice(first, len(rows))
+            if read < len(chunk):
+                left[p] = chunk[read].offset
+        return Read(taken, rows, spans, rejected, left, now_ms)
+
+    def _in_turn(self, records: Mapping[Partition, list[Record]]) -> list[tuple[Partition, list[Record]]]:
+        """The partitions, another one first each time."""
+        chunks = list(records.items())
+        self._turn = (self._turn + 1) % max(1, len(chunks))
+        return chunks[self._turn :] + chunks[: self._turn]
 
     def score(self, read: Read) -> Scored:
         """The only part that takes long; it touches nothing but the scorer, so any thread may do it."""
-        return self._scorer.score(read.rows.vectors)
+        return self._scorer.score(read.rows.vectors, self._magnitude)
 
     def count(self, read: Read, scored: Scored, owned: Mapping[Partition, Owned]) -> tuple[Batch, Rejected]:
         """What the records add, and those that cannot be scored.
@@ -92,7 +136,7 @@ class Counter:
             scored: by :meth:`score`.
             owned: where each of these partitions stands.
         """
-        whole, holed = _whole(read.rows, scored)
+        whole, holed = usable_rows(read.rows, scored, self._magnitude)
         buckets, last = self._buckets(read, whole, owned)
         batch = Batch(examples=self._worst(read.rows, scored, whole, buckets))
         streams = read.rows.streams
@@ -107,12 +151,20 @@ class Counter:
             cells: dict[CountKey, int] = batch.counts.setdefault(bucket, {})
             cells[key[0], key[1], key[2]] = n
         rejected = [*read.rejected, *holed]
-        self._move_on(rejected, last)
+        self._told.rejected(rejected)
+        self._move_on([*read.rows.skipped, *(record for record, _, _ in rejected)], read.now_ms, last)
         batch.rejected = dict(collections.Counter(reason for _, reason, _ in rejected))
-        batch.progress = [
-            Progress(p, owned[p].epoch, owned[p].next, chunk[-1].offset + 1, last[p])
-            for p, chunk in read.records.items()
-        ]
+        if read.rows.skipped:
+            batch.sums["skipped"] = len(read.rows.skipped)
+        if read.rows.ahead_ms >= self._bucket_ms:
+            batch.sums["ahead"] = read.rows.ahead
+        bad = collections.Counter((r.topic, r.partition) for r, _, _ in rejected)
+        passed = collections.Counter((r.topic, r.partition) for r in read.rows.skipped)
+        for p, chunk in read.records.items():
+            place = (p.topic, p.number)
+            share = owned[p].share.after(len(chunk) - passed[place], bad[place], self._window)
+            move = Progress(p, owned[p].epoch, owned[p].next, chunk[-1].offset + 1, last[p], share.read, share.bad)
+            batch.progress.append(move)
         return batch, rejected
 
     def _buckets(self, read: Read, whole: Ints, owned: Mapping[Partition, Owned]) -> tuple[Ints, dict[Partition, int]]:
@@ -127,12 +179,14 @@ class Counter:
             last[p] = int(risen[-1]) if len(risen) else owned[p].bucket
         return buckets, last
 
-    def _move_on(self, rejected: Rejected, last: dict[Partition, int]) -> None:
-        """A record that cannot be scored moves its partition on too, else it would hold every bucket open."""
-        for record, _, _ in rejected:
+    def _move_on(self, records: Iterable[Record], now_ms: int | None, last: dict[Partition, int]) -> None:
+        """A record that is not scored moves its partition on too, else it would hold every bucket open."""
+        for record in records:
             p = Partition(record.topic, record.partition)
-            if record.timestamp_ms and record.timestamp_ms > 0:
-                last[p] = max(last[p], record.timestamp_ms // self._bucket_ms)
+            try:
+                last[p] = max(last[p], arrival(record.timestamp_ms, now_ms) // self._bucket_ms)
+            except RecordError:  # it has no time, and there is no clock to give it one
+                continue
 
     def _worst(self, rows: Rows, scored: Scored, whole: Ints, buckets: Ints) -> dict[tuple[int, str], list[Example]]:
         """The least confident rows of each stream and bucket, the worst first."""
@@ -149,15 +203,20 @@ class Counter:
         return found
 
 
-def _whole(rows: Rows, scored: Scored) -> tuple[Ints, Rejected]:
+def usable_rows(rows: Rows, scored: Scored, magnitude: float) -> tuple[Ints, Rejected]:
     """The rows that count, ascending, and the records that do not: a record is scored whole or not at all."""
-    if scored.finite.all():
+    usable = scored.usable
+    if usable.all():
         return np.arange(len(rows)), []
     record_of = np.array(rows.record_of, np.int64)
     refused: Rejected = []
-    for at in np.unique(record_of[~scored.finite]).tolist():
-        bad = ~scored.finite[record_of == at]
-        first = int(bad.argmax())
-        where = "" if len(bad) == 1 else f" in {bad.sum()} of {len(bad)} rows, the first {first}"
-        refused.append((rows.records[at], "non-finite", f"NaN or Inf{where}, expected finite numbers"))
-    return np.flatnonzero(~np.isin(record_of, record_of[~scored.finite])), refused
+    for at in np.unique(record_of[~usable]).tolist():
+        mine = record_of == at
+        infinite, bad = ~scored.finite[mine], ~usable[mine]
+        reason = "non-finite" if infinite.any() else "out-of-range"
+        wrong = infinite if infinite.any() else bad
+        where = "" if len(bad) == 1 else f" in {wrong.sum()} of {len(bad)} rows, the first {int(wrong.argmax())}"
+        what = "NaN or Inf" if infinite.any() else "numbers that are too large"
+        detail = f"{what}{where}, expected finite numbers from {-magnitude:g} to {magnitude:g}"
+        refused.append((rows.records[at], reason, detail))
+    return np.flatnonzero(~np.isin(record_of, record_of[~usable])), refused

@@ -1,20 +1,37 @@
 """Which partitions are ours, and from which offset each is due: what the store says, whatever the broker thinks.
 
-Of a partition that is new to the worker nothing is used before it has been claimed and sought to the store's offset.
+A newly assigned partition is claimed in the store and positioned at the stored offset before any of its records are
+used. If its log cannot be the one that the stored offset is of, that is told as a gap, and counting goes on from where
+it makes sense. A partition about which the broker cannot be asked is left alone and claimed later; the others go on.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from monitor.counting.bad_share import Share
+from monitor.counting.certainty import Certainty
 from monitor.counting.counter import Owned
+from monitor.counting.gaps import Gap, find_gap, is_stale
+from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition, Record
-from monitor.sources.protocol import Source
-from monitor.store.protocol import Claim, Progress, Store
+from monitor.sources.protocol import Log, Sight, Source
+from monitor.store.counts import Claim, Move, Progress
+from monitor.store.protocol import Store
 
 log = logging.getLogger(__name__)
+
+RETRY_FACTOR, RETRY_SECONDS = 10, 5.0
+"""A claim that failed is tried again after so many times what it took, and after this at the latest.
+
+So the partitions that can be read lose a tenth of their time, at most, to those that cannot.
+"""
+
+QUIET_SECONDS = 5.0
+"""A partition that brought nothing for so long is held against what the broker says about its log."""
 
 
 class Ownership:
@@ -24,12 +41,18 @@ class Ownership:
         source: tells what the group gave us; sought here.
         store: claims are made there.
         start: ``latest`` begins a group that never ran at the end of the log, anything else at its beginning.
-        clock: milliseconds since the epoch.
+        clock: seconds of the clock that the source's sights are dated by.
     """
 
-    def __init__(self, source: Source, store: Store, start: str, clock: Callable[[], int]) -> None:
+    def __init__(self, source: Source, store: Store, start: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._source, self._store, self._start, self._clock = source, store, start, clock
         self._owned: dict[Partition, Owned] = {}
+        self._claimed: dict[Partition, float] = {}
+        self._heard: dict[Partition, float] = {}
+        self._from_below: set[Partition] = set()
+        self._certainty = Certainty()
+        self._sight = Sight()
+        self._again_at = self._said_at = -60.0 + clock()
 
     @property
     def owned(self) -> Mapping[Partition, Owned]:
@@ -43,62 +66,191 @@ class Ownership:
     def advance(self, progress: Iterable[Progress]) -> None:
         """What has been written to the store."""
         for p in progress:
-            self._owned[p.partition] = replace(self._owned[p.partition], next=p.next, bucket=p.bucket, gap_at=-1)
+            self._owned[p.partition] = replace(
+                self._owned[p.partition], next=p.next, bucket=p.bucket, gap_at=-1, share=Share(p.read, p.bad)
+            )
+            self._certainty.counted(p.partition, p.next)
 
     def give_up(self, progress: Iterable[Progress]) -> None:
         """What the store refused: these are claimed and read again."""
         for p in progress:
             self._owned.pop(p.partition, None)
 
-    # -- ownership -------------------------------------------------------------------------------------------------
+    # -- what is due -----------------------------------------------------------------------------------------------
 
     def accepted(self, polled: dict[Partition, list[Record]]) -> dict[Partition, list[Record]]:
         """Records of claimed partitions, from the offset that is due; claims what is new."""
-        fresh = self._source.take_fresh()
-        assigned = self._source.assigned()
-        for p in [p for p in self._owned if p in fresh or p not in assigned]:
+        now, fresh, assigned = self._clock(), self._source.take_fresh(), self._source.assigned()
+        self._look(self._source.look())
+        for p in [p for p in self._owned if p in fresh or p not in assigned or self._is_suspect(p, polled, now)]:
             del self._owned[p]
         new = assigned - set(self._owned)
-        if new:
+        if new and now >= self._again_at:
             self._claim(new)
         ours = {p: records for p, records in polled.items() if p in self._owned and p not in new}
-        return {p: due for p, records in ours.items() if (due := self._due(p, records))}
+        due = {p: found for p, records in ours.items() if (found := self._due(p, records))}
+        for p, records in due.items():
+            self._heard[p] = now
+            self._certainty.note(p, now, records[-1].offset + 1)
+        return due
+
+    def _look(self, sight: Sight) -> None:
+        if sight.asked_at > self._sight.asked_at:
+            self._sight = sight
+            self._certainty.confirm(sight.topic_id, sight.asked_at)
+
+    def _is_suspect(self, p: Partition, polled: Mapping[Partition, list[Record]], now: float) -> bool:
+        """Whether the last sight of the topic does not fit what we have read; the claim then finds out what is so."""
+        owned, sight = self._owned[p], self._sight
+        if sight.asked_at <= self._claimed[p]:
+            return False
+        if sight.topic_id and owned.topic_id and sight.topic_id != owned.topic_id:
+            return True
+        seen = sight.logs.get(p)
+        if seen is None or p in polled or now - self._heard[p] < QUIET_SECONDS:
+            return False
+        return seen.first > owned.due or 0 <= seen.end < self._certainty.of(p)
 
     def _due(self, p: Partition, records: list[Record]) -> list[Record]:
-        """Drop what is counted already; read a gap twice before believing it."""
+        """Drop what is counted already; read a hole twice before believing it."""
         owned = self._owned[p]
-        if records[0].offset == owned.next:
+        low, high = owned.skip
+        expected = owned.due
+        if records[0].offset == expected and not low < high:
             return records
-        due = [r for r in records if r.offset >= owned.next]
-        if not due or due[0].offset == owned.next or owned.gap_at == due[0].offset:
+        due = [r for r in records if r.offset >= expected and not low <= r.offset < high]
+        if not due:
+            if records[-1].offset < expected and not low <= records[-1].offset < high:
+                self._came_from_below(p, records)
+            return []
+        if due[0].offset == expected:
             return due
+        if owned.gap_at == due[0].offset:
+            return due if self._is_only_a_hole(p) else []
         self._owned[p] = replace(owned, gap_at=due[0].offset)
-        log.info("%s: offset %d came where %d was due; reading again", p, due[0].offset, owned.next)
-        self._source.seek(p, owned.next)
+        log.debug("%s: offset %d came where %d was due; it is read again", p, due[0].offset, expected)
+        self._source.seek(p, expected)
         return []
+
+    def _came_from_below(self, p: Partition, records: list[Record]) -> None:
+        """Records that are counted already: a redelivery, or a log that begins anew. The claim tells which."""
+        log.info(
+            "%s: offsets %d to %d came where %d was due; the partition is claimed again",
+            p, records[0].offset, records[-1].offset, self._owned[p].due,
+        )  # fmt: skip
+        self._from_below.add(p)
+        del self._owned[p]
+
+    def _is_only_a_hole(self, p: Partition) -> bool:
+        """Whether the log holds nothing where nothing came: compaction and transactions leave holes, retention cuts."""
+        owned = self._owned[p]
+        now = self._clock()
+        try:
+            said = self._source.logs([p]).get(p)
+        except BrokerUnavailableError as error:
+            self._put_off([p], str(error), now)
+            said = None
+        if said is not None and said.first <= owned.due and said.topic_id in ("", owned.topic_id):
+            return True
+        del self._owned[p]  # the claim finds the gap, tells it and moves on
+        return False
+
+    # -- claiming --------------------------------------------------------------------------------------------------
 
     def _claim(self, partitions: Iterable[Partition]) -> None:
         """Take partitions over and seek to where the store says."""
-        wanted = sorted(partitions)
-        earliest = self._source.first_offsets(wanted)
-        told = self._source.committed(wanted)
-        begin = dict(earliest)
-        if self._start == "latest":
-            begin |= {p: o for p, o in self._source.end_offsets(wanted).items() if p not in told}
-        for p, claim in self._store.claim(begin, self._clock()).items():
-            self._say(p, claim, earliest[p], told.get(p))
-            self._owned[p] = Owned(claim.epoch, claim.next, claim.bucket)
-            self._source.seek(p, max(claim.next, earliest[p]))
+        wanted, now = sorted(partitions), self._clock()
+        try:
+            logs = self._source.logs(wanted)
+            committed = self._source.committed(logs)
+        except BrokerUnavailableError as error:
+            self._put_off(wanted, str(error), now)
+            return
+        if len(logs) < len(wanted):
+            self._put_off([p for p in wanted if p not in logs], "no leader, or not there any more", now)
+        begin: dict[Partition, int] = {}
+        at_start = {topic: self._store.partitions_at_start(topic) for topic in {p.topic for p in logs}}
+        for p, said in logs.items():
+            begin[p] = self._beginning(p, said, committed, at_start[p.topic])
+        topic_id = next((said.topic_id for said in logs.values()), "")
+        count = max(self._sight.partitions, max((p.number + 1 for p in logs), default=0))
+        for p, claim in self._store.claim(begin, topic_id, count).items():
+            self._settle(p, claim, logs[p], committed.get(p))
+
+    def _beginning(self, p: Partition, said: Log, committed: Mapping[Partition, int], at_start: int) -> int:
+        """Where a partition begins of which the store has nothing."""
+        added = 0 < at_start <= p.number
+        if self._start == "latest" and not added and p not in committed:
+            return max(said.end, said.first)
+        return said.first
+
+    def _settle(self, p: Partition, claim: Claim, said: Log, committed: int | None) -> None:
+        """Hold the claim against the log, move it if it must be moved, and seek."""
+        now = self._clock()
+        try:
+            gap, said = self._compared(p, claim, said)
+        except BrokerUnavailableError as error:
+            self._put_off([p], str(error), now)
+            return
+        self._from_below.discard(p)
+        current = said.topic_id or (claim.topic_ids[0] if claim.topic_ids else "")
+        following, skip = claim.next, claim.skip
+        if gap is not None:
+            following, skip = gap.next, self._counted_already(gap, claim, said)
+            if skip[0] < skip[1]:  # up to there it is certain that the old log was read
+                gap = replace(gap, start=skip[0], doubtful=skip[1] - skip[0])
+            log.error("%s", gap.sentence())
+            self._store.notice(gap.notice())  # before the move: whoever dies in between has it told again
+        move = Move(p, claim.epoch, claim.next, following, said.topic_id, skip)
+        needed = gap is not None or (said.topic_id and not claim.topic_ids)
+        if needed and not self._store.move(move):
+            log.info("%s: another worker took the partition over while it was moved", p)
+            return
+        if gap is None:
+            self._say(p, claim, said, committed)
+        self._owned[p] = Owned(claim.epoch, following, claim.bucket, -1, current, skip, Share(claim.read, claim.bad))
+        self._heard[p] = self._claimed[p] = self._clock()
+        self._certainty.begin(p, current, following)
+        self._source.seek(p, self._owned[p].due)
+
+    def _compared(self, p: Partition, claim: Claim, said: Log) -> tuple[Gap | None, Log]:
+        """The gap, if there is one by what the broker says after the claim."""
+        below = p in self._from_below
+        if claim.fresh:
+            return None, said
+        if find_gap(p, claim, said, came_from_below=below) is not None or is_stale(claim, said):
+            # Others may have counted on since the broker was asked: ask again, now that nobody can.
+            again = self._source.logs([p], {p: claim.next}).get(p)
+            if again is None:
+                raise BrokerUnavailableError("it has no leader, or is not there any more")
+            said = again
+        if is_stale(claim, said):
+            raise BrokerUnavailableError("the broker that answered still speaks of the topic as it was before")
+        return find_gap(p, claim, said, came_from_below=below), said
+
+    def _counted_already(self, gap: Gap, claim: Claim, said: Log) -> tuple[int, int]:
+        """Offsets of a log made again that were read from it before anybody noticed."""
+        if gap.why != "remade" or not claim.topic_ids:
+            return 0, 0
+        low, high = self._certainty.doubtful(gap.partition, claim.topic_ids[0], claim.next)
+        return (low, high) if low < high <= said.end else (0, 0)
+
+    def _put_off(self, partitions: Iterable[Partition], why: str, asked_at: float) -> None:
+        """These are claimed later; what is owned goes on."""
+        now = self._clock()
+        self._again_at = now + min(RETRY_SECONDS, RETRY_FACTOR * (now - asked_at))
+        if now - self._said_at >= 60:
+            self._said_at = now
+            names = ", ".join(map(str, partitions))
+            log.warning("%s cannot be claimed now (%s); this is tried again within 5 seconds, others go on", names, why)
 
     @staticmethod
-    def _say(p: Partition, claim: Claim, earliest: int, told: int | None) -> None:
-        if claim.fresh and told is not None:
+    def _say(p: Partition, claim: Claim, said: Log, committed: int | None) -> None:
+        if claim.fresh and committed is not None:
             log.warning(
-                "%s: the store has no offset though %d were counted before: it was wiped; "
-                "counting again from offset %d, the earliest retained%s",
-                p, told, claim.next, f" ({earliest} records are gone)" if earliest else "",
+                "%s: Redis has no offset although %d were counted before, it was wiped; counting again from offset %d, "
+                "the earliest that is retained%s",
+                p, committed, claim.next, f" ({said.first} records are gone)" if said.first else "",
             )  # fmt: skip
-        elif claim.next < earliest:
-            log.error("%s: offsets %d to %d expired before they were counted", p, claim.next, earliest - 1)
         else:
             log.info("%s: claimed with epoch %d at offset %d", p, claim.epoch, claim.next)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.errors import ModelError
+from monitor.messages.limits import Limits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,13 +24,20 @@ if TYPE_CHECKING:
 class Scored:
     """One batch: (N,) arrays. ``confidence`` float32, high = ID; ``predicted`` the class; ``cell`` 0 the most OOD.
 
-    A row that is not finite has ``finite`` False, and its other entries mean nothing.
+    A row with NaN or Inf has ``finite`` False; one that is finite and holds a number beyond the largest magnitude, or
+    that the head turns into no finite confidence, has ``in_range`` False. Their other entries mean nothing.
     """
 
     confidence: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.int64]
     cell: npt.NDArray[np.int64]
     finite: npt.NDArray[np.bool_]
+    in_range: npt.NDArray[np.bool_]
+
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """The rows that count."""
+        return self.finite & self.in_range
 
 
 class Staging:
@@ -114,8 +122,8 @@ class Scorer:
         names = self.line.provenance.class_names
         return names[predicted] if 0 <= predicted < len(names) else str(predicted)
 
-    def score(self, vectors: Sequence[bytes]) -> Scored:
-        """Score N vectors of D little-endian float32.
+    def score(self, vectors: Sequence[bytes], magnitude: float = Limits.magnitude) -> Scored:
+        """Score N vectors of D little-endian float32, those whose elements are numbers up to ``magnitude``.
 
         The rows are joined once; the matrix is a view of that memory, and goes to the device from there. The scores
         are back before this returns, so the next call may use the same memory.
@@ -128,18 +136,31 @@ class Scorer:
             matrix = self._staging.join(vectors)
         else:
             matrix = np.frombuffer(bytearray().join(vectors), dtype="<f4").reshape(n, self.width)
-        finite: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(matrix), axis=1)
+        finite, in_range = _judged(matrix, magnitude)
+        usable = finite & in_range
         confidence = np.full(n, np.nan, np.float32)
         predicted, cell = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        rows = matrix if finite.all() else matrix[finite]
+        rows = matrix if usable.all() else matrix[usable]
         if len(rows):
             features = torch.from_numpy(rows)
             if self.line.device.type == "cuda":
                 features = features.to(self.line.device, non_blocking=True)
             classes, values = (t.cpu() for t in self.line.predict(features))
-            confidence[finite], predicted[finite] = values.numpy(), classes.numpy()
-            cell[finite] = self.calibration.cells(values).numpy()
-        return Scored(confidence, predicted, cell, finite)
+            confidence[usable], predicted[usable] = values.numpy(), classes.numpy()
+            cell[usable] = self.calibration.cells(values).numpy()
+            in_range[usable] = np.isfinite(confidence[usable])
+        return Scored(confidence, predicted, cell, finite, in_range)
+
+
+def _judged(matrix: npt.NDArray[np.float32], magnitude: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which rows are finite, and which hold nothing beyond ``magnitude``; two passes if all of them are and do."""
+    n = len(matrix)
+    # A NaN makes both comparisons false.
+    if not n or (matrix.max() <= magnitude and matrix.min() >= -magnitude):
+        return np.ones(n, np.bool_), np.ones(n, np.bool_)
+    finite: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(matrix), axis=1)
+    beyond = np.abs(matrix) > magnitude
+    return finite, ~finite | ~np.logical_or.reduce(beyond, axis=1)
 
 
 Batch = TypeVar("Batch")

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from monitor.counting.bad_share import BadShare
+from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Read
 from monitor.counting.ownership import Ownership
 from monitor.counting.scoring import Scored, Scorer, ScoringThread
@@ -26,7 +26,8 @@ from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
 from monitor.sources.deadletters import DeadLetters
 from monitor.sources.protocol import Source
-from monitor.store.protocol import Batch, Seen, Store
+from monitor.store.counts import Batch, Seen
+from monitor.store.protocol import Store
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class WorkerSettings:
     examples: int = 5
     max_bad_share: float = 0.1
     bad_window: int = 2000
+    at_bad_share: Literal["continue", "stop"] = "continue"
+    dead_letters: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,17 +139,19 @@ class Worker:
     ) -> None:
         self._source, self._store, self._dead_letters = source, store, dead_letters
         self._settings = settings or WorkerSettings()
-        self._counter = Counter(contract, scorer, self._settings.bucket_ms, self._settings.examples)
+        s = self._settings
+        self._counter = Counter(contract, scorer, s.bucket_ms, s.examples, s.bad_window)
         self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
-        self._ownership = Ownership(source, store, self._settings.start, clock)
+        self._ownership = Ownership(source, store, self._settings.start)
         self._scoring = ScoringThread(self._counter.score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._moved: dict[str, int] = {}
-        self._moved_at = -60.0
+        self._moved_at = self._warned_at = -60.0
         self._reported = -REPORT_SECONDS
-        self._trouble = Trouble()
-        self._share = BadShare(self._settings.max_bad_share, self._settings.bad_window)
+        self._trouble, self._reading = Trouble(), Trouble()
+        self._shares = BadShares(s.max_bad_share, s.bad_window, s.at_bad_share, s.dead_letters)
+        self._store_leads = 0  # milliseconds by which the store's clock is ahead of this one
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -159,13 +164,14 @@ class Worker:
         """
         try:
             self._report()
-            polled = self._poll()
+            polled = self._read()
             if self._away:
                 return self._try_again()
             ahead = self._begun(polled)  # scored while the batch in hand is counted
             done = self._finish()
             due = self._ownership.accepted(polled)
             self._in_hand = ahead if due == polled else self._begun(due)
+            self._come_back()
             return done
         except StoreUnavailableError as error:
             self._go_away(error)
@@ -173,7 +179,7 @@ class Worker:
             # What was polled and not counted must be read again.
             self._ownership.clear()
             self._in_hand = None
-            log.warning("%s; trying again", error)
+            self._warn(error)
             self._trouble.begins(str(error))
             self._wait(0.5)
         return 0
@@ -191,6 +197,27 @@ class Worker:
                 self._source.commit(offsets)
             self._source.close()
             self._dead_letters.close()
+
+    def _read(self) -> dict[Partition, list[Record]]:
+        """The next records; whether they can be read at all is noted for the report."""
+        try:
+            polled = self._poll()
+        except BrokerUnavailableError as error:
+            self._reading.begins(self._source.trouble() or str(error))
+            self._warn(error)
+            self._wait(0.5)
+            return {}
+        if trouble := self._source.trouble():
+            self._reading.begins(trouble)
+        else:
+            self._reading.is_over()
+        return polled
+
+    def _warn(self, error: Exception) -> None:
+        """Once a minute; the source logs its own trouble."""
+        if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
+            self._warned_at = time.monotonic()
+            log.warning("%s; this is tried again twice a second, and said once a minute", error)
 
     def _poll(self) -> dict[Partition, list[Record]]:
         """The next records; while a batch is being scored, for as long as that takes and no longer."""
@@ -234,11 +261,14 @@ class Worker:
         self._reported = time.monotonic()
         ends, most = self._source.end_known(), 2 * self._settings.max_records
         seen = {
-            p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
+            p: Seen(o.epoch, lag := max(0, ends[p] - o.next) if p in ends else -1, lag > most)
             for p, o in self._ownership.owned.items()
         }
-        if not self._store.report(self._name, json.dumps({"partitions": len(seen), **self._trouble.report()}), seen):
+        trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()
+        now = self._store.report(self._name, json.dumps({"partitions": len(seen), **trouble}), seen)
+        if not now:
             raise ReboundError(REBOUND)
+        self._store_leads = now - self._clock()
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
@@ -247,8 +277,13 @@ class Worker:
         if not records:
             return None
         began = time.perf_counter()
-        read = self._counter.read(records)
+        read = self._counter.read(records, self._clock() + self._store_leads)
         return _InHand(read, self._scoring.begin(read), began)
+
+    def _come_back(self) -> None:
+        """What memory had no room for in the batch in hand is polled again."""
+        for p, offset in self._in_hand.read.left.items() if self._in_hand else ():
+            self._source.seek(p, offset)
 
     def _finish(self) -> int:
         """Count the batch in hand; how many records it had."""
@@ -258,7 +293,7 @@ class Worker:
         records = hand.read.records
         batch, rejected = self._counter.count(hand.read, hand.scored.result(), self._ownership.owned)
         taken = sum(map(len, records.values()))
-        self._share.take(taken, len(rejected))
+        self._shares.check(batch.progress)
         if rejected:
             self._dead_letters.send(rejected)
         written = self._commit(batch)
@@ -269,6 +304,9 @@ class Worker:
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
+        for notice in self._shares.notices(written.progress, rejected):
+            self._store.notice(notice)
+            self._shares.told(notice)
         return taken
 
     def _commit(self, batch: Batch) -> Batch | None:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from monitor.config import MonitorConfig, validate
 from monitor.errors import MonitorError
 from monitor.judging.rules import budget
 from monitor.judging.spending import spending
-from monitor.service.process import open_store
-from monitor.store.protocol import CountKey
+from monitor.service.assembly import open_store
+from monitor.store.counts import CountKey
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 
@@ -249,16 +248,14 @@ def _report(config: MonitorConfig, store: RedisStore, surge_ms: int, say: Callab
 
 
 def _recount(config: MonitorConfig) -> tuple[Mapping[CountKey, int], list[int]]:
-    """Counts of the topic by a consumer of its own, scored in one go, and the event times."""
+    """Counts of the topic by a consumer of its own and the worker's counter, and the event times."""
+    from monitor.counting.counter import Counter
+    from monitor.counting.recount import Recount
     from monitor.counting.scoring import Scorer
-    from monitor.messages.contract import Contract
-    from monitor.service.replay import read_topic
+    from monitor.service.assembly import contract
+    from monitor.service.reading_topic import read_topic
 
     scorer = Scorer.load(config.model.artifact)
-    contract = Contract(scorer.width)
-    rows = [e for record in read_topic(config) for e in contract.read(record)]
-    scored = scorer.score([e.vector for e in rows])
-    counts: Counter[CountKey] = Counter()
-    for e, predicted, cell in zip(rows, scored.predicted.tolist(), scored.cell.tolist(), strict=True):
-        counts[e.stream, predicted, cell] += 1
-    return counts, [e.time_ms for e in rows]
+    recount = Recount(Counter(contract(config, scorer.width), scorer, config.bucket_ms, 0))
+    times = [t for records in read_topic(config.kafka) for read, _ in recount.add(records) for t in read.rows.times_ms]
+    return recount.totals(), times

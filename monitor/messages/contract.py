@@ -8,31 +8,20 @@ too. ``content-type`` chooses the decoder; without one the value is raw little-e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from monitor.errors import RecordError
-from monitor.messages import decoders, dtypes
+from monitor.messages import decoders, dtypes, times
+from monitor.messages.limits import Limits
+from monitor.messages.reasons import REASONS
 from monitor.messages.record import Embedding, Payload, Record, place
-from monitor.messages.times import parse_time
+from monitor.messages.text import bounded, stream_name, valid
 
-REASONS: dict[str, str] = {
-    "empty-value": "the record has no value",
-    "bad-key": "the key is no UTF-8 text of 1 to 200 bytes",
-    "bad-header": "a header that is needed cannot be read",
-    "unknown-content-type": "no decoder reads this content type, or its library is not installed",
-    "undecodable": "the value is not what its content type says",
-    "wrong-model": "the record is of another model",
-    "wrong-dtype": "the vector is not float32, float16 or bfloat16",
-    "wrong-width": "the vector is not as wide as the head",
-    "wrong-size": "the bytes are not dim elements of that dtype",
-    "non-finite": "the vector holds NaN or Inf",
-    "too-large": "the value is larger than allowed",
-    "too-old": "the event time lies too far behind the record's timestamp",
-    "from-the-future": "the event time lies too far before the record's timestamp",
-}
-"""Every reason a record can be rejected for."""
+__all__ = ["REASONS", "Contract"]
 
-MAX_KEY_BYTES = 200
+READ = frozenset({"content-type", "id", "time", "model", "dtype", "dim"})
+"""Headers that the contract reads; others may be as long as they like."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +30,12 @@ class Contract:
 
     Attributes:
         width: D, the input of the head.
-        model: refuse records of another model; empty accepts all.
+        model: records of another model are not scored; empty accepts all.
         default_stream: stream of records without a key.
         max_bytes: largest value.
         max_age_ms, max_ahead_ms: event time against the record's timestamp, so that a redelivery is judged the same.
+        other_models: ``reject`` sends records of another model to the dead letters, ``skip`` passes over them.
+        limits: how much a record may ask for.
     """
 
     width: int
@@ -53,52 +44,86 @@ class Contract:
     max_bytes: int = 1_000_000
     max_age_ms: int = 86_400_000
     max_ahead_ms: int = 60_000
+    other_models: Literal["reject", "skip"] = "reject"
+    limits: Limits = field(default_factory=Limits)
 
-    def read(self, record: Record) -> list[Embedding]:
-        """The embeddings of a record; finiteness is checked on the assembled batch (:mod:`monitor.counting.scoring`).
+    def read(self, record: Record, now_ms: int | None = None) -> list[Embedding]:
+        """The embeddings of a record. Their numbers are checked when they are scored (:mod:`monitor.counting.scoring`).
+
+        Args:
+            record: whatever came.
+            now_ms: the time now. Records without a timestamp have arrived then, and none counts later than that.
 
         Raises:
-            RecordError: with a reason of :data:`REASONS`.
+            RecordError: with a reason of :data:`REASONS`. What else a decoder may raise is met by
+                :class:`monitor.messages.reading.Reader`.
         """
+        headers = self._headers(record)
+        given = text(headers, "model")
+        if given is not None:
+            self._same_model(given)
         value = record.value
         if not value:
             raise RecordError("empty-value", "a record without a value was got, expected an embedding")
         if len(value) > self.max_bytes:
             raise RecordError("too-large", f"{len(value)} bytes, expected at most {self.max_bytes}")
         stream = self.stream(record.key)
-        headers = named(record)
-        payloads = decoders.decode(value, headers)
+        payloads = decoders.decode(value, headers, self.limits)
         if not payloads:
-            raise RecordError("undecodable", "the record holds no vector")
-        return [self._embedding(record, headers, stream, n, len(payloads), p) for n, p in enumerate(payloads)]
+            raise RecordError("undecodable", "the record holds no embedding, expected at least one")
+        if len(payloads) > self.limits.rows:
+            raise RecordError("too-many-rows", f"{len(payloads)} embeddings, expected at most {self.limits.rows}")
+        arrived = times.arrival(record.timestamp_ms, now_ms)
+        return [self._embedding(record, headers, stream, arrived, n, len(payloads), p) for n, p in enumerate(payloads)]
 
     def stream(self, key: bytes | None) -> str:
-        """The stream that a record of this key belongs to.
+        """The stream that a record of this key belongs to; a long one is cut, a reserved one is marked.
 
         Raises:
             RecordError: ``bad-key``.
         """
         if not key:
             return self.default_stream
-        if len(key) > MAX_KEY_BYTES:
-            raise RecordError("bad-key", f"a key of {len(key)} bytes, expected at most {MAX_KEY_BYTES}")
         try:
-            return key.decode("utf-8")
+            return stream_name(key.decode("utf-8"), self.limits.stream_length)
         except UnicodeDecodeError as error:
-            raise RecordError("bad-key", f"the key is no UTF-8 ({error.reason} at byte {error.start})") from None
+            raise RecordError("bad-key", f"the key is not UTF-8 ({error.reason} at byte {error.start})") from None
+
+    def _headers(self, record: Record) -> dict[str, bytes]:
+        """The headers by name. Too many are refused: among those left out could be the one that names the model."""
+        if len(record.headers) > self.limits.headers:
+            raise RecordError("bad-header", f"{len(record.headers)} headers, expected at most {self.limits.headers}")
+        headers = named(record)
+        if any("\0" in name for name in headers):
+            raise RecordError("bad-header", "the name of a header is not UTF-8, expected one that is")
+        for name in READ & headers.keys():
+            if len(headers[name]) > self.limits.header_bytes and name != "id":  # a long id is cut
+                raise RecordError(
+                    "bad-header",
+                    f"header {name} has {len(headers[name])} bytes, expected at most {self.limits.header_bytes}",
+                )
+        return headers
+
+    def _same_model(self, model: str | None) -> None:
+        if self.model and model != self.model:
+            raise RecordError("wrong-model", f"model {(model or '')[:100]!r}, expected {self.model!r}")
 
     def _embedding(
-        self, record: Record, headers: Mapping[str, bytes], stream: str, n: int, of: int, payload: Payload
+        self, record: Record, headers: Mapping[str, bytes], stream: str, arrived: int, n: int, of: int, payload: Payload
     ) -> Embedding:
-        model = payload.model if payload.model is not None else text(headers, "model")
-        if self.model and model != self.model:
-            raise RecordError("wrong-model", f"model {model!r}, expected {self.model!r}")
+        self._same_model(payload.model if payload.model is not None else text(headers, "model"))
         dtype = payload.dtype or text(headers, "dtype") or "float32"
         dim = payload.dim if payload.dim is not None else _integer(headers, "dim")
         vector = self._vector(payload.vector, dtype, dim)
-        time_ms = self._time(record, payload.time if payload.time is not None else text(headers, "time"))
-        name = payload.id or text(headers, "id") or place(record)
+        given = payload.time if payload.time is not None else text(headers, "time")
+        time_ms = arrived
+        if given is not None and given != "":
+            time_ms = self.within(record, times.parse_time(given), arrived)
+        name = self._name(payload.id or text(headers, "id") or place(record))
         return Embedding(name if of == 1 or payload.id else f"{name}#{n}", stream, time_ms, vector)
+
+    def _name(self, given: str) -> str:
+        return bounded(valid(given), self.limits.id_length)
 
     def plain(self, headers: Mapping[str, bytes]) -> bool:
         """Whether a value under these headers is its own vector: raw float32, of this width where they say one.
@@ -118,7 +143,7 @@ class Contract:
     def _vector(self, vector: bytes, dtype: str, dim: int | None) -> bytes:
         size = dtypes.SIZES.get(dtype)
         if size is None:
-            raise RecordError("wrong-dtype", f"dtype {dtype!r}, expected one of {', '.join(dtypes.SIZES)}")
+            raise RecordError("wrong-dtype", f"dtype {dtype[:100]!r}, expected one of {', '.join(dtypes.SIZES)}")
         if dim is not None and dim != self.width:
             raise RecordError("wrong-width", f"dim {dim}, expected {self.width}, the input of the head")
         if dim is None and len(vector) % size == 0 and len(vector) != self.width * size:
@@ -127,27 +152,20 @@ class Contract:
             raise RecordError("wrong-size", f"{len(vector)} bytes, expected {self.width} {dtype}: {self.width * size}")
         return dtypes.to_float32(vector, dtype)
 
-    def _time(self, record: Record, given: str | int | None) -> int:
-        if given is None or given == "":
-            return record.timestamp_ms
-        return self.within(record, parse_time(given))
+    def within(self, record: Record, time_ms: int, arrived_ms: int | None = None) -> int:
+        """The event time that counts, if the sender gave one.
 
-    def within(self, record: Record, time_ms: int) -> int:
-        """The event time that counts, where one is given.
+        Args:
+            record: for its timestamp.
+            time_ms: what the sender gave.
+            arrived_ms: of :func:`monitor.messages.times.arrival`; taken from the timestamp if not given.
 
         Raises:
             RecordError: ``too-old`` or ``from-the-future``, against the record's timestamp.
         """
-        if time_ms < record.timestamp_ms - self.max_age_ms:
-            raise RecordError(
-                "too-old", f"{(record.timestamp_ms - time_ms) / 1000:.0f} s behind the record's timestamp"
-            )
-        if time_ms > record.timestamp_ms + self.max_ahead_ms:
-            raise RecordError(
-                "from-the-future", f"{(time_ms - record.timestamp_ms) / 1000:.0f} s before the record's timestamp"
-            )
-        # A clock that runs ahead must not hold back its partition's bucket.
-        return min(time_ms, record.timestamp_ms)
+        if arrived_ms is None:
+            arrived_ms = times.arrival(record.timestamp_ms, None)
+        return times.within(time_ms, record.timestamp_ms, arrived_ms, self.max_age_ms, self.max_ahead_ms)
 
 
 def header_name(name: str) -> str:
@@ -161,21 +179,21 @@ def named(record: Record) -> dict[str, bytes]:
 
 
 def text(headers: Mapping[str, bytes], name: str) -> str | None:
-    """A header as text, ``None`` where it is absent."""
+    """A header as text, ``None`` if it is absent."""
     value = headers.get(name)
     if value is None:
         return None
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        raise RecordError("bad-header", f"header {name} is no UTF-8") from None
+        raise RecordError("bad-header", f"header {name} is not UTF-8") from None
 
 
 def _integer(headers: Mapping[str, bytes], name: str) -> int | None:
     value = text(headers, name)
     if value is None:
         return None
-    try:
-        return int(value)
-    except ValueError:
-        raise RecordError("bad-header", f"header {name} is {value!r}, expected a whole number") from None
+    digits = value.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+        raise RecordError("bad-header", f"header {name} is {value[:40]!r}, expected a whole number")
+    return int(digits)

@@ -8,12 +8,15 @@ from typing import Any
 from monitor.errors import RecordError
 from monitor.messages.record import Payload
 
+FIELDS = ("id", "time", "model", "dtype", "dim")
+"""Names of the fields."""
+
 
 def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None) -> Payload:
     """Take ``id``, ``time``, ``model``, ``dtype`` and ``dim`` from a decoded map.
 
     Raises:
-        RecordError: ``undecodable`` where one has the wrong type.
+        RecordError: ``undecodable`` if one has the wrong type.
     """
     for name, kinds in (
         ("id", (str, int)),

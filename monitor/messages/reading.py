@@ -1,27 +1,46 @@
 """A whole poll at once, by the contract: what headers repeat is read once, the rest of a record in one short loop.
 
 :meth:`Contract.read` is what a record means. :class:`Reader` gives the same, in columns and about three times
-as fast, where values are raw float32; every other record, and every one that may be refused, goes to
+as fast, if values are raw float32; every other record, and every one that may be refused, goes to
 :meth:`Contract.read`.
+
+This is the boundary of a record: whatever one holds, it is counted, skipped, or refused with a named reason. No
+exception of reading one record passes this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, TypeVar
 
 from monitor.errors import RecordError
 from monitor.messages.contract import Contract, header_name, named
+from monitor.messages.limits import Limits
 from monitor.messages.record import Record, place
-from monitor.messages.times import parse_time
+from monitor.messages.text import printable
+from monitor.messages.times import LATEST_MS, parse_time
 
 Rejected = list[tuple[Record, str, str]]
 """``(record, reason, detail)``."""
 
 REMEMBERED = 4096
 """Entries a memory holds at most before it is emptied."""
+
+LAYOUTS, PLAIN = 256, 64
+"""Sets of header names that are remembered, and what is remembered of each: few senders differ in these."""
+
+LONGEST = 256
+"""Characters or bytes of what is remembered, at most: senders choose it, and it is to cost little memory."""
+
+UNFORESEEN = "unforeseen "
+"""Begins the detail of an exception that no decoder expects."""
+
+DETAIL = 500
+"""Characters of a detail, at most."""
 
 Headers = tuple[bytes | None, ...]
 """Values of headers, without their names."""
@@ -40,6 +59,9 @@ class Rows:
         streams: what they are counted under.
         times_ms: event times.
         vectors: D little-endian float32 each, as bytes.
+        taken: records that were read, whatever became of them.
+        skipped: records of another model that were passed over.
+        ahead: records whose timestamp lay after the time now, and by how much at most, in ``ahead_ms``.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -48,6 +70,10 @@ class Rows:
     streams: list[str] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     vectors: list[bytes] = field(default_factory=list)
+    taken: int = 0
+    skipped: list[Record] = field(default_factory=list)
+    ahead: int = 0
+    ahead_ms: int = 0
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -78,79 +104,161 @@ class Reader:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
+        self._limits: Limits = contract.limits
         self._size = 4 * contract.width if 4 * contract.width <= contract.max_bytes else -1
+        self._id_length, self._max_age_ms = contract.limits.id_length, contract.max_age_ms
+        self._leads: list[int] = []  # of records stamped after now, by how much
         self._layouts: dict[tuple[str, ...], _Layout] = {}
         self._streams: dict[bytes | None, str] = {}
         self._times: dict[bytes, int] = {}
 
-    def read(self, records: Iterable[Record], rows: Rows) -> Rejected:
-        """Append the vectors of ``records`` to ``rows``; returns the records that are refused."""
+    @property
+    def room(self) -> int:
+        """Vectors that are read at once, at most."""
+        return max(1, min(self._limits.batch_rows, self._limits.batch_bytes // (4 * self._contract.width)))
+
+    def read(
+        self, records: Sequence[Record], rows: Rows, now_ms: int | None = None, room: int | None = None
+    ) -> Rejected:
+        """Append the vectors of ``records`` to ``rows``; returns the records that are refused.
+
+        Args:
+            records: in the order of their log.
+            rows: what is read is appended here; ``rows.taken`` grows by the number of records that were read.
+            now_ms: the time now; None if records of long ago are read.
+            room: stop before the next record once so many vectors were added. The one that fills it is read whole.
+        """
         rejected: Rejected = []
         at = len(rows.records)
-        for record in records:
-            found = self._plain(record) if record.value and len(record.value) == self._size else None
+        now = LATEST_MS if now_ms is None else now_ms
+        stop = len(rows) + (len(records) * self._limits.rows if room is None else room)
+        size, vectors = self._size, rows.vectors
+        taken = len(records)
+        for n, record in enumerate(records):
+            if len(vectors) >= stop:
+                taken = n
+                break
+            value = record.value
+            found = self._plain(record, now) if value and len(value) == size else None
             if found is not None:
                 name, stream, time_ms = found
                 rows.ids.append(name)
                 rows.streams.append(stream)
                 rows.times_ms.append(time_ms)
-                rows.vectors.append(record.value)  # type: ignore[arg-type]  # not None: it has a length
+                vectors.append(value)  # type: ignore[arg-type]  # not None: it has a length
                 rows.record_of.append(at)
-            else:
-                try:
-                    embeddings = self._contract.read(record)
-                except RecordError as error:
-                    rejected.append((record, error.reason, error.detail))
-                    continue
-                rows.ids += [e.id for e in embeddings]
-                rows.streams += [e.stream for e in embeddings]
-                rows.times_ms += [e.time_ms for e in embeddings]
-                rows.vectors += [e.vector for e in embeddings]
-                rows.record_of += [at] * len(embeddings)
+            elif not self._literal(record, now_ms, rows, rejected):
+                continue
             rows.records.append(record)
             at += 1
+        rows.taken += taken
+        rows.ahead += len(self._leads)
+        rows.ahead_ms = max([rows.ahead_ms, *self._leads])
+        self._leads.clear()
         return rejected
 
-    def _plain(self, record: Record) -> tuple[str, str, int] | None:
-        """``(id, stream, event time)`` of a record that is its own vector; ``None`` where the contract must look."""
-        names, values = zip(*record.headers, strict=True) if record.headers else ((), ())
-        layout = self._layouts.get(names)
-        if layout is None:
-            layout = _remembered(self._layouts, names, _laid_out(names))
-        rest = layout.rest(values)
-        plain = layout.plain.get(rest)
+    def _literal(self, record: Record, now_ms: int | None, rows: Rows, rejected: Rejected) -> bool:
+        """Append what the contract finds in a record; False if it is skipped or refused, whatever was wrong with it."""
         try:
+            embeddings = self._contract.read(record, now_ms)
+        except RecordError as error:
+            if error.reason == "wrong-model" and self._contract.other_models == "skip":
+                rows.skipped.append(record)
+            else:
+                rejected.append((record, error.reason, printable(error.detail, DETAIL)))
+            return False
+        except Exception as error:  # nobody foresaw it: one record's fault must not become everybody's
+            rejected.append((record, "undecodable", printable(_unforeseen(error), DETAIL)))
+            return False
+        if isinstance(record.timestamp_ms, int) and now_ms is not None and record.timestamp_ms > now_ms:
+            self._leads.append(record.timestamp_ms - now_ms)
+        rows.record_of += [len(rows.records)] * len(embeddings)
+        rows.ids += [e.id for e in embeddings]
+        rows.streams += [e.stream for e in embeddings]
+        rows.times_ms += [e.time_ms for e in embeddings]
+        rows.vectors += [e.vector for e in embeddings]
+        return True
+
+    def _plain(self, record: Record, now: int) -> tuple[str, str, int] | None:
+        """``(id, stream, event time)`` of a record that is its own vector; ``None`` if the contract must look."""
+        try:
+            stamp = record.timestamp_ms
+            if stamp < 0:
+                return None
+            names, values = zip(*record.headers, strict=True) if record.headers else ((), ())
+            layout = self._layouts.get(names)
+            if layout is None:
+                layout = self._laid_out(names)
+            rest = layout.rest(values)
+            plain = layout.plain.get(rest)
             stream = self._streams.get(record.key)
             if stream is None:
-                stream = _remembered(self._streams, record.key, self._contract.stream(record.key))
+                stream = self._stream(record.key)
             if plain is None:
-                plain = _remembered(layout.plain, rest, None not in rest and self._contract.plain(named(record)))
+                plain = self._is_plain(record, layout, names, rest)
             if not plain:
                 return None
-            time_ms = self._time(record, values[layout.time]) if layout.time >= 0 else record.timestamp_ms
+            arrived = stamp if stamp <= now else now
+            time_ms = self._time(record, values[layout.time], arrived) if layout.time >= 0 else arrived
             name = values[layout.id].decode() if layout.id >= 0 else ""
-        except (RecordError, UnicodeDecodeError, AttributeError):  # the contract says what is wrong, if anything is
+        except Exception:  # the contract says what is wrong, if anything is
             return None
+        if len(name) > self._id_length:
+            return None
+        if stamp > now:
+            self._leads.append(stamp - now)
         return name or place(record), stream, time_ms
 
-    def _time(self, record: Record, given: bytes) -> int:
+    def _is_plain(self, record: Record, layout: _Layout, names: tuple[str, ...], rest: Headers) -> bool:
+        """Whether a value under these headers is its own vector; remembered, unless they are too many or too long."""
+        longest = max((len(value or b"") for value in rest), default=0)
+        if (
+            None in rest
+            or any("\0" in name for name in names)
+            or len(names) > self._limits.headers
+            or longest > self._limits.header_bytes
+        ):
+            return False
+        plain = self._contract.plain(named(record))
+        return _remembered(layout.plain, rest, plain, PLAIN) if longest <= LONGEST else plain
+
+    def _stream(self, key: bytes | None) -> str:
+        stream = self._contract.stream(key)
+        return _remembered(self._streams, key, stream) if len(key or b"") <= LONGEST else stream
+
+    def _time(self, record: Record, given: bytes, arrived: int) -> int:
         time_ms = self._times.get(given)
         if time_ms is None:
-            time_ms = _remembered(self._times, given, parse_time(given.decode()))
-        return self._contract.within(record, time_ms)
+            time_ms = parse_time(given.decode())
+            if len(given) <= LONGEST:
+                _remembered(self._times, given, time_ms)
+        if 0 <= time_ms <= arrived <= time_ms + self._max_age_ms:
+            return time_ms
+        return self._contract.within(record, time_ms, arrived)
+
+    def _laid_out(self, names: tuple[str, ...]) -> _Layout:
+        """Of headers that come twice the last one counts, as for the contract."""
+        last = {header_name(name): n for n, name in enumerate(names)}
+        rest = [last[name] for name in ("content-type", "model", "dtype", "dim") if name in last]
+        several: Callable[[Headers], Headers] = (
+            itemgetter(*rest) if len(rest) > 1 else lambda v: tuple(v[n] for n in rest)
+        )
+        layout = _Layout(last.get("id", -1), last.get("time", -1), several)
+        if len(names) <= self._limits.headers and sum(map(len, names)) <= 4 * LONGEST:
+            _remembered(self._layouts, names, layout, LAYOUTS)
+        return layout
 
 
-def _laid_out(names: tuple[str, ...]) -> _Layout:
-    """Of headers that come twice the last one counts, as for the contract."""
-    last = {header_name(name): n for n, name in enumerate(names)}
-    rest = [last[name] for name in ("content-type", "model", "dtype", "dim") if name in last]
-    several: Callable[[Headers], Headers] = itemgetter(*rest) if len(rest) > 1 else lambda v: tuple(v[n] for n in rest)
-    return _Layout(last.get("id", -1), last.get("time", -1), several)
+def _unforeseen(error: Exception) -> str:
+    """The exception's type and words, and where it came from, for whoever mends the decoder."""
+    frames = traceback.extract_tb(error.__traceback__)
+    came = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{UNFORESEEN}{type(error).__name__}: {str(error)[:DETAIL] or 'no words'}{came}"
 
 
-def _remembered(memory: dict[Any, _T], key: Any, value: _T) -> _T:
+def _remembered(memory: dict[Any, _T], key: Any, value: _T, most: int = REMEMBERED) -> _T:
     """Keep it; a memory that is full begins anew, since what comes may never repeat."""
-    if len(memory) >= REMEMBERED:
+    if len(memory) >= min(most, REMEMBERED):
         memory.clear()
     memory[key] = value
     return value

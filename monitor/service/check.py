@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from line_plugin.errors import LinePluginError
 from monitor.config import MonitorConfig
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, StoreError
 
 Finding = tuple[str, bool, str]
 """``(what, failed, detail)``."""
@@ -40,48 +41,66 @@ def _model(config: MonitorConfig) -> str:
 
 
 def _kafka(config: MonitorConfig) -> str:
-    from monitor.errors import BrokerError
-    from monitor.sources.kafka_python import kafka_errors
-    from monitor.sources.settings import connection
+    from monitor.service.check_kafka import check_kafka
 
-    with kafka_errors(config.kafka.bootstrap_servers):
-        from kafka import KafkaConsumer
-
-        consumer = KafkaConsumer(**connection(config.kafka), bootstrap_timeout_ms=5000)
-        try:
-            topics = consumer.topics()
-            found = consumer.partitions_for_topic(config.kafka.topic) if config.kafka.topic in topics else None
-        finally:
-            consumer.close()
-    if not found:
-        raise BrokerError(f"no topic {config.kafka.topic!r} on {config.kafka.bootstrap_servers}: create it first")
-    letters = config.dead_letter_topic
-    note = "" if letters in topics else f"; {letters!r} does not exist yet, create it unless the broker does so itself"
-    return f"topic {config.kafka.topic!r} has {len(found)} partitions{note}"
+    return check_kafka(config)
 
 
 def _redis(config: MonitorConfig) -> str:
-    from monitor.service.process import open_store
+    from monitor.config import show_url
+    from monitor.service.assembly import open_store
+    from monitor.store.server import describe_server, find_risks
 
     store = open_store(config)
     store.ping()
-    partitions = store.partitions()
-    counted = sum(store.totals().values())
-    return f"{config.redis.url.split('@')[-1]} answers; {len(partitions)} partitions claimed, {counted} samples counted"
+    about = describe_server(store.client)
+    risks = find_risks(store.client)
+    if risks:
+        raise StoreError(f"{'. '.join(risks)} ({about})")
+    counted, claimed = sum(store.totals().values()), len(store.partitions())
+    shown = show_url(config.redis.url)
+    return f"{shown} answers; {claimed} partitions claimed, {counted} samples counted; {about}"
 
 
 def _delivery(config: MonitorConfig) -> str:
-    from urllib.error import URLError
-    from urllib.request import urlopen
+    """Every sink that is switched on: whether it answers, and how it fared so far."""
+    from monitor.alerts.sink import Context
+    from monitor.alerts.sinks import open_sinks
 
-    d = config.delivery
-    if not (d.webhook_url or d.alertmanager_url):
-        return "none besides Redis"
-    if not d.alertmanager_url:
-        return f"webhook {d.webhook_url} (not called: it would be taken for an alert)"
-    url = f"{d.alertmanager_url.rstrip('/')}/-/ready"
+    sinks = open_sinks(Context(config.kafka.group, config.delivery, clock=time.time))
+    if not sinks:
+        return "none besides Redis: nobody is told of an alert unless they look"
+    found, failed = [], False
+    for sink in sinks:
+        try:
+            words = sink.check()
+        except MonitorError as error:
+            failed, words = True, str(error)
+        trouble, history = _fared(config, sink.name)
+        failed = failed or trouble
+        found.append("; ".join(part for part in (f"{sink.name} {sink.shown}: {words}", history) if part))
+    if failed:
+        raise MonitorError(". ".join(found))
+    return ". ".join(found)
+
+
+def _fared(config: MonitorConfig, sink: str) -> tuple[bool, str]:
+    """Whether the monitor fails to tell a sink now, and what it has kept of it."""
+    from monitor.service.assembly import open_deliveries
+
     try:
-        with urlopen(url, timeout=d.timeout_seconds) as reply:  # noqa: S310  the operator's own URL
-            return f"{url} answers {reply.status}"
-    except (URLError, OSError, ValueError) as error:
-        raise MonitorError(f"{url} does not answer: {error}") from error
+        store = open_deliveries(config)
+        record, backlog = store.record(sink), store.backlog(sink)
+    except MonitorError:
+        return False, ""  # Redis has a finding of its own
+    said = []
+    if record.get("failing_since"):
+        said.append(f"it has failed since {record['failing_since']}: {record.get('failing_why', '')}")
+    if backlog.events and "cursor" in record:
+        said.append(f"alerts wait for it, the oldest for {backlog.oldest_ms / 1000:.0f} seconds")
+    if record.get("dropped", "0") != "0":
+        last = f", the last at {record['dropped_at']} ({record['dropped_why']})" if "dropped_at" in record else ""
+        said.append(f"{record['dropped']} alerts were refused and dropped{last}")
+    if record.get("trimmed_at"):
+        said.append(f"some alerts were trimmed from the history before it took them, until {record['trimmed_at']}")
+    return bool(record.get("failing_since")), "; ".join(said)

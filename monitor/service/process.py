@@ -9,31 +9,38 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from monitor.alerts.delivery import Delivery
-from monitor.config import KafkaConfig, MonitorConfig
+from monitor.config import MonitorConfig
 from monitor.counting.scoring import Scorer
-from monitor.counting.worker import Worker, WorkerSettings, now_ms
+from monitor.counting.worker import Worker, now_ms
 from monitor.errors import StoreUnavailableError
 from monitor.judging.binding import bind, binding_of
-from monitor.judging.evaluator import Evaluator
-from monitor.judging.rules import rules_of
-from monitor.judging.settings import EvaluatorSettings
-from monitor.judging.watch import Watch, WatchSettings, observe_nothing
-from monitor.messages.contract import Contract
+from monitor.judging.watch import Watch, observe_nothing
+from monitor.service.assembly import (
+    contract,
+    evaluator,
+    open_delivery,
+    open_source,
+    open_store,
+    redis_risks,
+    watch_settings,
+    worker_settings,
+)
 from monitor.service.canary import Canary, find_canary
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
-from monitor.sources.kafka_python import KafkaSource
-from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
-from monitor.store.redis import RedisStore, connect
+from monitor.store.server import refuse_eviction
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 60.0
+"""A poll loop that has not come round for so long makes no progress: the heartbeat stops."""
 
 
 class Process:
@@ -50,6 +57,7 @@ class Process:
         self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
         self.store = open_store(config)
         self.store.ping()
+        refuse_eviction(self.store.client)
         bind(self.store, binding_of(config, self._scorer.artifact), config.kafka.group)
         for limit in self._scorer.calibration.limits():
             log.info("calibration: %s", limit)
@@ -58,6 +66,7 @@ class Process:
         self._telemetry = self._open_telemetry()
         source = open_source(config.kafka)
         letters = KafkaDeadLetters(connection(config.kafka), config.dead_letter_topic, config.dead_letters.max_bytes)
+        letters.check()
         self._worker = Worker(
             source,
             self.store,
@@ -70,9 +79,13 @@ class Process:
             name=self._name,
         )
         self.evaluator = evaluator(config, self._scorer, self.store, self._name, canary)
+        self._stepped = time.monotonic()
+        self._delivery = open_delivery(config, self._name, self._moves)
+        self._delivery.start()
+        if self._telemetry:
+            self._telemetry.watch_delivery(lambda: self._delivery.statuses)
         self._watcher = self._watch(canary)
         self._watcher.start()
-        self._delivery = _delivery(config)
         self._due = 0.0
         # What is loaded by now stays: else every full collection walks through all of torch again.
         gc.collect()
@@ -94,9 +107,12 @@ class Process:
             canary = Canary(config, store, stream, find_canary(self._scorer))
         return Watcher(
             Watch(
-                store, watch_settings(config), observe=self._telemetry.watched if self._telemetry else observe_nothing
+                store,
+                watch_settings(config),
+                lambda: redis_risks(store),
+                observe=self._telemetry.watched if self._telemetry else observe_nothing,
             ),
-            lambda fields: None,
+            self._delivery.tell,
             config.kafka.group,
             config.watch.redis_seconds,
             canary,
@@ -105,6 +121,7 @@ class Process:
 
     def step(self) -> int:
         """One batch, and the closed buckets when they are due."""
+        self._stepped = time.monotonic()
         done = self._worker.step()
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + min(1.0, self._config.buckets.seconds)
@@ -116,115 +133,23 @@ class Process:
             said = self.evaluator.step()
             if self._telemetry:
                 self._telemetry.evaluated(self.evaluator.state, said)
-            if self._delivery and self.evaluator.state is not None:
-                self._deliver(self._delivery)
         except StoreUnavailableError as error:
             log.debug("%s", error)
 
-    def _deliver(self, delivery: Delivery) -> None:
-        for event in self.store.undelivered():
-            if not delivery.deliver(event):
-                self._due = time.monotonic() + 5.0  # do not hammer a receiver that is down
-                return
-            self.store.delivered(event["id"])
+    def _moves(self) -> bool:
+        """Whether the poll loop makes progress."""
+        return time.monotonic() - self._stepped < PROGRESS_SECONDS
 
     def close(self) -> None:
-        """Leave the group and give the lease back."""
-        self._watcher.close()
-        self._worker.close()
+        """Leave the group and give the lease back. Whatever of it fails, the rest is done."""
+        with ExitStack() as ending:
+            ending.callback(self._delivery.close)
+            ending.callback(self._release)
+            ending.callback(self._worker.close)
+            ending.callback(self._watcher.close)
+
+    def _release(self) -> None:
         try:
             self.evaluator.release()
         except StoreUnavailableError:
             log.info("the lease could not be given back; it expires by itself")
-
-
-def _delivery(config: MonitorConfig) -> Delivery | None:
-    d = config.delivery
-    return Delivery(d, config.kafka.group) if d.webhook_url or d.alertmanager_url else None
-
-
-def open_source(config: KafkaConfig) -> Source:
-    """The source that the settings name.
-
-    Raises:
-        MissingLibraryError: its library is not installed.
-    """
-    if config.client == "confluent-kafka":
-        from monitor.sources.confluent import ConfluentSource
-
-        return ConfluentSource(config)
-    return KafkaSource(config)
-
-
-def open_store(config: MonitorConfig) -> RedisStore:
-    """The store that the settings name."""
-    client = connect(
-        config.redis.url,
-        password=config.redis.password.get_secret_value(),
-        socket_timeout=config.redis.socket_timeout_seconds,
-    )
-    return RedisStore(
-        client,
-        config.kafka.group,
-        retention_ms=round(config.redis.bucket_retention_seconds * 1000),
-        history_length=config.redis.history_length,
-        examples=config.alerts.examples,
-        streams=config.streams.limit,
-    )
-
-
-def contract(config: MonitorConfig, width: int) -> Contract:
-    """What a record must be."""
-    m = config.messages
-    return Contract(
-        width,
-        m.model,
-        m.default_stream,
-        m.max_bytes,
-        round(m.max_age_seconds * 1000),
-        round(m.max_ahead_seconds * 1000),
-    )
-
-
-def worker_settings(config: MonitorConfig) -> WorkerSettings:
-    """Numbers of the worker."""
-    return WorkerSettings(
-        bucket_ms=config.bucket_ms,
-        max_records=config.kafka.max_poll_records,
-        start=config.kafka.start,
-        examples=config.alerts.examples,
-        max_bad_share=config.dead_letters.max_share,
-        bad_window=config.dead_letters.window,
-    )
-
-
-def watch_settings(config: MonitorConfig) -> WatchSettings:
-    """Numbers of the watch."""
-    return WatchSettings(
-        topic=config.kafka.topic,
-        stalled_ms=round(config.watch.stalled_seconds * 1000),
-        lag_ms=round(config.watch.max_lag_seconds * 1000),
-        gap_ms=round(config.watch.gap_seconds * 1000),
-        grace_ms=config.kafka.session_timeout_ms + 15_000,
-        canary_ms=round(config.canary.seconds * 1000),
-        canary_timeout_ms=round(config.canary.timeout_seconds * 1000),
-        streams=config.streams.limit,
-    )
-
-
-def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: str, canary: str) -> Evaluator:
-    """The evaluator of this process, under the name of the process."""
-    settings = EvaluatorSettings(
-        config.kafka.group,
-        scorer.artifact,
-        bucket_ms=config.bucket_ms,
-        idle_ms=round(config.buckets.idle_seconds * 1000),
-        hold_ms=round(config.buckets.hold_seconds * 1000),
-        alert_ttl_ms=round(config.redis.alert_ttl_seconds * 1000),
-        forget_ms=round(config.streams.forget_seconds * 1000),
-        examples=config.alerts.examples,
-        topic=config.kafka.topic,
-        canary=canary,
-        class_name=scorer.class_name,
-    )
-    return Evaluator(store, rules_of(config.alerts, scorer.calibration, scorer.artifact), settings, name)

@@ -1,4 +1,4 @@
-"""A bounded range of a topic through the same code: what would have fired, and whether the calibration holds."""
+"""A bounded range of a topic through the worker's code: what would have fired, and whether the calibration holds."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
-from monitor.counting.scoring import Scorer
+from monitor.counting.counter import Counter, Read, usable_rows
+from monitor.counting.recount import Recount
+from monitor.counting.scoring import Scored, Scorer
 from monitor.errors import RecordError, ReplayError
+from monitor.judging.evaluator import by_key
 from monitor.judging.rules import rules_of
 from monitor.math.replay_report import FlagOrder, ReplayReport, report
 from monitor.math.state import Bucket
-from monitor.messages.record import Embedding, Record
 from monitor.messages.times import parse_time
-from monitor.service.process import contract
-
-BATCH = 1000
+from monitor.service.assembly import contract
+from monitor.service.reading_topic import read_topic
 
 
 def replay(
@@ -32,13 +32,15 @@ def replay(
     save_classes: str | None = None,
     as_json: bool = False,
 ) -> int:
-    """Judge ``[begin, end)`` of the topic and print it. Nothing is written to Redis, no group is joined.
+    """Judge a range of the topic and print it. Nothing is written to Redis, no group is joined.
+
+    Returns 0, or 1 if ``arm`` is given and this traffic breaks the calibration.
 
     Args:
         config: settings of the monitor that would be armed.
-        begin: RFC 3339 or ``earliest``.
-        end: RFC 3339 or ``latest``.
-        arm: return 1 where this traffic breaks the calibration.
+        begin: RFC 3339, of the first timestamp of a record that is judged, or ``earliest``.
+        end: RFC 3339, of the first timestamp that is not judged any more, or ``latest``: where the topic ends now.
+        arm: return 1 if this traffic breaks the calibration.
         save_classes: write counts per class and cell here, for ``alerts.class_calibration``.
         as_json: one JSON object instead of text.
 
@@ -47,15 +49,19 @@ def replay(
     """
     scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
     the_rules = rules_of(config.alerts, scorer.calibration, scorer.artifact)
-    told = Tally(config, scorer, the_rules.cells, the_rules.flag_cells)
-    for batch in _batches(config, scorer, begin, end, told):
-        told.add(batch)
-    if not told.buckets:
-        raise ReplayError(f"no embedding in topic {config.kafka.topic!r} from {begin} to {end}: widen the range")
-    judged = report(told.closed(), the_rules, told.order)
+    tally = Tally(config, scorer, the_rules.cells, the_rules.flag_cells)
+    for records in read_topic(config.kafka, _moment(begin, "earliest"), _moment(end, "latest")):
+        for read, scored in tally.recount.add(records):
+            tally.order_flags(read, scored)
+    if not tally.recount.counts:
+        raise ReplayError(
+            f"no embedding in topic {config.kafka.topic!r} from {begin} to {end} can be judged "
+            f"({tally.words()}): widen the range, or look at why they are refused"
+        )
+    judged = report(tally.closed(), the_rules, tally.order)
     if save_classes:
-        Path(save_classes).write_text(json.dumps({"artifact": scorer.artifact, "classes": told.classes()}), "utf-8")
-    print(_as_json(judged, told) if as_json else "\n".join(_lines(judged, told)))
+        Path(save_classes).write_text(json.dumps({"artifact": scorer.artifact, "classes": tally.classes()}), "utf-8")
+    print(_as_json(judged, tally) if as_json else "\n".join(_lines(judged, tally)))
     if arm and not judged.arm:
         print("ood-monitor: not armed: this traffic breaks the calibration", file=sys.stderr)
         return 1
@@ -63,64 +69,48 @@ def replay(
 
 
 class Tally:
-    """Counts and flag order of what is replayed."""
+    """What is replayed: counts by the worker's code, and the flags in order."""
 
     def __init__(self, config: MonitorConfig, scorer: Scorer, cells: int, flag_cells: int) -> None:
-        self._scorer, self._cells, self._flag_cells = scorer, cells, flag_cells
-        self._width = config.bucket_ms
-        self.buckets: dict[int, dict[tuple[str, int], list[int]]] = {}
+        accept = contract(config, scorer.width)
+        self.recount = Recount(Counter(accept, scorer, config.bucket_ms, 0))
         self.order: dict[str, FlagOrder] = {}
-        self.rejected: dict[str, int] = {}
+        self._cells, self._flag_cells = cells, flag_cells
+        self._width, self._magnitude = config.bucket_ms / 1000, accept.limits.magnitude
 
-    def add(self, batch: list[Embedding]) -> None:
-        """Score and count a batch, in the order of the log."""
-        scored = self._scorer.score([e.vector for e in batch])
+    def order_flags(self, read: Read, scored: Scored) -> None:
+        """Note which samples were flagged, in the order of the log."""
         flags: dict[str, list[bool]] = {}
-        for n, e in enumerate(batch):
-            if not scored.finite[n]:
-                self.reject("non-finite")
-                continue
-            cell = int(scored.cell[n])
-            row = self.buckets.setdefault(e.time_ms // self._width, {})
-            row.setdefault((e.stream, int(scored.predicted[n])), [0] * self._cells)[cell] += 1
-            flags.setdefault(e.stream, []).append(cell < self._flag_cells)
+        whole, _ = usable_rows(read.rows, scored, self._magnitude)
+        for n in whole.tolist():
+            flags.setdefault(read.rows.streams[n], []).append(int(scored.cell[n]) < self._flag_cells)
         for stream, run in flags.items():
             self.order[stream] = self.order.get(stream, FlagOrder()).then(run)
 
-    def reject(self, reason: str) -> None:
-        """Count a record that cannot be scored."""
-        self.rejected[reason] = self.rejected.get(reason, 0) + 1
-
     def closed(self) -> Iterator[Bucket]:
         """Buckets in order of event time."""
-        width = self._width / 1000
-        for b in sorted(self.buckets):
-            yield Bucket(b, b * width, (b + 1) * width, self.buckets[b])
+        for b, counts in sorted(self.recount.counts.items()):
+            yield Bucket(b, b * self._width, (b + 1) * self._width, by_key(counts, self._cells))
 
     def classes(self) -> dict[int, list[int]]:
         """Samples in each cell, by predicted class over all streams."""
         table: dict[int, list[int]] = {}
-        for counts in self.buckets.values():
-            for (_, label), cells in counts.items():
-                kept = table.setdefault(label, [0] * self._cells)
-                for k, n in enumerate(cells):
-                    kept[k] += n
+        for (_, label), cells in by_key(self.recount.totals(), self._cells).items():
+            kept = table.setdefault(label, [0] * self._cells)
+            for k, n in enumerate(cells):
+                kept[k] += n
         return dict(sorted(table.items()))
 
-
-def _batches(config: MonitorConfig, scorer: Scorer, begin: str, end: str, told: Tally) -> Iterator[list[Embedding]]:
-    accept = contract(config, scorer.width)
-    batch: list[Embedding] = []
-    for record in read_topic(config, _moment(begin, "earliest"), _moment(end, "latest")):
-        try:
-            batch += accept.read(record)
-        except RecordError as error:
-            told.reject(error.reason)
-        if len(batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    def words(self) -> str:
+        """How many records there were, and what became of them."""
+        r = self.recount
+        refused = ", ".join(f"{n} {reason}" for reason, n in sorted(r.rejected.items()))
+        total = sum(r.rejected.values())
+        return (
+            f"{r.records:,} records read, {r.samples:,} samples judged, {total:,} records rejected"
+            + (f" ({refused})" if refused else "")
+            + (f", {r.skipped:,} skipped" if r.skipped else "")
+        )
 
 
 def _moment(given: str, word: str) -> int | None:
@@ -132,70 +122,15 @@ def _moment(given: str, word: str) -> int | None:
         raise ReplayError(f"{given!r}: expected {word} or RFC 3339 such as 2026-01-31T12:00:00Z") from None
 
 
-def read_topic(config: MonitorConfig, begin_ms: int | None = None, end_ms: int | None = None) -> Iterator[Record]:
-    """Records of ``[begin_ms, end_ms)`` by Kafka timestamp, up to where the topic ended when it was opened.
-
-    No group is joined and nothing is committed.
-    """
-    from kafka import KafkaConsumer, TopicPartition
-
-    from monitor.sources.kafka_python import kafka_errors
-    from monitor.sources.settings import connection
-
-    with kafka_errors("replay"):
-        consumer = KafkaConsumer(**connection(config.kafka), enable_auto_commit=False, auto_offset_reset="earliest")
-    try:
-        with kafka_errors("replay"):
-            numbers = sorted(consumer.partitions_for_topic(config.kafka.topic) or ())
-            if not numbers:
-                raise ReplayError(f"no topic {config.kafka.topic!r} on {config.kafka.bootstrap_servers}")
-            assigned = [TopicPartition(config.kafka.topic, n) for n in numbers]
-            consumer.assign(assigned)
-            consumer.seek_to_beginning(*assigned)
-            if begin_ms is not None:
-                _seek(consumer, assigned, begin_ms)
-            yield from _read(consumer, begin_ms, end_ms)
-    finally:
-        consumer.close()
-
-
-def _seek(consumer: Any, assigned: list[Any], begin_ms: int) -> None:
-    for tp, found in consumer.offsets_for_times(dict.fromkeys(assigned, begin_ms)).items():
-        if found is not None:
-            consumer.seek(tp, found.offset)
-
-
-def _read(consumer: Any, begin_ms: int | None, end_ms: int | None) -> Iterator[Record]:
-    """Until every partition stands at the end it had when first fetched."""
-    ends: dict[Any, int] = {}
-    quiet = 0
-    while quiet < 20:
-        polled = consumer.poll(timeout_ms=250)
-        for records in polled.values():
-            for r in records:
-                if (begin_ms is None or r.timestamp >= begin_ms) and (end_ms is None or r.timestamp < end_ms):
-                    yield Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
-        for tp in consumer.assignment():
-            # end_offsets is wrong on some brokers; what a fetch says is right on all.
-            high = consumer.highwater(tp)
-            if high is not None:
-                ends.setdefault(tp, high)
-        if len(ends) == len(consumer.assignment()) and all(consumer.position(tp) >= ends[tp] for tp in ends):
-            return
-        quiet = 0 if polled else quiet + 1
-
-
-def _lines(judged: ReplayReport, told: Tally) -> list[str]:
-    said = judged.lines()
-    if told.rejected:
-        said.append("not scored: " + ", ".join(f"{n} {reason}" for reason, n in sorted(told.rejected.items())))
+def _lines(judged: ReplayReport, tally: Tally) -> list[str]:
+    said = [*judged.lines(), tally.words()]
     for t in judged.transitions:
         name = "all streams together" if t.alert.stream is None else f"stream {t.alert.stream!r}"
         said.append(f"{moment(t.at)}  {t.change:<8} {t.alert.kind} {name}: flag rate {t.alert.rate:.1%}")
     return said
 
 
-def _as_json(judged: ReplayReport, told: Tally) -> str:
+def _as_json(judged: ReplayReport, tally: Tally) -> str:
     document = {
         "arm": judged.arm,
         "requests": judged.requests,
@@ -206,6 +141,8 @@ def _as_json(judged: ReplayReport, told: Tally) -> str:
         "transitions": [{"change": t.change, "at": moment(t.at), **asdict(t.alert)} for t in judged.transitions],
         "affordable": judged.affordable,
         "suggested_requests": judged.suggested_requests,
-        "rejected": told.rejected,
+        "records": tally.recount.records,
+        "rejected": tally.recount.rejected,
+        "skipped": tally.recount.skipped,
     }
     return json.dumps(document)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from monitor.alerts.runners import SinkStatus
 from monitor.errors import ConfigError, MissingLibraryError
 from monitor.math.lifecycle import Transition
 from monitor.math.state import MonitorState
 from monitor.messages.record import Partition
-from monitor.store.protocol import Health, Notice, PartitionState
+from monitor.store.counts import PartitionState
+from monitor.store.verdicts import Health, Notice
 
-STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary")
+STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary", "redis-risk")
 """Subjects of alerts of the kind ``stalled`` that are found in the store."""
 
 
@@ -99,13 +101,17 @@ class Telemetry:
         """The store went away or came back."""
         self._away.labels(self._artifact).set(int(away))
 
+    def watch_delivery(self, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
+        """Show how each sink fares, read whenever somebody asks."""
+        self.registry.register(_DeliveryCollector(self._artifact, statuses))
+
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
         """The monitor looked at itself: how the whole group is doing, as every process sees it."""
         by = self._artifact
         self._clock.labels(by).set(time.time() - health.now_ms / 1000)
         self._pending.labels(by).set(health.pending)
         self._streams.labels(by).set(health.streams)
-        self._lag.labels(by).set(sum(p.lag for p in partitions.values()))
+        self._lag.labels(by).set(sum(max(0, p.lag) for p in partitions.values()))
         for why, n in health.sums.items():
             self._moved.labels(by, why).set(n)
         seen = health.times.get("canary_seen")
@@ -123,3 +129,29 @@ class Telemetry:
             self._charged.labels(self._artifact, level).set(n)
         if state is not None and math.isfinite(state.last_end):
             self._folded.labels(self._artifact).set(state.last_end)
+
+
+class _DeliveryCollector:
+    """Metrics of the sinks, made from plain numbers that their threads keep."""
+
+    def __init__(self, artifact: str, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
+        self._artifact, self._statuses = artifact, statuses
+
+    def collect(self) -> Iterator[Any]:
+        """What prometheus_client asks of a collector."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        sent = CounterMetricFamily(
+            "ood_monitor_deliveries", "Attempts to tell a sink, by outcome", labels=["artifact", "sink", "outcome"]
+        )
+        waiting = GaugeMetricFamily(
+            "ood_monitor_delivery_oldest_seconds",
+            "Age of the oldest change that a sink has not taken; 0 if it has them all",
+            labels=["artifact", "sink"],
+        )
+        for sink, status in self._statuses().items():
+            for outcome, n in (("delivered", status.delivered), ("failed", status.failed), ("dropped", status.dropped)):
+                sent.add_metric([self._artifact, sink, outcome], n)
+            waiting.add_metric([self._artifact, sink], status.oldest_seconds)
+        yield sent
+        yield waiting

@@ -5,6 +5,8 @@ librdkafka fetches and decodes in threads of its own, outside Python's lock. Cho
 
 from __future__ import annotations
 
+import logging
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,17 +14,29 @@ from typing import Any
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, MissingLibraryError
-from monitor.messages.record import Partition, Record
+from monitor.messages.record import UNREADABLE, Partition, Record
+from monitor.sources.lookout import Lookout
+from monitor.sources.protocol import Log, Sight
 from monitor.sources.settings import librdkafka_settings
+from monitor.sources.topic import TopicQuestions
+
+quiet = logging.getLogger("librdkafka")
+"""librdkafka's own lines; shown with ``--debug``. What people must know is said by the lookout."""
 
 ANSWER_SECONDS = 10.0
 """How long a question to the broker may take."""
 
 
+UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID = 100, 103
+"""Kafka's error codes; older releases of the library have no names for them."""
+
+
 class ConfluentSource:
-    """A :class:`monitor.sources.kafka_python.Source` on confluent-kafka.
+    """A :class:`monitor.sources.protocol.Source` on confluent-kafka.
 
     Raises:
+        TopicMissingError: the topic does not exist.
+        BrokerError: a setting is wrong; the message names it.
         MissingLibraryError: confluent-kafka is not installed.
     """
 
@@ -35,8 +49,13 @@ class ConfluentSource:
                 "or set it to kafka-python"
             ) from None
         self._fresh: set[Partition] = set()
+        self._ours: set[Partition] = set()
+        self._questions = TopicQuestions(config)
+        self._lookout = Lookout(config, self._questions, lambda: set(self._ours))
+        self._lookout.begin()
+        settings = librdkafka_settings(config)
         with confluent_errors(config.bootstrap_servers):
-            self._consumer = Consumer(librdkafka_settings(config))
+            self._consumer = Consumer({**settings, "error_cb": _note}, logger=quiet)
             self._consumer.subscribe([config.topic], on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
 
     # Called inside consume(), so by the thread that calls poll().
@@ -54,16 +73,16 @@ class ConfluentSource:
             if not polled and timeout_ms:
                 polled = self._consumer.consume(1, timeout_ms / 1000)
                 polled += self._consumer.consume(max_records - 1, 0) if polled and max_records > 1 else []
+        self._ours = self.assigned()
         found: dict[tuple[str, int], list[Record]] = {}
         for m in polled:
             error = m.error()
             if error is not None:
-                _refuse(error, "poll")
+                if not _is_waited_out(error):
+                    _refuse(error, "poll")
                 continue
-            topic, number, headers = m.topic(), m.partition(), m.headers()
-            record = Record(
-                topic, number, m.offset(), m.timestamp()[1], m.key(), m.value(), tuple(headers) if headers else ()
-            )
+            topic, number = m.topic(), m.partition()
+            record = Record(topic, number, m.offset(), m.timestamp()[1], m.key(), m.value(), _headers(m))
             found.setdefault((topic, number), []).append(record)
         return {Partition(*place): records for place, records in found.items()}
 
@@ -78,7 +97,7 @@ class ConfluentSource:
         return fresh
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from ``offset``; nothing where the partition is not ours any more."""
+        """Read on from ``offset``; nothing happens if the partition is not ours any more."""
         from confluent_kafka import KafkaError, KafkaException
 
         until = time.monotonic() + ANSWER_SECONDS
@@ -107,17 +126,19 @@ class ConfluentSource:
             if ours:
                 call(ours)
 
-    def first_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The earliest offset that is still there."""
-        return {p: low for p, (low, _) in self._watermarks(partitions).items()}
+    def look(self) -> Sight:
+        """The topic as it was last seen."""
+        return self._lookout.sight
 
-    def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The offset that the next record will have."""
-        return {p: high for p, (_, high) in self._watermarks(partitions).items()}
+    def trouble(self) -> str:
+        """Why nothing can be read now; empty if all is well."""
+        return self._lookout.trouble
 
-    def _watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
-        with confluent_errors("offsets"):
-            return {p: self._consumer.get_watermark_offsets(_native(p), ANSWER_SECONDS) for p in partitions}
+    def logs(
+        self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
+    ) -> dict[Partition, Log]:
+        """Ask the broker about these partitions; those without a leader are left out."""
+        return self._questions.logs(list(partitions), read_up_to or {})
 
     def end_known(self) -> dict[Partition, int]:
         """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
@@ -126,7 +147,7 @@ class ConfluentSource:
         return {p: offset for p, offset in found.items() if offset >= 0}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions where it did."""
+        """What the group told Kafka, for partitions of which it did."""
         with confluent_errors("committed offsets"):
             told = self._consumer.committed([_native(p) for p in partitions], ANSWER_SECONDS)
         for tp in told:
@@ -145,7 +166,23 @@ class ConfluentSource:
 
     def close(self) -> None:
         """Leave the group."""
+        self._lookout.close()
         self._consumer.close()
+
+
+def _headers(message: Any) -> tuple[tuple[str, bytes], ...]:
+    """The headers, or what the contract rejects if the name of one is not UTF-8.
+
+    The client then returns a list with a hole in it and an error besides. Python's fast path for a call misses that
+    error, which strikes anywhere later; a call through ``methodcaller`` is always checked.
+    """
+    try:
+        return tuple(_ask_headers(message) or ())
+    except (SystemError, ValueError):
+        return UNREADABLE
+
+
+_ask_headers = operator.methodcaller("headers")
 
 
 def _native(partition: Partition, offset: int | None = None) -> Any:
@@ -156,6 +193,29 @@ def _native(partition: Partition, offset: int | None = None) -> Any:
 
 def _ours(partitions: Iterable[Any]) -> list[Partition]:
     return [Partition(tp.topic, tp.partition) for tp in partitions]
+
+
+def _note(error: Any) -> None:
+    quiet.debug("%s: %s", error.name(), error.str())
+
+
+def _is_waited_out(error: Any) -> bool:
+    """Whether this is a topic that is not there, or a login that is refused.
+
+    The lookout finds that out by itself, says why and what to do, while the consumer waits for it to be mended.
+    """
+    from confluent_kafka import KafkaError
+
+    codes = {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        UNKNOWN_TOPIC_ID,
+        INCONSISTENT_TOPIC_ID,
+    }
+    return error.code() in codes and not error.fatal()
 
 
 def _refuse(error: Any, what: str) -> None:
@@ -172,7 +232,7 @@ def _refuse(error: Any, what: str) -> None:
         KafkaError._STATE,
         KafkaError._ASSIGNMENT_LOST,
     }
-    if error.fatal() or not (error.retriable() or error.code() in again):
+    if not _is_waited_out(error) and (error.fatal() or not (error.retriable() or error.code() in again)):
         raise BrokerError(f"Kafka refuses ({what}): {error.name()}: {error.str()}")
     raise BrokerUnavailableError(f"Kafka cannot be reached ({what}): {error.str()}")
 

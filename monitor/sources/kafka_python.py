@@ -1,45 +1,85 @@
-"""Kafka in: one consumer of a group, offsets kept elsewhere.
+"""Kafka in through kafka-python: one consumer of a group, offsets kept elsewhere.
 
 Where to read on is the store's business: the worker seeks after each assignment. What is committed to Kafka is for lag
-tools alone. Connection settings for every client of this package are made here.
+tools alone.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from monitor.config import KafkaConfig
-from monitor.errors import BrokerError, BrokerUnavailableError
+from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition, Record
-from monitor.sources.settings import connection
+from monitor.sources.header_names import tolerate_any_header_name
+from monitor.sources.kafka_errors import kafka_errors
+from monitor.sources.lookout import Lookout
+from monitor.sources.protocol import Log, Sight
+from monitor.sources.settings import reading
+from monitor.sources.topic import TopicQuestions
+
+log = logging.getLogger(__name__)
+
+ANSWER_MS = 10_000
+"""How long a question to the group's coordinator may take."""
 
 
 class KafkaSource:
-    """A :class:`Source` on kafka-python."""
+    """A :class:`monitor.sources.protocol.Source` on kafka-python.
+
+    If Kafka is away when it is made, it connects with the first poll that finds it back.
+
+    Raises:
+        TopicMissingError: the topic does not exist.
+        BrokerError: a setting is wrong; the message names it.
+    """
 
     def __init__(self, config: KafkaConfig) -> None:
-        from kafka import KafkaConsumer
-
+        self._config = config
         self._fresh: set[Partition] = set()
+        self._ours: set[Partition] = set()
         self._lock = threading.Lock()
-        with kafka_errors(f"{config.bootstrap_servers}"):
-            self._consumer = KafkaConsumer(
-                **connection(config),
-                group_id=config.group,
-                group_instance_id=config.instance_id or None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_poll_records=config.max_poll_records,
-                max_partition_fetch_bytes=config.max_partition_fetch_bytes,
-                max_poll_interval_ms=config.max_poll_interval_ms,
-                session_timeout_ms=config.session_timeout_ms,
-                heartbeat_interval_ms=config.heartbeat_interval_ms,
-                partition_assignment_strategy=_assignors(config.assignment),
-            )
-            self._consumer.subscribe([config.topic], listener=_listener(self._given, self._taken))
+        self._consumer: Any = None
+        self._questions = TopicQuestions(config)
+        self._lookout = Lookout(config, self._questions, lambda: set(self._ours), watch_group=True)
+        self._lookout.begin()
+
+    def _connected(self) -> Any:
+        if self._consumer is None:
+            if self._lookout.trouble:
+                raise BrokerUnavailableError(self._lookout.trouble)
+            from kafka import KafkaConsumer
+
+            config = self._config
+            tolerate_any_header_name()
+            with kafka_errors(f"{config.bootstrap_servers}"):
+                consumer = KafkaConsumer(
+                    **reading(config),
+                    group_id=config.group,
+                    group_instance_id=config.instance_id or None,
+                    max_poll_records=config.max_poll_records,
+                    max_partition_fetch_bytes=config.max_partition_fetch_bytes,
+                    max_poll_interval_ms=config.max_poll_interval_ms,
+                    session_timeout_ms=config.session_timeout_ms,
+                    heartbeat_interval_ms=config.heartbeat_interval_ms,
+                    partition_assignment_strategy=_assignors(config.assignment),
+                )
+                consumer.partitions_for_topic(config.topic)  # else a leader may deal partitions before it knows of any
+                consumer.subscribe([config.topic], listener=_listener(self._given, self._taken))
+            self._consumer = consumer
+        return self._consumer
+
+    def _join_again(self, orphans: frozenset[int]) -> None:
+        """Leave the group and join it anew. kafka-python 3.0 does not notice if it dealt partitions by old metadata."""
+        names = ", ".join(str(Partition(self._config.topic, n)) for n in sorted(orphans))
+        log.warning("no worker was given %s although the group is settled; this worker joins the group again", names)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=5000)
+        self._taken(list(self._fresh))
 
     # The listener runs on the client's IO thread: it only notes what changed.
     def _given(self, partitions: Iterable[Partition]) -> None:
@@ -52,8 +92,12 @@ class KafkaSource:
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
         """Records by partition, in offset order, at least one each."""
+        if orphans := self._lookout.take_orphans():
+            self._join_again(orphans)
+        consumer = self._connected()
         with kafka_errors("poll"):
-            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+            polled = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+        self._ours = self.assigned()
         return {
             Partition(tp.topic, tp.partition): [
                 Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in records
@@ -63,6 +107,8 @@ class KafkaSource:
 
     def assigned(self) -> set[Partition]:
         """Partitions that are ours now."""
+        if self._consumer is None:
+            return set()
         return {Partition(tp.topic, tp.partition) for tp in self._consumer.assignment()}
 
     def take_fresh(self) -> set[Partition]:
@@ -72,7 +118,9 @@ class KafkaSource:
         return fresh
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from ``offset``; nothing where the partition is not ours any more."""
+        """Read on from ``offset``; nothing happens if the partition is not ours any more."""
+        if partition not in self.assigned():
+            return
         try:
             self._consumer.seek(_native(partition), offset)
         except (ValueError, KeyError):  # taken away since
@@ -94,17 +142,19 @@ class KafkaSource:
         except KeyError:  # taken away since
             return
 
-    def first_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The earliest offset that is still there."""
-        with kafka_errors("beginning offsets"):
-            found = self._consumer.beginning_offsets([_native(p) for p in partitions])
-        return {Partition(tp.topic, tp.partition): offset for tp, offset in found.items()}
+    def look(self) -> Sight:
+        """The topic as it was last seen."""
+        return self._lookout.sight
 
-    def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The offset that the next record will have."""
-        with kafka_errors("end offsets"):
-            found = self._consumer.end_offsets([_native(p) for p in partitions])
-        return {Partition(tp.topic, tp.partition): offset for tp, offset in found.items()}
+    def trouble(self) -> str:
+        """Why nothing can be read now; empty if all is well."""
+        return self._lookout.trouble
+
+    def logs(
+        self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
+    ) -> dict[Partition, Log]:
+        """Ask the broker about these partitions; those without a leader are left out."""
+        return self._questions.logs(list(partitions), read_up_to or {})
 
     def end_known(self) -> dict[Partition, int]:
         """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
@@ -112,9 +162,9 @@ class KafkaSource:
         return {p: offset for p, offset in found.items() if offset is not None}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions where it did."""
+        """What the group told Kafka, for partitions of which it did."""
         with kafka_errors("committed offsets"):
-            pairs = {p: self._consumer.committed(_native(p)) for p in partitions}
+            pairs = {p: self._connected().committed(_native(p), timeout_ms=ANSWER_MS) for p in partitions}
         return {p: offset for p, offset in pairs.items() if offset is not None}
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
@@ -122,6 +172,8 @@ class KafkaSource:
         from kafka import OffsetAndMetadata
         from kafka.errors import KafkaError
 
+        if self._consumer is None:
+            return
         try:
             self._consumer.commit_async({_native(p): OffsetAndMetadata(o, "", -1) for p, o in offsets.items()})
         except KafkaError:
@@ -129,7 +181,9 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group."""
-        self._consumer.close(autocommit=False, timeout_ms=5000)
+        self._lookout.close()
+        if self._consumer is not None:
+            self._consumer.close(autocommit=False, timeout_ms=5000)
 
 
 def _native(partition: Partition) -> Any:
@@ -165,20 +219,3 @@ def _listener(given: Callable[[Iterable[Partition]], None], taken: Callable[[Ite
             taken(ours(lost))
 
     return Listener()
-
-
-@contextmanager
-def kafka_errors(what: str) -> Iterator[None]:
-    """Kafka errors as this package's, told apart by whether trying again helps."""
-    from kafka import errors
-
-    try:
-        yield
-    except (errors.CommitFailedError, errors.RebalanceInProgressError, errors.IllegalGenerationError) as error:
-        raise BrokerUnavailableError(f"Kafka rebalances ({what}): {error}") from error
-    except errors.KafkaError as error:
-        if error.retriable or isinstance(error, errors.KafkaTimeoutError):
-            raise BrokerUnavailableError(f"Kafka cannot be reached ({what}): {error}") from error
-        raise BrokerError(f"Kafka refuses ({what}): {type(error).__name__}: {error}") from error
-    except (OSError, AssertionError) as error:
-        raise BrokerUnavailableError(f"Kafka cannot be reached ({what}): {error}") from error

@@ -1,4 +1,4 @@
-"""Our connection settings by the names of each client library."""
+"""Our settings by the names of each client library: the connection, and how a topic is read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from monitor.config import KafkaConfig
 
 QUEUED_KBYTES = 32_768
 """What librdkafka may fetch ahead; its own default, 64 MB, only costs memory here."""
+
+BOOTSTRAP_MS = 3_000
+"""How long a client looks for a first broker that answers."""
+
+ANSWER_MS = 5_000
+"""How long a question about the topic may take."""
 
 
 def connection(config: KafkaConfig) -> dict[str, Any]:
@@ -24,6 +30,8 @@ def connection(config: KafkaConfig) -> dict[str, Any]:
     ):
         if getattr(config, ours):
             settings[theirs] = getattr(config, ours)
+    if config.ssl_key_password.get_secret_value():
+        settings["ssl_password"] = config.ssl_key_password.get_secret_value()
     if config.sasl_mechanism:
         settings |= {
             "sasl_mechanism": config.sasl_mechanism,
@@ -31,6 +39,34 @@ def connection(config: KafkaConfig) -> dict[str, Any]:
             "sasl_plain_password": config.sasl_password.get_secret_value(),
         }
     return settings
+
+
+def reading(config: KafkaConfig) -> dict[str, Any]:
+    """Settings of every consumer of kafka-python: which records it sees, and that it creates no topic."""
+    return {
+        **connection(config),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "isolation_level": config.isolation_level,
+        "allow_auto_create_topics": False,
+        "kafka_client": _make_client,
+        "metadata_max_age_ms": config.metadata_max_age_ms,
+        "bootstrap_timeout_ms": BOOTSTRAP_MS,
+    }
+
+
+def _make_client(**settings: Any) -> Any:
+    """The network client of a consumer. kafka-python 3.0 forgets to tell it that it must create no topic."""
+    from kafka import KafkaConsumer
+
+    client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**settings)
+    client.cluster.config["allow_auto_create_topics"] = settings["allow_auto_create_topics"]
+    return client
+
+
+def asking(config: KafkaConfig) -> dict[str, Any]:
+    """Settings of an admin client of kafka-python that answers soon or fails."""
+    return {**connection(config), "bootstrap_timeout_ms": BOOTSTRAP_MS, "request_timeout_ms": ANSWER_MS}
 
 
 def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
@@ -41,6 +77,9 @@ def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
         "group.instance.id": config.instance_id,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
+        "isolation.level": config.isolation_level,
+        "allow.auto.create.topics": False,
+        "topic.metadata.refresh.interval.ms": config.metadata_max_age_ms,
         "max.poll.interval.ms": max(config.max_poll_interval_ms, config.session_timeout_ms),
         "session.timeout.ms": config.session_timeout_ms,
         "heartbeat.interval.ms": config.heartbeat_interval_ms,
@@ -54,6 +93,7 @@ def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
         "ssl.ca.location": config.ssl_cafile,
         "ssl.certificate.location": config.ssl_certfile,
         "ssl.key.location": config.ssl_keyfile,
+        "ssl.key.password": config.ssl_key_password.get_secret_value(),
         "sasl.mechanism": config.sasl_mechanism,
         "sasl.username": config.sasl_username,
         "sasl.password": config.sasl_password.get_secret_value(),

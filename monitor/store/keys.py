@@ -114,6 +114,14 @@ class Keys:
         """HASH with TTL: the current state of one alert."""
         return self._name("alert", fingerprint)
 
+    def delivered(self, sink: str) -> str:
+        """HASH: how far a sink has been told, and what went wrong with it."""
+        return self._name("delivered", sink)
+
+    def delivering(self, sink: str) -> str:
+        """HASH with TTL: ``holder`` and ``token`` of the process that sends to a sink."""
+        return self._name("delivering", sink)
+
 
 def field(stream: str, predicted: int, cell: int) -> str:
     """Field of a count; the stream comes last as it may hold colons."""

@@ -10,9 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from monitor.testing.broker import MemoryBroker, MemoryDeadLetters, MemorySource
+from monitor.testing.deliveries import MemoryDeliveries
 from monitor.testing.store import FakeClock, MemoryStore
 
-__all__ = ["FakeClock", "MemoryBroker", "MemoryDeadLetters", "MemorySource", "MemoryStore", "outage"]
+__all__ = [
+    "FakeClock",
+    "MemoryBroker",
+    "MemoryDeadLetters",
+    "MemoryDeliveries",
+    "MemorySource",
+    "MemoryStore",
+    "outage",
+]
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition, Record
+from monitor.sources.protocol import Log, Sight
 
 
 @dataclass
@@ -15,19 +17,55 @@ class MemoryBroker:
 
     Attributes:
         away: set it to have every poll and send raise ``BrokerUnavailableError``.
+        logs: the records of each partition, by offset; offsets may have holes.
+        first: the earliest offset of a partition, 0 if it has no entry.
+        ends: the offset that the next record of a partition gets, 0 if it has no entry.
+        topic_ids: topic to its id; a topic that is made again gets another one.
+        muted: partitions about which the broker answers nothing now, as if they had no leader.
     """
 
     partitions: int = 3
     away: bool = False
     logs: dict[Partition, list[Record]] = field(default_factory=dict)
     first: dict[Partition, int] = field(default_factory=dict)
+    ends: dict[Partition, int] = field(default_factory=dict)
+    topic_ids: dict[str, str] = field(default_factory=dict)
+    muted: set[Partition] = field(default_factory=set)
     committed: dict[tuple[str, Partition], int] = field(default_factory=dict)
     members: dict[str, list[MemorySource]] = field(default_factory=dict)
+    _made: int = 0
 
-    def create(self, topic: str) -> None:
-        """Make a topic; sending to it does so too."""
-        for n in range(self.partitions):
+    def create(self, topic: str, partitions: int | None = None) -> None:
+        """Make a topic, or add partitions to it; sending to it does so too."""
+        if topic not in self.topic_ids:
+            self._made += 1
+            self.topic_ids[topic] = f"id-{self._made}"
+        for n in range(partitions or self.partitions):
             self.logs.setdefault(Partition(topic, n), [])
+
+    def delete(self, topic: str) -> None:
+        """Take a topic away, and what groups committed about it."""
+        self.topic_ids.pop(topic, None)
+        for table in (self.logs, self.first, self.ends):
+            for p in [p for p in table if p.topic == topic]:
+                del table[p]
+        for group, p in [key for key in self.committed if key[1].topic == topic]:
+            del self.committed[group, p]
+
+    def make_again(self, topic: str, partitions: int | None = None) -> None:
+        """Delete a topic and make it again, under another id; its members keep their positions."""
+        self.delete(topic)
+        self.create(topic, partitions)
+
+    def cut_off(self, partition: Partition, end: int) -> None:
+        """Lose the last records, from offset ``end`` on, as a broker does that lost its disk."""
+        self.logs[partition] = [r for r in self.logs[partition] if r.offset < end]
+        self.ends[partition] = end
+
+    def compact(self, partition: Partition, offsets: Iterable[int]) -> None:
+        """Take records out of the middle of a log, as compaction does."""
+        gone = set(offsets)
+        self.logs[partition] = [r for r in self.logs[partition] if r.offset not in gone]
 
     def send(
         self,
@@ -45,15 +83,16 @@ class MemoryBroker:
         self.create(topic)
         number = sum(key or b"") % self.partitions if partition is None else partition
         log = self.logs[Partition(topic, number)]
-        offset = self.first.get(Partition(topic, number), 0) + len(log)
+        offset = self.ends.get(Partition(topic, number), 0)
+        self.ends[Partition(topic, number)] = offset + 1
         log.append(Record(topic, number, offset, timestamp_ms, key, value, tuple(headers)))
         return log[-1]
 
     def expire(self, partition: Partition, offset: int) -> None:
         """Drop what lies below ``offset``, as retention does."""
-        begin = self.first.get(partition, 0)
-        self.logs[partition] = self.logs[partition][max(0, offset - begin) :]
-        self.first[partition] = max(begin, offset)
+        self.logs[partition] = [r for r in self.logs[partition] if r.offset >= offset]
+        self.first[partition] = max(self.first.get(partition, 0), offset)
+        self.ends[partition] = max(self.ends.get(partition, 0), offset)
 
     def records(self, topic: str) -> list[Record]:
         """Everything retained of a topic, by partition and offset."""
@@ -68,7 +107,7 @@ class MemoryBroker:
 
 
 class MemorySource:
-    """A :class:`monitor.sources.kafka_python.Source` on a :class:`MemoryBroker`."""
+    """A :class:`monitor.sources.protocol.Source` on a :class:`MemoryBroker`."""
 
     def __init__(self, broker: MemoryBroker, topic: str, group: str) -> None:
         self.broker, self.topic, self.group = broker, topic, group
@@ -92,11 +131,14 @@ class MemorySource:
             raise BrokerUnavailableError("the broker is away")
         found: dict[Partition, list[Record]] = {}
         for p in sorted(set(self._position) - self._paused):
-            begin = self.broker.first.get(p, 0)
-            at = max(self._position[p], begin)
-            chunk = self.broker.logs[p][at - begin :][:max_records]
+            at = self._position[p]
+            if not self.broker.first.get(p, 0) <= at <= self.broker.ends.get(p, 0):
+                at = self.broker.first.get(p, 0)  # out of range: as auto.offset.reset=earliest has it
+            there = [r for r in self.broker.logs.get(p, []) if r.offset >= at]
+            chunk = there[:max_records]
             max_records -= len(chunk)
-            self._position[p] = at + len(chunk)
+            # Behind the last record there may be offsets that hold none.
+            self._position[p] = there[len(chunk)].offset if len(chunk) < len(there) else self.broker.ends.get(p, 0)
             if chunk:
                 found[p] = chunk
         return found
@@ -123,20 +165,39 @@ class MemorySource:
         """Fetch these again."""
         self._paused -= set(partitions)
 
-    def first_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The earliest offset that is still there."""
-        return {p: self.broker.first.get(p, 0) for p in partitions}
+    def look(self) -> Sight:
+        """The topic as it is: the double has nothing to wait for."""
+        if self.broker.away or self.topic not in self.broker.topic_ids:
+            return Sight()
+        asked_at = time.monotonic()
+        there = [p for p in self.broker.logs if p.topic == self.topic]
+        logs = self._logs(p for p in self._position if p in there)
+        return Sight(self.broker.topic_ids[self.topic], len(there), logs, asked_at)
 
-    def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The offset that the next record will have."""
-        return {p: self.broker.first.get(p, 0) + len(self.broker.logs[p]) for p in partitions}
+    def trouble(self) -> str:
+        """Why nothing can be read now; empty if all is well."""
+        if self.broker.away:
+            return "the broker is away"
+        return "" if self.topic in self.broker.topic_ids else f"topic {self.topic!r} does not exist"
+
+    def logs(
+        self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
+    ) -> dict[Partition, Log]:
+        """Ask the broker about these partitions; those without a leader are left out."""
+        if self.broker.away:
+            raise BrokerUnavailableError("the broker is away")
+        return self._logs(p for p in partitions if p in self.broker.logs and p not in self.broker.muted)
+
+    def _logs(self, partitions: Iterable[Partition]) -> dict[Partition, Log]:
+        b = self.broker
+        return {p: Log(b.topic_ids.get(p.topic, ""), b.first.get(p, 0), b.ends.get(p, 0)) for p in partitions}
 
     def end_known(self) -> dict[Partition, int]:
         """The end of each partition as the last fetch told it, without asking."""
-        return self.end_offsets(self._position)
+        return {p: self.broker.ends.get(p, 0) for p in self._position}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions where it did."""
+        """What the group told Kafka, for partitions of which it did."""
         pairs = {p: self.broker.committed.get((self.group, p)) for p in partitions}
         return {p: offset for p, offset in pairs.items() if offset is not None}
 
@@ -146,8 +207,7 @@ class MemorySource:
 
     def lag(self) -> int:
         """Records that are there and were not read."""
-        ends = self.end_offsets(self._position)
-        return sum(ends[p] - at for p, at in self._position.items())
+        return sum(max(0, self.broker.ends.get(p, 0) - at) for p, at in self._position.items())
 
     def close(self) -> None:
         """Leave the group."""
@@ -156,19 +216,23 @@ class MemorySource:
 
 
 class MemoryDeadLetters:
-    """A :class:`monitor.sources.kafka_python.DeadLetters` that sends to a :class:`MemoryBroker`."""
+    """A :class:`monitor.sources.deadletters.DeadLetters` that sends to a :class:`MemoryBroker`."""
 
-    def __init__(self, broker: MemoryBroker, topic: str) -> None:
-        self.broker, self.topic = broker, topic
+    def __init__(self, broker: MemoryBroker, topic: str, max_bytes: int = 900_000) -> None:
+        from monitor.sources.deadletters import Sent
+
+        self.broker, self.topic, self.max_bytes = broker, topic, max_bytes
+        self.sent = Sent()
 
     def send(self, rejected: Iterable[tuple[Record, str, str]]) -> None:
         """Send records with their reason and detail."""
-        from monitor.sources.deadletters import headers_of
+        from monitor.sources.letters import letter_of
 
-        for record, reason, detail in rejected:
-            self.broker.send(
-                self.topic, record.value, key=record.key, headers=headers_of(record, reason, detail, cut=False)
-            )
+        for rejection in rejected:
+            letter = letter_of(rejection, self.max_bytes)
+            self.broker.send(self.topic, letter.value, key=letter.key, headers=letter.headers)
+            self.sent.letters += 1
+            self.sent.stubs += letter.stub
 
     def close(self) -> None:
         """Nothing is held."""

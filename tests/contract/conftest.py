@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from monitor.store.redis import connect
 from monitor.testing import launcher
+from tests import redis_servers
 
 
 @pytest.fixture(scope="session")
@@ -23,17 +23,39 @@ def valkey_server() -> Iterator[launcher.Server]:
 
 
 @pytest.fixture(scope="session")
-def redis_cluster() -> Iterator[launcher.Server]:
+def redis_url(redis_server: launcher.Server) -> str:
+    return f"redis://{redis_server.address}/0"
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey_server: launcher.Server) -> str:
+    return f"redis://{valkey_server.address}/0"
+
+
+@pytest.fixture(scope="session")
+def node_url() -> Iterator[str]:
     """One node that owns every slot: it refuses a script whose keys are not in one."""
-    name, binary = launcher.find_store()
-    port, bus = launcher.free_port(), launcher.free_port()  # the bus would be port + 10000, which may not exist
-    command = [binary, "--port", str(port), "--bind", launcher.HOST, "--save", "", "--cluster-enabled", "yes"]
-    command += ["--cluster-port", str(bus)]
-    with launcher.start(f"{name}-cluster", command, port, lambda: launcher.listens(port)) as server:
-        client = connect(f"redis://{server.address}/0")
-        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        until = time.monotonic() + 20
-        while client.cluster("INFO")["cluster_state"] != "ok" and time.monotonic() < until:
-            time.sleep(0.05)
-        client.close()
-        yield server
+    with redis_servers.redis_cluster(1) as (node,):
+        yield f"redis://{node.address}/0"
+
+
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """Three nodes, reached through the client that knows which one has which slot."""
+    with redis_servers.redis_cluster(3) as nodes:
+        yield f"redis+cluster://{nodes[0].address},{nodes[1].address}"
+
+
+@pytest.fixture(scope="session")
+def sentinel_url() -> Iterator[str]:
+    with redis_servers.start_redis() as master, redis_servers.sentinel_of(master) as sentinel:
+        yield f"redis+sentinel://127.0.0.1:1,{sentinel.address}/main/0"
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Path]]]:
+    """The URL of a server that speaks TLS only, and the files of its authority and of a client."""
+    files = redis_servers.certificates(tmp_path_factory.mktemp("tls"))
+    port = launcher.free_port()
+    with redis_servers.start_redis(*redis_servers.tls_options(files, port)):
+        yield f"rediss://127.0.0.1:{port}/0", files

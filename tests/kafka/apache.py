@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from monitor.testing import launcher
@@ -36,38 +37,57 @@ def jars() -> Path:
     return folder
 
 
-def start_apache_kafka(folder: Path | None = None, port: int | None = None) -> launcher.Server:
+def start_apache_kafka(
+    folder: Path | None = None,
+    port: int | None = None,
+    doors: Mapping[str, tuple[str, int]] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    scram: str = "",
+) -> launcher.Server:
     """Start one node that is broker and controller.
 
-    With a ``folder`` it keeps its data there, and is started again on what it finds. Without one it begins afresh.
+    Args:
+        folder: of its logs, which are kept if it stops; a fresh one that is removed if not given.
+        port: to listen on.
+        doors: further listeners, name to security protocol and port.
+        overrides: further settings of the broker.
+        scram: user and password of SCRAM, as Kafka's StorageTool takes them.
     """
-    remove = folder is None
+    kept = folder is not None
     folder = folder or Path(tempfile.mkdtemp(prefix="ood-monitor-kafka-"))
     port, controller = port or launcher.free_port(), launcher.free_port()
-    settings = {
+    doors = {"PLAINTEXT": ("PLAINTEXT", port), **(doors or {})}
+    listeners = ",".join(f"{name}://{launcher.HOST}:{number}" for name, (_, number) in doors.items())
+    protocols = ",".join(f"{name}:{protocol}" for name, (protocol, _) in doors.items())
+    written = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{launcher.HOST}:{controller}",
-        "listeners": f"PLAINTEXT://{launcher.HOST}:{port},CONTROLLER://{launcher.HOST}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{launcher.HOST}:{port}",
+        "listeners": f"{listeners},CONTROLLER://{launcher.HOST}:{controller}",
+        "advertised.listeners": listeners,
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
         "log.dirs": str(folder / "data"),
+        "auto.create.topics.enable": "true",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "500",
         "log.retention.check.interval.ms": "500",
+        **(overrides or {}),
     }
     file = folder / "server.properties"
-    file.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+    file.write_text("".join(f"{k}={v}\n" for k, v in written.items()))
     java = ["java", "-Xmx512m", "-cp", f"{jars()}/*"]
-    if not (folder / "data").exists():
+    if not (folder / "data").is_dir():
         # The first byte is 0: an id that began with a dash would be taken for an option.
         cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
+        format_it += ["--add-scram", scram] if scram else []
         subprocess.run(format_it, check=True, timeout=120, capture_output=True)
     server = launcher.start(
         "apache-kafka",
@@ -77,5 +97,5 @@ def start_apache_kafka(folder: Path | None = None, port: int | None = None) -> l
         folder=folder,
         timeout=90,
     )
-    server.remove = remove
+    server.remove = not kept
     return server

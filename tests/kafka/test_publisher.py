@@ -37,7 +37,7 @@ def ids_in(address, topic):
 
 
 def test_a_broker_killed_in_the_middle_and_started_again_has_every_embedding(tmp_path, client):
-    kafka, published, slowest = start_apache_kafka(tmp_path), 0, 0.0
+    kafka, published, slowest = start_apache_kafka(folder=tmp_path), 0, 0.0
     publisher = EmbeddingPublisher(kafka.address, "t", client=client)
     try:
         launcher.create_topic(kafka.address, "t", 3)
@@ -56,7 +56,7 @@ def test_a_broker_killed_in_the_middle_and_started_again_has_every_embedding(tmp
         kafka.kill()
         publish(400)
         assert publisher.pending
-        kafka = start_apache_kafka(tmp_path, kafka.port)
+        kafka = start_apache_kafka(folder=tmp_path, port=kafka.port)
         publish(50)
         assert publisher.flush(90)
         assert (publisher.sent, publisher.dropped) == (4800, 0)

@@ -1,5 +1,6 @@
-"""One file a content type: each names its ``CONTENT_TYPES`` and has ``decode(value, headers)``.
+"""One file a content type: each names its ``CONTENT_TYPES`` and has ``decode(value, headers, limits)``.
 
+A decoder raises :class:`RecordError` with a reason for what it foresees, and keeps to the limits before it allocates.
 A new decoder is one new module in this folder. Libraries are imported when the first record needs them.
 """
 
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 from monitor.errors import MissingLibraryError, RecordError
 
 if TYPE_CHECKING:
+    from monitor.messages.limits import Limits
     from monitor.messages.record import Payload
 
-    Decoder = Callable[[bytes, Mapping[str, bytes]], list[Payload]]
+    Decoder = Callable[[bytes, Mapping[str, bytes], Limits], list[Payload]]
 
 DEFAULT = "application/octet-stream"
 
@@ -32,7 +34,7 @@ def known() -> dict[str, Decoder]:
 
 
 def content_type(headers: Mapping[str, bytes]) -> str:
-    """The media type without its parameters; :data:`DEFAULT` where none is given."""
+    """The media type without its parameters; :data:`DEFAULT` if none is given."""
     return headers.get("content-type", b"").decode("latin-1").split(";")[0].strip().lower() or DEFAULT
 
 
@@ -41,18 +43,18 @@ def is_raw(headers: Mapping[str, bytes]) -> bool:
     return known().get(content_type(headers)) is known()[DEFAULT]
 
 
-def decode(value: bytes, headers: Mapping[str, bytes]) -> list[Payload]:
+def decode(value: bytes, headers: Mapping[str, bytes], limits: Limits) -> list[Payload]:
     """Decode by the ``content-type`` header.
 
     Raises:
-        RecordError: ``unknown-content-type`` or ``undecodable``.
+        RecordError: ``unknown-content-type``, or what the decoder says.
     """
     given = content_type(headers)
     decoder = known().get(given)
     if decoder is None:
-        raise RecordError("unknown-content-type", f"content type {given!r}, known: {', '.join(sorted(known()))}")
+        raise RecordError("unknown-content-type", f"content type {given[:100]!r}, known: {', '.join(sorted(known()))}")
     try:
-        return decoder(value, headers)
+        return decoder(value, headers, limits)
     except MissingLibraryError as error:
         raise RecordError("unknown-content-type", f"{given}: {error}") from None
 

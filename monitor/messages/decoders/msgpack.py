@@ -1,27 +1,68 @@
-"""MessagePack: a map with ``embedding`` as bytes, and ``id``, ``time``, ``model``, ``dtype``, ``dim`` beside it."""
+"""MessagePack: a map with ``embedding`` as bytes, and ``id``, ``time``, ``model``, ``dtype``, ``dim`` beside it.
+
+Only these six are made into objects; whatever else the map holds is passed over, so that one byte of a record cannot
+become a hundred bytes of memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from monitor.errors import RecordError
 from monitor.messages.decoders import need
-from monitor.messages.fields import payload
+from monitor.messages.fields import FIELDS, payload
+from monitor.messages.limits import Limits
 from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 
 
-def decode(value: bytes, _headers: Mapping[str, bytes]) -> list[Payload]:
+def decode(value: bytes, _headers: Mapping[str, bytes], _limits: Limits) -> list[Payload]:
     """One vector."""
     try:
         import msgpack
     except ImportError:
         raise need("msgpack", "msgpack") from None
     try:
-        document = msgpack.unpackb(value, raw=False)
+        document = _document(value, msgpack.Unpacker(raw=False, max_buffer_size=len(value)))
     except (ValueError, msgpack.UnpackException) as error:
-        raise RecordError("undecodable", f"no MessagePack: {error or type(error).__name__}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("embedding"), bytes):
+        if isinstance(error, RecordError):
+            raise
+        raise RecordError("undecodable", f"not MessagePack: {str(error) or type(error).__name__}") from None
+    if not isinstance(document.get("embedding"), bytes):
         raise RecordError("undecodable", "MessagePack without a map that holds 'embedding' as bytes")
     return [payload(document, document["embedding"], None)]
+
+
+def _document(value: bytes, unpacker: Any) -> dict[str, Any]:
+    """The known fields of the map that the value is."""
+    first = value[0]
+    if not (0x80 <= first <= 0x8F or first in (0xDE, 0xDF)):
+        raise RecordError("undecodable", "MessagePack without a map that holds 'embedding' as bytes")
+    unpacker.feed(value)
+    document: dict[str, Any] = {}
+    for _ in range(unpacker.read_map_header()):
+        key = unpacker.unpack() if _is_text(value, unpacker.tell()) else unpacker.skip()
+        if key not in FIELDS and key != "embedding":
+            unpacker.skip()
+        elif _is_container(value, unpacker.tell()):
+            raise RecordError(
+                "undecodable", f"{key} is a list, a map or an extension, expected bytes, text or a number"
+            )
+        else:
+            document[key] = unpacker.unpack()
+    if unpacker.tell() != len(value):
+        raise RecordError("undecodable", f"{len(value) - unpacker.tell()} bytes follow the MessagePack map")
+    return document
+
+
+def _is_text(value: bytes, at: int) -> bool:
+    return at < len(value) and (0xA0 <= value[at] <= 0xBF or 0xD9 <= value[at] <= 0xDB)
+
+
+def _is_container(value: bytes, at: int) -> bool:
+    if at >= len(value):
+        return False
+    kind = value[at]
+    return 0x80 <= kind <= 0x9F or 0xC7 <= kind <= 0xC9 or 0xD4 <= kind <= 0xD8 or 0xDC <= kind <= 0xDF

@@ -9,13 +9,14 @@ from typing import Any
 from monitor.errors import RecordError
 from monitor.messages.decoders import need
 from monitor.messages.fields import payload
+from monitor.messages.limits import Limits
 from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/protobuf", "application/x-protobuf")
 FIELDS = ("id", "time", "model", "dtype", "dim", "embedding")
 
 
-def decode(value: bytes, _headers: Mapping[str, bytes]) -> list[Payload]:
+def decode(value: bytes, _headers: Mapping[str, bytes], _limits: Limits) -> list[Payload]:
     """One vector; an empty field counts as absent, as proto3 has it."""
     kind = message_class()
     from google.protobuf.message import DecodeError
@@ -24,7 +25,7 @@ def decode(value: bytes, _headers: Mapping[str, bytes]) -> list[Payload]:
     try:
         message.ParseFromString(value)
     except DecodeError as error:
-        raise RecordError("undecodable", f"no Embedding message: {error}") from None
+        raise RecordError("undecodable", f"not an Embedding message: {error}") from None
     if not message.embedding:
         raise RecordError("undecodable", "the message's field 'embedding' is empty")
     found = {name: getattr(message, name) for name in FIELDS if getattr(message, name)}

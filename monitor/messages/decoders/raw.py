@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from monitor.messages.limits import Limits
 from monitor.messages.record import Payload
 
 CONTENT_TYPES = ("application/octet-stream", "application/x-float32")
 
 
-def decode(value: bytes, _headers: Mapping[str, bytes]) -> list[Payload]:
+def decode(value: bytes, _headers: Mapping[str, bytes], _limits: Limits) -> list[Payload]:
     """One vector, not copied."""
     return [Payload(value)]

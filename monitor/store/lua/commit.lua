@@ -2,7 +2,7 @@
 -- KEYS: partitions, meta, totals, rejected, streams, buckets, leads, then the keys that the batch names by index
 -- ARGV: one JSON document (numbers that must stay exact are strings):
 --   binding, limit (of streams, 0 for none), free (streams that the limit does not count),
---   partitions: [{name, epoch, from, next, bucket}], counts: [{bucket, key, fields: {field: n}}],
+--   partitions: [{name, epoch, from, next, bucket, read, bad}], counts: [{bucket, key, fields: {field: n}}],
 --   rejected: {reason: n}, sums: {field of meta: n}, streams: [name],
 --   examples: [{key, keep, members: [score, member, ...]}]
 -- Returns {'ok', now} | {'repeat', now} | {'closed', last closed bucket, now} | {'ahead', last bucket allowed, now}
@@ -58,6 +58,7 @@ for _, p in ipairs(batch.partitions) do
   local bucket = tonumber(p.bucket)
   if limit and bucket > limit then bucket = limit end
   redis.call('HSET', KEYS[1], 'next:' .. p.name, p.next, 'bucket:' .. p.name, string.format('%.0f', bucket), 'at:' .. p.name, now)
+  redis.call('HSET', KEYS[1], 'read:' .. p.name, p.read, 'bad:' .. p.name, p.bad)
   -- Whoever brings only what is closed already holds no bucket open, however long it goes on.
   if bucket <= closed then redis.call('HSETNX', KEYS[1], 'late:' .. p.name, now)
   else redis.call('HDEL', KEYS[1], 'late:' .. p.name) end

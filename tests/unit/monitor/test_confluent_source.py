@@ -8,7 +8,7 @@ import pytest
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError, MissingLibraryError
-from monitor.service.process import open_source
+from monitor.service.assembly import open_source
 
 CONFIG = {"bootstrap_servers": "127.0.0.1:1", "topic": "t", "group": "g", "client": "confluent-kafka"}
 
@@ -32,15 +32,15 @@ def test_settings_go_by_librdkafka_s_names_and_absent_ones_are_left_out():
     assert "group.instance.id" not in named
 
 
-def test_a_broker_that_is_not_there_is_an_error_that_trying_again_may_help(monkeypatch):
+def test_a_broker_that_is_not_there_is_waited_for_and_named():
     pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
     from monitor.messages.record import Partition
-    from monitor.sources import confluent
 
-    monkeypatch.setattr(confluent, "ANSWER_SECONDS", 0.2)
     source = open_source(KafkaConfig(**CONFIG))
     try:
+        assert source.poll(10, 1) == {}
+        assert "Kafka cannot be reached at 127.0.0.1:1" in source.trouble()
         with pytest.raises(BrokerUnavailableError, match="cannot be reached"):
-            source.first_offsets([Partition("t", 0)])
+            source.logs([Partition("t", 0)])
     finally:
         source.close()

@@ -1,49 +1,561 @@
-"""Alerts beyond Redis, and metrics."""
+"""Each sink is told by a thread of its own: in order, at least once, whatever the other sinks and Redis do."""
 
 from __future__ import annotations
 
-import json
+import logging
+import threading
+import time
+from dataclasses import replace
 
 import pytest
 
 from monitor.alerts.delivery import Delivery
+from monitor.alerts.runners import LONGEST_ASKED, LONGEST_WAIT, Backoff
+from monitor.alerts.sink import TAKEN, Outcome
+from monitor.alerts.state import StateRunner
+from monitor.alerts.transitions import OUTBOX, TransitionRunner
 from monitor.config import DeliveryConfig
 from monitor.service.telemetry import Telemetry
+from monitor.store.verdicts import Notice
+from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore, outage
+from monitor.testing.receivers import Receiver
 
-EVENT = {
-    "fingerprint": "f1", "status": "resolved", "change": "resolved", "kind": "ood", "level": "stream", "stream": "a",
-    "severity": "warning", "started_at": "2026-01-01T00:00:00.000Z", "onset_at": "2026-01-01T00:00:00.000Z",
-    "ended_at": "2026-01-01T00:05:00.000Z", "rate": "0.2", "rate_low": "0.1", "rate_high": "0.3", "samples": "9",
-    "evidence": "1", "classes": "[]", "streams": "[]", "examples": "[]", "artifact": "h",
-}  # fmt: skip
-
-
-def test_a_transition_goes_to_both_receivers_in_their_own_layouts():
-    sent = {}
-    config = DeliveryConfig(webhook_url="http://hook", alertmanager_url="http://am/")
-    assert Delivery(config, "g", lambda url, body, _: sent.update({url: json.loads(body)})).deliver(EVENT)
-    (alert,) = sent["http://am/api/v2/alerts"]
-    assert alert["labels"] == {
-        "alertname": "OODSurge", "group": "g", "kind": "ood", "level": "stream", "stream": "a", "severity": "warning",
-    }  # fmt: skip
-    assert alert["endsAt"] == EVENT["ended_at"]
-    assert sent["http://hook"]["version"] == "4"
-    assert sent["http://hook"]["alerts"][0]["fingerprint"] == "f1"
+TROUBLE = Notice("stalled", "judging", True, "warning", "Nothing has been judged for two minutes.")
+AGAIN, REFUSED = Outcome("again", "it answered 500"), Outcome("refused", "it answered 400")
 
 
-def test_a_firing_alert_has_no_end():
-    sent = {}
-    firing = {**EVENT, "status": "firing", "ended_at": ""}
-    config = DeliveryConfig(alertmanager_url="http://am")
-    Delivery(config, "g", lambda url, body, _: sent.update({url: json.loads(body)})).deliver(firing)
-    assert "endsAt" not in sent["http://am/api/v2/alerts"][0]
+class Scripted:
+    """A sink that answers as it is told, and remembers."""
+
+    every, shown = 30.0, "nowhere"
+
+    def __init__(self, mode="transitions", name="scripted"):
+        self.name, self.mode = name, mode
+        self.answer = lambda alerts: TAKEN
+        self.calls, self.taken = [], []
+
+    def send(self, alerts):
+        self.calls.append(list(alerts))
+        outcome = self.answer(alerts)
+        if outcome.status == "taken":
+            self.taken.append([(a["subject"], a["change"]) for a in alerts])
+        return outcome
+
+    def told(self):
+        return [change for call in self.taken for change in call]
+
+    def check(self):
+        return ""
 
 
-def test_a_receiver_that_does_not_answer_gets_it_again():
-    def down(*_):
-        raise ConnectionRefusedError("down")
+class World:
+    """A store in memory, and a clock of the threads that moves when told to."""
 
-    assert not Delivery(DeliveryConfig(webhook_url="http://hook"), "g", down).deliver(EVENT)
+    def __init__(self, monkeypatch):
+        self.clock, self.monotonic = FakeClock(), 1000.0
+        self.store = MemoryStore(self.clock)
+        self.deliveries = MemoryDeliveries(self.store)
+        monkeypatch.setattr(time, "monotonic", lambda: self.monotonic)
+
+    def change(self, subject="judging", **more):
+        notice = replace(TROUBLE, subject=subject, **more)
+        if not self.store.notice(notice):
+            self.store.notice(replace(notice, firing=False))
+
+    def pass_time(self, seconds):
+        self.clock.advance(seconds)
+        self.monotonic += seconds
+
+    def runner(self, sink, holder="me", **more):
+        more.setdefault("uniform", lambda low, high: high)
+        kind = TransitionRunner if sink.mode == "transitions" else StateRunner
+        arguments = (sink, self.deliveries, holder) if sink.mode == "transitions" else (sink, self.deliveries)
+        runner = kind(*arguments, **more)
+        runner.turn()
+        return runner
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World(monkeypatch)
+
+
+# -- transitions -------------------------------------------------------------------------------------------------------
+
+
+def test_each_transition_is_told_once_and_in_order(world):
+    sink = Scripted()
+    runner = world.runner(sink)
+    for subject in "abcba":
+        world.change(subject)
+    runner.turn()
+    runner.turn()
+    assert sink.told() == [(s, c) for s, c in zip("abcba", ("raised",) * 3 + ("resolved",) * 2, strict=True)]
+    assert all(len(call) == 1 for call in sink.calls)
+
+
+def test_what_is_not_taken_is_sent_again_after_a_while_and_nothing_overtakes_it(world):
+    sink = Scripted()
+    runner = world.runner(sink)
+    for subject in "ab":
+        world.change(subject)
+    sink.answer = lambda alerts: AGAIN
+    runner.turn()
+    runner.turn()  # not yet
+    assert [c[0]["subject"] for c in sink.calls] == ["a"]
+    world.pass_time(1.1)
+    sink.answer = lambda alerts: TAKEN
+    runner.turn()
+    assert sink.told() == [("a", "raised"), ("b", "raised")]
+    assert (runner.status.failed, runner.status.delivered, runner.status.why) == (1, 2, "")
+
+
+def test_what_is_refused_is_dropped_told_counted_and_kept(world, caplog):
+    sink = Scripted()
+    runner = world.runner(sink)
+    for subject in "ab":
+        world.change(subject)
+    sink.answer = lambda alerts: REFUSED if alerts[0]["subject"] == "a" else TAKEN
+    runner.turn()
+    assert sink.told() == [("b", "raised")]
+    assert runner.status.dropped == 1
+    assert "scripted at nowhere refuses the alert MonitorStalled (a, raised): it answered 400" in caplog.text
+    record = world.deliveries.record("scripted")
+    assert (record["dropped"], record["dropped_why"]) == ("1", "it answered 400")
+
+
+@pytest.mark.parametrize("subjects", ["a", "abc"])
+def test_a_receiver_that_is_down_loses_nothing_however_long(world, subjects):
+    sink = Scripted()
+    runner = world.runner(sink)
+    for subject in subjects:
+        world.change(subject)
+    sink.answer = lambda alerts: AGAIN
+    for _ in range(300):
+        runner.turn()
+        world.pass_time(30)
+    sink.answer = lambda alerts: TAKEN
+    world.pass_time(61)
+    runner.turn()
+    assert sink.told() == [(subject, "raised") for subject in subjects]
+    assert runner.status.dropped == 0
+
+
+def test_one_transition_that_always_fails_does_not_hold_back_the_others_for_good(world):
+    """A name that a sender chose breaks the receiver: it answers 500 to that one, and takes all others."""
+    sink = Scripted()
+    runner = world.runner(sink)
+    sink.answer = lambda alerts: AGAIN if alerts[0]["subject"].startswith("poison") else TAKEN
+    for subject in ("poison", *"abc", "poison too", *"defghi"):
+        world.change(subject)
+    for _ in range(40):
+        runner.turn()
+        world.pass_time(15)
+    assert {subject for subject, _ in sink.told()} == set("abcdefghi")
+    assert len(sink.told()) == 9
+    assert runner.status.dropped == 2
+
+
+def test_a_failure_is_blamed_on_a_transition_only_after_several_later_ones_were_taken(world):
+    sink = Scripted()
+    runner = world.runner(sink)
+    for subject in "abcdef":
+        world.change(subject)
+    sink.answer = lambda alerts: AGAIN
+    for _ in range(20):
+        runner.turn()
+        world.pass_time(15)
+    attempts = iter([AGAIN, TAKEN] * 2)  # the receiver comes and goes
+    sink.answer = lambda alerts: next(attempts, TAKEN)
+    for _ in range(10):
+        world.pass_time(61)
+        runner.turn()
+    assert {subject for subject, _ in sink.told()} == set("abcdef")
+    assert runner.status.dropped == 0
+
+
+def test_another_process_is_let_try_while_this_one_fails(world):
+    """Its network may reach the receiver."""
+    cut_off, connected = Scripted(), Scripted()
+    cut_off.answer = lambda alerts: AGAIN
+    first, second = world.runner(cut_off, "first"), world.runner(connected, "second")
+    world.change("a")
+    first.turn()
+    second.turn()
+    assert connected.told() == [("a", "raised")]
+
+
+def test_two_processes_tell_each_transition_once_between_them(world):
+    sinks = [Scripted(), Scripted()]
+    first, second = (world.runner(sink, str(n)) for n, sink in enumerate(sinks))
+    for subject in "abc":
+        world.change(subject)
+        first.turn()
+        second.turn()
+    assert sorted(sinks[0].told() + sinks[1].told()) == [("a", "raised"), ("b", "raised"), ("c", "raised")]
+
+
+def test_a_process_that_was_replaced_while_it_sent_does_not_move_the_place_of_the_sink(world, caplog):
+    caplog.set_level(logging.INFO)
+    slow, other = Scripted(), Scripted()
+    first = world.runner(slow, "slow")
+    world.change("a")
+
+    def hang(alerts):
+        world.pass_time(60)  # its right to send is over
+        world.deliveries.lease("scripted", "other", 60_000)
+        return TAKEN
+
+    slow.answer = hang
+    first.turn()
+    assert "another process tells scripted now; the alert MonitorStalled (a, raised) may reach it twice" in caplog.text
+    world.runner(other, "other").turn()
+    assert other.told() == [("a", "raised")]
+
+
+def test_a_slow_receiver_is_not_told_twice_by_two_processes(world):
+    """Its calls take longer than the right to send usually lasts."""
+    sinks = [Scripted(), Scripted()]
+    config = DeliveryConfig(timeout_seconds=60)
+    first, second = (
+        Delivery(config, "g", world.deliveries, str(n), sinks=[sink])._runners[0] for n, sink in enumerate(sinks)
+    )
+    first.turn()
+    world.change("a")
+
+    def slow(alerts):
+        world.pass_time(59)
+        second.turn()
+        return TAKEN
+
+    sinks[0].answer = slow
+    first.turn()
+    assert (len(sinks[0].calls), len(sinks[1].calls)) == (1, 0)
+
+
+def test_a_receiver_that_asks_to_wait_is_obeyed_within_bounds(world):
+    sink = Scripted()
+    runner = world.runner(sink)
+    world.change("a")
+    for asked, waited in ((120.0, 120.0), (10**9, LONGEST_ASKED)):
+        sink.answer = lambda alerts, asked=asked: Outcome("again", "it answered 429", asked)
+        before = len(sink.calls)
+        runner.turn()
+        world.pass_time(waited - 1)
+        runner.turn()
+        assert len(sink.calls) == before + 1
+        world.pass_time(2)
+    sink.answer = lambda alerts: TAKEN
+    runner.turn()
+    assert sink.told() == [("a", "raised")]
+
+
+def test_waits_grow_have_jitter_and_a_bound():
+    asked = []
+    backoff = Backoff(uniform=lambda low, high: asked.append((low, high)) or high)
+    assert [backoff.fail() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert asked[3] == (4, 8)
+    for _ in range(100_000):
+        assert backoff.fail() == LONGEST_WAIT
+    backoff.succeed()
+    assert backoff.fail() == 1
+
+
+def test_a_sink_that_raises_is_tried_again_and_its_error_hides_addresses(world, caplog):
+    sink = Scripted()
+    runner = world.runner(sink)
+    world.change("a")
+
+    def broken(alerts):
+        raise RuntimeError("cannot post to https://hooks.example/hunter2")
+
+    sink.answer = broken
+    runner.turn()
+    assert "it raised RuntimeError: cannot post to https://hooks.example/..." in caplog.text
+    assert "hunter2" not in caplog.text
+    sink.answer = lambda alerts: TAKEN
+    world.pass_time(2)
+    runner.turn()
+    assert sink.told() == [("a", "raised")]
+
+
+def test_a_long_failure_is_said_now_and_then_and_so_is_its_end(world, caplog):
+    caplog.set_level(logging.INFO)
+    sink = Scripted()
+    runner = world.runner(sink)
+    world.change("a")
+    sink.answer = lambda alerts: AGAIN
+    for _ in range(120):
+        runner.turn()
+        world.pass_time(10)
+    assert 2 <= caplog.text.count("did not take the alert MonitorStalled (a, raised): it answered 500") <= 5
+    assert world.deliveries.record("scripted")["failing_why"] == "it answered 500"
+    assert runner.status.oldest_seconds >= 1100
+    sink.answer = lambda alerts: TAKEN
+    world.pass_time(61)
+    runner.turn()
+    assert "scripted at nowhere takes alerts again" in caplog.text
+    assert world.deliveries.record("scripted")["failing_since"] == ""
+    runner.turn()
+    assert runner.status.oldest_seconds == 0
+
+
+def test_a_history_that_was_trimmed_is_told_and_delivery_goes_on(world, caplog):
+    sink = Scripted()
+    world.store._history_length = 3
+    world.change("a")
+    runner = world.runner(sink)
+    for subject in "bcdef":
+        world.change(subject)
+    runner.turn()
+    assert sink.told() == [("d", "raised"), ("e", "raised"), ("f", "raised")]
+    assert "some alerts were trimmed from the history before scripted took them" in caplog.text
+    assert world.deliveries.record("scripted")["trimmed_at"]
+
+
+# -- without Redis -----------------------------------------------------------------------------------------------------
+
+
+def direct(subject="redis", status="firing", severity="critical"):
+    notice = Notice("stalled", subject, True, severity, "Redis is away: bring it back.")
+    fields = {
+        **notice.fields(),
+        "fingerprint": notice.fingerprint(""),
+        "status": status,
+        "started_at": "",
+        "ended_at": "",
+    }
+    return {**fields, "change": "raised" if status == "firing" else "resolved"}
+
+
+def test_an_alert_is_told_directly_while_redis_is_away(world):
+    sink, state = Scripted(), Scripted("state", "state")
+    runner, standing = world.runner(sink), world.runner(state)
+    with outage(world.store):
+        for each in (runner, standing):
+            each.tell(direct())
+        with pytest.raises(Exception, match="the store is away"):
+            [runner.turn() for _ in range(3)]
+        with pytest.raises(Exception, match="the store is away"):
+            standing.turn()
+    assert sink.told() == [("redis", "raised")]
+    assert state.told() == [("redis", "raised")]
+
+
+def test_redis_away_resolves_nothing_that_was_firing(world):
+    state = Scripted("state")
+    runner = world.runner(state)
+    world.change("a")
+    runner.turn()
+    with outage(world.store):
+        for _ in range(40):
+            world.pass_time(31)
+            with pytest.raises(Exception, match="the store is away"):
+                runner.turn()
+    assert len(state.taken) >= 41
+    assert all(call == [("a", "raised")] for call in state.taken[1:])
+
+
+def test_an_alert_told_directly_is_posted_again_until_it_is_over_and_has_one_identity_with_that_of_redis(world):
+    state = Scripted("state")
+    runner = world.runner(state)
+    runner.tell(direct())
+    runner.turn()
+    world.pass_time(31)
+    runner.turn()
+    world.store.notice(Notice("stalled", "redis", True, "critical", "As Redis has it."))
+    runner.turn()
+    assert state.taken[-3:] == [[("redis", "raised")]] * 3
+    runner.tell(direct(status="resolved"))
+    runner.turn()
+    assert [a["status"] for a in state.calls[-1]] == ["firing"]  # Redis says so
+    world.store.notice(Notice("stalled", "redis", False))
+    runner.turn()
+    assert [a["status"] for a in state.calls[-1]] == ["resolved"]
+    world.pass_time(901)
+    runner.turn()
+    assert state.calls[-1] == []
+
+
+def test_a_repeat_of_what_was_told_is_no_second_transition(world):
+    sink = Scripted()
+    delivery = Delivery(DeliveryConfig(), "g", world.deliveries, "me", sinks=[sink])
+    (runner,) = delivery._runners
+    for alert in (
+        direct(status="resolved"), direct(), direct(), direct(severity="warning"), direct(status="resolved"),
+        direct(status="resolved"), direct(),
+    ):  # fmt: skip
+        delivery.tell(alert)
+    runner.turn()
+    assert [(c[0]["status"], c[0]["severity"]) for c in sink.calls] == [
+        ("firing", "critical"), ("firing", "warning"), ("resolved", "critical"), ("firing", "critical"),
+    ]  # fmt: skip
+
+
+def test_alerts_that_wait_without_redis_are_bounded_and_the_oldest_go_first(world, caplog):
+    sink = Scripted()
+    runner = world.runner(sink)
+    for n in range(OUTBOX + 5):
+        runner.tell(direct(subject=str(n)))
+    runner.turn()
+    assert [subject for subject, _ in sink.told()] == [str(n) for n in range(5, OUTBOX + 5)]
+    assert runner.status.dropped == 5
+    assert "scripted is never told the alert MonitorStalled (0, raised)" in caplog.text
+
+
+# -- alerts as they stand ----------------------------------------------------------------------------------------------
+
+
+def test_everything_is_told_at_once_if_something_changes_and_again_and_again(world):
+    state = Scripted("state")
+    runner = world.runner(state)
+    world.change("a")
+    world.pass_time(1)
+    runner.turn()
+    assert state.taken[-1] == [("a", "raised")]
+    calls = len(state.calls)
+    for _ in range(60):
+        world.pass_time(1)
+        runner.turn()
+    assert len(state.calls) == calls + 2
+    world.change("a")
+    runner.turn()
+    assert state.taken[-1] == [("a", "resolved")]
+
+
+def test_a_resolved_alert_is_told_for_a_quarter_of_an_hour(world):
+    state = Scripted("state")
+    runner = world.runner(state)
+    world.change("a")
+    world.change("a")
+    world.pass_time(890)
+    runner.turn()
+    assert state.taken[-1] == [("a", "resolved")]
+    world.pass_time(60)
+    runner.turn()
+    assert state.taken[-1] == []
+
+
+def test_a_change_that_was_not_taken_is_told_within_one_interval_of_the_receivers_return(world):
+    state = Scripted("state")
+    runner = world.runner(state)
+    world.change("a")
+    state.answer = lambda alerts: AGAIN
+    for _ in range(600):
+        runner.turn()
+        world.pass_time(1)
+    assert runner.status.oldest_seconds >= 599
+    state.answer = lambda alerts: TAKEN
+    for _ in range(31):
+        runner.turn()
+        world.pass_time(1)
+    assert state.told() == [("a", "raised")] * len(state.told())
+    assert state.told()
+    assert runner.status.oldest_seconds == 0
+
+
+def test_a_refused_alert_is_said_once_while_the_reason_stays(world, caplog):
+    state = Scripted("state")
+    runner = world.runner(state)
+    world.change("a")
+    state.answer = lambda alerts: REFUSED
+    for _ in range(20):
+        world.pass_time(31)
+        runner.turn()
+    assert caplog.text.count("refuses an alert: it answered 400") == 1
+    assert world.deliveries.record("scripted")["failing_why"] == "it answered 400"
+
+
+# -- the threads -------------------------------------------------------------------------------------------------------
+
+
+class Hanging(Scripted):
+    """A sink that never comes back."""
+
+    def __init__(self, mode, name):
+        super().__init__(mode, name)
+        self.entered, self.release = threading.Event(), threading.Event()
+
+    def send(self, alerts):
+        self.entered.set()
+        self.release.wait()
+        return TAKEN
+
+
+class Signalling(Scripted):
+    """A sink that tells when it was told."""
+
+    def __init__(self, name):
+        super().__init__("transitions", name)
+        self.came = threading.Event()
+
+    def send(self, alerts):
+        self.came.set()
+        return super().send(alerts)
+
+
+def test_a_sink_that_hangs_delays_neither_the_others_nor_the_end():
+    store = MemoryStore(FakeClock())
+    deliveries = MemoryDeliveries(store)
+    hangs, good = [Hanging(m, m) for m in ("transitions", "state", "pulse")], Signalling("good")
+    for name in ("transitions", "good"):
+        deliveries.begin(name)
+    store.notice(TROUBLE)
+    delivery = Delivery(DeliveryConfig(), "g", deliveries, "me", sinks=[*hangs, good])
+    delivery.start()
+    try:
+        assert all(sink.entered.wait(10) for sink in hangs)
+        assert good.came.wait(10)
+        began = time.monotonic()
+        delivery.tell(direct())
+        assert time.monotonic() - began < 0.5
+        began = time.monotonic()
+        delivery.close(timeout=1.0)
+        assert time.monotonic() - began < 2.0
+    finally:
+        for h in hangs:
+            h.release.set()
+
+
+def test_what_changed_just_before_the_end_is_told_before_it():
+    store, good = MemoryStore(FakeClock()), Signalling("good")
+    deliveries = MemoryDeliveries(store)
+    deliveries.begin("good")
+    delivery = Delivery(DeliveryConfig(), "g", deliveries, "me", sinks=[good])
+    store.notice(TROUBLE)
+    good.came.clear()
+    delivery.start()
+    assert good.came.wait(10)
+    store.notice(replace(TROUBLE, subject="the last word"))
+    delivery.close(timeout=5)
+    assert good.told()[-1] == ("the last word", "raised")
+
+
+def test_a_process_without_receivers_starts_no_thread():
+    before = threading.active_count()
+    delivery = Delivery(DeliveryConfig(), "g", MemoryDeliveries(MemoryStore()), "me")
+    delivery.start()
+    delivery.tell(direct())
+    assert threading.active_count() == before
+    delivery.close()
+
+
+def test_the_settings_switch_on_the_webhook_alertmanager_and_the_heartbeat():
+    with Receiver() as hook, Receiver() as manager, Receiver() as beat:
+        config = DeliveryConfig(webhook_url=hook.url, alertmanager_url=manager.url, heartbeat_url=beat.url)
+        store = MemoryStore(FakeClock())
+        deliveries = MemoryDeliveries(store)
+        deliveries.begin("webhook")
+        delivery = Delivery(config, "g", deliveries, "me")
+        store.notice(TROUBLE)
+        delivery.start()
+        (told,) = hook.wait(lambda requests: len(requests) == 1)
+        assert told.json["alerts"][0]["labels"]["alertname"] == "MonitorStalled"
+        posted = manager.wait(lambda requests: any(len(r.json) == 2 for r in requests))[-1]
+        assert posted.path == "/api/v2/alerts"
+        assert {a["labels"]["alertname"] for a in posted.json} == {"MonitorStalled", "MonitorHeartbeat"}
+        beat.wait(lambda requests: len(requests) == 1)
+        delivery.close()
 
 
 def test_metrics_are_in_a_registry_of_their_own_and_carry_the_artifact():

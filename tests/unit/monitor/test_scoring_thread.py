@@ -24,7 +24,8 @@ class SharedMemory:
             assert self.read_on.wait(30)
         confidence = self.rows[: len(batch)].copy()
         nothing = np.zeros(len(batch), np.int64)
-        return Scored(confidence, nothing, nothing, np.isfinite(confidence))
+        good = np.isfinite(confidence)
+        return Scored(confidence, nothing, nothing, good, good)
 
 
 def test_a_small_batch_that_comes_while_a_large_one_is_read_back_leaves_it_as_it_is():

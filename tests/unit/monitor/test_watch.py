@@ -11,7 +11,8 @@ from monitor.errors import StoreUnavailableError
 from monitor.judging.watch import Watch, WatchSettings, find_trouble
 from monitor.messages.record import Partition
 from monitor.service.watcher import Watcher
-from monitor.store.protocol import Batch, Health, Notice, PartitionState, Progress, Seen
+from monitor.store.counts import Batch, PartitionState, Progress, Seen
+from monitor.store.verdicts import Health, Notice
 from monitor.testing import FakeClock, MemoryStore, outage
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
@@ -99,7 +100,7 @@ class Group:
     def __init__(self) -> None:
         self.clock = FakeClock(NOW)
         self.store = MemoryStore(self.clock)
-        self.epoch = self.store.claim({P0: 0}, 0)[P0].epoch
+        self.epoch = self.store.claim({P0: 0})[P0].epoch
         self.store.commit(Batch([Progress(P0, self.epoch, 0, 1, 5)], {5: {("a", 0, 6): 1}}))
 
     def watch(self) -> Watch:

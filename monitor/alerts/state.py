@@ -1,0 +1,144 @@
+"""The thread of a sink that is told all alerts as they stand, on each change and again and again.
+
+Every process tells it: what it is told lies in the store, so they say the same, and none of them is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from monitor.alerts.alert import moment
+from monitor.alerts.runners import LONGEST_WAIT, POLL_SECONDS, Runner
+from monitor.alerts.sink import Fields, Outcome, Sink
+from monitor.errors import MonitorError
+from monitor.store.deliveries import DeliveryStore, Snapshot
+
+log = logging.getLogger(__name__)
+
+RESOLVED_SECONDS = 900.0
+"""A resolved alert is told for so long, in case that its receiver was away."""
+
+
+class StateRunner(Runner):
+    """Tells everything as it stands; what it last read while Redis is away.
+
+    Args:
+        sink: who is told.
+        store: where the alerts are.
+        resolved_seconds: see :data:`RESOLVED_SECONDS`.
+        uniform: randomness of the waits.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        store: DeliveryStore,
+        *,
+        resolved_seconds: float = RESOLVED_SECONDS,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        super().__init__(sink, uniform)
+        self._store, self._resolved_seconds = store, resolved_seconds
+        self._lock = threading.Lock()
+        self._direct: dict[str, tuple[Fields, float]] = {}
+        self._told_anew = False
+        self._snapshot, self._seen = Snapshot(), ""
+        self._due, self._not_before = 0.0, 0.0
+        self._changed_at: float | None = None
+        self._noted: bool | None = None  # an earlier process may have left a note that the sink fails
+
+    def tell(self, alert: Fields) -> None:
+        """This alert stands so from now on, whatever Redis says of it; for a resolved one, Redis is asked again."""
+        with self._lock:
+            self._direct[alert["fingerprint"]] = (alert, time.monotonic())
+            self._told_anew = True
+        self.wake()
+
+    def turn(self) -> float:
+        """Tell if something changed, or if it is time."""
+        trouble = self._look()
+        now = time.monotonic()
+        with self._lock:
+            told_anew, self._told_anew = self._told_anew, False
+        if told_anew:
+            self._changed_at = self._changed_at or now
+        self.status.waits(None if self._changed_at is None else now - self._changed_at)
+        if now >= self._not_before and (now >= self._due or self._changed_at is not None):
+            self._send()
+        if trouble is not None:
+            raise trouble
+        following = max(self._due if self._changed_at is None else 0.0, self._not_before) - time.monotonic()
+        return max(0.0, min(POLL_SECONDS, following))
+
+    def _longest_wait(self) -> float:
+        return min(LONGEST_WAIT, self.sink.every)
+
+    def _look(self) -> MonitorError | None:
+        """Read what changed; the error if Redis is away, which keeps nobody from being told the rest."""
+        try:
+            newest = self._store.newest()
+            if newest != self._seen:
+                self._changed_at = self._changed_at or time.monotonic()
+            if newest != self._seen or time.monotonic() >= self._due:
+                self._snapshot = self._store.snapshot(round(self._resolved_seconds * 1000))
+                self._seen = newest
+        except MonitorError as error:
+            return error
+        return None
+
+    def _send(self) -> None:
+        began = time.monotonic()
+        outcome = self.attempt(self._standing())
+        if outcome.status == "again":
+            wait = self._backoff.fail(outcome.retry_after, 2 * self.sink.every)
+            self._not_before = time.monotonic() + wait
+            self.say_failed(outcome, "the alerts", wait)
+            self._note(outcome)
+            return
+        self._backoff.succeed()
+        self._changed_at, self._due = None, began + self.sink.every
+        self.status.waits(None)
+        if outcome.status == "refused":
+            self._say_refused(outcome)
+        else:
+            self.status.why = ""
+        self._note(outcome)
+
+    def _standing(self) -> list[Fields]:
+        """What Redis holds and what was handed over. An alert that fires in either does fire."""
+        with self._lock:
+            old = time.monotonic() - self._resolved_seconds
+            for name in [n for n, (a, at) in self._direct.items() if a["status"] != "firing" and at < old]:
+                del self._direct[name]
+            direct = {name: alert for name, (alert, _) in self._direct.items()}
+        firing: dict[str, Fields] = {a.get("fingerprint", ""): a for a in self._snapshot.firing}
+        firing |= {name: a for name, a in direct.items() if a["status"] == "firing"}
+        resolved: dict[str, Fields] = {a.get("fingerprint", ""): a for a in self._snapshot.resolved}
+        resolved |= {name: a for name, a in direct.items() if a["status"] != "firing"}
+        return [*firing.values(), *(a for name, a in resolved.items() if name not in firing)]
+
+    # -- what is said of it ----------------------------------------------------------------------------------------
+
+    def _say_refused(self, outcome: Outcome) -> None:
+        self.status.dropped += 1
+        if outcome.why != self.status.why:
+            log.error(
+                "%s at %s refuses an alert: %s. The others are told; it is offered again every %.0f seconds.",
+                self.sink.name, self.sink.shown, outcome.why, self.sink.every,
+            )  # fmt: skip
+        self.status.why = outcome.why
+
+    def _note(self, outcome: Outcome) -> None:
+        failing = outcome.status != "taken"
+        if failing is self._noted:
+            return
+        fields = {"failing_since": moment(time.time()) if failing else "", "failing_why": outcome.why}
+        try:
+            self._store.note(self.sink.name, fields, dropped=int(outcome.status == "refused"))
+            self._noted = failing
+        except MonitorError as error:
+            log.debug("nothing could be noted about %s: %s", self.sink.name, error)

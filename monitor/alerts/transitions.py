@@ -1,0 +1,225 @@
+"""The thread of a sink that is told each transition, in order, at least once; one process at a time tells it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from monitor.alerts.alert import moment
+from monitor.alerts.runners import POLL_SECONDS, Runner, describe
+from monitor.alerts.sink import Fields, Outcome, Sink
+from monitor.errors import MonitorError
+from monitor.store.deliveries import Backlog, DeliveryStore, Done
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15.0
+"""A process that was killed is replaced after this."""
+
+OUTBOX = 100
+"""Alerts that wait without Redis, at most."""
+
+STUCK_SECONDS = 60.0
+"""One transition that fails for longer is suspected, if the receiver is there: later ones are sent before it."""
+
+SUSPICIONS = 3
+"""So many later transitions must be taken, each after one more failure of the first, until the first is dropped."""
+
+
+class TransitionRunner(Runner):
+    """Reads the history from where the sink stands and moves that on, while it holds the right to send.
+
+    Args:
+        sink: who is told.
+        store: the history, and where the sink stands in it.
+        holder: unique name of this process.
+        lease_seconds: the right to send is another's after this, if it is not renewed.
+        stuck_seconds: see :data:`STUCK_SECONDS`.
+        uniform: randomness of the waits.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        store: DeliveryStore,
+        holder: str,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        stuck_seconds: float = STUCK_SECONDS,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        super().__init__(sink, uniform)
+        self._store, self._holder = store, holder
+        self._lease_seconds, self._stuck_seconds = lease_seconds, stuck_seconds
+        self._outbox: deque[Fields] = deque()
+        self._lock = threading.Lock()
+        self._not_before = self._failing_since = 0.0
+        self._ahead: set[str] = set()
+        self._probe = self._suspicions = 0
+        self._began = self._trimmed = False
+        self._noted = True  # an earlier process may have left a note that the sink fails
+
+    def tell(self, alert: Fields) -> None:
+        """Send this transition without Redis, before all others."""
+        with self._lock:
+            self._outbox.append(alert)
+            lost = self._outbox.popleft() if len(self._outbox) > OUTBOX else None
+        if lost is not None:
+            self.status.dropped += 1
+            log.error("%s is never told %s: %d newer ones wait", self.sink.name, describe(lost), OUTBOX)
+        self.wake()
+
+    def turn(self) -> float:
+        """Everything that waits, until the sink fails."""
+        waits = self._not_before - time.monotonic()
+        if waits > 0:
+            return waits
+        if not self._send_outbox():
+            return 0.0
+        if not self._began:
+            self._store.begin(self.sink.name)
+            self._began = True
+        token = self._token()
+        if not token:
+            self.status.waits(None)
+            return POLL_SECONDS
+        backlog = self._store.backlog(self.sink.name)
+        self.status.waits(backlog.oldest_ms / 1000 if backlog.events else None)
+        self._say_trimmed(backlog)
+        if not backlog.events:
+            return POLL_SECONDS
+        return 0.0 if self._send_backlog(backlog) else POLL_SECONDS / 10
+
+    def end(self) -> None:
+        """Give the right to send back, so that another process need not wait for it."""
+        self._store.lease(self.sink.name, self._holder, 0)
+
+    def _token(self) -> int:
+        return self._store.lease(self.sink.name, self._holder, round(self._lease_seconds * 1000))
+
+    # -- without Redis ---------------------------------------------------------------------------------------------
+
+    def _send_outbox(self) -> bool:
+        while not self.leaves():
+            with self._lock:
+                first = self._outbox[0] if self._outbox else None
+            if first is None:
+                return True
+            outcome = self.attempt([first])
+            if outcome.status == "again":
+                self._failed(outcome, first)
+                return False
+            self._works()
+            if outcome.status == "refused":
+                self._say_dropped(first, outcome.why)
+            with self._lock:
+                if self._outbox and self._outbox[0] is first:
+                    self._outbox.popleft()
+        return False
+
+    # -- from the history ------------------------------------------------------------------------------------------
+
+    def _send_backlog(self, backlog: Backlog) -> bool:
+        """Send in order; False if the sink failed or another process took over."""
+        for place, event in enumerate(backlog.events):
+            token = 0 if self.leaves() else self._token()
+            if not token or self._outbox:
+                return bool(token)
+            if event["id"] in backlog.passed:
+                log.info("%s is not told %s: it was switched off then", self.sink.name, describe(event))
+                done = self._done(token, event, "passed")
+            else:
+                done = self._send(token, event, backlog.events[place + 1 :])
+            if not done:
+                return False
+        return True
+
+    def _send(self, token: int, event: Fields, later: Sequence[Fields]) -> bool:
+        if event["id"] in self._ahead:
+            self._ahead.discard(event["id"])
+            return self._done(token, event, "delivered")
+        outcome = self.attempt([event])
+        if outcome.status != "again":
+            self._works()
+            if outcome.status == "taken":
+                return self._done(token, event, "delivered")
+            self._say_dropped(event, outcome.why)
+            return self._done(token, event, "dropped", outcome.why)
+        stuck = self._failing_since and time.monotonic() - self._failing_since > self._stuck_seconds
+        if stuck and self._is_to_blame(later):
+            why = f"{outcome.why}, time and again, while later alerts were taken"
+            self._say_dropped(event, why)
+            self._suspicions = 0
+            return self._done(token, event, "dropped", why)
+        self._failed(outcome, event)
+        return False
+
+    def _is_to_blame(self, later: Sequence[Fields]) -> bool:
+        """Send a later transition: whether it is the first one that fails, and not the receiver.
+
+        Else one transition, and whoever sent what is in it, could hold back all others for good.
+        """
+        untold = [e for e in later if e["id"] not in self._ahead]
+        if not untold:
+            return False
+        other = untold[self._probe % len(untold)]
+        self._probe += 1
+        if self.attempt([other]).status == "again":
+            return False
+        self._ahead.add(other["id"])
+        self._suspicions += 1
+        return self._suspicions >= SUSPICIONS
+
+    def _works(self) -> None:
+        self._failing_since = 0.0
+        self._suspicions = 0
+        self._backoff.succeed()
+
+    def _done(self, token: int, event: Fields, what: Done, why: str = "") -> bool:
+        if self._store.advance(self.sink.name, token, event["id"], what, why):
+            if self._noted and what == "delivered":
+                self._noted = not self._note({"failing_since": "", "failing_why": ""})
+            return True
+        log.info("another process tells %s now; %s may reach it twice", self.sink.name, describe(event))
+        return False
+
+    # -- what is said of it ----------------------------------------------------------------------------------------
+
+    def _failed(self, outcome: Outcome, event: Fields) -> None:
+        if not self._failing_since:
+            self._failing_since = time.monotonic()
+            self._noted = self._note({"failing_since": moment(time.time()), "failing_why": outcome.why})
+        wait = self._backoff.fail(outcome.retry_after)
+        self._not_before = time.monotonic() + wait
+        self.say_failed(outcome, describe(event), wait)
+        if self._began:
+            self.end()  # another process may reach the receiver
+
+    def _say_dropped(self, event: Fields, why: str) -> None:
+        self.status.dropped += 1
+        log.error(
+            "%s at %s refuses %s: %s. It is not sent again; look at the receiver and at delivery in the settings.",
+            self.sink.name, self.sink.shown, describe(event), why,
+        )  # fmt: skip
+
+    def _say_trimmed(self, backlog: Backlog) -> None:
+        if backlog.trimmed and not self._trimmed:
+            log.error(
+                "some alerts were trimmed from the history before %s took them, and are never sent; it goes on with "
+                "%s. A larger redis.history_length keeps more.",
+                self.sink.name, describe(backlog.events[0]),
+            )  # fmt: skip
+            self._note({"trimmed_at": backlog.events[0].get("updated_at", "")})
+        self._trimmed = backlog.trimmed
+
+    def _note(self, fields: dict[str, str]) -> bool:
+        try:
+            self._store.note(self.sink.name, fields)
+        except MonitorError as error:
+            log.debug("nothing could be noted about %s: %s", self.sink.name, error)
+            return False
+        return True

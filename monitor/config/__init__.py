@@ -1,0 +1,47 @@
+"""The settings of one monitor process: one YAML file, overridden by the environment, validated once, then frozen."""
+
+from __future__ import annotations
+
+from monitor.config.loading import PREFIX, load, validate
+from monitor.config.redaction import Redactor, secrets_of
+from monitor.config.sections import (
+    AlertConfig,
+    BucketConfig,
+    CanaryConfig,
+    DeadLetterConfig,
+    DeliveryConfig,
+    KafkaConfig,
+    MessagesConfig,
+    ModelConfig,
+    MonitorConfig,
+    RedisConfig,
+    Section,
+    StreamConfig,
+    TelemetryConfig,
+    WatchConfig,
+)
+from monitor.config.urls import SecretUrl, show_url
+
+__all__ = [
+    "PREFIX",
+    "AlertConfig",
+    "BucketConfig",
+    "CanaryConfig",
+    "DeadLetterConfig",
+    "DeliveryConfig",
+    "KafkaConfig",
+    "MessagesConfig",
+    "ModelConfig",
+    "MonitorConfig",
+    "Redactor",
+    "RedisConfig",
+    "SecretUrl",
+    "Section",
+    "StreamConfig",
+    "TelemetryConfig",
+    "WatchConfig",
+    "load",
+    "secrets_of",
+    "show_url",
+    "validate",
+]

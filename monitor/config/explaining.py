@@ -1,0 +1,76 @@
+"""What pydantic found wrong, in one line for people. No secret and no section is ever quoted."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from monitor.config.sections import MonitorConfig
+from monitor.config.urls import SecretUrl, show_url
+
+_KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
+
+
+def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
+    """One error of pydantic on this model, with the nearest known key for an unknown one."""
+    location = [str(part) for part in error["loc"]]
+    name = ".".join(location)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = known_keys(location[:-1], model)
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
+    if error["type"] in ("missing", "model_type"):
+        return f"{name} is missing" if error["type"] == "missing" else f"{name} must be a section with keys"
+    if is_secret(location, model=model):
+        if error["type"] == "string_type":
+            got = _kind(error.get("input"))
+            return f"{name} must be text, but YAML reads {got} there: put it in quotes ({location[-1]}: '...')"
+        return f"{name}: {message}"
+    if not location or (len(location) < 2 and model is MonitorConfig):  # a whole section: it may hold secrets
+        return f"{name}: {message}".removeprefix(": ")
+    return f"{name}: {message} (got {_shown(error.get('input'))})"
+
+
+def known_keys(section: list[str], model: type[BaseModel] = MonitorConfig) -> list[str]:
+    """The keys of a section, or the sections themselves."""
+    for part in section:
+        field = model.model_fields.get(part)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return sorted(model.model_fields)
+
+
+def is_secret(
+    location: list[str], types: tuple[type, ...] = (SecretStr, SecretUrl), model: type[BaseModel] = MonitorConfig
+) -> bool:
+    """Whether a key holds a secret, by its type."""
+    annotation: Any = model
+    for part in location:
+        fields = getattr(annotation, "model_fields", {})
+        annotation = fields[part].annotation if part in fields else None
+    return annotation in types
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    kinds: dict[type, str] = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "a section",
+    }
+    return kinds.get(type(value), "something else")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(show_url(value) if "://" in value else value)
+    return repr(value) if isinstance(value, (bool, int, float)) else _kind(value)

@@ -1,0 +1,48 @@
+"""Log lines about records that cannot be scored: one a minute for each reason, however many there are."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from monitor.messages.reading import UNFORESEEN
+from monitor.messages.reasons import ADVICE, REASONS
+from monitor.messages.record import Record
+from monitor.messages.text import printable
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 60.0
+
+
+class Told:
+    """Tells of the first record of each reason, then of the next one a minute later with how many came in between.
+
+    Args:
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at: dict[str, float] = {}
+        self._silent: dict[str, int] = {}
+
+    def rejected(self, records: Iterable[tuple[Record, str, str]]) -> None:
+        """``(record, reason, detail)`` of records that go to the dead letters."""
+        for record, reason, detail in records:
+            now, kind = self._clock(), reason
+            if detail.startswith(UNFORESEEN):
+                kind = detail.split(":", 1)[0]  # with the type of the exception
+            if kind in self._at and now - self._at[kind] < EVERY_SECONDS:
+                self._silent[kind] = self._silent.get(kind, 0) + 1
+                continue
+            self._at[kind] = now
+            silent = self._silent.pop(kind, 0)
+            more = f" {silent} more were rejected for this reason since the last such line." if silent else ""
+            log.warning(
+                "%s/%s offset %s: the record cannot be scored and goes to the dead letters (%s: %s). Got: %s. "
+                "To do: %s.%s",
+                printable(record.topic), record.partition, record.offset, reason, REASONS.get(reason, "?"),
+                printable(detail), ADVICE.get(reason, "?"), more,
+            )  # fmt: skip

@@ -1,0 +1,56 @@
+"""Names that senders choose: kept as valid text of bounded length, and shown so that they can do no harm."""
+
+from __future__ import annotations
+
+import hashlib
+
+MARK = "~"
+"""Stands between the beginning of a name that was cut and the hash of the whole name."""
+
+RESERVED = ("__", MARK)
+"""What the monitor's own names begin with; a stream that begins so gets :data:`MARK` in front."""
+
+CANARY = "__canary__"
+"""The one reserved beginning that comes through the topic; what follows it cannot be guessed."""
+
+
+def valid(text: str) -> str:
+    """The same text, with each lone surrogate written out as an escape: it can be stored and sent as UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def bounded(text: str, length: int) -> str:
+    """The same text if it has at most ``length`` characters, else its beginning, :data:`MARK` and 12 hexadecimal digits
+    of its SHA-256, so that long names stay distinct.
+    """
+    if len(text) <= length:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    return f"{text[: max(0, length - len(digest) - len(MARK))]}{MARK}{digest}"
+
+
+def stream_name(text: str, length: int) -> str:
+    """What a sender's stream is counted under: never one of the monitor's own names, and no two streams the same."""
+    if text.startswith(RESERVED) and not text.startswith(CANARY):
+        text = MARK + text
+    return bounded(text, length)
+
+
+def printable(text: str, length: int = 500) -> str:
+    """Text for a terminal or a log: one line, no control characters, no characters that turn the direction of writing.
+
+    Whatever is not a printable character or a plain space is shown as an escape such as ``\\n`` or ``\\u202e``. A
+    text that is safe already stays as it is.
+
+    Args:
+        text: anything.
+        length: longer results are cut and end in ``...``.
+    """
+    beginning = text[: length + 1]
+    if not beginning.isprintable():
+        beginning = "".join(c if c.isprintable() else _escaped(c) for c in beginning)
+    return beginning if len(beginning) <= length else f"{beginning[: max(0, length - 3)]}..."
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

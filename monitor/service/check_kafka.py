@@ -1,0 +1,78 @@
+"""What `ood-monitor check` says about Kafka: whether it lets us in, and what the settings of the topic mean for us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from monitor.config import MonitorConfig
+from monitor.errors import BrokerError, TopicMissingError
+from monitor.sources.diagnosis import diagnose
+from monitor.sources.topic import TopicQuestions
+
+HOUR_MS = 3_600_000
+FOREVER_MS = 2**62
+
+
+def check_kafka(config: MonitorConfig) -> str:
+    """What there is to say.
+
+    Raises:
+        BrokerError: Kafka cannot be used; the message names the setting to change.
+    """
+    questions = TopicQuestions(config.kafka)
+    try:
+        seen = questions.describe()
+        settings, letters = questions.settings(), questions.exists(config.dead_letter_topic)
+    except TopicMissingError:
+        raise
+    except BrokerError as error:
+        found = diagnose(config.kafka)
+        raise BrokerError(f"Kafka cannot be used: {found.text if found else error}") from error
+    finally:
+        questions.close()
+    said = [f"topic {config.kafka.topic!r} has {len(seen.partitions)} partitions"]
+    if seen.leaderless:
+        said.append(f"{len(seen.leaderless)} of them have no leader and cannot be read now: look at the brokers")
+    if not letters:
+        said.append(
+            f"topic {config.dead_letter_topic!r} for dead letters does not exist: create it, else the first record "
+            "that cannot be scored makes it, or stops the worker if the broker makes no topics by itself"
+        )
+    return "; ".join([*said, *_meaning(settings)])
+
+
+def _meaning(settings: Mapping[str, str]) -> Iterator[str]:
+    """What follows from the settings of the topic."""
+    if not settings:
+        yield "the settings of the topic cannot be read (grant DESCRIBE_CONFIGS, or look at them yourself)"
+        return
+    if settings.get("message.timestamp.type") == "LogAppendTime":
+        yield "records are dated by the broker (LogAppendTime), so no sender's clock matters"
+    elif "message.timestamp.type" in settings:
+        ahead, behind = (
+            _span(settings.get(f"message.timestamp.{side}.max.ms", ""), f"message.timestamp.{side}.max.ms")
+            for side in ("after", "before")
+        )
+        yield (
+            f"records are dated by their senders (CreateTime), up to {ahead} ahead and {behind} behind: a sender with "
+            "a wrong clock has its samples counted at another time; message.timestamp.type=LogAppendTime prevents that"
+        )
+    if "compact" in settings.get("cleanup.policy", ""):
+        yield (
+            f"WARNING: cleanup.policy is {settings['cleanup.policy']}: compaction removes all but the last record of "
+            "each key, and keys are streams here, so records are lost uncounted and unnoticed: set it to delete"
+        )
+    if "delete" in settings.get("cleanup.policy", ""):
+        kept = _span(settings.get("retention.ms", ""), "retention.ms")
+        size = settings.get("retention.bytes", "-1")
+        more = "" if size == "-1" else f", and no more than {int(size):,} bytes a partition (retention.bytes)"
+        yield f"records are kept for {kept}{more}: those of a longer outage are lost, which is told as a gap"
+
+
+def _span(ms: str, name: str) -> str:
+    if not ms.lstrip("-").isdigit():
+        return f"an unknown time ({name})"
+    if int(ms) < 0 or int(ms) > FOREVER_MS:
+        return f"any time ({name})"
+    hours = int(ms) / HOUR_MS
+    return f"{hours:.3g} hours ({name})" if hours >= 1 else f"{int(ms) / 1000:.3g} seconds ({name})"

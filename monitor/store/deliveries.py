@@ -1,0 +1,206 @@
+"""What delivery reads from Redis and keeps there: how far each sink is, and who may send to it now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.resources import files
+from typing import Any, Literal, Protocol
+
+from monitor.store.connection import translate_redis_errors
+from monitor.store.keys import Keys
+
+SWITCHED_OFF_MS = 600_000
+"""A sink that no process had switched on for so long was switched off, rather than between two processes."""
+
+_AT_ONCE = 500
+
+Done = Literal["delivered", "dropped", "passed"]
+"""How a sink is done with a transition: it took it, it refuses it, or it was switched off at that time."""
+
+Event = Mapping[str, str]
+"""A transition as the history holds it: the fields of an alert, and its ``id`` in the history."""
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Transitions that a sink has not had yet.
+
+    Attributes:
+        events: the earliest first; each with its ``id``.
+        passed: ids among them that were written while the sink was switched off: they are not sent.
+        trimmed: the history no longer reaches back to where the sink stood: some may never be sent.
+        oldest_ms: age of the earliest, by the store's clock; 0 for none.
+    """
+
+    events: tuple[dict[str, str], ...] = ()
+    passed: frozenset[str] = frozenset()
+    trimmed: bool = False
+    oldest_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Alerts as they stand.
+
+    Attributes:
+        firing: every alert that fires.
+        resolved: what was resolved lately and does not fire again, as it stands in the history.
+    """
+
+    firing: tuple[dict[str, str], ...] = ()
+    resolved: tuple[dict[str, str], ...] = ()
+
+
+class DeliveryStore(Protocol):
+    """What delivery needs of Redis. Every method may raise ``StoreUnavailableError``."""
+
+    def newest(self) -> str:
+        """Id of the newest transition; it changes with every transition."""
+
+    def snapshot(self, resolved_ms: int) -> Snapshot:
+        """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
+
+    def begin(self, sink: str) -> None:
+        """The sink is switched on: it begins at the newest transition, or goes on where it stood."""
+
+    def lease(self, sink: str, holder: str, ttl_ms: int) -> int:
+        """Take, keep or (``ttl_ms`` 0) give back the right to send to a sink; the token, 0 if another holds it."""
+
+    def backlog(self, sink: str, count: int = 20) -> Backlog:
+        """What the sink has not had yet, ``count`` at most."""
+
+    def advance(self, sink: str, token: int, event: str, what: Done, why: str = "") -> bool:
+        """The sink is done with a transition; False if the token is not the one in force."""
+
+    def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
+        """Keep something that people may want to know of a sink."""
+
+    def record(self, sink: str) -> dict[str, str]:
+        """What is kept of a sink."""
+
+
+class RedisDeliveries:
+    """The :class:`DeliveryStore` of one group in one Redis.
+
+    Args:
+        client: of redis-py, with ``decode_responses=True``.
+        group: names the keys.
+    """
+
+    def __init__(self, client: Any, group: str) -> None:
+        self.keys = Keys(group)
+        self._client = client
+        folder = files("monitor.store") / "lua"
+        self._scripts: dict[str, Callable[..., Any]] = {
+            name: client.register_script((folder / f"{name}.lua").read_text(encoding="utf-8"))
+            for name in ("delivery_begin", "delivery_lease", "delivered")
+        }
+
+    def newest(self) -> str:
+        """Id of the newest transition; it changes with every transition."""
+        with translate_redis_errors():
+            found = self._client.xrevrange(self.keys.history, count=1)
+        return str(found[0][0]) if found else "0-0"
+
+    def snapshot(self, resolved_ms: int) -> Snapshot:
+        """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
+        with translate_redis_errors():
+            names = self._client.zrevrange(self.keys.index, 0, -1)
+            held: list[dict[str, str]] = []
+            for first in range(0, len(names), _AT_ONCE):
+                pipe = self._client.pipeline(transaction=False)
+                for name in names[first : first + _AT_ONCE]:
+                    pipe.hgetall(self.keys.alert(name))
+                held += pipe.execute()
+            since = self._now_ms() - resolved_ms
+            late = self._client.xrevrange(self.keys.history, min=f"{max(since, 0)}-0", count=1000)
+        return snapshot_of(held, [fields for _, fields in late])
+
+    def begin(self, sink: str) -> None:
+        """The sink is switched on: it begins at the newest transition, or goes on where it stood."""
+        with translate_redis_errors():
+            self._scripts["delivery_begin"](
+                keys=[self.keys.delivered(sink), self.keys.history], args=[str(SWITCHED_OFF_MS)]
+            )
+
+    def lease(self, sink: str, holder: str, ttl_ms: int) -> int:
+        """Take, keep or (``ttl_ms`` 0) give back the right to send to a sink; the token, 0 if another holds it."""
+        with translate_redis_errors():
+            keys = [self.keys.delivering(sink), self.keys.delivered(sink)]
+            return int(self._scripts["delivery_lease"](keys=keys, args=[holder, str(ttl_ms)]))
+
+    def backlog(self, sink: str, count: int = 20) -> Backlog:
+        """What the sink has not had yet, ``count`` at most."""
+        with translate_redis_errors():
+            record = self._client.hgetall(self.keys.delivered(sink))
+            cursor = record.get("cursor", "0-0")
+            found = self._client.xrange(self.keys.history, min=f"({cursor}", count=count)
+            if not found:
+                return Backlog()
+            trimmed = self._trimmed(cursor)
+            now = self._now_ms()
+        events = tuple({"id": i, **fields} for i, fields in found)
+        return Backlog(events, passed_over(events, record), trimmed, max(0, now - id_order(found[0][0])[0]))
+
+    def advance(self, sink: str, token: int, event: str, what: Done, why: str = "") -> bool:
+        """The sink is done with a transition; False if the token is not the one in force."""
+        with translate_redis_errors():
+            keys = [self.keys.delivering(sink), self.keys.delivered(sink)]
+            return bool(self._scripts["delivered"](keys=keys, args=[str(token), event, what, why, _moment()]))
+
+    def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
+        """Keep something that people may want to know of a sink."""
+        with translate_redis_errors():
+            pipe = self._client.pipeline(transaction=False)
+            if fields:
+                pipe.hset(self.keys.delivered(sink), mapping=dict(fields))
+            if dropped:
+                pipe.hincrby(self.keys.delivered(sink), "dropped", dropped)
+            pipe.execute()
+
+    def record(self, sink: str) -> dict[str, str]:
+        """What is kept of a sink."""
+        with translate_redis_errors():
+            return dict(self._client.hgetall(self.keys.delivered(sink)))
+
+    def _trimmed(self, cursor: str) -> bool:
+        if cursor == "0-0":  # the history was empty when the sink was switched on
+            info = self._client.xinfo_stream(self.keys.history)
+            return int(info.get("entries-added") or info["length"]) > int(info["length"])
+        first = self._client.xrange(self.keys.history, count=1)
+        return bool(first) and id_order(first[0][0]) > id_order(cursor)
+
+    def _now_ms(self) -> int:
+        seconds, microseconds = self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def snapshot_of(held: list[dict[str, str]], late: list[dict[str, str]]) -> Snapshot:
+    """From the alerts as they stand, and the latest transitions, the newest first."""
+    firing = tuple(alert for alert in held if alert.get("status") == "firing")
+    seen = {alert.get("fingerprint", "") for alert in firing}
+    resolved = []
+    for event in late:
+        name = event.get("fingerprint", "")
+        if name not in seen and event.get("status") == "resolved":
+            resolved.append(event)
+        seen.add(name)
+    return Snapshot(firing, tuple(resolved))
+
+
+def passed_over(events: tuple[dict[str, str], ...], record: Mapping[str, str]) -> frozenset[str]:
+    """Which transitions were written while the sink was switched off."""
+    since, until = int(record.get("off_from", 0)), int(record.get("off_until", 0))
+    return frozenset(e["id"] for e in events if since < id_order(e["id"])[0] < until)
+
+
+def id_order(entry: str) -> tuple[int, int]:
+    """An id of the history as numbers: milliseconds by the store's clock, and a counter."""
+    ms, _, sequence = entry.partition("-")
+    return int(ms), int(sequence or 0)
+
+
+def _moment() -> str:
+    return datetime.now(tz=timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,96 @@
+"""What delivery keeps, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from monitor.store.deliveries import SWITCHED_OFF_MS, Backlog, Done, Snapshot, id_order, passed_over, snapshot_of
+from monitor.testing.store import MemoryStore
+
+
+class MemoryDeliveries:
+    """A :class:`monitor.store.deliveries.DeliveryStore` on a :class:`MemoryStore`, with its clock and its outages."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._records: dict[str, dict[str, str]] = {}
+        self._leases: dict[str, tuple[str, int, int]] = {}
+
+    def _now(self) -> int:
+        return self._store.now_ms()
+
+    def newest(self) -> str:
+        """Id of the newest transition."""
+        found = self._store.history(1)
+        return found[0]["id"] if found else "0-0"
+
+    def snapshot(self, resolved_ms: int) -> Snapshot:
+        """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
+        since = self._now() - resolved_ms
+        late = [e for e in self._store.history(1000) if id_order(e["id"])[0] >= since]
+        return snapshot_of(self._store.alerts(), [{k: v for k, v in e.items() if k != "id"} for e in late])
+
+    def begin(self, sink: str) -> None:
+        """The sink is switched on."""
+        now, record = self._now(), self._records.setdefault(sink, {})
+        if "cursor" not in record:
+            record["cursor"] = self.newest()
+        elif now - int(record.get("on_ms", now)) > SWITCHED_OFF_MS:
+            record |= {"off_from": str(int(record["on_ms"]) + SWITCHED_OFF_MS), "off_until": str(now)}
+        record["on_ms"] = str(now)
+
+    def lease(self, sink: str, holder: str, ttl_ms: int) -> int:
+        """Take, keep or (``ttl_ms`` 0) give back the right to send to a sink."""
+        now, held = self._now(), self._leases.get(sink)
+        held = held if held and held[2] > now else None
+        if held and held[0] != holder:
+            return 0
+        if not ttl_ms:
+            self._leases.pop(sink, None)
+            return 0
+        record = self._records.setdefault(sink, {})
+        if held is None:
+            record["token"] = str(int(record.get("token", 0)) + 1)
+        token = held[1] if held else int(record["token"])
+        self._leases[sink] = (holder, token, now + ttl_ms)
+        return token
+
+    def backlog(self, sink: str, count: int = 20) -> Backlog:
+        """What the sink has not had yet."""
+        record = self._records.get(sink, {})
+        cursor = record.get("cursor", "0-0")
+        history = list(reversed(self._store.history(10**9)))
+        found = tuple(e for e in history if id_order(e["id"]) > id_order(cursor))[:count]
+        if not found:
+            return Backlog()
+        if cursor == "0-0":  # entries are numbered from 1
+            trimmed = id_order(history[0]["id"])[1] > 1
+        else:
+            trimmed = id_order(history[0]["id"]) > id_order(cursor)
+        return Backlog(found, passed_over(found, record), trimmed, self._now() - id_order(found[0]["id"])[0])
+
+    def advance(self, sink: str, token: int, event: str, what: Done, why: str = "") -> bool:
+        """The sink is done with a transition; False if the token is not the one in force."""
+        held, record = self._leases.get(sink), self._records.setdefault(sink, {})
+        if held is None or held[1] != token or held[2] <= self._now():
+            return False
+        cursor = id_order(record.get("cursor", "0-0"))
+        if id_order(event) <= cursor:
+            return id_order(event) == cursor
+        record |= {"cursor": event, what: str(int(record.get(what, 0)) + 1)}
+        if what == "dropped":
+            record |= {"dropped_at": str(self._now()), "dropped_why": why}
+        return True
+
+    def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
+        """Keep something that people may want to know of a sink."""
+        self._now()
+        record = self._records.setdefault(sink, {})
+        record |= fields
+        if dropped:
+            record["dropped"] = str(int(record.get("dropped", 0)) + dropped)
+
+    def record(self, sink: str) -> dict[str, str]:
+        """What is kept of a sink."""
+        self._now()
+        return dict(self._records.get(sink, {}))

@@ -1,0 +1,254 @@
+"""Valid messages of every decoder, and ways to spoil them in value, header, key, time, length, nesting and type."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import struct
+from collections.abc import Callable
+
+import msgpack
+import numpy as np
+import pyarrow as pa
+
+from monitor.messages import Record
+from monitor.messages.decoders.protobuf import message_class
+from tests.fuzz import corpus
+from tests.monitor_support import WIDTH, embeddings
+
+NOW = 1_700_000_000_000
+ROWS = embeddings(64, seed=3, ood=0.2)
+ARROW = "application/vnd.apache.arrow.stream"
+JSON, CLOUD = "application/json", "application/cloudevents+json"
+PACKED, PROTO, RAW = "application/msgpack", "application/protobuf", "application/octet-stream"
+KINDS = (RAW, JSON, CLOUD, PACKED, PROTO, ARROW)
+
+
+def row(rng: random.Random) -> np.ndarray:
+    return ROWS[rng.randrange(len(ROWS))]
+
+
+def fields(rng: random.Random) -> dict:
+    found = {"id": f"r{rng.randrange(10**6)}", "time": NOW - rng.randrange(10_000), "dim": WIDTH, "dtype": "float32"}
+    return {name: value for name, value in found.items() if rng.random() < 0.6}
+
+
+def stream_of(table: pa.Table, rows: int = 3, **options) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return sink.getvalue().to_pybytes()
+
+
+def vectors(n: int, width: int = WIDTH, kind: str = "f4") -> pa.Array:
+    flat = np.resize(ROWS, n * width).astype(kind)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
+
+
+def arrow_value(rng: random.Random) -> bytes:
+    n = rng.randrange(1, 6)
+    columns = {"embedding": vectors(n, kind=rng.choice(["f4", "f2"]))}
+    if rng.random() < 0.7:
+        kind = rng.choice([pa.string(), pa.large_string()])
+        columns["id"] = pa.array([f"a{k}" for k in range(n)], kind)
+    if rng.random() < 0.5:
+        kind = rng.choice([pa.int64(), pa.timestamp("ms"), pa.timestamp("ms", "Europe/Berlin")])
+        columns["time"] = pa.array([NOW - k for k in range(n)], kind)
+    if rng.random() < 0.3:
+        columns["note"] = pa.array(["x"] * n)
+    return stream_of(pa.table(columns))
+
+
+def value_of(kind: str, rng: random.Random) -> bytes:
+    vector, beside = row(rng), fields(rng)
+    if kind == RAW:
+        return vector.tobytes()
+    if kind == JSON:
+        if rng.random() < 0.3:
+            return json.dumps({**beside, "embedding_base64": base64.b64encode(vector.tobytes()).decode()}).encode()
+        return json.dumps({**beside, "embedding": vector.tolist()}).encode()
+    if kind == CLOUD:
+        return json.dumps({"specversion": "1.0", "data": {**beside, "embedding": vector.tolist()}}).encode()
+    if kind == PACKED:
+        return msgpack.packb({**beside, "note": [1, {"a": []}], "embedding": vector.tobytes()})
+    if kind == PROTO:
+        texts = {k: v if k == "dim" else str(v) for k, v in beside.items()}
+        return message_class()(**texts, embedding=vector.tobytes()).SerializeToString()
+    return arrow_value(rng)
+
+
+def valid(kind: str, rng: random.Random, offset: int = 0) -> Record:
+    headers = [("content-type", kind.encode())] if kind != RAW or rng.random() < 0.5 else []
+    if rng.random() < 0.6:
+        headers.append((rng.choice(["ce_id", "id", "CE_ID"]), b"h%d" % rng.randrange(1000)))
+    if rng.random() < 0.4:
+        headers.append(("ce_time", rng.choice([b"2023-11-14T22:13:19.500Z", str(NOW - 7).encode()])))
+    if rng.random() < 0.3:
+        headers.append(("traceparent", b"00-%032x" % rng.getrandbits(100)))
+    key = rng.choice([None, b"tenant-a", b"tenant-b", "größe".encode()])
+    return Record("t", 0, offset, NOW - rng.randrange(1000), key, value_of(kind, rng), tuple(headers))
+
+
+NUMBERS = [0, 1, -1, 7, 8, 127, 255, 2**15, 2**16 - 1, 2**31 - 1, -(2**31), 2**32 - 1, 2**62, 2**63 - 1, -(2**63)]
+TEXTS = [
+    b"", b"x", b"\xff\xfe", b"\xed\xa0\x80", "²".encode(), b"1" * 400, b"9" * 18, b"-1", b"NaN", b"nan", b"Infinity",
+    b"1e400", b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"2023-11-14", b"+010000-01-01T00:00:00Z",
+    b"2023-11-14T22:13:20.123456789Z", b"2001-01-01T00:00:00Z", b"float16", b"bfloat16", b"float64", b"\x1b[2J",
+    "\u202edeppals\u2066".encode(), b"a\nb\r", b"__overflow__", b"__canary__0", b"~x", b"None", b"#header",
+    b"\x00", b"k" * 5000, "ü".encode() * 3000, b"0x10", b"1_0", "８".encode(), b"8", *(kind.encode() for kind in KINDS),
+]  # fmt: skip
+STAMPS = [None, -1, -2, -(2**63), 0, 1, NOW, NOW + 1, NOW + 3_600_000, 2**53, 2**63 - 1, 10**30]
+NAMES = [
+    "ce_id", "id", "ce_time", "time", "ce_model", "ce_dtype", "ce_dim", "dim", "content-type", "Content-Type", "x",
+    "", "\0", "\u202e", "n" * 3000, "\ud800", "dead-letter-reason",
+]  # fmt: skip
+ODD = [
+    None, True, False, 0, -1, 2**63, -(2**63), 1.5, float("nan"), float("inf"), -3e38, 3.5e38, 1e300, "", "x", "\ud800",
+    "a\x1b[2J\n", "i" * 500, [], {}, [[]], [1, 2], ["1"] * WIDTH, [True] * WIDTH, [None] * WIDTH, [[1.0]] * WIDTH,
+    [0.5] * WIDTH, [-3e38] * WIDTH, [1e300] * WIDTH, {"embedding": [1]}, [10**100] * WIDTH,
+]  # fmt: skip
+
+
+def flip(value: bytes, rng: random.Random) -> bytes:
+    spoiled = bytearray(value)
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        spoiled[rng.randrange(len(spoiled))] ^= 1 << rng.randrange(8)
+    return bytes(spoiled)
+
+
+def overwrite(value: bytes, rng: random.Random) -> bytes:
+    form, size = rng.choice([("<i", 4), ("<q", 8), (">i", 4), (">q", 8), ("<b", 1)])
+    number = rng.choice(NUMBERS)
+    number = (number + 2 ** (8 * size - 1)) % 2 ** (8 * size) - 2 ** (8 * size - 1)
+    at = rng.randrange(max(1, len(value) - size + 1)) // (4 if rng.random() < 0.7 else 1) * 4
+    return value[:at] + struct.pack(form, number) + value[at + size :]
+
+
+def cut(value: bytes, rng: random.Random) -> bytes:
+    a, b = sorted(rng.randrange(len(value) + 1) for _ in range(2))
+    return rng.choice([value[:a], value[a:], value[:a] + value[b:], value[:b] + value[a:], value[a:b]])
+
+
+def splice(value: bytes, rng: random.Random) -> bytes:
+    other = value_of(rng.choice(KINDS), rng)
+    return value[: rng.randrange(len(value) + 1)] + other[rng.randrange(len(other) + 1) :]
+
+
+def nest(value: bytes, rng: random.Random) -> bytes:
+    n = rng.choice([1, 5, 40, 2000, 100_000])
+    a, b = rng.choice([(b"[", b"]"), (b'{"embedding":', b"}"), (b"\x91", b""), (b"\x81\xa1a", b""), (b"\x0b", b"\x0c")])
+    return a * n + value + rng.choice([b * n, b""])
+
+
+def digits(value: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(value) + 1)
+    return value[:at] + rng.choice([b"1", b"9", b"0", b"1e"]) * rng.choice([3, 201, 401, 5000, 100_000]) + value[at:]
+
+
+def retyped(value: bytes, rng: random.Random) -> bytes:
+    """A message whose fields have the wrong types."""
+    document = {**fields(rng), "embedding": row(rng).tolist()}
+    for _ in range(rng.choice([1, 1, 2])):
+        document[rng.choice(["id", "time", "model", "dtype", "dim", "embedding", "data", "embedding_base64", "x"])] = (
+            rng.choice(ODD)
+        )
+    if rng.random() < 0.5:
+        return json.dumps(document).encode()
+    try:
+        return msgpack.packb({**document, "embedding": row(rng).tobytes(), rng.choice(["id", 3]): rng.choice(ODD)})
+    except (ValueError, TypeError, OverflowError):
+        return msgpack.packb({"embedding": rng.choice([1.5, "x", msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 2)])})
+
+
+def odd_arrow(value: bytes, rng: random.Random) -> bytes:
+    """Arrow streams that are whole and not what the contract says."""
+    one, text = vectors(2), pa.array(["a", "b"])
+    choice = rng.randrange(1, 16)
+    if choice == 1:
+        return stream_of(pa.table([one, one], names=["embedding", "embedding"]))
+    if choice == 2:
+        return stream_of(pa.table({"embedding": one, "id": text.dictionary_encode()}))
+    odd = {
+        3: {"embedding": pa.array([[1.0] * WIDTH, None], pa.list_(pa.float32(), WIDTH))},
+        4: {"embedding": pa.array([[1.0] * WIDTH, [None] * WIDTH], pa.list_(pa.float32(), WIDTH))},
+        5: {"embedding": pa.array([[1.0] * WIDTH], pa.list_(pa.float32()))},
+        6: {"embedding": pa.array([[], []], pa.list_(pa.float32(), 0))},
+        7: {"embedding": vectors(2, kind="f8")},
+        8: {"embedding": vectors(0)},
+        9: {"embedding": one, "id": pa.array([None, "x"]), "time": pa.array([None, NOW])},
+        10: {"embedding": one, "id": pa.array([b"\xff", b""])},
+        11: {"embedding": one, "time": pa.array([2**62, -(2**62)], pa.timestamp("s", "Nowhere/None"))},
+        12: {"embedding": one, "time": pa.array(["²", "x" * 300])},
+        13: {"embedding": one, "note": pa.array([{"a": 1}, {"a": 2}])},
+        14: {"embedding": one, "n": pa.nulls(2)},
+        15: {"embedding": vectors(rng.choice([3, 20_000]), width=rng.choice([1, WIDTH]))},
+    }[choice]
+    return stream_of(pa.table(odd), **({"compression": "lz4"} if rng.random() < 0.2 else {}))
+
+
+VALUES: list[Callable[[bytes, random.Random], bytes]] = [
+    flip, flip, overwrite, overwrite, cut, splice, nest, digits, retyped, odd_arrow,
+]  # fmt: skip
+
+
+def spoil_headers(record: Record, rng: random.Random) -> Record:
+    headers = list(record.headers)
+    added = (rng.choice(NAMES), rng.choice([None, *TEXTS]))
+    choice = rng.randrange(6)
+    if choice == 0 and headers:
+        headers.pop(rng.randrange(len(headers)))
+    elif choice == 1 and headers:
+        headers[rng.randrange(len(headers))] = added
+    elif choice == 2:
+        headers += [(f"h{n}", b"v") for n in range(rng.choice([10, 63, 64, 65, 500]))]
+    elif choice == 3:
+        headers.append((rng.choice(NAMES), b"v" * rng.choice([300, 5000, 1_000_000])))
+    else:
+        headers.append(added)
+    return record._replace(headers=tuple(headers))
+
+
+def spoil(record: Record, rng: random.Random) -> Record:
+    """The record with one thing changed."""
+    choice = rng.random()
+    if choice < 0.6:
+        value = record.value or b"\0"
+        changed = (
+            rng.choice(VALUES)(value, rng) if rng.random() > 0.02 else rng.choice([None, b"", value[:25] * 40_000])
+        )
+        record = record._replace(value=changed and changed[:1_200_000])
+        if rng.random() < 0.1:
+            kind = rng.choice(KINDS).encode()
+            others = tuple(h for h in record.headers if h[0] != "content-type")
+            record = record._replace(headers=(("content-type", kind), *others))
+        return record
+    if choice < 0.85:
+        return spoil_headers(record, rng)
+    if choice < 0.93:
+        return record._replace(key=rng.choice(TEXTS))
+    return record._replace(timestamp_ms=rng.choice(STAMPS))
+
+
+KIND_OF = {
+    retyped: (JSON, PACKED),
+    odd_arrow: (ARROW,),
+}
+KEPT = corpus.load()
+
+
+def draw(rng: random.Random, offset: int) -> tuple[Record, bool]:
+    """A record, and whether it is as its sender meant it."""
+    record = valid(rng.choice(KINDS), rng, offset)
+    if rng.random() < 0.1:
+        return record, True
+    if rng.random() < 0.02:
+        record = KEPT[rng.choice(list(KEPT))]._replace(offset=offset)
+        return (record if rng.random() < 0.2 else spoil(record, rng)), False
+    if rng.random() < 0.12:  # types and whole Arrow streams under the content type that reads them
+        maker = rng.choice(list(KIND_OF))
+        kind = rng.choice(KIND_OF[maker])
+        return record._replace(value=maker(b"", rng), headers=(("content-type", kind.encode()),)), False
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        record = spoil(record, rng)
+    return record, False

@@ -1,0 +1,163 @@
+"""What is seen of a topic, and what is said while it cannot be seen."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from monitor.config import KafkaConfig
+from monitor.errors import BrokerError, BrokerUnavailableError, TopicMissingError
+from monitor.messages.record import Partition
+from monitor.sources.diagnosis import Diagnosis
+from monitor.sources.lookout import Lookout
+from monitor.sources.protocol import Log
+from monitor.sources.topic import Description
+
+CONFIG = KafkaConfig(bootstrap_servers="kafka:9092", topic="requests", look_seconds=30)
+P0, P1 = Partition("requests", 0), Partition("requests", 1)
+AWAY = Diagnosis("nothing accepts connections at kafka:9092 (Connection refused)", fatal=False)
+
+
+class Questions:
+    def __init__(self):
+        self.fails: list[Exception] = []
+        self.seen = Description("id-1", frozenset({0, 1}), frozenset())
+        self.asked = []
+
+    def describe(self):
+        if self.fails:
+            raise self.fails[0]
+        return self.seen
+
+    def ends(self, partitions, topic_id):
+        self.asked.append(list(partitions))
+        return {p: Log(topic_id, 0, 9) for p in partitions}
+
+    def unassigned(self):
+        return self.unassigned_now
+
+    unassigned_now = frozenset()
+
+    def close(self):
+        pass
+
+
+class Bench:
+    def __init__(self, found=AWAY):
+        self.now, self.found, self.questions = 100.0, found, Questions()
+        self.lookout = Lookout(
+            CONFIG, self.questions, lambda: {P0, P1}, clock=lambda: self.now, wall=lambda: 1_800_000_000 + self.now,
+            explain=lambda _: self.found, watch_group=True,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def bench(caplog):
+    caplog.set_level(logging.WARNING)
+    return Bench()
+
+
+def test_what_is_seen_is_dated_by_when_it_was_asked_for(bench):
+    assert bench.lookout.sight.topic_id == ""
+    bench.lookout.look()
+    assert (bench.lookout.sight.topic_id, bench.lookout.sight.partitions) == ("id-1", 2)
+    assert bench.lookout.sight.asked_at == 100.0
+    assert bench.lookout.sight.logs == {P0: Log("id-1", 0, 9), P1: Log("id-1", 0, 9)}
+    assert bench.lookout.trouble == ""
+
+
+def test_kafka_away_is_said_once_then_once_a_minute_and_so_is_its_return(bench, caplog):
+    bench.lookout.look()
+    bench.questions.fails = [BrokerUnavailableError("no")]
+    for _ in range(100):
+        bench.now += 1.0
+        bench.lookout.look()
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 2
+    assert said[0].startswith(f"Kafka cannot be reached at kafka:9092: {AWAY.text}; nothing is lost")
+    assert said[0].endswith("(since 2027-01-15T08:01:41Z)")
+    assert bench.lookout.trouble == said[1] == said[0]
+    bench.questions.fails = []
+    for _ in range(3):
+        bench.lookout.look()
+    assert bench.lookout.trouble == ""
+    assert [r.getMessage() for r in caplog.records][2:] == [
+        "topic requests can be read at kafka:9092 again after 99 seconds; counting goes on"
+    ]
+
+
+def test_one_connection_that_was_closed_is_no_trouble(bench, caplog):
+    calls = iter([BrokerUnavailableError("closed for being idle"), None])
+    answer = bench.questions.describe
+
+    def describe():
+        error = next(calls)
+        if error:
+            raise error
+        return answer()
+
+    bench.questions.describe = describe
+    bench.lookout.look()
+    assert (bench.lookout.trouble, caplog.records) == ("", [])
+
+
+def test_a_topic_that_goes_away_is_named_with_how_to_make_it(bench):
+    bench.questions.fails = [TopicMissingError("gone")]
+    bench.lookout.look()
+    assert bench.lookout.trouble.startswith("Topic 'requests' does not exist on kafka:9092")
+    assert "--create --topic requests" in bench.lookout.trouble
+
+
+def test_another_trouble_is_said_at_once(bench, caplog):
+    bench.questions.fails = [BrokerUnavailableError("no")]
+    bench.lookout.look()
+    bench.questions.fails = [TopicMissingError("gone")]
+    bench.lookout.look()
+    assert len(caplog.records) == 2
+
+
+def test_partitions_without_a_leader_are_named_and_not_asked_about(bench):
+    bench.questions.seen = Description("id-1", frozenset({0, 1}), frozenset({1}))
+    bench.lookout.look()
+    assert "requests/1" in bench.lookout.trouble
+    assert bench.questions.asked == [[P0]]
+
+
+def test_a_login_that_is_refused_while_it_runs_is_told_and_waited_out(bench):
+    bench.found = Diagnosis("kafka:9092 refuses the login of user 'monitor'", fatal=True)
+    bench.questions.fails = [BrokerUnavailableError("no")]
+    bench.lookout.look()
+    assert bench.lookout.trouble.startswith("Kafka refuses this worker: kafka:9092 refuses the login")
+
+
+def test_partitions_that_nobody_was_given_at_two_looks_in_a_row_are_orphans(bench):
+    for unassigned, expected in (({0, 1}, set()), ({1}, {1}), (set(), set()), ({1}, set()), ({1}, {1})):
+        bench.questions.unassigned_now = frozenset(unassigned)
+        bench.now += 10.0
+        bench.lookout.look()
+        assert bench.lookout.take_orphans() == expected
+        assert bench.lookout.take_orphans() == set()
+
+
+@pytest.mark.parametrize(
+    ("raised", "found", "expected"),
+    [
+        (BrokerUnavailableError("no"), Diagnosis("set kafka.ssl_cafile", fatal=True), "set kafka.ssl_cafile"),
+        (BrokerError("refused"), Diagnosis("set kafka.sasl_password", fatal=True), "set kafka.sasl_password"),
+        (BrokerError("refused"), None, "refused"),
+        (TopicMissingError("topic 'requests' does not exist"), None, "does not exist"),
+    ],
+)
+def test_at_the_start_what_waiting_does_not_mend_is_an_error(bench, raised, found, expected):
+    bench.questions.fails, bench.found = [raised], found
+    with pytest.raises(BrokerError, match=expected) as caught:
+        bench.lookout.begin()
+    assert not isinstance(caught.value, BrokerUnavailableError)
+
+
+def test_at_the_start_kafka_away_is_waited_for(bench):
+    bench.questions.fails = [BrokerUnavailableError("no")]
+    bench.lookout.begin()
+    assert "cannot be reached" in bench.lookout.trouble
+    bench.lookout.close()
