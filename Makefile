@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 READY := $(if $(OPENOOD_SOURCE),$(VENV)/.openood,$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka check lint types layers clean
+.PHONY: help demo test test-kafka chaos check lint types layers clean
 
 help:
 	@echo "make demo        LINe and its baselines on images that packages ship, then the monitor on a surge of them"
 	@echo "make test        run the tests"
 	@echo "make test-kafka  the monitor against genuine Apache Kafka (needs Java 17 and Maven)"
+	@echo "make chaos       break Kafka, Redis, Alertmanager, workers and senders one at a time, and see who is told"
 	@echo "make check       lint, types, layers and tests"
 	@echo "make clean       remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
@@ -43,7 +44,11 @@ test: $(READY)
 # OOD_MONITOR_KILLS is how often a worker is killed while it counts.
 test-kafka: $(READY)
 	@OOD_MONITOR_APACHE_KAFKA=1 OOD_MONITOR_KILLS=$${OOD_MONITOR_KILLS:-8} \
-	  $(BIN)/python -m pytest -q tests/kafka tests/contract/test_source.py
+	  $(BIN)/python -m pytest -q tests/kafka tests/chaos tests/contract/test_source.py
+
+# CHAOS="--long", "--only zombie poison", "--delays 10": `python -m tests.chaos --help` says more.
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "lint: clean"

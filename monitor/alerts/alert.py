@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from monitor.math.lifecycle import Alert, interval
 from monitor.messages.record import Partition
 from monitor.messages.text import printable
-from monitor.store.protocol import Example
+from monitor.store.counts import Example
 
 
 def fingerprint(group: str, alert: Alert) -> str:

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from monitor.alerts.alert import line
     from monitor.judging.rules import budget
     from monitor.judging.spending import spending
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
 
     config = read_config(options)
     store = open_store(config)

@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
     from monitor.counting.scoring import Scorer
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
     from monitor.service.promote import promote_group
 
     config = read_config(options)

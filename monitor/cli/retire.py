@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code. 1 if one of the streams is not known."""
     import sys
 
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
 
     store = open_store(read_config(options))
     known = store.streams()

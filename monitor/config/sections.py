@@ -338,6 +338,15 @@ class MonitorConfig(Section):
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 
+    @model_validator(mode="after")
+    def _no_loop(self) -> MonitorConfig:
+        if self.dead_letter_topic == self.kafka.topic:
+            raise ValueError(
+                f"dead_letters.topic is {self.kafka.topic!r}, the topic that is read: each dead letter would come back "
+                "as a record that cannot be scored; name another one"
+            )
+        return self
+
     @property
     def dead_letter_topic(self) -> str:
         """Where rejected records go."""

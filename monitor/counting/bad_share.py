@@ -17,7 +17,8 @@ from monitor.errors import BadShareError
 from monitor.messages.reading import Rejected
 from monitor.messages.reasons import ADVICE
 from monitor.messages.record import Partition
-from monitor.store.protocol import Notice, Progress
+from monitor.store.counts import Progress
+from monitor.store.verdicts import Notice
 
 LEAST = 10
 """Bad records that it takes to tell anybody: one or two say nothing about a share."""
@@ -80,7 +81,7 @@ class BadShares:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit, self._window, self._at_limit, self._topic = limit, window, at_limit, topic
-        self._clock = clock
+        self._clock, self._least = clock, min(LEAST, window / 2)  # of a small window there are never ten
         self._tellings: dict[Partition, _Telling] = {}
 
     def check(self, progress: Iterable[Progress]) -> None:
@@ -104,7 +105,7 @@ class BadShares:
         found: list[Notice] = []
         for p in progress:
             held = self._telling(p)
-            over = p.bad >= LEAST and p.bad > self._limit * p.read
+            over = p.bad >= self._least and p.bad > self._limit * p.read
             if self._at_limit == "stop":
                 continue
             if over or (held.severity and p.bad > self._limit / 2 * p.read):

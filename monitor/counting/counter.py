@@ -17,7 +17,7 @@ from monitor.messages.contract import Contract
 from monitor.messages.reading import Reader, Rejected, Rows
 from monitor.messages.record import Partition, Record
 from monitor.messages.times import arrival
-from monitor.store.protocol import Batch, CountKey, Example, Progress
+from monitor.store.counts import Batch, CountKey, Example, Progress
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log
-from monitor.store.protocol import Claim, Notice
+from monitor.store.counts import Claim
+from monitor.store.verdicts import Notice
 
 
 @dataclass(frozen=True)

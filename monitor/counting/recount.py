@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from monitor.counting.counter import Counter, Owned, Read
 from monitor.counting.scoring import Scored
 from monitor.messages.record import Partition, Record
-from monitor.store.protocol import CountKey
+from monitor.store.counts import CountKey
 
 
 class Recount:

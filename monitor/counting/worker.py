@@ -26,7 +26,8 @@ from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
 from monitor.sources.deadletters import DeadLetters
 from monitor.sources.protocol import Source
-from monitor.store.protocol import Batch, Seen, Store
+from monitor.store.counts import Batch, Seen
+from monitor.store.protocol import Store
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ class Worker:
         self._reported = time.monotonic()
         ends, most = self._source.end_known(), 2 * self._settings.max_records
         seen = {
-            p: Seen(o.epoch, lag := max(0, ends.get(p, o.next) - o.next), lag > most)
+            p: Seen(o.epoch, lag := max(0, ends[p] - o.next) if p in ends else -1, lag > most)
             for p, o in self._ownership.owned.items()
         }
         trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()

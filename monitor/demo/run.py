@@ -27,8 +27,8 @@ from monitor.config import MonitorConfig, validate
 from monitor.errors import MonitorError
 from monitor.judging.rules import budget
 from monitor.judging.spending import spending
-from monitor.service.process import open_store
-from monitor.store.protocol import CountKey
+from monitor.service.assembly import open_store
+from monitor.store.counts import CountKey
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 
@@ -252,7 +252,7 @@ def _recount(config: MonitorConfig) -> tuple[Mapping[CountKey, int], list[int]]:
     from monitor.counting.counter import Counter
     from monitor.counting.recount import Recount
     from monitor.counting.scoring import Scorer
-    from monitor.service.process import contract
+    from monitor.service.assembly import contract
     from monitor.service.reading_topic import read_topic
 
     scorer = Scorer.load(config.model.artifact)

@@ -16,7 +16,7 @@ from typing import Any
 
 from monitor.alerts import alert as alerts
 from monitor.errors import StoreUnavailableError
-from monitor.judging.closing import closable
+from monitor.judging.closing import SEEN_MS, closable
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.writing import AlertWriter
 from monitor.math import packing
@@ -24,19 +24,15 @@ from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Transition
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.messages.record import Partition
+from monitor.store.counts import CountKey, Example, PartitionState
 from monitor.store.keys import STREAM_FIELD
-from monitor.store.protocol import AlertWrite, CountKey, Example, Fold, PartitionState, Store
+from monitor.store.protocol import Store
+from monitor.store.verdicts import AlertWrite, Fold
 
 log = logging.getLogger(__name__)
 
 HEADER = "#header"
 CANARY = "#canary"
-CATCH_UP_SECONDS = 0.5
-"""How long one call judges a backlog before it gives the poll loop its turn."""
-
-SEEN_MS = 15_000
-"""A partition that no worker has reported for so long is not listened to."""
-
 FORGET_EVERY_MS = 10_000
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -116,7 +112,7 @@ class Evaluator:
 
     def _judge(self, closed: int, folded: int, offsets: Mapping[Partition, int], now: int) -> list[Transition]:
         """Judge closed buckets in order for a while; once none is left, silence and what is to be forgotten."""
-        until = time.monotonic() + CATCH_UP_SECONDS
+        until = time.monotonic() + self._settings.turn_ms / 1000
         changes: list[Transition] = []
         for bucket in self._store.pending(folded, closed):
             written = self._fold(bucket, offsets)
@@ -191,7 +187,9 @@ class Evaluator:
 
     def _listen(self, partitions: Mapping[Partition, PartitionState], now: int) -> None:
         """Since when every partition has been read up to its end: before that, silence tells nothing."""
-        heard = partitions and all(now - p.seen_ms < SEEN_MS and not p.behind_ms for p in partitions.values())
+        heard = partitions and all(
+            now - p.seen_ms < SEEN_MS and not p.behind_ms and p.lag >= 0 for p in partitions.values()
+        )
         if not heard:
             self._listening_since = math.inf
         elif math.isinf(self._listening_since):

@@ -15,7 +15,7 @@ from monitor.math.budget import Budget, Level
 from monitor.math.lifecycle import AlertRules
 from monitor.math.nulls import Nulls
 from monitor.math.state import Rules
-from monitor.store.protocol import OVERFLOW
+from monitor.store.counts import OVERFLOW
 
 if TYPE_CHECKING:
     from line_plugin.method.calibration import Calibration

@@ -16,6 +16,7 @@ class EvaluatorSettings:
         bucket_ms: width of a bucket.
         idle_ms: a partition that moved nothing for so long holds no bucket open.
         hold_ms: no partition holds a bucket open for longer than this once another one has passed it.
+        turn_ms: one call judges a backlog for about so long before it gives the poll loop its turn.
         lease_ms: a leaseholder that does not come back within this is replaced.
         alert_ttl_ms: an alert that nothing refreshes is forgotten after this.
         forget_ms: a stream from which nothing came for so long is forgotten.
@@ -30,7 +31,8 @@ class EvaluatorSettings:
     bucket_ms: int = 1000
     idle_ms: int = 10_000
     hold_ms: int = 60_000
-    lease_ms: int = 30_000
+    turn_ms: float = 500
+    lease_ms: int = 15_000
     alert_ttl_ms: int = 604_800_000
     forget_ms: int = 604_800_000
     examples: int = 5

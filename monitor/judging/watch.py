@@ -1,7 +1,7 @@
 """The monitor watching itself: when it cannot tell whether inputs surge, somebody is told.
 
 Every process watches, from a thread of its own, and any of them may raise or resolve: what they look at lies in the
-store, so they find the same. What is found is a :class:`monitor.store.protocol.Notice`, told once a change.
+store, so they find the same. What is found is a :class:`monitor.store.verdicts.Notice`, told once a change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.messages.record import Partition
-from monitor.store.protocol import Health, Notice, PartitionState, Store
+from monitor.store.counts import PartitionState
+from monitor.store.protocol import Store
+from monitor.store.verdicts import Health, Notice
 
 Observe = Callable[[Health, Mapping[Partition, PartitionState], Sequence[Notice]], None]
 

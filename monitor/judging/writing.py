@@ -9,7 +9,9 @@ from monitor.judging.settings import EvaluatorSettings
 from monitor.math.lifecycle import Alert
 from monitor.math.state import Rules
 from monitor.messages.record import Partition
-from monitor.store.protocol import AlertWrite, Example, Store
+from monitor.store.counts import Example
+from monitor.store.protocol import Store
+from monitor.store.verdicts import AlertWrite
 
 
 class AlertWriter:

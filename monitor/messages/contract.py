@@ -94,6 +94,8 @@ class Contract:
         if len(record.headers) > self.limits.headers:
             raise RecordError("bad-header", f"{len(record.headers)} headers, expected at most {self.limits.headers}")
         headers = named(record)
+        if any("\0" in name for name in headers):
+            raise RecordError("bad-header", "the name of a header is not UTF-8, expected one that is")
         for name in READ & headers.keys():
             if len(headers[name]) > self.limits.header_bytes and name != "id":  # a long id is cut
                 raise RecordError(
@@ -104,7 +106,7 @@ class Contract:
 
     def _same_model(self, model: str | None) -> None:
         if self.model and model != self.model:
-            raise RecordError("wrong-model", f"model {model!r}, expected {self.model!r}")
+            raise RecordError("wrong-model", f"model {(model or '')[:100]!r}, expected {self.model!r}")
 
     def _embedding(
         self, record: Record, headers: Mapping[str, bytes], stream: str, arrived: int, n: int, of: int, payload: Payload
@@ -141,7 +143,7 @@ class Contract:
     def _vector(self, vector: bytes, dtype: str, dim: int | None) -> bytes:
         size = dtypes.SIZES.get(dtype)
         if size is None:
-            raise RecordError("wrong-dtype", f"dtype {dtype!r}, expected one of {', '.join(dtypes.SIZES)}")
+            raise RecordError("wrong-dtype", f"dtype {dtype[:100]!r}, expected one of {', '.join(dtypes.SIZES)}")
         if dim is not None and dim != self.width:
             raise RecordError("wrong-width", f"dim {dim}, expected {self.width}, the input of the head")
         if dim is None and len(vector) % size == 0 and len(vector) != self.width * size:

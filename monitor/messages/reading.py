@@ -212,7 +212,12 @@ class Reader:
     def _is_plain(self, record: Record, layout: _Layout, names: tuple[str, ...], rest: Headers) -> bool:
         """Whether a value under these headers is its own vector; remembered, unless they are too many or too long."""
         longest = max((len(value or b"") for value in rest), default=0)
-        if None in rest or len(names) > self._limits.headers or longest > self._limits.header_bytes:
+        if (
+            None in rest
+            or any("\0" in name for name in names)
+            or len(names) > self._limits.headers
+            or longest > self._limits.header_bytes
+        ):
             return False
         plain = self._contract.plain(named(record))
         return _remembered(layout.plain, rest, plain, PLAIN) if longest <= LONGEST else plain

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+UNREADABLE = (("\0", b""),)
+"""Stands for headers whose names are not UTF-8. A name with a zero in it is taken for such a one."""
+
 
 @dataclass(frozen=True, order=True)
 class Partition:

@@ -48,7 +48,7 @@ def _kafka(config: MonitorConfig) -> str:
 
 def _redis(config: MonitorConfig) -> str:
     from monitor.config import show_url
-    from monitor.service.process import open_store
+    from monitor.service.assembly import open_store
     from monitor.store.server import describe_server, find_risks
 
     store = open_store(config)
@@ -86,7 +86,7 @@ def _delivery(config: MonitorConfig) -> str:
 
 def _fared(config: MonitorConfig, sink: str) -> tuple[bool, str]:
     """Whether the monitor fails to tell a sink now, and what it has kept of it."""
-    from monitor.service.process import open_deliveries
+    from monitor.service.assembly import open_deliveries
 
     try:
         store = open_deliveries(config)

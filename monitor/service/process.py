@@ -9,31 +9,30 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from monitor.alerts.delivery import Delivery
-from monitor.config import KafkaConfig, MonitorConfig
+from monitor.config import MonitorConfig
 from monitor.counting.scoring import Scorer
-from monitor.counting.worker import Worker, WorkerSettings, now_ms
+from monitor.counting.worker import Worker, now_ms
 from monitor.errors import StoreUnavailableError
 from monitor.judging.binding import bind, binding_of
-from monitor.judging.evaluator import Evaluator
-from monitor.judging.rules import rules_of
-from monitor.judging.settings import EvaluatorSettings
-from monitor.judging.watch import Watch, WatchSettings, observe_nothing
-from monitor.messages.contract import Contract
-from monitor.messages.limits import Limits
+from monitor.judging.watch import Watch, observe_nothing
+from monitor.service.assembly import (
+    contract,
+    evaluator,
+    open_delivery,
+    open_source,
+    open_store,
+    redis_risks,
+    watch_settings,
+    worker_settings,
+)
 from monitor.service.canary import Canary, find_canary
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
-from monitor.sources.kafka_python import KafkaSource
-from monitor.sources.protocol import Source
 from monitor.sources.settings import connection
-from monitor.store.connection import connect_to
-from monitor.store.deliveries import RedisDeliveries
-from monitor.store.protocol import Notice
-from monitor.store.redis import RedisStore
-from monitor.store.server import find_risks, refuse_eviction
+from monitor.store.server import refuse_eviction
 
 if TYPE_CHECKING:
     from monitor.service.telemetry import Telemetry
@@ -142,127 +141,15 @@ class Process:
         return time.monotonic() - self._stepped < PROGRESS_SECONDS
 
     def close(self) -> None:
-        """Leave the group and give the lease back."""
-        self._watcher.close()
-        self._worker.close()
+        """Leave the group and give the lease back. Whatever of it fails, the rest is done."""
+        with ExitStack() as ending:
+            ending.callback(self._delivery.close)
+            ending.callback(self._release)
+            ending.callback(self._worker.close)
+            ending.callback(self._watcher.close)
+
+    def _release(self) -> None:
         try:
             self.evaluator.release()
         except StoreUnavailableError:
             log.info("the lease could not be given back; it expires by itself")
-        self._delivery.close()
-
-
-def open_delivery(config: MonitorConfig, holder: str, healthy: Callable[[], bool]) -> Delivery:
-    """Delivery to the receivers that the settings name, over a connection to Redis of its own."""
-    return Delivery(config.delivery, config.kafka.group, open_deliveries(config), holder, healthy=healthy)
-
-
-def open_deliveries(config: MonitorConfig) -> RedisDeliveries:
-    """What delivery keeps in the store that the settings name."""
-    return RedisDeliveries(connect_to(config.redis), config.kafka.group)
-
-
-def open_source(config: KafkaConfig) -> Source:
-    """The source that the settings name.
-
-    Raises:
-        MissingLibraryError: its library is not installed.
-    """
-    if config.client == "confluent-kafka":
-        from monitor.sources.confluent import ConfluentSource
-
-        return ConfluentSource(config)
-    return KafkaSource(config)
-
-
-def open_store(config: MonitorConfig) -> RedisStore:
-    """The store that the settings name."""
-    return RedisStore(
-        connect_to(config.redis),
-        config.kafka.group,
-        retention_ms=round(config.redis.bucket_retention_seconds * 1000),
-        history_length=config.redis.history_length,
-        examples=config.alerts.examples,
-        streams=config.streams.limit,
-    )
-
-
-def contract(config: MonitorConfig, width: int) -> Contract:
-    """What a record must be."""
-    m = config.messages
-    limits = Limits(
-        rows=m.max_rows,
-        decoded_bytes=m.max_decoded_bytes,
-        batch_rows=m.max_batch_rows,
-        batch_bytes=m.max_batch_bytes,
-        depth=m.max_depth,
-        digits=m.max_digits,
-        arrow_batches=m.max_arrow_batches,
-        header_bytes=m.max_header_bytes,
-        headers=m.max_headers,
-        id_length=m.max_id_length,
-        stream_length=m.max_stream_length,
-        magnitude=m.max_magnitude,
-    )
-    return Contract(
-        width,
-        m.model,
-        m.default_stream,
-        m.max_bytes,
-        round(m.max_age_seconds * 1000),
-        round(m.max_ahead_seconds * 1000),
-        m.other_models,
-        limits,
-    )
-
-
-def worker_settings(config: MonitorConfig) -> WorkerSettings:
-    """Numbers of the worker."""
-    return WorkerSettings(
-        bucket_ms=config.bucket_ms,
-        max_records=config.kafka.max_poll_records,
-        start=config.kafka.start,
-        examples=config.alerts.examples,
-        max_bad_share=config.dead_letters.max_share,
-        bad_window=config.dead_letters.window,
-        at_bad_share=config.dead_letters.at_limit,
-        dead_letters=config.dead_letter_topic,
-    )
-
-
-def redis_risks(store: RedisStore) -> list[Notice]:
-    """What makes Redis lose counts unseen, if it was changed while the monitor runs."""
-    risks = find_risks(store.client)
-    return [Notice("stalled", "redis-risk", True, "critical", " ".join(risks))] if risks else []
-
-
-def watch_settings(config: MonitorConfig) -> WatchSettings:
-    """Numbers of the watch."""
-    return WatchSettings(
-        topic=config.kafka.topic,
-        stalled_ms=round(config.watch.stalled_seconds * 1000),
-        lag_ms=round(config.watch.max_lag_seconds * 1000),
-        gap_ms=round(config.watch.gap_seconds * 1000),
-        grace_ms=config.kafka.session_timeout_ms + 15_000,
-        canary_ms=round(config.canary.seconds * 1000),
-        canary_timeout_ms=round(config.canary.timeout_seconds * 1000),
-        streams=config.streams.limit,
-    )
-
-
-def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: str, canary: str) -> Evaluator:
-    """The evaluator of this process, under the name of the process."""
-    settings = EvaluatorSettings(
-        config.kafka.group,
-        scorer.artifact,
-        bucket_ms=config.bucket_ms,
-        idle_ms=round(config.buckets.idle_seconds * 1000),
-        hold_ms=round(config.buckets.hold_seconds * 1000),
-        alert_ttl_ms=round(config.redis.alert_ttl_seconds * 1000),
-        forget_ms=round(config.streams.forget_seconds * 1000),
-        examples=config.alerts.examples,
-        topic=config.kafka.topic,
-        canary=canary,
-        class_name=scorer.class_name,
-    )
-    return Evaluator(store, rules_of(config.alerts, scorer.calibration, scorer.artifact), settings, name)

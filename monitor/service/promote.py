@@ -10,7 +10,8 @@ from monitor.config import MonitorConfig
 from monitor.errors import StoreError
 from monitor.judging.binding import Binding, binding_of, differences
 from monitor.judging.evaluator import HEADER
-from monitor.store.protocol import AlertWrite, Promotion, Store
+from monitor.store.protocol import Store
+from monitor.store.verdicts import AlertWrite, Promotion
 
 TRIES = 20
 

@@ -9,6 +9,7 @@ from typing import Any
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError, ReplayError
 from monitor.messages.record import Partition, Record
+from monitor.sources.header_names import tolerate_any_header_name
 from monitor.sources.kafka_errors import kafka_errors
 from monitor.sources.settings import reading
 from monitor.sources.topic import TopicQuestions
@@ -42,6 +43,7 @@ def read_topic(
     with kafka_errors("opening the topic"):
         from kafka import KafkaConsumer
 
+        tolerate_any_header_name()
         # Records that are gone are an error here, not a reason to go on elsewhere.
         settings = {"auto_offset_reset": "none", "max_partition_fetch_bytes": config.max_partition_fetch_bytes}
         consumer = KafkaConsumer(**{**reading(config), **settings})

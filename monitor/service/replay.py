@@ -19,7 +19,7 @@ from monitor.judging.rules import rules_of
 from monitor.math.replay_report import FlagOrder, ReplayReport, report
 from monitor.math.state import Bucket
 from monitor.messages.times import parse_time
-from monitor.service.process import contract
+from monitor.service.assembly import contract
 from monitor.service.reading_topic import read_topic
 
 

@@ -12,7 +12,8 @@ from monitor.errors import ConfigError, MissingLibraryError
 from monitor.math.lifecycle import Transition
 from monitor.math.state import MonitorState
 from monitor.messages.record import Partition
-from monitor.store.protocol import Health, Notice, PartitionState
+from monitor.store.counts import PartitionState
+from monitor.store.verdicts import Health, Notice
 
 STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary", "redis-risk")
 """Subjects of alerts of the kind ``stalled`` that are found in the store."""
@@ -110,7 +111,7 @@ class Telemetry:
         self._clock.labels(by).set(time.time() - health.now_ms / 1000)
         self._pending.labels(by).set(health.pending)
         self._streams.labels(by).set(health.streams)
-        self._lag.labels(by).set(sum(p.lag for p in partitions.values()))
+        self._lag.labels(by).set(sum(max(0, p.lag) for p in partitions.values()))
         for why, n in health.sums.items():
             self._moved.labels(by, why).set(n)
         seen = health.times.get("canary_seen")

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from monitor.errors import MonitorError, StoreUnavailableError
 from monitor.judging.watch import Watch
 from monitor.service.canary import Canary
-from monitor.store.protocol import Notice
+from monitor.store.verdicts import Notice
 
 log = logging.getLogger(__name__)
 

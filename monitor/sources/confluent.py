@@ -6,6 +6,7 @@ librdkafka fetches and decodes in threads of its own, outside Python's lock. Cho
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, MissingLibraryError
-from monitor.messages.record import Partition, Record
+from monitor.messages.record import UNREADABLE, Partition, Record
 from monitor.sources.lookout import Lookout
 from monitor.sources.protocol import Log, Sight
 from monitor.sources.settings import librdkafka_settings
@@ -80,10 +81,8 @@ class ConfluentSource:
                 if not _is_waited_out(error):
                     _refuse(error, "poll")
                 continue
-            topic, number, headers = m.topic(), m.partition(), m.headers()
-            record = Record(
-                topic, number, m.offset(), m.timestamp()[1], m.key(), m.value(), tuple(headers) if headers else ()
-            )
+            topic, number = m.topic(), m.partition()
+            record = Record(topic, number, m.offset(), m.timestamp()[1], m.key(), m.value(), _headers(m))
             found.setdefault((topic, number), []).append(record)
         return {Partition(*place): records for place, records in found.items()}
 
@@ -169,6 +168,21 @@ class ConfluentSource:
         """Leave the group."""
         self._lookout.close()
         self._consumer.close()
+
+
+def _headers(message: Any) -> tuple[tuple[str, bytes], ...]:
+    """The headers, or what the contract rejects if the name of one is not UTF-8.
+
+    The client then returns a list with a hole in it and an error besides. Python's fast path for a call misses that
+    error, which strikes anywhere later; a call through ``methodcaller`` is always checked.
+    """
+    try:
+        return tuple(_ask_headers(message) or ())
+    except (SystemError, ValueError):
+        return UNREADABLE
+
+
+_ask_headers = operator.methodcaller("headers")
 
 
 def _native(partition: Partition, offset: int | None = None) -> Any:

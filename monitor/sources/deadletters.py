@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from monitor.errors import BrokerError, BrokerUnavailableError
 from monitor.messages.text import printable
 from monitor.sources.letters import Letter, Rejection, letter_of, stub_of
+from monitor.sources.settings import BOOTSTRAP_MS
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +61,15 @@ class KafkaDeadLetters:
     def check(self) -> None:
         """Reach the topic, which a broker may create on this occasion. To be called once, at the start.
 
+        If Kafka is away it is looked for again when the first letter is to be sent.
+
         Raises:
-            BrokerError: it is not there, or may not be written to; BrokerUnavailableError: Kafka cannot be reached.
+            BrokerError: it is not there, or may not be written to.
         """
-        self._guarded(self._connected)
+        try:
+            self._guarded(self._connected)
+        except BrokerUnavailableError as error:
+            log.warning("%s; trying again when there is something to send", error)
 
     def send(self, rejected: Iterable[Rejection]) -> None:
         """Send and wait for every acknowledgement.
@@ -149,7 +155,8 @@ class KafkaDeadLetters:
             from kafka import KafkaProducer, errors
 
             self._producer = KafkaProducer(
-                **self._settings, enable_idempotence=False, acks="all", linger_ms=5, retries=5,
+                **{"bootstrap_timeout_ms": BOOTSTRAP_MS, **self._settings},
+                enable_idempotence=False, acks="all", linger_ms=5, retries=5,
                 max_block_ms=min(10_000, self._wait_ms), max_request_size=self._max_bytes + 200_000,
             )  # fmt: skip
             try:
@@ -172,7 +179,7 @@ class KafkaDeadLetters:
         from kafka import KafkaConsumer, errors
 
         try:
-            consumer = KafkaConsumer(**self._settings)
+            consumer = KafkaConsumer(**{"bootstrap_timeout_ms": BOOTSTRAP_MS, **self._settings})
         except errors.KafkaError:
             return False
         try:

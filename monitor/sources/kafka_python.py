@@ -14,6 +14,7 @@ from typing import Any
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition, Record
+from monitor.sources.header_names import tolerate_any_header_name
 from monitor.sources.kafka_errors import kafka_errors
 from monitor.sources.lookout import Lookout
 from monitor.sources.protocol import Log, Sight
@@ -53,6 +54,7 @@ class KafkaSource:
             from kafka import KafkaConsumer
 
             config = self._config
+            tolerate_any_header_name()
             with kafka_errors(f"{config.bootstrap_servers}"):
                 consumer = KafkaConsumer(
                     **reading(config),

@@ -41,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Servers.started(Path(folder)) as servers:
         for n, name in enumerate(names):
             fault = faults[name](long=options.long, kills=options.kills)
-            outcomes.append(_run(servers, fault, plan, options.seed, f"chaos-{n}"))
+            outcomes.append(run_one(servers, fault, plan, options.seed, f"chaos-{n}"))
             print(report.row(outcomes[-1]), flush=True)
     if options.json:
         given = {k: v for k, v in vars(options).items() if k != "json"}
@@ -49,7 +49,7 @@ def main() -> int:
     return int(any(o.broken for o in outcomes))
 
 
-def _run(servers, fault, plan: Plan, seed: int, name: str) -> Outcome:
+def run_one(servers, fault, plan: Plan, seed: int, name: str) -> Outcome:
     """One scenario, on servers that the one before left running."""
     for server, restart in (
         ("kafka", servers.restart_kafka),

@@ -13,6 +13,9 @@ from tests.chaos.load import Load
 from tests.chaos.stage import Servers, Stage
 from tests.oracle.recount import recount
 
+RECOVERY_SECONDS = 90.0
+"""Workers that have not caught up by then never do."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -80,7 +83,7 @@ def _judge(stage: Stage, fault: Fault, times: Times) -> Judge:
 
 def _recover(stage: Stage, times: Times) -> None:
     """Wait until what was sent before the healing is counted."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + RECOVERY_SECONDS
     ends: dict[int, int] = {}
     while time.monotonic() < until:
         with contextlib.suppress(Exception):  # Kafka and Redis may still be coming up

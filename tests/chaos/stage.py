@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from monitor.messages.record import Partition
-from monitor.store.protocol import PartitionState
+from monitor.store.counts import PartitionState
 from monitor.testing import launcher
 from tests.chaos.load import Load
 from tests.chaos.receiver import Receiver
@@ -123,7 +123,7 @@ class Stage:
             base.setdefault(section, {}).update(values)
         self.cluster = Cluster(servers.kafka.address, f"redis://{servers.redis.address}/0", self.folder, name, **base)
         self.load = Load(servers.kafka.address, name, seed)
-        self.environment: dict[str, str] = {}
+        self.environments: list[dict[str, str]] = []
         self.ended: list[Ended] = []
         self.archived: list[Any] = []
         self._expected: set[int] = set()
@@ -144,8 +144,8 @@ class Stage:
 
     def start(self) -> None:
         """The traffic begins, the workers start, and the first records are counted."""
-        for _ in range(self.wanted):
-            self.cluster.start_worker(self.environment)
+        for n in range(self.wanted):
+            self.cluster.start_worker(self.environments[n] if n < len(self.environments) else None)
         self._nurse.start()
         self.load.start()
         self.until(lambda: self.counted() > 0 and self._shared_out(), 90, "the workers never began to count")
@@ -165,7 +165,7 @@ class Stage:
                     if worker.pid not in self._expected:
                         self.ended.append(Ended(time.time(), code, self.last_line()))
                 while len(self.cluster.workers) < self.wanted:
-                    self.cluster.start_worker(self.environment)
+                    self.cluster.start_worker()
 
     def last_line(self) -> str:
         lines = [line for line in self.cluster.logs().splitlines() if line.startswith("ood-monitor")]

@@ -9,8 +9,9 @@ import pytest
 
 from monitor.store.connection import connect
 from monitor.store.deliveries import SWITCHED_OFF_MS, DeliveryStore, RedisDeliveries
-from monitor.store.protocol import Notice, Store
+from monitor.store.protocol import Store
 from monitor.store.redis import RedisStore
+from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 
 _groups = itertools.count()

@@ -11,21 +11,10 @@ import pytest
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store.connection import connect
+from monitor.store.counts import FORGOTTEN, OVERFLOW, Batch, Example, Move, Progress, Seen
 from monitor.store.keys import Keys
-from monitor.store.protocol import (
-    FORGOTTEN,
-    OVERFLOW,
-    AlertWrite,
-    Batch,
-    Example,
-    Fold,
-    Move,
-    Notice,
-    Progress,
-    Promotion,
-    Seen,
-)
 from monitor.store.redis import RedisStore
+from monitor.store.verdicts import AlertWrite, Fold, Notice, Promotion
 from monitor.testing import FakeClock, MemoryStore
 
 P0, P1 = Partition("requests", 0), Partition("requests", 1)
@@ -77,6 +66,16 @@ def test_a_first_claim_begins_where_told_and_a_later_one_where_the_counts_end(st
     again = store.claim({P0: 0})[P0]
     assert (again.next, again.bucket, again.fresh) == (12, 4, False)
     assert again.epoch > first.epoch
+
+
+def test_the_share_of_bad_records_comes_back_with_the_next_claim(store):
+    first = store.claim({P0: 0, P1: 0})
+    assert (first[P0].read, first[P0].bad) == (0.0, 0.0)
+    moves = [Progress(P0, first[P0].epoch, 0, 9, -1, 8.25, 3.125), Progress(P1, first[P1].epoch, 0, 1, -1, 1.0, 0.0)]
+    assert store.commit(Batch(moves)).status == "ok"
+    assert store.commit(Batch([replace(moves[0], read=99.0, bad=99.0)])).status == "repeat"
+    again = store.claim({P0: 0, P1: 0})
+    assert [(again[p].read, again[p].bad) for p in (P0, P1)] == [(8.25, 3.125), (1.0, 0.0)]
 
 
 def test_a_claim_is_dated_by_the_clock_of_the_store(store):
@@ -139,6 +138,17 @@ def test_counts_and_offsets_are_written_together(store):
     state = store.partitions()[P0]
     assert (state.next, state.bucket) == (5, 5)
     assert abs(state.at_ms - store.now_ms()) < 60_000
+
+
+def test_names_of_any_characters_come_back_as_they_went(store):
+    names = ["\0", "\0a:b", "\u2028\x1b[2J\n", "größe 😀", "{}", "~__overflow__", '"\\', "\\ud800", "None", "#header"]
+    counts = {(name, n, 0): n + 1 for n, name in enumerate(names)}
+    examples = {(4, name): [Example(0.5, name, 1, P0, 3)] for name in names}
+    epoch = store.claim({P0: 0})[P0].epoch
+    assert store.commit(batch(epoch, 0, 5, {4: counts}, examples=examples)).status == "ok"
+    assert store.counts(4) == store.totals() == counts
+    assert set(store.streams()) == set(names)
+    assert [store.examples(4, name)[0].id for name in names] == names
 
 
 def test_a_batch_sent_twice_is_counted_once(store):

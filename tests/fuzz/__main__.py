@@ -62,6 +62,23 @@ def run(seed: int, batches: range, mark: Path | None, only: int | None = None) -
     return 0
 
 
+def run_corpus() -> int:
+    """Judge each record of the corpus, and see that none takes much memory."""
+    from tests.fuzz.judge import Judge
+
+    logging.getLogger("monitor").setLevel(logging.ERROR)
+    judge, kept = Judge(), corpus.load()
+    judge.judge([record for record, _ in records_of(0, -1)])
+    for name, record in kept.items():
+        before = peak_mb(anew=True)
+        (fate,) = judge.judge([record])
+        grown = peak_mb() - before
+        print(f"{name}: {fate}, {grown} MB")
+        assert grown < GROWTH_MB, f"{name}: memory grew by {grown} MB"
+    print(f"{len(kept)} records")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--inputs", type=int, default=20_000)
@@ -69,7 +86,10 @@ def main() -> int:
     parser.add_argument("--child", type=Path)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", type=int)
+    parser.add_argument("--corpus", action="store_true", help="only the records that once did harm")
     options = parser.parse_args()
+    if options.corpus:
+        return run_corpus()
     batches = range(options.first, options.first + max(1, options.inputs // BATCH))
     if options.child is not None:
         return run(options.seed, batches, options.child, options.only)

@@ -101,7 +101,7 @@ TEXTS = [
 STAMPS = [None, -1, -2, -(2**63), 0, 1, NOW, NOW + 1, NOW + 3_600_000, 2**53, 2**63 - 1, 10**30]
 NAMES = [
     "ce_id", "id", "ce_time", "time", "ce_model", "ce_dtype", "ce_dim", "dim", "content-type", "Content-Type", "x",
-    "", "\u202e", "n" * 3000, "\ud800", "dead-letter-reason",
+    "", "\0", "\u202e", "n" * 3000, "\ud800", "dead-letter-reason",
 ]  # fmt: skip
 ODD = [
     None, True, False, 0, -1, 2**63, -(2**63), 1.5, float("nan"), float("inf"), -3e38, 3.5e38, 1e300, "", "x", "\ud800",

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from monitor.alerts.alert import moment
-from monitor.store.protocol import Notice
+from monitor.store.verdicts import Notice
 from monitor.testing import launcher
 from monitor.testing.receivers import BEHAVIOURS, Receiver
 from tests.cluster import Cluster

@@ -9,7 +9,7 @@ import numpy as np
 
 from line_plugin import LINe
 from monitor.store.keys import Keys
-from monitor.store.protocol import AlertWrite, Fold
+from monitor.store.verdicts import AlertWrite, Fold
 from monitor.testing import launcher
 from tests.cluster import Cluster, differences
 from tests.monitor_support import embeddings
@@ -98,7 +98,7 @@ def test_each_kind_of_bad_record_lands_in_the_dead_letters_by_name_and_the_good_
 
 
 def test_a_topic_of_bad_records_stops_the_worker_with_one_line(cluster):
-    c = cluster(dead_letters={"window": 50})
+    c = cluster(dead_letters={"window": 50, "at_limit": "stop"})
     for _ in range(200):
         c.producer().send(c.topic, value=b"short", partition=0)
     c.producer().flush()

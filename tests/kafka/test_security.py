@@ -8,7 +8,7 @@ import pytest
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError
-from monitor.service.process import open_source
+from monitor.service.assembly import open_source
 from monitor.testing import launcher
 from tests.cluster import Cluster
 from tests.kafka import certificates

@@ -52,7 +52,7 @@ def decode(value: bytes, headers: Mapping[str, bytes], limits: Limits) -> list[P
     given = content_type(headers)
     decoder = known().get(given)
     if decoder is None:
-        raise RecordError("unknown-content-type", f"content type {given!r}, known: {', '.join(sorted(known()))}")
+        raise RecordError("unknown-content-type", f"content type {given[:100]!r}, known: {', '.join(sorted(known()))}")
     try:
         return decoder(value, headers, limits)
     except MissingLibraryError as error:

@@ -34,7 +34,8 @@ for _, a in ipairs(doc.alerts) do
   end
   redis.call('DEL', KEYS[a.key])
   redis.call('HSET', KEYS[a.key], unpack(event))
-  redis.call('PEXPIRE', KEYS[a.key], a.ttl_ms)
+  -- What fires stays, however long nothing refreshes it: silence is written once.
+  if a.fields.status ~= 'firing' then redis.call('PEXPIRE', KEYS[a.key], a.ttl_ms) end
   redis.call('ZADD', KEYS[5], a.now, a.fingerprint)
   if a.event then
     redis.call('XADD', KEYS[4], 'MAXLEN', '~', doc.history_length, '*', unpack(event))

@@ -26,7 +26,7 @@ for name, value in pairs(f) do
 end
 redis.call('DEL', KEYS[3])
 redis.call('HSET', KEYS[3], unpack(flat))
-redis.call('PEXPIRE', KEYS[3], doc.ttl_ms)
+if not doc.firing then redis.call('PEXPIRE', KEYS[3], doc.ttl_ms) end
 -- Numbers that change while it fires are refreshed in silence; a change of severity is worth telling.
 if change == 'updated' and held[2] == f.severity then return {'same'} end
 local time = redis.call('TIME')

@@ -6,7 +6,11 @@ import importlib
 import pkgutil
 from typing import Any, ClassVar
 
+from monitor.judging.settings import EvaluatorSettings
 from tests.chaos.stage import Stage
+
+LEASE_SECONDS = EvaluatorSettings("", "").lease_ms / 1000
+"""For so long nobody judges after the worker that did has died."""
 
 
 class Fault:

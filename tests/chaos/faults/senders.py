@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +19,6 @@ Raw = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 def poison(seed: int) -> Iterator[Raw]:
     """Bad records of many kinds, for ever. None of them holds a vector that a recount would take for a good one."""
-    import random
-
     rng = random.Random(seed)
     good = embeddings(1, seed=1)[0].tobytes()
     json_type, arrow = ("content-type", b"application/json"), ("content-type", b"application/vnd.apache.arrow.stream")
@@ -28,7 +27,7 @@ def poison(seed: int) -> Iterator[Raw]:
     kinds: list[Any] = [
         lambda: (b"s", None, []),
         lambda: (b"s", b"", []),
-        lambda: (b"s", rng.randbytes(rng.randint(1, 200)), []),
+        lambda: (b"s", rng.randbytes(rng.choice([1, 3, 4 * WIDTH - 4, 4 * WIDTH + 4, 200])), []),
         lambda: (rng.randbytes(6) + b"\xff", good, []),
         lambda: (b"s", good, [("ce_time", "²".encode())]),
         lambda: (b"s", good, [("ce_time", b"9" * 400)]),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from monitor.config import validate
-from monitor.service import check, process
-from monitor.store.protocol import Notice
+from monitor.service import assembly, check
+from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore, outage
 from monitor.testing.receivers import Receiver
 
@@ -17,7 +17,7 @@ LEAST = {"model": {"artifact": "a"}, "kafka": {"bootstrap_servers": "b:1", "topi
 def store(monkeypatch):
     store = MemoryStore(FakeClock())
     deliveries = MemoryDeliveries(store)
-    monkeypatch.setattr(process, "open_deliveries", lambda config: deliveries)
+    monkeypatch.setattr(assembly, "open_deliveries", lambda config: deliveries)
     return store, deliveries
 
 

@@ -91,6 +91,11 @@ def test_a_file_that_is_no_settings_is_one_line(tmp_path, text, said):
     assert "\n" not in str(caught.value)
 
 
+def test_dead_letters_may_not_go_to_the_topic_that_is_read():
+    with pytest.raises(ConfigError, match="'t', the topic that is read"):
+        validate(LEAST | {"dead_letters": {"topic": "t"}})
+
+
 def test_the_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         validate(LEAST).kafka.topic = "x"

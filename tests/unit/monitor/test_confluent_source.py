@@ -8,7 +8,7 @@ import pytest
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError, MissingLibraryError
-from monitor.service.process import open_source
+from monitor.service.assembly import open_source
 
 CONFIG = {"bootstrap_servers": "127.0.0.1:1", "topic": "t", "group": "g", "client": "confluent-kafka"}
 

@@ -16,7 +16,7 @@ from monitor.alerts.state import StateRunner
 from monitor.alerts.transitions import OUTBOX, TransitionRunner
 from monitor.config import DeliveryConfig
 from monitor.service.telemetry import Telemetry
-from monitor.store.protocol import Notice
+from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore, outage
 from monitor.testing.receivers import Receiver
 

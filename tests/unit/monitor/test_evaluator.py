@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
-from monitor.store.protocol import Batch, Example, PartitionState, Progress, Seen
+from monitor.store.counts import Batch, Example, PartitionState, Progress, Seen
 from monitor.testing import FakeClock, MemoryStore, outage
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
@@ -56,7 +57,7 @@ class Feed:
         self.store.report("worker", "{}", {P0: Seen(self.epoch, 0, behind=False)})
 
     def evaluator(self, holder="one", silence=60, **more) -> Evaluator:
-        settings = EvaluatorSettings("g", "artifact-hash", idle_ms=5000, **more)
+        settings = EvaluatorSettings("g", "artifact-hash", **({"idle_ms": 5000, "turn_ms": math.inf} | more))
         return Evaluator(self.store, RULES[silence], settings, holder)
 
     def changes(self) -> list[str]:
@@ -122,6 +123,15 @@ def test_the_least_bucket_of_active_partitions_decides():
     assert judged_up_to(AHEAD, idle, since_ms=18_000) == 6
     assert judged_up_to(AHEAD, BEHIND, now_ms=99_000) == 12  # nobody moves: all that was reached
     assert judged_up_to(leads=(-1, -1)) == -1
+
+
+def test_a_partition_with_more_to_read_is_not_idle():
+    quiet = replace(BEHIND, at_ms=1000, seen_ms=19_000)
+    assert judged_up_to(AHEAD, quiet) == 11
+    assert judged_up_to(AHEAD, replace(quiet, behind_ms=2000)) == 6
+    assert judged_up_to(AHEAD, replace(quiet, lag=-1)) == 6  # its worker has not read any of it yet
+    assert judged_up_to(AHEAD, replace(quiet, behind_ms=2000, seen_ms=1000)) == 11  # nobody reads it
+    assert judged_up_to(AHEAD, replace(quiet, behind_ms=2000), leads=(9, 12)) == 9  # for a stated time only
 
 
 def test_a_partition_that_brings_only_what_is_closed_holds_nothing_open():
@@ -358,14 +368,14 @@ def test_a_stream_that_comes_back_after_it_was_forgotten_begins_anew(feed):
     assert feed.store.state().keys() == {"#header"}
     feed.bucket = feed.clock() // 1000
     feed.write(5)
+    evaluator.step()
     feed.pass_time(10)
     evaluator.step()
     assert evaluator.state.evidence.heard[evaluator.state.rows["a", None]] == 5
 
 
-def test_a_long_backlog_is_judged_in_turns_and_the_lease_is_kept(feed, monkeypatch):
-    monkeypatch.setattr("monitor.judging.evaluator.CATCH_UP_SECONDS", 0.0)
-    evaluator = feed.evaluator()
+def test_a_long_backlog_is_judged_in_turns_and_the_lease_is_kept(feed):
+    evaluator = feed.evaluator(turn_ms=0)
     feed.write(10)
     left = []
     for _ in range(9):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import builtins
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import RecordError
-from monitor.messages import REASONS, Contract, Record, decoders
+from monitor.messages import REASONS, Contract, Record, decoders, json_limits
+from monitor.messages.limits import Limits
+from monitor.messages.reasons import ADVICE
 
 ROW = np.array([0.5, -1.25, 3.0, 65504.0], "<f4")
 NOW = 1_700_000_000_000
-CONTRACT = Contract(4, model="resnet", max_bytes=4096, max_age_ms=10_000, max_ahead_ms=1000)
+CONTRACT = Contract(4, model="resnet", max_bytes=4096, max_age_ms=10_000, max_ahead_ms=1000, limits=Limits(rows=8))
 MODEL = ("ce_model", b"resnet")
 
 
@@ -97,13 +101,17 @@ BAD = {
     "empty-value": record(None, MODEL),
     "bad-key": record(GOOD, MODEL, key=b"\xff\xfe"),
     "bad-header": record(GOOD, MODEL, ("ce_dim", b"four")),
+    "bad-time": record(GOOD, MODEL, ("ce_time", "²".encode())),
     "unknown-content-type": record(GOOD, MODEL, kind="image/png"),
     "undecodable": record(b"{", kind="application/json"),
+    "too-complex": record(b"[" * 33 + b"]" * 33, kind="application/json"),
     "wrong-model": record(GOOD, ("ce_model", b"vit")),
     "wrong-dtype": record(GOOD, MODEL, ("ce_dtype", b"int8")),
     "wrong-width": record(GOOD[:8], MODEL),
     "wrong-size": record(GOOD[:7], MODEL),
+    "out-of-range": record(b'{"model":"resnet","embedding":[1e300,0,0,0]}', kind="application/json"),
     "too-large": record(b"x" * 5000, MODEL),
+    "too-many-rows": record(arrow(["x"] * 9, 9), MODEL, kind="application/vnd.apache.arrow.stream"),
     "too-old": record(GOOD, MODEL, ("ce_time", str(NOW - 10_001).encode())),
     "from-the-future": record(GOOD, MODEL, ("ce_time", str(NOW + 1001).encode())),
 }
@@ -117,8 +125,9 @@ def test_a_bad_record_is_rejected_by_name(reason):
     assert caught.value.detail
 
 
-def test_every_reason_has_a_record_that_shows_it():
+def test_every_reason_has_a_record_that_shows_it_and_advice():
     assert set(BAD) | {"non-finite"} == set(REASONS)  # finiteness is the scorer's
+    assert set(ADVICE) == set(REASONS)
 
 
 @pytest.mark.parametrize(
@@ -126,28 +135,144 @@ def test_every_reason_has_a_record_that_shows_it():
     [
         (b"[1]", "application/json", "JSON list"),
         (b"{}", "application/json", "without 'embedding'"),
-        (b'{"embedding": ["x"]}', "application/json", "no list of numbers"),
-        (b'{"embedding_base64": "?"}', "application/json", "no base64"),
+        (b'{"embedding": ["x"]}', "application/json", "it holds str"),
+        (b'{"embedding": [true,1,1,1]}', "application/json", "it holds bool"),
+        (b'{"embedding": [null,1,1,1]}', "application/json", "it holds NoneType"),
+        (b'{"embedding": [[1,1],[1,1]]}', "application/json", "it holds list"),
+        (b'{"embedding_base64": "?"}', "application/json", "not base64"),
         (b'{"embedding": [1,2,3,4], "id": []}', "application/json", "id is list"),
-        (b"\xc1", "application/msgpack", "no MessagePack"),
-        (b"\x0a\xff", "application/protobuf", "no Embedding message"),
-        (b"garbage", "application/vnd.apache.arrow.stream", "no Arrow IPC stream"),
+        ('{"embedding": [1,2,3,4]}'.encode("utf-16"), "application/json", "not JSON in UTF-8"),
+        (b"\xc1", "application/msgpack", "without a map"),
+        (b"\x81\xa9embedding\x80", "application/msgpack", "embedding is a list, a map"),
+        (b"\x80\x80", "application/msgpack", "1 bytes follow"),
+        (b"\x0a\xff", "application/protobuf", "not an Embedding message"),
+        (b"garbage", "application/vnd.apache.arrow.stream", "not an Arrow IPC stream"),
+        (b"", "application/vnd.apache.arrow.stream", "without a value"),
     ],
 )
 def test_what_is_wrong_with_a_value_is_said(value, kind, said):
     with pytest.raises(RecordError, match=said) as caught:
         CONTRACT.read(record(value, MODEL, kind=kind))
-    assert caught.value.reason == "undecodable"
+    assert caught.value.reason in ("undecodable", "empty-value")
 
 
-@given(st.binary(max_size=200), st.sampled_from(KINDS))
-def test_no_bytes_whatever_raise_anything_but_a_named_rejection(value, kind):
-    reason = None
-    try:
-        CONTRACT.read(record(value, MODEL, kind=kind))
-    except RecordError as error:
-        reason = error.reason
-    assert reason is None or reason in REASONS
+@pytest.mark.parametrize(
+    "time",
+    ["²", "1" * 400, "9" * 18, "-1", "NaN", "9999-12-31T23:59:59-23:59", "x" * 2000, "2023-13-01T00:00:00Z"],
+)
+def test_a_time_that_is_none_is_named_whatever_it_is(time):
+    with pytest.raises(RecordError) as caught:
+        CONTRACT.read(record(GOOD, MODEL, ("ce_time", time.encode())))
+    assert caught.value.reason == "bad-time"
+    assert len(caught.value.detail) < 200
+
+
+def test_whole_numbers_are_numbers():
+    (found,) = CONTRACT.read(record(b'{"model":"resnet","embedding":[1,2,-3,0]}', kind="application/json"))
+    assert np.frombuffer(found.vector, "<f4").tolist() == [1, 2, -3, 0]
+
+
+@pytest.mark.parametrize("text", [r'"[[[[[["', r'"\\"', r'"\"[[[["', r'"\\\"[[[["', '"' + "1" * 300 + '"'])
+def test_brackets_and_digits_within_text_are_not_nesting_and_not_numbers(text):
+    value = b'{"model":"resnet","id":%s,"embedding":[1,2,3,4]}' % text.encode()
+    contract = replace(CONTRACT, limits=Limits(depth=3, digits=20, id_length=1000))
+    (found,) = contract.read(record(value, kind="application/json"))
+    assert found.id == json.loads(text)
+
+
+@pytest.mark.parametrize("value", [rb'{"a":"\\","b":[[[[1]]]]}', rb'["\\\"",[[[[1', b'{"id":' + b"1" * 21 + b"}"])
+def test_nesting_and_digits_outside_of_text_are_seen_behind_any_quotes(value):
+    with pytest.raises(RecordError) as caught:
+        json_limits.check(value, Limits(depth=3, digits=20))
+    assert caught.value.reason == "too-complex"
+
+
+def test_long_names_are_cut_and_stay_distinct():
+    one, two = (CONTRACT.read(record(GOOD, MODEL, ("ce_id", b"i" * 5000 + end)))[0].id for end in (b"a", b"b"))
+    assert len(one) == len(two) == 200
+    assert one != two
+    assert one.startswith("iiii")
+    streams = {CONTRACT.stream(b"k" * 5000 + end) for end in (b"a", b"b", b"a")}
+    assert sorted(map(len, streams)) == [200, 200]
+
+
+@pytest.mark.parametrize("name", ["__overflow__", "__forgotten__", "__", "~__overflow__", "~"])
+def test_a_stream_with_a_name_of_the_monitor_s_own_is_counted_under_another(name):
+    assert CONTRACT.stream(name.encode()) == f"~{name}"
+
+
+def test_the_canary_comes_through_the_topic_under_its_own_name():
+    assert CONTRACT.stream(b"__canary__0f") == "__canary__0f"
+
+
+def test_an_id_that_is_not_valid_unicode_is_kept_with_escapes():
+    value = b'{"model":"resnet","id":"a\\ud800","embedding":[1,2,3,4]}'
+    (found,) = CONTRACT.read(record(value, kind="application/json"))
+    assert found.id == "a\\ud800"
+    found.id.encode("utf-8")
+
+
+def test_too_many_headers_are_refused_and_long_ones_that_nobody_reads_are_not():
+    many = tuple((f"h{n}", b"") for n in range(64))
+    with pytest.raises(RecordError, match="65 headers, expected at most 64"):
+        CONTRACT.read(record(GOOD, MODEL, *many))
+    with pytest.raises(RecordError, match="header dtype has 5000 bytes"):
+        CONTRACT.read(record(GOOD, MODEL, ("ce_dtype", b"x" * 5000)))
+    assert CONTRACT.read(record(GOOD, MODEL, ("baggage", b"x" * 500_000)))
+
+
+@pytest.mark.parametrize("stamp", [None, -1, -(2**63)])
+def test_a_record_without_a_timestamp_arrives_now(stamp):
+    (found,) = CONTRACT.read(record(GOOD, MODEL, stamp=stamp), NOW)
+    assert found.time_ms == NOW
+    (earlier,) = CONTRACT.read(record(GOOD, MODEL, ("ce_time", str(NOW - 5).encode()), stamp=stamp), NOW)
+    assert earlier.time_ms == NOW - 5
+    with pytest.raises(RecordError) as caught:
+        CONTRACT.read(record(GOOD, MODEL, stamp=stamp))
+    assert caught.value.reason == "bad-time"
+
+
+@pytest.mark.parametrize("ahead", [1, 55 * 60_000, 10**30])
+def test_a_timestamp_ahead_of_the_clock_counts_now_and_is_never_refused(ahead):
+    (found,) = CONTRACT.read(record(GOOD, MODEL, stamp=NOW + ahead), NOW)
+    assert found.time_ms == NOW
+    same = ("ce_time", str(min(NOW + ahead, 10**14)).encode())  # the sender's clock is as wrong in both
+    (found,) = CONTRACT.read(record(GOOD, MODEL, same, stamp=NOW + ahead), NOW)
+    assert found.time_ms == NOW
+    (right,) = CONTRACT.read(record(GOOD, MODEL, ("ce_time", str(NOW - 7).encode()), stamp=NOW + ahead), NOW)
+    assert right.time_ms == NOW - 7
+
+
+def test_an_arrow_stream_says_no_more_than_the_contract_needs():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+
+    def refused(table, **options):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+            writer.write_table(table)
+        with pytest.raises(RecordError) as caught:
+            CONTRACT.read(record(sink.getvalue().to_pybytes(), MODEL, kind="application/vnd.apache.arrow.stream"))
+        return caught.value.detail
+
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(np.tile(ROW, 2)), 4)
+    text = pa.array(["a", "b"])
+    assert "compressed" in refused(pa.table({"embedding": rows}), compression="zstd")
+    assert "stands twice" in refused(pa.table([rows, rows], names=["embedding", "embedding"]))
+    assert "dictionary" in refused(pa.table({"embedding": rows, "id": text.dictionary_encode()}))
+    assert "expected a flat one" in refused(pa.table({"embedding": rows, "x": pa.array([{"a": 1}] * 2)}))
+    assert "expected a fixed-size list" in refused(pa.table({"embedding": pa.array([[1.0]] * 2)}))
+    assert "extension" in refused(
+        pa.table({"embedding": pa.FixedShapeTensorArray.from_numpy_ndarray(np.tile(ROW, (2, 1)))})
+    )
+    assert "no embedding" in refused(pa.table({"embedding": rows}).slice(0, 0))
+    nulls = pa.array([[1.0, 2.0, 3.0, None]] * 2, pa.list_(pa.float32(), 4))
+    assert "holds nulls" in refused(pa.table({"embedding": nulls}))
+
+
+def test_the_manual_lists_every_reason_with_what_to_do():
+    text = (Path(__file__).parents[3] / "docs" / "monitor.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    assert {f"| `{r}` | {REASONS[r]} | {ADVICE[r]} |" for r in REASONS} <= set(rows)
 
 
 def test_a_missing_library_is_named_with_how_to_get_it(monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from monitor.errors import RecordError
 from monitor.messages import Contract, Record, reading
 from monitor.messages.reading import Reader, Rows
+from monitor.messages.text import printable
 
 NOW = 1_700_000_000_000
 ROW = np.array([0.5, -1.25, 3.0, 1.0], "<f4").tobytes()
@@ -20,6 +21,7 @@ VALUES = st.sampled_from(
     [
         b"", b"x", b"\xff", None, b"resnet", b"float32", b"float16", b"int8", b"4", b"5", b"four",
         b"application/octet-stream", b"application/json", b"application/x-float32; v=1", b"image/png",
+        "²".encode(), b"1" * 400, b"i" * 300, b"v" * 5000,
         b"2023-11-14T22:13:19.500Z", b"2001-01-01T00:00:00Z", b"2101-01-01T00:00:00Z", str(NOW - 5).encode(),
     ]
 )  # fmt: skip
@@ -28,8 +30,8 @@ RECORDS = st.builds(
     st.just("t"),
     st.integers(0, 2),
     st.integers(0, 99),
-    st.just(NOW),
-    st.sampled_from([None, b"", b"tenant", b"\xff\xfe", b"k" * 300]),
+    st.sampled_from([NOW, NOW, NOW + 5000, -1, None]),
+    st.sampled_from([None, b"", b"tenant", b"\xff\xfe", b"k" * 300, b"__overflow__"]),
     st.sampled_from([None, b"", ROW, ROW, ROW, ROW[:8], ROW[:7], b"x" * 99, b"{"]),
     st.lists(st.tuples(NAMES, VALUES), max_size=5).map(tuple),
 )
@@ -41,15 +43,15 @@ def literally(contract, records):
     rows, rejected = [], []
     for n, record in enumerate(records):
         try:
-            rows += [(n, e.id, e.stream, e.time_ms, bytes(e.vector)) for e in contract.read(record)]
+            rows += [(n, e.id, e.stream, e.time_ms, bytes(e.vector)) for e in contract.read(record, NOW)]
         except RecordError as error:
-            rejected.append((record, error.reason, error.detail))
+            rejected.append((record, error.reason, printable(error.detail, reading.DETAIL)))
     return rows, rejected
 
 
 def at_once(reader, records):
     rows = Rows()
-    rejected = reader.read(records, rows)
+    rejected = reader.read(records, rows, NOW)
     place = {id(r): n for n, r in enumerate(records)}
     whose = [place[id(rows.records[at])] for at in rows.record_of]
     found = zip(whose, rows.ids, rows.streams, rows.times_ms, map(bytes, rows.vectors), strict=True)
@@ -90,3 +92,99 @@ def test_headers_that_the_contract_does_not_look_at_cost_no_memory(header):
         at_once(reader, [Record("t", 0, n, NOW, None, ROW, ((header, b"%d" % n),))])
     (layout,) = reader._layouts.values()
     assert len(layout.plain) == 1
+
+
+class Unforeseen(Contract):
+    """A contract with a fault in it."""
+
+    def read(self, record, now_ms=None):
+        if record.offset == 3:
+            raise {0: KeyError, 1: MemoryError, 2: RecursionError, 3: AssertionError}[record.partition]("what")
+        return super().read(record, now_ms)
+
+
+@pytest.mark.parametrize("partition", range(4))
+def test_a_fault_that_nobody_foresaw_costs_its_own_record_alone(partition):
+    rows = Rows()
+    records = [Record("t", partition, n, NOW, None, ROW[:-1] if n == 3 else ROW) for n in range(6)]
+    ((record, reason, detail),) = Reader(Unforeseen(4)).read(records, rows)
+    assert (record.offset, reason) == (3, "undecodable")
+    assert detail.startswith("unforeseen ")
+    assert "Error: what (test_reading.py:" in detail or "Error: 'what' (test_reading.py:" in detail
+    assert [r.offset for r in rows.records] == [0, 1, 2, 4, 5]
+
+
+def test_being_told_to_stop_is_no_fault_of_a_record():
+    class Stopped(Contract):
+        def read(self, record, now_ms=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Reader(Stopped(4)).read([Record("t", 0, 0, NOW, None, b"x")], Rows())
+
+
+def test_another_model_s_records_are_passed_over_if_asked_and_are_not_rejected():
+    records = [Record("t", 0, n, NOW, None, ROW, (("ce_model", b"vit" if n % 2 else b"resnet"),)) for n in range(6)]
+    rows = Rows()
+    assert Reader(Contract(4, model="resnet", other_models="skip")).read(records, rows) == []
+    assert [r.offset for r in rows.skipped] == [1, 3, 5]
+    assert [r.offset for r in rows.records] == [0, 2, 4]
+    rejected = Reader(Contract(4, model="resnet")).read(records, Rows())
+    assert [(r.offset, reason) for r, reason, _ in rejected] == [(n, "wrong-model") for n in (1, 3, 5)]
+
+
+def test_another_model_s_records_are_passed_over_whatever_is_in_them():
+    vit = (("ce_model", b"vit"),)
+    records = [Record("t", 0, n, NOW, b"\xff", value, vit) for n, value in enumerate([None, b"", b"{", b"x" * 10**6])]
+    rows = Rows()
+    assert Reader(Contract(4, model="resnet", other_models="skip", max_bytes=99)).read(records, rows) == []
+    assert rows.skipped == records
+
+
+def test_records_stamped_ahead_of_the_clock_count_now_and_are_counted_as_ahead():
+    text = (("content-type", b"application/json"),)
+    values = [(ROW, ()), (b'{"embedding":[1,2,3,4]}', text), (ROW, ())]
+    records = [Record("t", 0, n, NOW + 1000 * n, None, value, headers) for n, (value, headers) in enumerate(values)]
+    rows = Rows()
+    assert Reader(Contract(4)).read(records, rows, NOW) == []
+    assert rows.times_ms == [NOW] * 3
+    assert (rows.ahead, rows.ahead_ms) == (2, 2000)
+
+
+def test_reading_stops_once_there_is_no_room_and_says_how_far_it_came():
+    many = b'{"embedding":[1,2,3,4]}'
+    records = [
+        Record("t", 0, n, NOW, None, many if n % 3 else ROW, (("content-type", b"application/json"),) if n % 3 else ())
+        for n in range(20)
+    ]
+    reader, rows = Reader(Contract(4)), Rows()
+    at = 0
+    while at < 20:
+        part = Rows()
+        assert reader.read(records[at:], part, NOW, room=6) == []
+        assert len(part) == min(6, 20 - at)
+        at += part.taken
+        rows.ids += part.ids
+    assert rows.ids == [f"t:0:{n}" for n in range(20)]
+
+
+def test_names_that_senders_choose_are_not_kept_in_memory_if_they_are_long():
+    reader = Reader(Contract(4))
+    for n in range(20):
+        name, key, model = "n" * 50_000 + str(n), b"k" * 50_000 + b"%d" % n, b"m" * 3000 + b"%d" % n
+        at_once(reader, [Record("t", 0, n, NOW, key, ROW, ((name, b""), ("ce_model", model)))])
+        at_once(reader, [Record("t", 0, n, NOW, key, ROW, (("ce_model", model), ("ce_time", b"9" * 3000)))])
+    assert reader._streams == reader._times == {}
+    assert all(not layout.plain for layout in reader._layouts.values())
+    assert max(sum(map(len, names)) for names in reader._layouts) < 2000
+
+
+def test_what_is_remembered_of_headers_stays_small_however_senders_mix_them():
+    reader = Reader(Contract(4))
+    for n in range(700):
+        for model in range(3):
+            headers = ((f"h{n}", b""), ("ce_model", b"%d" % (n * 100 + model)))
+            at_once(reader, [Record("t", 0, n, NOW, None, ROW, headers)])
+        at_once(reader, [Record("t", 0, n, NOW, None, ROW, (("ce_model", b"x%d" % n),))])
+    assert len(reader._layouts) <= reading.LAYOUTS
+    assert max(len(layout.plain) for layout in reader._layouts.values()) <= reading.PLAIN

@@ -19,7 +19,7 @@ from monitor.alerts.sinks.webhook import Webhook
 from monitor.config import DeliveryConfig, validate
 from monitor.errors import ConfigError, MonitorError
 from monitor.math.lifecycle import Alert
-from monitor.store.protocol import Notice
+from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 from monitor.testing.receivers import Receiver, status
 

@@ -12,7 +12,7 @@ from monitor.counting.gaps import find_gap, is_stale
 from monitor.counting.ownership import Ownership
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log, Sight
-from monitor.store.protocol import Claim
+from monitor.store.counts import Claim
 from monitor.testing import MemoryBroker, MemorySource, MemoryStore, outage
 from tests.unit.monitor.test_worker import GROUP, ROWS, TOPIC, Bench
 

@@ -13,8 +13,10 @@ from monitor.counting.scoring import Scorer
 from monitor.counting.worker import Worker, WorkerSettings
 from monitor.errors import BadShareError
 from monitor.messages import REASONS, Contract
+from monitor.messages.limits import Limits
 from monitor.messages.record import Partition
 from monitor.testing import FakeClock, MemoryBroker, MemoryDeadLetters, MemorySource, MemoryStore, outage
+from tests.fuzz import corpus
 from tests.monitor_support import WIDTH, embeddings, small_line
 from tests.oracle.recount import recount
 
@@ -32,6 +34,7 @@ class Bench:
         self.broker, self.store = MemoryBroker(), MemoryStore(self.clock)
         self.broker.create(TOPIC)
         self.settings = WorkerSettings(**{"bucket_ms": 1000, "max_records": 7, "start": "earliest"} | settings)
+        self.contract = Contract(WIDTH)
         self.workers: list[tuple[Worker, MemorySource]] = []
         self.sent = 0
 
@@ -39,7 +42,7 @@ class Bench:
         source = MemorySource(self.broker, TOPIC, GROUP)
         letters = MemoryDeadLetters(self.broker, f"{TOPIC}.dead-letter")
         worker = Worker(
-            source, self.store, SCORER, Contract(WIDTH), letters, self.settings,
+            source, self.store, SCORER, self.contract, letters, self.settings,
             clock=self.clock, wait=lambda _: None,
         )  # fmt: skip
         self.workers.append((worker, source))
@@ -235,6 +238,100 @@ def test_too_large_a_share_of_bad_records_stops_the_worker_before_the_topic_is_d
     with pytest.raises(BadShareError, match=r"over the limit of 10% of 50"):
         bench.drain()
     assert len(bench.broker.records(f"{TOPIC}.dead-letter")) <= 5
+
+
+def notices(store):
+    return [(a["subject"], a["change"], a["severity"]) for a in reversed(store.history()) if a["kind"] == "bad-records"]
+
+
+def test_too_large_a_share_of_bad_records_is_told_and_blinds_nobody():
+    bench = Bench(bad_window=100, max_records=10)
+    bench.send(60)
+    for _ in range(60):
+        bench.broker.send(TOPIC, b"short", partition=0)
+    bench.join()
+    bench.drain()
+    assert notices(bench.store) == [("requests/0", "raised", "critical")]
+    assert sum(bench.store.totals().values()) == 60
+    for row in ROWS[:400]:
+        bench.broker.send(TOPIC, row.tobytes(), partition=0)
+    bench.drain()
+    assert [found[:2] for found in notices(bench.store)] == [("requests/0", "raised"), ("requests/0", "resolved")]
+
+
+def test_a_restart_forgets_no_bad_record():
+    bench = Bench(bad_window=1000, max_records=10)
+    for restart in range(4):
+        for _ in range(4):
+            bench.broker.send(TOPIC, b"short", partition=0)
+        bench.join()
+        bench.drain()
+        bench.kill()
+        assert bool(notices(bench.store)) == (restart >= 2)  # 12 of 12: each worker by itself saw 4
+
+
+def test_a_poll_that_decodes_to_more_than_memory_has_room_for_is_counted_in_parts():
+    bench = Bench(max_records=40)
+    bench.contract = Contract(WIDTH, limits=Limits(batch_rows=10))
+    for n, row in enumerate(ROWS[:120]):
+        bench.broker.send(TOPIC, row.tobytes(), key=b"k", partition=n % 3)
+    worker = bench.join()
+    most = []
+    read = worker._counter.read
+    worker._counter.read = lambda *a: most.append(r := read(*a)) or r
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 120
+    assert max(len(r.rows) for r in most) == 10
+    assert any(r.left for r in most)
+
+
+def test_a_partition_full_of_large_records_leaves_the_others_their_turn():
+    bench = Bench(max_records=50)
+    bench.contract = Contract(WIDTH, limits=Limits(batch_rows=4))
+    for _ in range(60):
+        bench.broker.send(TOPIC, ROWS[0].tobytes(), key=b"loud", partition=0)
+    for row in ROWS[:10]:
+        bench.broker.send(TOPIC, row.tobytes(), key=b"quiet", partition=2)
+    worker = bench.join()
+    for _ in range(12):
+        worker.step()
+    counted = {s: sum(n for (t, *_), n in bench.store.totals().items() if t == s) for s in ("loud", "quiet")}
+    assert counted["quiet"] == 10
+    assert counted["loud"] >= 10
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+@pytest.mark.parametrize("name", sorted(corpus.load()))
+def test_no_record_that_once_did_harm_ends_the_worker_or_costs_another_record(name):
+    bench = Bench()
+    bad = corpus.load()[name]
+    bench.send(20)
+    bench.broker.send(TOPIC, bad.value, key=bad.key, headers=bad.headers, timestamp_ms=bad.timestamp_ms, partition=1)
+    bench.send(20)
+    bench.join()
+    bench.drain()
+    good = {k: n for k, n in bench.store.totals().items() if k[0].startswith("model-")}
+    assert sum(good.values()) == 40
+    fates = sum(bench.store.rejected().values()) + sum(bench.store.totals().values()) - 40
+    assert fates == 1
+    assert len(bench.broker.records(f"{TOPIC}.dead-letter")) == sum(bench.store.rejected().values())
+
+
+def test_another_model_s_records_are_passed_over_and_counted_as_such():
+    bench = Bench(bad_window=50)
+    bench.contract = Contract(WIDTH, model="resnet", other_models="skip")
+    for n, row in enumerate(ROWS[:60]):
+        model = (("ce_model", b"vit" if n % 2 else b"resnet"),)
+        bench.broker.send(TOPIC, row.tobytes(), headers=model, partition=0)
+    bench.join()
+    bench.drain()
+    assert sum(bench.store.totals().values()) == 30
+    assert bench.store.health().sums["skipped"] == 30
+    assert bench.store.rejected() == {}
+    assert bench.broker.records(f"{TOPIC}.dead-letter") == []
+    assert notices(bench.store) == []
 
 
 def test_the_worst_examples_of_a_bucket_are_named(bench):

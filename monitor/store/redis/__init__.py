@@ -1,0 +1,13 @@
+"""Redis: counts, offsets, evidence and alerts. Scripts lie in ``monitor/store/lua``, key names in ``keys.py``."""
+
+from __future__ import annotations
+
+from monitor.store.redis.judging import RedisJudging
+from monitor.store.redis.watching import RedisWatching
+
+
+class RedisStore(RedisJudging, RedisWatching):
+    """The :class:`monitor.store.protocol.Store` of one group in one Redis.
+
+    :class:`monitor.store.redis.base.RedisBase` says what it is made of.
+    """

@@ -1,0 +1,144 @@
+"""Counts and offsets, in one script a batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from monitor.messages.record import Partition
+from monitor.store.connection import translate_redis_errors
+from monitor.store.counts import Batch, Claim, CountKey, Example, Move, PartitionState, Reply, Seen
+from monitor.store.keys import field, parse_field
+from monitor.store.redis.base import RedisBase
+
+
+class RedisCounting(RedisBase):
+    """Counts and offsets, in one script a batch."""
+
+    def claim(self, first: Mapping[Partition, int], topic_id: str = "", partitions: int = 0) -> dict[Partition, Claim]:
+        """Take partitions over; see :class:`monitor.store.protocol.Store`."""
+        if not first:
+            return {}
+        document = {
+            "topic_id": topic_id,
+            "count": str(partitions),
+            "partitions": [{"name": str(p), "topic": p.topic, "first": str(offset)} for p, offset in first.items()],
+        }
+        with translate_redis_errors():
+            reply = self._scripts["claim"](keys=[self.keys.partitions], args=[json.dumps(document)])
+        return {p: _claimed(*found) for p, found in zip(first, reply, strict=True)}
+
+    def move(self, move: Move) -> bool:
+        """Set a partition to another offset; False if it is not ours any more or does not stand where it should."""
+        skip = "" if move.skip[0] >= move.skip[1] else f"{move.skip[0]} {move.skip[1]}"
+        arguments = [str(move.partition), str(move.epoch), str(move.start), str(move.next), move.topic_id, skip]
+        with translate_redis_errors():
+            return bool(int(self._scripts["move"](keys=[self.keys.partitions], args=arguments)))
+
+    def partitions_at_start(self, topic: str) -> int:
+        """How many partitions the topic had when this group first claimed one, 0 if it never did."""
+        with translate_redis_errors():
+            noted = self._client.hget(self.keys.partitions, f"count:{topic}")
+        if noted is not None:
+            return int(noted)
+        # A group of an earlier release: what it has claimed was there.
+        return max((p.number + 1 for p in self.partitions() if p.topic == topic), default=0)
+
+    def commit(self, batch: Batch) -> Reply:
+        """Write counts and offsets together, or nothing."""
+        k = self.keys
+        keys = [k.partitions, k.meta, k.totals, k.rejected, k.streams, k.buckets, k.leads]
+        counts = []
+        for bucket, cells in batch.counts.items():
+            keys.append(k.counts(bucket))
+            fields = {field(*key): n for key, n in cells.items()}
+            counts.append({"bucket": str(bucket), "key": len(keys), "fields": fields})
+        examples = []
+        for (bucket, stream), found in batch.examples.items():
+            keys.append(k.examples(bucket, stream))
+            members = [text for e in found for text in (repr(e.confidence), _packed(e))]
+            examples.append({"key": len(keys), "keep": self._examples, "members": members})
+        document = {
+            "binding": self._binding,
+            "limit": self._streams_limit,
+            "free": self._free,
+            "partitions": [
+                {"name": str(p.partition), "epoch": str(p.epoch), "from": str(p.start), "next": str(p.next)}
+                | {"bucket": str(p.bucket), "read": f"{p.read:.3f}", "bad": f"{p.bad:.3f}"}
+                for p in batch.progress
+            ],
+            "counts": counts,
+            "rejected": batch.rejected,
+            "sums": batch.sums,
+            "streams": sorted({key[0] for cells in batch.counts.values() for key in cells}),
+            "examples": examples,
+        }
+        with translate_redis_errors():
+            reply = self._scripts["commit"](keys=keys, args=[json.dumps(document)])
+        status, *rest = reply
+        if status in ("closed", "ahead"):
+            return Reply(status, bucket=int(rest[0]), now_ms=int(rest[1]))
+        if status == "streams":
+            return Reply(status, streams=tuple(rest[1:]), now_ms=int(rest[0]))
+        if status == "refused":
+            return Reply(status, partition=Partition.parse(rest[0]) if rest[0] else None, why=rest[1])
+        return Reply(status, now_ms=int(rest[0]))
+
+    def report(self, worker: str, entry: str, partitions: Mapping[Partition, Seen]) -> int:
+        """A worker is there, and this is how far its partitions are; returns the clock of Redis."""
+        document = {
+            "binding": self._binding,
+            "worker": worker,
+            "entry": entry,
+            "partitions": [
+                {"name": str(p), "epoch": str(s.epoch), "lag": str(s.lag), "behind": s.behind}
+                for p, s in partitions.items()
+            ],
+        }
+        with translate_redis_errors():
+            keys = [self.keys.partitions, self.keys.workers, self.keys.meta]
+            return int(self._scripts["report"](keys=keys, args=[json.dumps(document)]))
+
+    def partitions(self) -> dict[Partition, PartitionState]:
+        """Every partition ever claimed."""
+        with translate_redis_errors():
+            stored = self._client.hgetall(self.keys.partitions)
+        names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
+        return {
+            Partition.parse(n): PartitionState(
+                *(int(stored[f"{what}:{n}"]) for what in ("epoch", "next", "bucket", "at")),
+                *(int(stored.get(f"{what}:{n}", 0)) for what in ("seen", "lag", "behind", "late")),
+            )
+            for n in names
+        }
+
+    def totals(self) -> dict[CountKey, int]:
+        """Samples counted since the beginning."""
+        with translate_redis_errors():
+            return _counts(self._client.hgetall(self.keys.totals))
+
+    def rejected(self) -> dict[str, int]:
+        """Records rejected since the beginning, by reason."""
+        with translate_redis_errors():
+            return {reason: int(n) for reason, n in self._client.hgetall(self.keys.rejected).items()}
+
+    def streams(self) -> dict[str, int]:
+        """Stream to the time (ms) of its last count."""
+        with translate_redis_errors():
+            return {stream: int(at) for stream, at in self._client.hgetall(self.keys.streams).items()}
+
+
+def _claimed(epoch: str, following: str, bucket: str, fresh: str, ids: str, skip: str, read: str, bad: str) -> Claim:
+    low, high = skip.split() if skip else (0, 0)
+    share = (float(read), float(bad))
+    return Claim(
+        int(epoch), int(following), int(bucket), fresh == "1", tuple(ids.split()), (int(low), int(high)), *share
+    )
+
+
+def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:
+    return {parse_field(name): int(n) for name, n in stored.items()}
+
+
+def _packed(e: Example) -> str:
+    return json.dumps([e.id, e.predicted, str(e.partition), e.offset], separators=(",", ":"))

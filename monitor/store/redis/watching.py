@@ -1,0 +1,92 @@
+"""Alerts and notices, and how the group is doing."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime, timezone
+
+from monitor.store.connection import translate_redis_errors
+from monitor.store.counts import OVERFLOW
+from monitor.store.redis.base import RedisBase
+from monitor.store.verdicts import SUMS, TIMES, Health, Notice
+
+
+class RedisWatching(RedisBase):
+    """Alerts and notices, and how the group is doing."""
+
+    def canary_stream(self, *, create: bool) -> str:
+        """The stream of the group's canary, which nobody can guess; empty if there is none and none is created."""
+        with translate_redis_errors():
+            if create:
+                self._client.hsetnx(self.keys.meta, "canary", f"__canary__{secrets.token_hex(8)}")
+            found = str(self._client.hget(self.keys.meta, "canary") or "")
+        self._free = [OVERFLOW, *([found] if found else [])]
+        return found
+
+    def mark(self, name: str) -> None:
+        """Note the time of Redis under a name in the group's meta hash."""
+        now = self.now_ms()
+        with translate_redis_errors():
+            self._client.hset(self.keys.meta, name, str(now))
+
+    def health(self) -> Health:
+        """How the group is doing."""
+        k = self.keys
+        with translate_redis_errors():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hgetall(k.meta)
+            pipe.zcard(k.buckets)
+            pipe.hgetall(k.workers)
+            pipe.hlen(k.streams)
+            meta, pending, workers, streams = pipe.execute()
+        reports = {name: text.split(" ", 1) for name, text in workers.items()}
+        return Health(
+            now_ms=self.now_ms(),  # a pipeline to a cluster does not take TIME
+            pending=pending,
+            streams=streams,
+            workers={name: (int(at), entry) for name, (at, entry) in reports.items()},
+            sums={name: int(meta.get(name, 0)) for name in SUMS},
+            times={name: int(meta[name]) for name in TIMES if name in meta},
+        )
+
+    def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
+        """Raise, refresh or resolve an alert of the monitor about itself; True if that is a change people hear of."""
+        k = self.keys
+        name = notice.fingerprint(k.group)
+        now = datetime.fromtimestamp(self.now_ms() / 1000, tz=timezone.utc)
+        document = {
+            "fingerprint": name,
+            "firing": notice.firing,
+            "ttl_ms": str(ttl_ms),
+            "history_length": str(self._history_length),
+            "channel": k.channel,
+            "now": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "fields": notice.fields(),
+        }
+        with translate_redis_errors():
+            reply = self._scripts["notice"](keys=[k.history, k.index, k.alert(name)], args=[json.dumps(document)])
+        return str(reply[0]) != "same"
+
+    def alerts(self) -> list[dict[str, str]]:
+        """Current alerts, the latest transition first."""
+        with translate_redis_errors():
+            names = self._client.zrevrange(self.keys.index, 0, -1)
+            found = [self._client.hgetall(self.keys.alert(name)) for name in names]
+            gone = [name for name, alert in zip(names, found, strict=True) if not alert]
+            if gone:  # their time to live is over
+                self._client.zrem(self.keys.index, *gone)
+        return [alert for alert in found if alert]
+
+    def history(self, count: int = 100) -> list[dict[str, str]]:
+        """Transitions, the latest first; each with its ``id``."""
+        with translate_redis_errors():
+            return [{"id": i, **fields} for i, fields in self._client.xrevrange(self.keys.history, count=count)]
+
+    def wait(self, after: str, timeout_ms: int) -> list[dict[str, str]]:
+        """Transitions behind the history id ``after``, waiting for the first one."""
+        with translate_redis_errors():
+            reply = self._client.xread({self.keys.history: after}, block=timeout_ms)
+        entries = (reply or {}).get(self.keys.history, []) if isinstance(reply, dict) else [e for _, e in reply or []]
+        flat = [e for chunk in entries for e in (chunk if isinstance(chunk, list) else [chunk])]
+        return [{"id": i, **fields} for i, fields in flat]

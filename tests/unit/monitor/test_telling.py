@@ -1,0 +1,44 @@
+"""Log lines about records that cannot be scored."""
+
+from __future__ import annotations
+
+import logging
+
+from monitor.counting.telling import Told
+from monitor.messages.record import Record
+
+
+def lines(caplog):
+    return [r.getMessage() for r in caplog.records]
+
+
+def test_the_first_of_each_reason_is_told_and_the_rest_are_counted(caplog):
+    now = [0.0]
+    told = Told(lambda: now[0])
+    some = [(Record("t", 2, n, 0, None, b""), "wrong-size", "7 bytes") for n in range(100)]
+    with caplog.at_level(logging.WARNING):
+        told.rejected([*some, (Record("t", 3, 0, 0, None, b""), "bad-key", "x")])
+        now[0] = 59.0
+        told.rejected(some)
+        assert len(lines(caplog)) == 2
+        now[0] = 60.0
+        told.rejected(some)
+    first, other, again = lines(caplog)
+    assert first.startswith("t/2 offset 0: the record cannot be scored and goes to the dead letters (wrong-size:")
+    assert "Got: 7 bytes. To do: check ce_dtype and ce_dim" in first
+    assert "t/3 offset 0" in other
+    assert "199 more were rejected for this reason" in again
+
+
+def test_faults_that_nobody_foresaw_are_told_by_their_type(caplog):
+    told = Told(lambda: 0.0)
+    details = ["unforeseen KeyError: a", "unforeseen KeyError: b", "unforeseen TypeError: c"]
+    with caplog.at_level(logging.WARNING):
+        told.rejected([(Record("t", 0, 0, 0, None, b""), "undecodable", detail) for detail in details])
+    assert len(lines(caplog)) == 2
+
+
+def test_a_line_is_one_line_whatever_a_record_says(caplog):
+    with caplog.at_level(logging.WARNING):
+        Told(lambda: 0.0).rejected([(Record("t", 0, 0, 0, None, b""), "bad-key", "a\n\x1b[2J\u202e\ud800")])
+    assert lines(caplog)[0].isprintable()
