@@ -113,8 +113,12 @@ class Lookout:
         while not self._stop.wait(self._config.look_seconds):
             try:
                 self.look()
-            except Exception:
-                log.exception("the topic %s could not be looked at; this is tried again", self._config.topic)
+            except Exception as error:
+                log.warning(
+                    "the topic %s could not be looked at (%s: %s); this is tried again in %g seconds",
+                    self._config.topic, type(error).__name__, error, self._config.look_seconds,
+                    exc_info=log.isEnabledFor(logging.DEBUG),
+                )  # fmt: skip
 
     def look(self) -> None:
         """Look once, and log what has changed."""
