@@ -78,7 +78,7 @@ class TopicQuestions:
             seen = self._described()
             try:
                 answer = self._ask(lambda client: client.describe_groups([group]))[group]
-            except (BrokerError, KeyError):  # not every broker and not every user has an answer
+            except (BrokerError, KeyError, ValueError):  # not every broker and not every user has an answer
                 return frozenset()
         if answer.get("group_state") != "Stable":
             return frozenset()
