@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="an empty folder in which settings, logs and data are kept")
     parser.add_argument("--json", type=Path, help="write everything there as JSON")
     options = parser.parse_args()
+    # SIGTERM ends it as Ctrl-C does: every server and worker that was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = options.only or (list(faults) if options.long or options.all else list(SHORT))
     plan = Plan(surges=options.delays or 1, afterwards=options.long, workers=options.workers)
     measured_on, outcomes = report.machine(), []
