@@ -20,7 +20,7 @@ from tests.chaos.judge import Outcome
 from tests.chaos.scenario import Plan, run
 from tests.chaos.stage import Servers
 
-SHORT = ("none", "kills", "zombie", "redis-stopped", "broker-killed")
+SHORT = ("none", "kills", "zombie", "redis-stopped", "redis-read-only")
 """What continuous integration runs, within three minutes."""
 
 
