@@ -69,6 +69,7 @@ def worker(config: dict[str, Any], messages: int, head: bool = False, every: int
         ("count", w._counter, "count"),
         ("redis", process.store, "commit"),
         ("judge", process, "_evaluate"),
+        ("report", w, "_report"),  # once a second, whatever the batches are
     ):
         setattr(owner, name, clock.timed(part, getattr(owner, name), trips))
     print("ready", flush=True)
@@ -161,7 +162,7 @@ class _Clock:
                 self.cpu[part] += spent
                 if threading.current_thread() is threading.main_thread():
                     self.own[part] += spent
-                if part == "judge":
+                if part in ("judge", "report"):
                     trips["judge"] += trips["all"] - before
 
         return call
@@ -173,7 +174,10 @@ def _count_trips(redis: Any, trips: Counter[str]) -> None:
     send = kind.send_packed_command
 
     def counted(self: Any, *args: Any, **more: Any) -> Any:
-        trips["all"] += 1
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # delivery and the watch have connections of their own
+            trips["all"] += 1
         return send(self, *args, **more)
 
     kind.send_packed_command = counted
