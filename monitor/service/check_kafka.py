@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from monitor.config import MonitorConfig
 from monitor.errors import BrokerError, TopicMissingError
 from monitor.sources.diagnosis import diagnose
-from monitor.sources.topic import TopicQuestions
+from monitor.sources.topic import TopicQuestions, how_to_create
 
 HOUR_MS = 3_600_000
 FOREVER_MS = 2**62
@@ -23,8 +23,9 @@ def check_kafka(config: MonitorConfig) -> str:
     try:
         seen = questions.describe()
         settings, letters = questions.settings(), questions.exists(config.dead_letter_topic)
-    except TopicMissingError:
-        raise
+    except TopicMissingError as error:
+        k = config.kafka
+        raise TopicMissingError(f"no topic {k.topic!r} on {k.bootstrap_servers}: {how_to_create(k)}") from error
     except BrokerError as error:
         found = diagnose(config.kafka)
         raise BrokerError(f"Kafka cannot be used: {found.text if found else error}") from error

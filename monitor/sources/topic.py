@@ -234,9 +234,14 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 
 def missing(config: KafkaConfig) -> str:
     """That the topic does not exist, and how to make it."""
+    return f"topic {config.topic!r} does not exist on {config.bootstrap_servers}: {how_to_create(config)}"
+
+
+def how_to_create(config: KafkaConfig) -> str:
+    """What to do about a topic that does not exist."""
+    server = config.bootstrap_servers.split(",")[0].strip()
     return (
-        f"topic {config.topic!r} does not exist on {config.bootstrap_servers}: correct kafka.topic, or create it: "
-        f"kafka-topics.sh --bootstrap-server {config.bootstrap_servers.split(',')[0].strip()} --create "
+        f"correct kafka.topic, or create it: kafka-topics.sh --bootstrap-server {server} --create "
         f"--topic {config.topic} --partitions 6"
     )
 
