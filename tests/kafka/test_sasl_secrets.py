@@ -7,6 +7,7 @@ import time
 import pytest
 import yaml
 
+from monitor.testing import launcher
 from tests.integration.test_secrets_stay_hidden import REDIS, SASL, Place, assert_hidden
 from tests.kafka.apache import start_apache_kafka, why_not
 from tests.monitor_support import embeddings
@@ -21,30 +22,32 @@ ACCOUNT = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
 @pytest.fixture(scope="module")
 def kafka():
     """A broker with one account; its topic has 200 records."""
+    port = launcher.free_port()
     overrides = {
         "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.outer.plain.sasl.jaas.config": f'{LOGIN} user_monitor="{SASL}";',
+        "listener.name.login.plain.sasl.jaas.config": f'{LOGIN} user_monitor="{SASL}";',
     }
-    with start_apache_kafka(listener="SASL_PLAINTEXT", overrides=overrides) as server:
+    with start_apache_kafka(doors={"LOGIN": ("SASL_PLAINTEXT", port)}, overrides=overrides):
+        address = f"{launcher.HOST}:{port}"
         from kafka import KafkaAdminClient, KafkaProducer
 
         account = {"sasl_plain_username": "monitor", "sasl_plain_password": SASL, **ACCOUNT}
-        admin = KafkaAdminClient(bootstrap_servers=server.address, **account)
+        admin = KafkaAdminClient(bootstrap_servers=address, **account)
         for topic in ("secrets", "secrets.dead-letter"):
             admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
         admin.close()
-        producer = KafkaProducer(bootstrap_servers=server.address, **account)
+        producer = KafkaProducer(bootstrap_servers=address, **account)
         for row in embeddings(200, 1):
             producer.send("secrets", value=row.tobytes(), partition=0, timestamp_ms=time.time_ns() // 1_000_000)
         producer.flush()
         producer.close()
-        yield server
+        yield address
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent-kafka"])
 def test_neither_the_right_nor_a_wrong_password_of_kafka_is_shown(tmp_path, kafka, client):
     with start_redis("--requirepass", REDIS) as redis:
-        place = Place(tmp_path, f"redis://{redis.address}/0", kafka.address, client=client, **ACCOUNT)
+        place = Place(tmp_path, f"redis://{redis.address}/0", kafka, client=client, **ACCOUNT)
         code, text = place.run("--debug", "run", "--until-idle", "8")
         assert_hidden("the log", text)
         assert code == 0, text[-2000:]
