@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from monitor.alerts.sink import Fields
 from monitor.errors import MonitorError
-from monitor.store.deliveries import DeliveryStore, id_order
+from monitor.store.deliveries import DeliveryStore, Told, id_order
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,15 @@ class KeepFiring:
         self._first: dict[str, float] = {}  # episode to the monotonic time at which it was first told
         self._since = float("-inf")  # what ended before the receiver was ever told anything is not for it
         self._apart: float | None = None  # the monotonic clock minus the store's, in seconds
+
+    def begin(self) -> None:
+        """The receiver is switched on: what ended before it ever was is not for it.
+
+        Raises:
+            StoreUnavailableError: call it again.
+        """
+        if self._apart is None:
+            self._take(self._store.told(self._sink, (), note=False))
 
     def shape(self, resolved: Iterable[tuple[Fields, float]]) -> Iterator[Fields]:
         """What is told of resolved alerts.
@@ -69,10 +78,11 @@ class KeepFiring:
 
     def _ask(self, episodes: Sequence[str], *, note: bool) -> None:
         try:
-            found = self._store.told(self._sink, episodes, note=note)
+            self._take(self._store.told(self._sink, episodes, note=note))
         except MonitorError as error:
             log.debug("it is not known when %s was first told of its alerts: %s", self._sink, error)
-            return
+
+    def _take(self, found: Told) -> None:
         self._apart = time.monotonic() - found.now / 1000
         self._since = found.since / 1000 + self._apart
         for name, ms in found.episodes.items():

@@ -87,6 +87,7 @@ class StateRunner(Runner):
     def _look(self) -> MonitorError | None:
         """Read what changed; the error if Redis is away, which keeps nobody from being told the rest."""
         try:
+            self._keeping.begin()
             newest = self._store.newest()
             if newest != self._seen:
                 self._changed_at = self._changed_at or time.monotonic()

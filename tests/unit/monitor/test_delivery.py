@@ -476,8 +476,10 @@ def status_of(state, subject="a"):
 def test_an_alert_that_is_over_at_once_is_told_as_firing_until_people_can_have_heard_of_it(world):
     state = Scripted("state")
     runner = world.runner(state, keep_seconds=330)
+    world.pass_time(1)
     world.change("a")
     world.change("a")  # raised and resolved between two turns
+    world.pass_time(1)
     told = {"firing": 0, "resolved": 0}
     for _ in range(1300):
         runner.turn()
