@@ -13,6 +13,11 @@ moments at which that may have begun (an e-detector: Shin, Ramdas, Rinaldo 2022)
 raise trades an M of at least A for 0). Hence ``E[R] <= t / A`` at every t, whatever the score's distribution.
 The condition ``E[e_c] <= 1`` is what :mod:`monitor.math.nulls` provides and limits.
 
+**Several experts** (:mod:`monitor.math.experts`) have a column for each expert and contamination, and the mean runs
+over all columns. Every column rises by at most n in expectation over a bucket of n, hence so does their mean, and the
+proof above stands word for word: that the experts judge the same samples, and so depend on each other, has no part
+in it.
+
 Everything is kept in logs. M is also an unnormalised posterior over the moment of change, with a flat prior, so its
 mean tells the onset and the counts since (:attr:`Evidence.since`).
 """
@@ -23,15 +28,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from monitor.math.experts import Floats, Ints, samples_of
 from monitor.math.nulls import Nulls, ratios
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 CONTAMINATIONS: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of OOD input that are bet on at once."""
+
+ALL = slice(None)
+"""Every column of the evidence."""
 
 SECONDS, SAMPLES, FLAGGED = 0, 1, 2
 """The last axis of :attr:`Evidence.since`."""
@@ -46,12 +51,12 @@ def log_bets(nulls: Nulls, contaminations: Sequence[float] = CONTAMINATIONS) -> 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The state of R keys.
+    """The state of R keys. A column is a contamination; with several experts, a contamination of one of them.
 
     Attributes:
-        log_m: (R, contaminations) float64, ``log M_c``; -inf before the first sample.
-        since: (R, contaminations, 3) float64: seconds, samples and flagged samples since the change, expected under
-            the posterior of the moment of change for that contamination.
+        log_m: (R, columns) float64, ``log M_c``; -inf before the first sample.
+        since: (R, columns, 3) float64: seconds, samples and flagged samples since the change, expected under
+            the posterior of the moment of change for that column. Flagged is what the column's own expert flags.
         seen_at: (R,) float64, end of the last bucket folded into the key, in seconds.
         heard: (R,) float64, buckets folded into the key so far.
         gap: (R,) float64, mean seconds without input between two of them, of the last hundred about.
@@ -64,9 +69,9 @@ class Evidence:
     gap: Floats
 
     @classmethod
-    def empty(cls, keys: int = 0, contaminations: int = len(CONTAMINATIONS)) -> Evidence:
+    def empty(cls, keys: int = 0, columns: int = len(CONTAMINATIONS)) -> Evidence:
         """``keys`` keys that have seen nothing."""
-        nothing = (np.full((keys, contaminations), -np.inf), np.zeros((keys, contaminations, 3)))
+        nothing = (np.full((keys, columns), -np.inf), np.zeros((keys, columns, 3)))
         return cls(*nothing, np.zeros(keys), np.zeros(keys), np.zeros(keys))
 
     def __len__(self) -> int:
@@ -84,23 +89,28 @@ class Evidence:
         )
 
     def log_mean(self) -> Floats:
-        """(R,) ``log mean_c M_c``: raise at ``log A``."""
+        """(R,) ``log mean_c M_c`` over all columns: raise at ``log A``."""
         top = self.log_m.max(axis=1, initial=-np.inf)
         shift = np.where(np.isfinite(top), top, 0.0)[:, None]
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(np.exp(self.log_m - shift).mean(axis=1)) + shift[:, 0])
 
-    def weights(self, key: int) -> Floats:
-        """(contaminations,) share of each in the evidence of one key; flat where there is none."""
-        top = self.log_m[key].max()
+    def weights(self, key: int, of: slice = ALL) -> Floats:
+        """The share of each of the columns ``of`` in the evidence of one key; flat where there is none."""
+        log_m = self.log_m[key, of]
+        top = log_m.max()
         if not np.isfinite(top):
-            return np.full(self.log_m.shape[1], 1 / self.log_m.shape[1])
-        w = np.exp(self.log_m[key] - top)
+            return np.full(len(log_m), 1 / len(log_m))
+        w = np.exp(log_m - top)
         return np.asarray(w / w.sum())
 
-    def since_change(self, key: int) -> Floats:
-        """(3,) seconds, samples and flagged samples since the change, of the contamination with most evidence."""
-        return np.asarray(self.since[key, int(self.log_m[key].argmax())])
+    def leader(self, key: int, experts: int) -> int:
+        """The expert that holds most of the evidence of one key."""
+        return int(self.weights(key).reshape(experts, -1).sum(axis=1).argmax())
+
+    def since_change(self, key: int, of: slice = ALL) -> Floats:
+        """(3,) seconds, samples and flagged samples since the change, of the column with most evidence among ``of``."""
+        return np.asarray(self.since[key, of][int(self.log_m[key, of].argmax())])
 
 
 def update(
@@ -112,29 +122,34 @@ def update(
     start: float,
     end: float,
     flag_cells: int,
+    experts: int = 1,
 ) -> Evidence:
     """Fold one closed bucket into the keys ``rows``.
 
     Args:
         state: left as it is.
         rows: (r,) int64, distinct keys that had samples in the bucket.
-        counts: (r, cells) int64, samples in each cell, at least one a row.
-        log_bet: (contaminations, cells) for all, or (r, contaminations, cells) a table a row; :func:`log_bets`.
+        counts: (r, cells) int64, samples in each cell, at least one a row; (r, E * cells) for E experts.
+        log_bet: (columns, cells) for all, or (r, columns, cells) a table a row; :func:`log_bets`, and with several
+            experts :func:`monitor.math.experts.side_by_side`.
         start: of the bucket, in seconds.
         end: of the bucket, in seconds.
-        flag_cells: cells below this count as flagged.
+        flag_cells: cells of an expert below this count as flagged.
+        experts: E.
 
     Returns:
         The new state; the order of the samples inside the bucket has no part in it.
     """
-    n = counts.sum(axis=1).astype(np.float64)
+    cells = counts.shape[1] // experts
+    n = samples_of(counts, cells).astype(np.float64)
+    flagged = counts.reshape(len(counts), experts, cells)[:, :, :flag_cells].sum(axis=2).astype(np.float64)
     old = state.log_m[rows]
     grown = np.logaddexp(old, np.log(n)[:, None])
     kept = np.exp(old - grown)[:, :, None]  # posterior share of changes before this bucket
-    whole = np.stack([np.maximum(end - state.seen_at[rows], 0.0), n, counts[:, :flag_cells].sum(axis=1)], axis=1)[
-        :, None, :
-    ]
-    half = np.stack([np.full_like(n, end - start), n, whole[:, 0, FLAGGED]], axis=1)[:, None, :] / 2
+    whole = _by_expert(np.maximum(end - state.seen_at[rows], 0.0), n, flagged)
+    half = _by_expert(np.full_like(n, end - start), n, flagged) / 2
+    if experts > 1:
+        whole, half = (np.repeat(v, old.shape[1] // experts, axis=1) for v in (whole, half))
     gain = counts @ log_bet.T if log_bet.ndim == 2 else np.einsum("rk,rck->rc", counts, log_bet)
 
     log_m, since, seen_at = state.log_m.copy(), state.since.copy(), state.seen_at.copy()
@@ -147,6 +162,11 @@ def update(
     # A bucket that is folded late must not make a stream look silent.
     seen_at[rows] = np.maximum(seen_at[rows], end)
     return Evidence(log_m, since, seen_at, heard, gap)
+
+
+def _by_expert(seconds: Floats, samples: Floats, flagged: Floats) -> Floats:
+    """(r, E, 3) from (r,) seconds and samples, and (r, E) flagged."""
+    return np.stack(np.broadcast_arrays(seconds[:, None], samples[:, None], flagged), axis=2)
 
 
 def taken(state: Evidence, rows: Ints) -> Evidence:

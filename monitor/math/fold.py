@@ -14,7 +14,7 @@ import numpy as np
 
 from monitor.math import evidence as ev
 from monitor.math import lifecycle as lc
-from monitor.math.evidence import Ints
+from monitor.math.experts import Ints
 from monitor.math.levels import Levels, laid_out
 from monitor.math.lifecycle import Alert, Change, Transition
 from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
@@ -43,7 +43,7 @@ def fold(
         The new state and what changed: streams in order of name, then everything together, then silence.
 
     Raises:
-        ValueError: counts of another number of cells, or below 0.
+        ValueError: counts that :func:`monitor.math.levels.laid_out` refuses.
     """
     if state.last_bucket is not None and bucket.id <= state.last_bucket:
         return state, ()
@@ -115,31 +115,33 @@ class _Pass:
     def _raise_stream(self, key: Key, scope: tuple[int, ...] = ()) -> None:
         """Raise the alert of a stream on the evidence of ``key``."""
         stream = str(key[0])
-        history = []
+        alert, history = self._opened(key, scope), []
         for (name, label), row in self.state.rows.items():
             if name == stream and label is not None:
-                since = self.state.evidence.since_change(row)
+                since = self.state.evidence.since_change(row, self.rules.columns_of(alert.expert))
                 history.append((label, float(since[ev.SAMPLES]), float(since[ev.FLAGGED])))
-        alert = replace(self._opened(key, scope), by_class=tuple(sorted(history)))
+        alert = replace(alert, by_class=tuple(sorted(history)))
         self._raised(self._judged(alert), self.state.rows_of(stream))
 
     def _advanced(self, alert: Alert, passed: Sequence[int | None], level: Levels) -> Alert:
         """A stream's alert after one more bucket: wider where more of it has surged, else nearer its resolve."""
         stream, rules = str(alert.stream), self.rules
         found = {label for label in passed if label is not None}
-        counts = level.by_class[stream]
+        counts = [(label, rules.counts_of(alert.expert, row)) for label, row in level.by_class[stream]]
         by_class = _added(alert.by_class, counts, rules.flag_cells)
         after = replace(alert, classes=tuple(sorted({*alert.classes, *found})), by_class=by_class)
         if not alert.scope:
-            return lc.advanced(after, level.counts[stream][None], rules.resolve_tables[:1, alert.bet], rules.flag_cells)
+            whole = rules.counts_of(alert.expert, level.counts[stream])
+            return lc.advanced(after, whole[None], rules.resolve_bets(alert), rules.flag_cells)
         if None in passed:  # no longer a surge of single classes: from now on the whole stream must recover
-            since = self.state.evidence.since_change(self.state.rows[stream, None])
+            row = self.state.rows[stream, None]
+            since = self.state.evidence.since_change(row, rules.columns_of(alert.expert))
             samples, flagged = float(since[ev.SAMPLES]), float(since[ev.FLAGGED])
             return replace(after, scope=(), cusum=0.0, samples=samples, flagged=flagged)
         scope = tuple(sorted({*alert.scope, *found}))
         inside = [(label, row) for label, row in counts if label in scope]
         table = np.array([row for _, row in inside], dtype=np.int64).reshape(len(inside), rules.cells)
-        bets = rules.resolve_tables[[rules.table_of.get(label, 0) for label, _ in inside], alert.bet]
+        bets = rules.resolve_bets(alert, [label for label, _ in inside])
         return lc.advanced(replace(after, scope=scope), table, bets, rules.flag_cells)
 
     # -- everything together ---------------------------------------------------------------------------------------
@@ -149,8 +151,8 @@ class _Pass:
         before, now = self.state.alerts.get((None, "ood")), self.alerts.get((None, "ood"))
         row = self.state.rows[EVERYTHING]
         if before is not None and now is not None:
-            tables = self.rules.resolve_tables[:1, before.bet]
-            after = lc.advanced(now, level.rest[None], tables, self.rules.flag_cells)
+            rest = self.rules.counts_of(before.expert, level.rest)
+            after = lc.advanced(now, rest[None], self.rules.resolve_bets(before), self.rules.flag_cells)
             self._settle(before, self._judged(after))
         elif self.raises:  # what it had gathered is explained
             self.cleared.append(row)
@@ -246,11 +248,12 @@ class _Pass:
             at=self.at,
             rules=self.rules.alerts,
             contaminations=self.rules.contaminations,
+            experts=len(self.rules.experts),
         )
 
     def _judged(self, alert: Alert) -> Alert:
         """Severity and the classes that surged, from the counts since the onset."""
-        rates = [self.rules.null_rate(label) for label, _, _ in alert.by_class]
+        rates = [self.rules.null_rate(label, alert.expert) for label, _, _ in alert.by_class]
         return lc.graded(lc.attributed(alert, rates, self.rules.alerts), self.rules.alerts)
 
     def _raised(self, alert: Alert, rows: Sequence[int]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from monitor.math import evidence as ev
 from monitor.math.budget import LEVELS, Level
-from monitor.math.evidence import Evidence, Floats, Ints
+from monitor.math.evidence import Evidence
+from monitor.math.experts import Floats, Ints, agree, samples_of
 from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
 
 
@@ -24,7 +25,7 @@ class Levels:
         samples: of each level, folded so far while it could raise.
         streams: with input in this bucket, in order of name.
         eventful: those of them whose alert fires or whose evidence has reached a threshold.
-        counts: of each eventful stream, (cells,).
+        counts: of each eventful stream, (cells,), those of every expert.
         by_class: of each eventful stream, ``(class, (cells,) counts)``.
         passed: stream to the classes whose evidence has reached its threshold, None for the stream as a whole.
         rest: (cells,) counts of all streams that had no alert of their own: everything together.
@@ -47,12 +48,12 @@ def laid_out(state: MonitorState, bucket: Bucket, rules: Rules) -> Levels:
     """Sum the counts of a bucket up to each level and fold them into the evidence.
 
     Raises:
-        ValueError: counts of another number of cells, or below 0.
+        ValueError: counts of another number of cells, below 0, or not the same number of samples for every expert.
     """
-    keys, counts = _filled(bucket, rules.cells)
+    keys, counts = _filled(bucket, rules)
     names = list(dict.fromkeys(stream for stream, _ in keys))
     place = {s: i for i, s in enumerate(names)}
-    whole = np.zeros((len(names), rules.cells), dtype=np.int64)
+    whole = np.zeros((len(names), rules.all_cells), dtype=np.int64)
     np.add.at(whole, np.array([place[s] for s, _ in keys], dtype=np.int64), counts)
     firing = {stream for stream, kind in state.alerts if kind == "ood"}
     rest = whole[np.array([s not in firing for s in names], dtype=bool)].sum(axis=0)
@@ -65,7 +66,14 @@ def laid_out(state: MonitorState, bucket: Bucket, rules: Rules) -> Levels:
     rows, evidence = _grown(state, every, bucket.start)
     index = np.array([rows[k] for k in every], dtype=np.int64)
     evidence = ev.update(
-        evidence, index, table, _tables(every, rules), start=bucket.start, end=bucket.end, flag_cells=rules.flag_cells
+        evidence,
+        index,
+        table,
+        _tables(every, rules),
+        start=bucket.start,
+        end=bucket.end,
+        flag_cells=rules.flag_cells,
+        experts=len(rules.experts),
     )
     passed, everything_passed = _passed(every, ev.taken(evidence, index).log_mean(), rules)
     fires = [s for s in names if s in firing or s in passed]
@@ -74,7 +82,7 @@ def laid_out(state: MonitorState, bucket: Bucket, rules: Rules) -> Levels:
         for (stream, label), row in zip(keys, counts, strict=True):
             if stream in by_class:
                 by_class[stream].append((label, row))
-    calm = int(rest.sum())
+    calm = int(samples_of(rest, rules.cells))
     spent: dict[Level, int] = {
         "stream": calm,
         "class": calm if rules.class_nulls else 0,  # an upper bound: classes without nulls of their own cannot raise
@@ -94,9 +102,9 @@ def laid_out(state: MonitorState, bucket: Bucket, rules: Rules) -> Levels:
     )
 
 
-def _filled(bucket: Bucket, cells: int) -> tuple[list[tuple[str, int]], Ints]:
+def _filled(bucket: Bucket, rules: Rules) -> tuple[list[tuple[str, int]], Ints]:
     """The keys with samples in order of name, and their (keys, cells) counts."""
-    keys = sorted(bucket.counts)
+    keys, cells = sorted(bucket.counts), rules.all_cells
     wrong = next((k for k in keys if len(bucket.counts[k]) != cells), None)
     if wrong is not None:
         raise ValueError(
@@ -105,6 +113,11 @@ def _filled(bucket: Bucket, cells: int) -> tuple[list[tuple[str, int]], Ints]:
     counts = np.array([bucket.counts[k] for k in keys], dtype=np.int64).reshape(len(keys), cells)
     if (counts < 0).any():
         raise ValueError(f"bucket {bucket.id}: counts below 0 given")
+    if not agree(counts, rules.cells):
+        raise ValueError(
+            f"bucket {bucket.id}: the experts {', '.join(rules.experts)} have not counted the same number of samples, "
+            "expected one count of each for every sample"
+        )
     filled = counts.sum(axis=1) > 0
     return [k for k, f in zip(keys, filled.tolist(), strict=True) if f], counts[filled]
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from monitor.math.evidence import CONTAMINATIONS, FLAGGED, SAMPLES, SECONDS, Evidence, Floats, Ints
+from monitor.math.evidence import CONTAMINATIONS, FLAGGED, SAMPLES, SECONDS, Evidence
+from monitor.math.experts import Floats, Ints, part
 
 Kind = Literal["ood", "silence"]
 Change = Literal["raised", "updated", "resolved"]
@@ -78,11 +79,13 @@ class Alert:
         classes: predicted classes seen to have surged so far, in rising order.
         streams: for everything together: streams seen to have surged by their own evidence.
         samples: inputs since the onset, up to the raise as expected under the posterior.
-        flagged: flagged ones among :attr:`samples`.
+        flagged: flagged ones among :attr:`samples`, by the threshold of :attr:`expert`.
         bet: index into the contaminations that resolve is tested with.
         cusum: S, resolve at ``log B``.
         severity: only ever rises while the alert fires.
         by_class: ``(class, samples, flagged)`` since the onset, of the classes of this stream.
+        expert: the one that held most of the evidence when it was raised. The alert follows that expert's cells alone:
+            its rate, its classes, its severity and its resolve.
     """
 
     stream: str | None
@@ -100,6 +103,7 @@ class Alert:
     cusum: float = 0.0
     severity: Severity = "warning"
     by_class: tuple[tuple[int, float, float], ...] = ()
+    expert: int = 0
 
     @property
     def identity(self) -> str:
@@ -110,6 +114,14 @@ class Alert:
     def rate(self) -> float:
         """Flag rate since the onset."""
         return self.flagged / self.samples if self.samples else 0.0
+
+
+def plain(alert: Alert) -> dict[str, Any]:
+    """The alert as plain values by name. The first expert is not named, as an alert of a single one never was."""
+    values = asdict(alert)
+    if not alert.expert:
+        del values["expert"]
+    return values
 
 
 @dataclass(frozen=True)
@@ -170,9 +182,12 @@ def raised(
     at: float,
     rules: AlertRules,
     contaminations: Sequence[float] = CONTAMINATIONS,
+    experts: int = 1,
 ) -> Alert:
     """The alert that the evidence of ``key`` has raised, before that evidence is reset."""
-    weights, since = evidence.weights(key), evidence.since_change(key)
+    expert = evidence.leader(key, experts)
+    own = part(expert, len(contaminations))
+    weights, since = evidence.weights(key, own), evidence.since_change(key, own)
     least, most = rules.resolve_contamination
     believed = min(max(float(weights @ np.array(contaminations)) / 2, least), most)
     # Halved, as what raised an alert overstates it: a bet too high lets go of a weak surge. The largest one not above.
@@ -189,6 +204,7 @@ def raised(
         samples=float(since[SAMPLES]),
         flagged=float(since[FLAGGED]),
         bet=bet,
+        expert=expert,
     )
 
 
@@ -197,7 +213,7 @@ def advanced(alert: Alert, counts: Ints, log_bet: Floats, flag_cells: int) -> Al
 
     Args:
         alert: as it was.
-        counts: (rows, cells) the samples within its scope; no row for none.
+        counts: (rows, cells) the samples within its scope, in the cells of the alert's expert; no row for none.
         log_bet: (rows, cells) ``log e_c`` of the alert's bet for each row.
         flag_cells: cells below this count as flagged.
     """

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from monitor.math.evidence import Evidence, Floats, taken
-from monitor.math.lifecycle import Alert
+from monitor.math.evidence import Evidence, taken
+from monitor.math.experts import Floats
+from monitor.math.lifecycle import Alert, plain
 from monitor.math.state import EVERYTHING, Key, MonitorState
 
 FORMAT, WITHOUT_RHYTHM = 3, 2
@@ -29,7 +29,7 @@ def header(state: MonitorState) -> dict[str, Any]:
         "last_end": state.last_end if math.isfinite(state.last_end) else None,
         "raises": state.raises,
         "samples": dict(state.samples),
-        "alerts": [asdict(state.alerts[k]) for k in sorted(state.alerts, key=str)],
+        "alerts": [plain(state.alerts[k]) for k in sorted(state.alerts, key=str)],
         "everything": _row(state, EVERYTHING),
     }
 
@@ -76,8 +76,13 @@ def changed(before: MonitorState, after: MonitorState) -> list[str]:
     return sorted({stream for (stream, _), row in after.rows.items() if stream is not None and differs[row]})
 
 
-def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], contaminations: int = 7) -> MonitorState:
+def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], columns: int = 7) -> MonitorState:
     """The state that :func:`header` and :func:`streams` were taken from.
+
+    Args:
+        head: by :func:`header`.
+        kept: by :func:`streams`.
+        columns: of the evidence, :attr:`monitor.math.state.Rules.columns`.
 
     Raises:
         ValueError: written in another format.
@@ -88,15 +93,15 @@ def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], contaminati
         )
     own = 3 if head["format"] == FORMAT else 1
     keys: list[Key] = [EVERYTHING]
-    tables = [_everything(head["everything"], contaminations)]
+    tables = [_everything(head["everything"], columns)]
     for name in sorted(kept):
-        labels, table = _rows(kept[name], contaminations, own)
+        labels, table = _rows(kept[name], columns, own)
         keys += [(name, label) for label in labels]
         tables.append(table)
     table = np.concatenate(tables)
     evidence = Evidence(
-        table[:, 3 : 3 + contaminations].copy(),
-        table[:, 3 + contaminations :].reshape(len(keys), contaminations, 3).copy(),
+        table[:, 3 : 3 + columns].copy(),
+        table[:, 3 + columns :].reshape(len(keys), columns, 3).copy(),
         *(table[:, column].copy() for column in range(3)),
     )
     alerts = [Alert(**{k: _tuples(v) for k, v in one.items()}) for one in head["alerts"]]
@@ -111,17 +116,17 @@ def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], contaminati
     )
 
 
-def _rows(stored: list[Any], contaminations: int, own: int) -> tuple[list[int | None], Floats]:
-    """Classes, and their (rows, 3 + 4 contaminations) table; what is stored has ``own`` columns before ``log_m``."""
+def _rows(stored: list[Any], columns: int, own: int) -> tuple[list[int | None], Floats]:
+    """Classes, and their (rows, 3 + 4 columns) table; what is stored has ``own`` columns before ``log_m``."""
     labels, text = stored
-    found = np.frombuffer(b64decode(text), dtype="<f8").reshape(len(labels), own + 4 * contaminations)
+    found = np.frombuffer(b64decode(text), dtype="<f8").reshape(len(labels), own + 4 * columns)
     return labels, np.concatenate([found[:, :own], np.zeros((len(labels), 3 - own)), found[:, own:]], axis=1)
 
 
-def _everything(stored: list[Any], contaminations: int) -> Floats:
-    """The (1, 3 + 4 contaminations) table of everything together; ``log_m`` is None if nothing is known."""
-    table = np.zeros((1, 3 + 4 * contaminations))
-    table[0, 3 : 3 + contaminations] = -np.inf
+def _everything(stored: list[Any], columns: int) -> Floats:
+    """The (1, 3 + 4 columns) table of everything together; ``log_m`` is None if nothing is known."""
+    table = np.zeros((1, 3 + 4 * columns))
+    table[0, 3 : 3 + columns] = -np.inf
     seen, log_m, *since = stored
     table[0, 0] = seen
     if log_m is not None:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.math.budget import Budget
+from monitor.math.experts import samples_of
 from monitor.math.fold import fold
 from monitor.math.lifecycle import Transition, interval
-from monitor.math.nulls import Nulls, ratios
+from monitor.math.nulls import ratios
 from monitor.math.state import Bucket, Key, MonitorState, Rules
 
 
@@ -75,6 +76,7 @@ class Rate:
         bet: estimated mean of the bet on ID traffic less 1; above 0 it breaks the guarantee.
         bet_low: lower confidence bound of it, widened for autocorrelation, shared among all streams and classes.
         cells: samples in each cell, the most OOD first.
+        expert: whose cells and threshold these are; empty if there is one expert only.
     """
 
     stream: str
@@ -87,6 +89,7 @@ class Rate:
     bet: float
     bet_low: float
     cells: tuple[int, ...]
+    expert: str = ""
 
     @property
     def rate(self) -> float:
@@ -96,7 +99,8 @@ class Rate:
     @property
     def name(self) -> str:
         """For people."""
-        return f"stream {self.stream!r}" + ("" if self.label is None else f", class {self.label}")
+        by = f", expert {self.expert}" if self.expert else ""
+        return f"stream {self.stream!r}" + ("" if self.label is None else f", class {self.label}") + by
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,8 @@ class ReplayReport:
 
     Attributes:
         requests: samples replayed.
-        rates: streams first, then their classes.
-        order: flags in order, by stream; empty where it was not given.
+        rates: streams first, then their classes; each by every expert.
+        order: flags in order, by stream; empty where it was not given. A sample is flagged if any expert flags it.
         transitions: what would have fired.
         affordable: false alerts that the budget allows in so many requests.
         quiet_requests: the least budget N at which nothing would have been raised; inf beyond 1e12.
@@ -181,8 +185,10 @@ def report(
             for key in ((stream, None), (stream, label)):
                 counts[key] = counts.get(key, 0) + np.asarray(row, dtype=np.int64)
     keys = sorted((k for k in counts if counts[k].sum()), key=lambda k: (k[1] is not None, k[0] or "", k[1] or 0))
-    rates = tuple(_rate(k, counts[k], rules, order, risk / max(1, len(keys))) for k in keys)
-    requests = sum(r.samples for r in rates if r.label is None)
+    experts = range(len(rules.experts))
+    each = risk / max(1, len(keys) * len(experts))
+    rates = tuple(_rate(k, e, counts[k], rules, order, each) for k in keys for e in experts)
+    requests = sum(int(samples_of(counts[k], rules.cells)) for k in keys if k[1] is None)
     quiet = math.exp(peak) if peak < math.log(1e12) else math.inf
     suggested = max(rules.budget.requests, _rounded_up(quiet))
     raised = sum(t.change == "raised" and t.alert.kind == "ood" for t in transitions)
@@ -210,11 +216,13 @@ def _climb(state: MonitorState, rules: Rules) -> float:
     return max(over, default=-math.inf) + asked
 
 
-def _rate(key: Key, cells: npt.NDArray[np.int64], rules: Rules, order: Mapping[str, FlagOrder], risk: float) -> Rate:
+def _rate(
+    key: Key, expert: int, counts: npt.NDArray[np.int64], rules: Rules, order: Mapping[str, FlagOrder], risk: float
+) -> Rate:
     from scipy.special import ndtri
 
     stream, label = str(key[0]), key[1]
-    nulls: Nulls = rules.nulls if label is None else rules.class_nulls.get(label, rules.nulls)
+    nulls, cells = rules.nulls_of(label, expert), rules.counts_of(expert, counts)
     n, flagged = int(cells.sum()), int(cells[: rules.flag_cells].sum())
     pays = np.array(ratios(nulls.steps)) / nulls.margin
     mean = float(cells @ pays) / n
@@ -229,10 +237,11 @@ def _rate(key: Key, cells: npt.NDArray[np.int64], rules: Rules, order: Mapping[s
         flagged,
         low,
         high,
-        rules.null_rate(label),
+        rules.null_rate(label, expert),
         mean - 1,
         mean - 1 - float(ndtri(1 - risk)) * error,
         tuple(int(c) for c in cells),
+        rules.experts[expert] if len(rules.experts) > 1 else "",
     )
 
 
