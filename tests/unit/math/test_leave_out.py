@@ -55,7 +55,7 @@ def test_the_dealing_is_the_same_on_every_machine_and_changes_with_the_seed() ->
     assert len({deal_classes(10, seed=s) for s in range(20)}) > 15
 
 
-@given(st.lists(st.floats(0.4, 0.6), min_size=len(PERCENTILES), max_size=len(PERCENTILES)))
+@given(st.lists(st.sampled_from([0.9, 0.8972, 0.8949, 0.8]), min_size=len(PERCENTILES), max_size=len(PERCENTILES)))
 @settings(max_examples=200, deadline=None)
 def test_of_the_candidates_near_the_best_the_one_nearest_the_usual_percentile_is_taken(means: list[float]) -> None:
     candidates = [Candidate(p, 1.0, (m,)) for p, m in zip(PERCENTILES, means, strict=True)]
