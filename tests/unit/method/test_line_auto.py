@@ -67,6 +67,7 @@ def test_the_sample_is_bounded_and_seeded() -> None:
     other = fitted(rows=120, seed=1).choice
     assert other is not None
     assert other.folds != few.choice.folds
+    assert other.candidates[0].clip != few.choice.candidates[0].clip  # other rows
     assert other.seed == 1
 
 
