@@ -80,6 +80,14 @@ class ClassSample:
         """How many rows of each class are kept at most."""
         return max(1, self.rows // self.num_classes)
 
+    def first(self, rows: int) -> ClassSample:
+        """The sample as it would be if only ``rows`` rows had been kept at most."""
+        other = ClassSample(self.num_classes, min(rows, self.rows), self.seed)
+        starts = torch.searchsorted(self.labels, self.labels)
+        kept = torch.arange(len(self.labels)) - starts < other.per_class
+        other.features, other.labels = self.features[kept], self.labels[kept]
+        return other
+
     def add_(self, features: Tensor, labels: Tensor) -> None:
         """Let a batch pass by.
 

@@ -93,12 +93,16 @@ def _pack(experts: Experts) -> PackedExperts | None:
     width = functools.partial(layout.tile_width, lanes=instructions.LANES, vectors=instructions.WIDEST)
     weight, bias, centred, prototypes = arrays(experts.weight, experts.bias, experts.centred_weight, experts.prototypes)
     basis, mean, clipped_mean = arrays(experts.subspace.basis, experts.subspace.mean, experts.clipped_mean)
-    classes, directions = width(len(centred)), width(len(basis))
+    classes, directions = width(len(centred)), width(max(1, len(basis)))
     zeros = layout.pad(np.zeros(len(centred), np.float32), classes, -np.inf)
-    return PackedExperts(
+    packed = PackedExperts(
         angle=(compiled.angle(classes), clipped_mean, layout.tiles(centred, classes), zeros),
         residual=(compiled.residual(directions), mean, layout.tiles(basis, directions), experts.subspace.is_residual),
         of_class=(compiled.of_class(), weight, bias, prototypes),
         clip=np.float32(np.inf if experts.clip is None else experts.clip),
         alpha=experts.alpha,
     )
+    has = {"angle": True, "prototypes": prototypes.shape[1] > 0, "virtual_logit": len(basis) > 0}
+    first = torch.zeros(1, weight.shape[1]), torch.zeros(1, dtype=torch.int64)
+    packed.score(*first, [name for name, fitted in has.items() if fitted])  # compiles
+    return packed

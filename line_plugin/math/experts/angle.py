@@ -1,8 +1,9 @@
 """The angle expert: how well a feature vector points along the head's class directions, whatever its length.
 
 In-distribution features of a trained network point from the mean of all features towards the weight of their class
-(neural collapse: Papyan, Han, Donoho, PNAS 2020; used by NCI, Liu and Qin, CVPR 2025, and by fDBD, ICML 2024). With the
-clipped features ``z``, their training mean ``m`` and the weights less what all classes share, ``U_k = W_k - mean_k W_k``,
+(neural collapse: Papyan, Han, Donoho, PNAS 2020; used by NCI, Liu and Qin, CVPR 2025, and by fDBD, ICML 2024). With
+the clipped features ``z``, their training mean ``m`` and ``U_k = W_k - mean_k W_k``, the weights less what all classes
+share,
 
     A(z) = logsumexp_k(U_k (z - m)) / |z - m|.
 
@@ -33,5 +34,5 @@ def score_angle(clipped: Tensor, mean: Tensor, centred_weight: Tensor) -> Tensor
         centred_weight: (K, D) from :func:`centre_weight`.
     """
     offset = clipped - mean
-    length = torch.linalg.vector_norm(offset, dim=1).clamp(min=SHORTEST)
+    length = offset.square().sum(dim=1).sqrt().clamp(min=SHORTEST)
     return torch.logsumexp(offset @ centred_weight.T, dim=1) / length
