@@ -52,6 +52,10 @@ class LineMethod(Method):
             base = {k: v for k, v in base.items() if k != "clip_percentile"}
         return {**base, **given}
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = LINe(None, None, None)
+
     def fit(self, data: FitData) -> None:
         """Class sums once; settings change masks only."""
         self._plain: LINe | None = None
