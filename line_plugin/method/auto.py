@@ -12,7 +12,7 @@ from line_plugin.errors import ArtifactCorruptError
 from line_plugin.math.class_sample import ROWS, ClassSample
 from line_plugin.math.leave_out import Candidate, LeaveOut, choose_clip
 
-_KEY = "clip_choice"  # in Provenance.extra
+CHOICE_KEY = "clip_choice"  # in Provenance.extra
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def with_choice(extra: Mapping[str, Any], choice: LeaveOut) -> dict[str, Any]:
     plain = asdict(choice)
     plain["folds"] = [list(fold) for fold in choice.folds]
     plain["candidates"] = [{**asdict(c), "aurocs": list(c.aurocs)} for c in choice.candidates]
-    return {**extra, _KEY: plain}
+    return {**extra, CHOICE_KEY: plain}
 
 
 def choice_of(extra: Mapping[str, Any]) -> LeaveOut | None:
@@ -50,10 +50,10 @@ def choice_of(extra: Mapping[str, Any]) -> LeaveOut | None:
     Raises:
         ArtifactCorruptError: there is one, but not as :func:`with_choice` writes it.
     """
-    if _KEY not in extra:
+    if CHOICE_KEY not in extra:
         return None
     try:
-        kept = dict(extra[_KEY])
+        kept = dict(extra[CHOICE_KEY])
         candidates = tuple(Candidate(c["percentile"], c["clip"], tuple(c["aurocs"])) for c in kept.pop("candidates"))
         folds = tuple(tuple(fold) for fold in kept.pop("folds"))
         plain = {name: kept[name] for name in ("clip", "percentile", "seed", "rows", "width", "dead", "negative")}
