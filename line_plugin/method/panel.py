@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from line_plugin.errors import NotFittedError, SettingsError
-from line_plugin.method.calibration import Calibration
+from line_plugin.errors import SettingsError
 from line_plugin.method.fit import check_weight, gather_features, gather_network
 from line_plugin.method.line import LINe
 from line_plugin.method.panel_file import read_panel, write_panel
 from line_plugin.method.panel_fit import EXPERTS, FittedPanel, Gathered, PanelSettings
+from line_plugin.method.panel_scores import PanelScores
 from line_plugin.method.settings import LINeSettings, Provenance
 from line_plugin.networks.fingerprint import fingerprint
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 
-class Panel:
+class Panel(PanelScores):
     """Out-of-distribution confidence from a panel of experts over penultimate features.
 
     The sum of what each expert says, in units of its own spread (:mod:`line_plugin.math.experts.combination`): ``line``
@@ -60,9 +59,9 @@ class Panel:
         self.settings = PanelSettings(tuple(experts), prototypes, seed)
         self.line_settings = line
         self.provenance = Provenance()
-        self.calibration: Calibration | None = None
+        self.calibration = None
         self.content_sha256 = ""
-        self._fitted: FittedPanel | None = None
+        self._fitted = None
 
     # -- fitting ---------------------------------------------------------------------------------------------------
 
@@ -92,7 +91,7 @@ class Panel:
         """
         gathered, linear, path = gather_network(model, loader, self._gather, head=head, device=device)
         provenance = Provenance(class_names=tuple(class_names), head=path, model_sha256=fingerprint(model))
-        return self._fit(gathered, linear.weight, linear.bias, provenance)
+        return self.fit_gathered(gathered, linear.weight, linear.bias, provenance)
 
     def fit_features(
         self,
@@ -106,12 +105,15 @@ class Panel:
         """Fit from penultimate features; arguments and errors as for :meth:`LINe.fit_features`."""
         weight = check_weight(weight)
         gathered = gather_features(features, labels, weight, self._gather)
-        return self._fit(gathered, weight, bias, Provenance(class_names=tuple(class_names)))
+        return self.fit_gathered(gathered, weight, bias, Provenance(class_names=tuple(class_names)))
 
     def _gather(self, num_classes: int, width: int) -> Gathered:
         return Gathered.nothing(num_classes, width, self.settings)
 
-    def _fit(self, gathered: Gathered, weight: Tensor, bias: Tensor | None, provenance: Provenance) -> Self:
+    def fit_gathered(
+        self, gathered: Gathered, weight: Tensor, bias: Tensor | None, provenance: Provenance | None = None
+    ) -> Self:
+        """Fit from what a pass left in ``Gathered.nothing(K, D, panel.settings)``; errors as for :meth:`fit`."""
         given, seed = self.line_settings, self.settings.seed
         line = LINe.auto(seed=seed) if given is None else LINe(given.p_w, given.p_a, given.clip)
         line.fit_sums(gathered.sums, weight, bias, provenance=provenance, sample=gathered.for_line())
@@ -135,93 +137,6 @@ class Panel:
         other = Panel(experts, self.settings.prototypes, self.line_settings, self.settings.seed)
         other._fitted, other.provenance = state, self.provenance
         return other
-
-    # -- scoring ---------------------------------------------------------------------------------------------------
-
-    @property
-    def _state(self) -> FittedPanel:
-        if self._fitted is None:
-            raise NotFittedError("this Panel is not fitted: call fit, fit_features or Panel.load first")
-        return self._fitted
-
-    @property
-    def fitted(self) -> bool:
-        """Whether it can score."""
-        return self._fitted is not None
-
-    @property
-    def line(self) -> LINe:
-        """The fitted LINe among its experts; it predicts the class."""
-        return self._state.line
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.line.num_classes
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.line.width
-
-    @property
-    def num_samples(self) -> int:
-        """How many labelled images the fit saw."""
-        return self.line.num_samples
-
-    @property
-    def device(self) -> torch.device:
-        """Where scoring runs."""
-        return self.line.device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the scoring state to ``device``."""
-        self._fitted = self._state.to(device)
-        return self
-
-    def score(self, features: Tensor) -> Tensor:
-        """Confidence of each row.
-
-        Args:
-            features: (N, D) float32, float16 or bfloat16 (computed in float32), N >= 0, on any device.
-
-        Returns:
-            (N,) float32 on the device of ``features``; high = ID.
-
-        Raises:
-            WidthError, NonFiniteError, NotFittedError.
-        """
-        return self.predict(features)[1]
-
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Class and confidence of each row.
-
-        On a CPU with numba a row's bits depend on that row alone; elsewhere batches may differ by 1e-5.
-
-        Returns:
-            ``(classes, confidence)``: (N,) int64, as :meth:`LINe.predict` gives them, and (N,) float32, high = ID.
-        """
-        classes, each = self._score_each(features)
-        return classes, functools.reduce(torch.add, each).to(features.device, torch.float32)
-
-    def score_experts(self, features: Tensor) -> dict[str, Tensor]:
-        """What each expert says of each row, (N,) float64 by name: 0 is typical, -1 as low as 1 % of training rows.
-
-        Their sum is the confidence. Raises what :meth:`score` raises.
-        """
-        _, each = self._score_each(features)
-        return dict(zip(self.settings.experts, each, strict=True))
-
-    def _score_each(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        with torch.no_grad():
-            classes, found = self._state.score(features, self.settings.experts)
-        return classes, [found[name] for name in self.settings.experts]
-
-    def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
-        """Score held-out ID features and keep the calibration; :meth:`save` stores it. See :meth:`LINe.calibrate`."""
-        self.calibration = Calibration.from_scores(self.score(features), tpr, source)
-        self.content_sha256 = ""
-        return self.calibration
 
     # -- the artifact ----------------------------------------------------------------------------------------------
 

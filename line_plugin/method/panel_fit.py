@@ -31,6 +31,11 @@ SCALE_ROWS = 3000
 _TOGETHER = 4096  # rows that go into the sample at once, since it is copied whenever a row enters
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """The experts in a setting such as ``line+angle``."""
+    return tuple(name.strip() for name in text.split("+") if name.strip())
+
+
 @dataclass(frozen=True)
 class PanelSettings:
     """Which experts there are and what they are made of.

@@ -11,7 +11,7 @@ from torch import Tensor
 from line_plugin.benchmark.methods.base import Method, number
 from line_plugin.method.auto import CHOICE_KEY
 from line_plugin.method.panel import Panel
-from line_plugin.method.panel_fit import EXPERTS
+from line_plugin.method.panel_fit import EXPERTS, split_names
 
 
 class PanelMethod(Method):
@@ -30,7 +30,7 @@ class PanelMethod(Method):
 
     def refit(self) -> None:
         """See :meth:`Method.refit`."""
-        data, names = self.data, _names(self.settings["experts"])
+        data, names = self.data, split_names(str(self.settings["experts"]))
         self.panel = Panel(names, int(number(self.settings, "prototypes")))
         class_names = data.provenance.class_names
         self.panel.fit_features(data.train.features, data.train_labels, data.weight, data.bias, class_names=class_names)
@@ -49,8 +49,3 @@ class PanelMethod(Method):
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""
         return self.panel.score(features)
-
-
-def _names(experts: object) -> list[str]:
-    """The names in a setting such as ``line+angle``."""
-    return [name.strip() for name in str(experts).split("+") if name.strip()]
