@@ -22,7 +22,9 @@ require_openood()
 pytestmark = pytest.mark.openood
 register()
 
+PUBLISHED = {"p_w": 90, "p_a": 90, "clip": 1.0}  # of upstream's line.yml; SmallNet is not the network they are for
 METHODS = ["line", "msp", "mls", "ebo", "gen", "react", "dice", "ash", pytest.param("knn", marks=needs("faiss"))]
+METHODS += ["fdbd", "nci", "vra", "mds", "rmds", "temp_scaling", "gradnorm", "klm", "scale"]
 Table = dict[str, dict[str, float]]
 
 
@@ -65,16 +67,28 @@ def assert_same(ours: Table, upstream: Table) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_metric_of_every_row_agrees(method: str, world: World) -> None:
-    (ours,) = world.ours(method)
+    (ours,) = world.ours(method, **(PUBLISHED if method == "line" else {}))
     assert_same(ours, world.upstream(method))
 
 
 def test_full_spectrum_agrees(world: World) -> None:
-    (ours,) = world.ours("line", fsood=True)
+    (ours,) = world.ours("line", fsood=True, **PUBLISHED)
     assert_same(ours, world.upstream("line", fsood=True))
 
 
-@pytest.mark.parametrize("method", ["line", "react", "ash"])
+def test_vims_subspace_agrees(world: World) -> None:
+    (ours,) = world.ours("vim", dim=12)
+    assert_same(ours, world.upstream("vim", settings={"dim": 12}))
+
+
+@needs("faiss")
+def test_nnguides_bank_agrees(world: World) -> None:
+    """Upstream's loader reads batches of 16 here, so the bank is the first 16 images."""
+    (ours,) = world.ours("nnguide", K=5, batch=16)
+    assert_same(ours, world.upstream("nnguide", settings={"K": 5}))
+
+
+@pytest.mark.parametrize("method", ["line", "react", "ash", "fdbd", "nci", "vra"])
 def test_the_search_chooses_alike(method: str, world: World) -> None:
     (ours,) = world.ours(method, search=True)
     assert_same(ours, world.upstream(method, sweep=True))
@@ -86,11 +100,12 @@ def test_the_search_chooses_alike(method: str, world: World) -> None:
         {"p_w": 10, "p_a": 10, "clip": 0.8},
         {"p_w": 90, "p_a": 10, "clip": 1.0},
         {"p_w": None, "p_a": 90, "clip": None},
-        {"clip_percentile": 80},
+        {"p_w": 90, "p_a": 90, "clip_percentile": 80},
+        {"p_w": None, "p_a": 10, "clip": "auto"},
     ],
     ids=str,
 )
-def test_settings_mean_the_same(settings: dict[str, float | None], world: World) -> None:
+def test_settings_mean_the_same(settings: dict[str, Any], world: World) -> None:
     (ours,) = world.ours("line", **settings)
     assert_same(ours, world.upstream("line", settings=settings))
 

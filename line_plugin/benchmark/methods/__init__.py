@@ -1,7 +1,8 @@
 """The methods that the runner knows. A new method is one new file in this folder and no line elsewhere.
 
-A method is a subclass of :class:`.base.Method` with a ``name`` and an ``about``, both plain strings. They are read from
-the source, so that ``openood list`` answers without importing torch; a file is imported when its method is created.
+A method is a subclass of :class:`.base.Method` with a ``name`` and an ``about``, and ``needs``, ``state`` and
+``source``, all plain strings. They are read from the source, so that ``openood list`` answers without importing torch;
+a file is imported when its method is created.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ def names() -> dict[str, str]:
     return {name: found.about for name, found in sorted(_discover().items())}
 
 
+def described() -> dict[str, Described]:
+    """Method names in alphabetical order, with what their source says of them."""
+    return {name: Described(f.about, f.venue, f.needs, f.state, f.source) for name, f in sorted(_discover().items())}
+
+
 def create(name: str, settings: dict[str, float | int | str | None] | None = None) -> Method:
     """A method by name, with settings over its defaults.
 
     Raises:
         SettingsError: unknown method or setting; the nearest known one is offered.
     """
-    known = _discover()
-    if name not in known:
-        raise unknown_name("method", name, known)
-    module = importlib.import_module(f"{__name__}.{known[name].module}")
-    method: Method = getattr(module, known[name].class_name)()
+    method = find(name)()
     for key, value in (settings or {}).items():
         if key not in method.settings:
             if not method.settings:
@@ -43,13 +45,43 @@ def create(name: str, settings: dict[str, float | int | str | None] | None = Non
     return method
 
 
+def find(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        SettingsError: unknown method; the nearest known one is offered.
+    """
+    known = _discover()
+    if name not in known:
+        raise unknown_name("method", name, known)
+    module = importlib.import_module(f"{__name__}.{known[name].module}")
+    method: type[Method] = getattr(module, known[name].class_name)
+    return method
+
+
 @dataclass(frozen=True)
-class _Found:
-    """A method before it is imported: the file and the class that hold it, and the line about it."""
+class Described:
+    """What a method says of itself; a text that its class leaves out is empty.
+
+    Attributes:
+        about: one line about it.
+        venue: of its paper: what stands in parentheses at the end of ``about``.
+        needs, state, source: as in :class:`.base.Method`.
+    """
+
+    about: str
+    venue: str
+    needs: str
+    state: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _Found(Described):
+    """A method before it is imported: the file and the class that hold it, and what the class says."""
 
     module: str
     class_name: str
-    about: str
 
 
 def _discover() -> dict[str, _Found]:
@@ -67,7 +99,9 @@ def _discover() -> dict[str, _Found]:
                 raise SettingsError(
                     f"two methods are named {name!r}, in {found[name].module}.py and in {file.name}: rename one of them"
                 )
-            found[name] = _Found(file.stem, statement.name, about)
+            venue = about[about.rindex("(") + 1 : -1] if about.endswith(")") and "(" in about else ""
+            needs, state, source = (texts.get(key, "") for key in ("needs", "state", "source"))
+            found[name] = _Found(about, venue, needs, state, source, file.stem, statement.name)
     return found
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from line_plugin.method.settings import Provenance
@@ -50,6 +50,12 @@ class FitData:
         """The network's logits (N, K) of features (N, D)."""
         return functional.linear(features, self.weight, self.bias)
 
+    def head(self) -> nn.Linear:
+        """The head as a module of its own, for detectors that take one."""
+        linear = nn.Linear(self.weight.shape[1], self.weight.shape[0])
+        linear.load_state_dict({"weight": self.weight, "bias": self.bias})
+        return linear.requires_grad_(False)
+
 
 class Method(ABC):
     """A post-hoc method over penultimate features.
@@ -58,21 +64,36 @@ class Method(ABC):
 
     Attributes:
         name: what the command line calls it, OpenOOD's name if OpenOOD has the method.
-        about: one line about it, with the venue of its paper.
+        about: one line about it, with the venue of its paper in parentheses at the end.
+        needs: what it reads, comma-separated: ``logits``, ``features``, ``bank`` (it keeps training features),
+            ``gradients``. Like ``name``, ``about``, ``state`` and ``source`` a plain string, read from the source.
+        state: the numbers it keeps beside the head, as a formula of K classes, D features, N training images and its
+            own settings; ``0`` if it keeps none.
+        source: ``own``, or the library that computes the score.
         settings: current hyper-parameters.
         sweep: values to choose from, as in OpenOOD's yml. The first key varies fastest, as there.
+        origin: where the settings come from, a clause; empty if the user gave them.
         searched: whether OpenOOD chooses among them by default (its ``APS_mode``).
     """
 
     name: ClassVar[str] = ""
     about: ClassVar[str] = ""
+    needs: ClassVar[str] = ""
+    state: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     defaults: ClassVar[dict[str, Setting]] = {}
     sweep: ClassVar[dict[str, tuple[Setting, ...]]] = {}
     searched: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.settings: dict[str, Setting] = dict(self.defaults)
+        self.origin = ""
         self._data: FitData | None = None
+
+    @classmethod
+    def merge(cls, base: Mapping[str, Setting], given: Mapping[str, Setting]) -> dict[str, Setting]:
+        """The settings of a benchmark or a paper, with what the user gives over them."""
+        return {**base, **given}
 
     @property
     def data(self) -> FitData:
@@ -95,6 +116,14 @@ class Method(ABC):
     def refit(self) -> None:  # noqa: B027 - most methods derive nothing
         """Derive state from ``self.data`` under the current settings. Nothing to do by default."""
 
+    def remarks(self) -> list[str]:
+        """Where the settings come from and what the fit chose, in sentences for the user; empty if they know."""
+        return [f"{self.name}: {self.origin}."] if self.origin else []
+
+    def record(self) -> dict[str, Any]:
+        """What the fit chose by itself, as JSON."""
+        return {}
+
     @abstractmethod
     def score(self, features: Tensor) -> Tensor:
         """Confidence (N,) of features (N, D) float32; high = ID."""
@@ -114,6 +143,27 @@ def number(settings: dict[str, Setting], key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SettingsError(f"setting {key}={value!r} given, expected a number")
     return float(value)
+
+
+def switch(settings: dict[str, Setting], key: str) -> bool:
+    """A setting that is on (true, 1) or off (false, 0, ``off`` on the command line)."""
+    from line_plugin.errors import SettingsError
+
+    known = {"true": True, "1": True, "on": True, "false": False, "0": False, "none": False, "off": False}
+    text = str(settings[key]).lower()
+    if text not in known:
+        raise SettingsError(f"setting {key}={settings[key]!r} given, expected true or false")
+    return known[text]
+
+
+def count(settings: dict[str, Setting], key: str, least: int = 1) -> int:
+    """A setting that must be a whole number, at least ``least``."""
+    from line_plugin.errors import SettingsError
+
+    value = number(settings, key)
+    if value != int(value) or value < least:
+        raise SettingsError(f"setting {key}={value:g} given, expected a whole number from {least}")
+    return int(value)
 
 
 def fraction(settings: dict[str, Setting], key: str) -> float:

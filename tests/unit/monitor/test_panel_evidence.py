@@ -22,7 +22,7 @@ from monitor.math.fold import fold
 from monitor.math.lifecycle import AlertRules, plain
 from monitor.math.replay_report import report
 from monitor.math.state import Bucket, MonitorState, Rules
-from tests.oracle import literal_evidence, literal_panel
+from tests.oracle import literal_evidence, literal_experts
 from tests.unit.monitor.alert_streams import bucket, kinds, law, rules, run, surge
 
 CELLS, COLUMNS = len(CELL_EDGES), len(CONTAMINATIONS)
@@ -77,7 +77,7 @@ def test_each_experts_columns_are_its_own_evidence_and_their_mean_is_what_raises
     for i, sample in enumerate(cells):
         one = counted(np.array([sample]))[None]
         state = ev.update(state, np.array([0]), one, bets, start=i, end=i + 1, flag_cells=5, experts=2)
-    expected = literal_panel.mean_evidence(cells, [CELL_EDGES, OTHER.steps], CONTAMINATIONS)
+    expected = literal_experts.mean_evidence(cells, [CELL_EDGES, OTHER.steps], CONTAMINATIONS)
     np.testing.assert_allclose(np.exp(state.log_m[0]).reshape(2, -1), expected, rtol=1e-9)
     assert float(np.exp(state.log_mean()[0])) == pytest.approx(np.mean(expected), rel=1e-9)
     for e, steps in enumerate((CELL_EDGES, OTHER.steps)):
@@ -91,7 +91,7 @@ def test_each_experts_columns_are_its_own_evidence_and_their_mean_is_what_raises
 def test_raises_equal_the_literal_reading_and_name_the_expert_that_sees_the_surge(sees: int) -> None:
     rng = np.random.default_rng(sees)
     cells = np.stack([rng.choice(CELLS, 400, p=law(0.5 if e == sees else 0)) for e in range(3)], axis=1)
-    expected = literal_panel.raises(cells.tolist(), [CELL_EDGES] * 3, CONTAMINATIONS, 1e4)
+    expected = literal_experts.raises(cells.tolist(), [CELL_EDGES] * 3, CONTAMINATIONS, 1e4)
     how = of(requests=1e4, resolve_after=1.001)
     state, found = MonitorState.new(how), []
     for i, sample in enumerate(cells):
@@ -250,7 +250,7 @@ def test_one_expert_gives_the_bits_it_gave_before_there_were_several(seed: int, 
     for i in range(5):
         counts = rng.multinomial(rng.integers(1, 50), law(rng.uniform(0, 0.3)), keys)
         now = ev.update(now, np.arange(keys), counts, table, start=i, end=i + 1.5, flag_cells=5)
-        before = literal_panel.update_of_one_expert(before, np.arange(keys), counts, table, i, i + 1.5, 5)
+        before = literal_experts.update_of_one_expert(before, np.arange(keys), counts, table, i, i + 1.5, 5)
     for name in ("log_m", "since", "seen_at", "heard", "gap"):
         assert getattr(now, name).tobytes() == getattr(before, name).tobytes()
 
