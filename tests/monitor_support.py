@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from line_plugin import LINe
+from line_plugin import LINe, LINeSettings, Panel
 
 WIDTH, CLASSES = 8, 3
 
@@ -40,3 +40,15 @@ def artifact(folder: Path) -> Path:
     path = folder / "line.safetensors"
     small_line().save(path)
     return path
+
+
+def small_panel(experts: tuple[str, ...] = ("line", "angle", "prototypes", "virtual_logit")) -> Panel:
+    """A panel on the same three classes, every expert calibrated on the same 2,000 held-out samples."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.rand(CLASSES, WIDTH, generator=generator) * 2
+    labels = torch.arange(600) % CLASSES
+    features = (centres[labels] + 0.3 * torch.randn(600, WIDTH, generator=generator)).clamp(min=0)
+    line = LINeSettings(p_w=10, p_a=10, clip=2.0)
+    panel = Panel(experts, prototypes=3, line=line).fit_features(features, labels, centres - centres.mean(dim=0), None)
+    panel.calibrate(torch.from_numpy(embeddings(2000, seed=1)))
+    return panel

@@ -59,7 +59,7 @@ class Panel(PanelScores):
         self.settings = PanelSettings(tuple(experts), prototypes, seed)
         self.line_settings = line
         self.provenance = Provenance()
-        self.calibration = None
+        self.calibration, self.expert_calibrations = None, ()
         self.content_sha256 = ""
         self._fitted = None
 
@@ -119,7 +119,8 @@ class Panel(PanelScores):
         line.fit_sums(gathered.sums, weight, bias, provenance=provenance, sample=gathered.for_line())
         device = line.device
         self._fitted = FittedPanel.make(line.to("cpu"), gathered, self.settings).to(device)
-        self.provenance, self.calibration, self.content_sha256 = line.provenance, None, ""
+        self.provenance, self.content_sha256 = line.provenance, ""
+        self.calibration, self.expert_calibrations = None, ()
         return self
 
     def with_settings(self, experts: Sequence[str]) -> Panel:
@@ -142,7 +143,9 @@ class Panel(PanelScores):
 
     def save(self, path: str | Path) -> str:
         """Write the artifact and return its content hash. Equal fits give equal bytes."""
-        self.content_sha256 = write_panel(path, self._state, self.settings, self.provenance, self.calibration)
+        self.content_sha256 = write_panel(
+            path, self._state, self.settings, self.provenance, self.calibration, self.expert_calibrations
+        )
         return self.content_sha256
 
     @classmethod
@@ -156,7 +159,8 @@ class Panel(PanelScores):
         found = read_panel(path)
         panel = cls(found.settings.experts, found.settings.prototypes, found.fitted.line.settings, found.settings.seed)
         panel._fitted = found.fitted.to(device)
-        panel.provenance, panel.calibration, panel.content_sha256 = found.provenance, found.calibration, found.digest
+        panel.provenance, panel.content_sha256 = found.provenance, found.digest
+        panel.calibration, panel.expert_calibrations = found.calibration, found.expert_calibrations
         return panel
 
     def __repr__(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from line_plugin.kernels.experts import ExpertScorer
@@ -28,6 +29,7 @@ class PanelContents:
     settings: PanelSettings
     provenance: Provenance
     calibration: Calibration | None
+    expert_calibrations: tuple[Calibration, ...]
     fitted: FittedPanel
     digest: str
 
@@ -38,6 +40,7 @@ def write_panel(
     settings: PanelSettings,
     provenance: Provenance,
     calibration: Calibration | None,
+    expert_calibrations: Sequence[Calibration],
 ) -> str:
     """Write the file and return its content hash. Equal contents give equal bytes."""
     experts = fitted.scorer.experts
@@ -48,6 +51,8 @@ def write_panel(
         "basis": experts.subspace.basis,
         "prototypes": experts.prototypes,
     }
+    if expert_calibrations:
+        tensors["expert_confidence"] = torch.stack([one.confidence for one in expert_calibrations])
     metadata |= {
         "kind": "panel",
         "panel": {
@@ -90,4 +95,8 @@ def _of_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Pan
     settings = PanelSettings(tuple(panel["experts"]), panel["prototypes"], panel["seed"])
     fitted = FittedPanel(line, ExpertScorer(experts), scales)
     digest = str(metadata["content_sha256"])
-    return PanelContents(settings, contents.provenance, contents.calibration, fitted, digest)
+    whole, own = contents.calibration, tensors.get("expert_confidence")
+    each = () if whole is None or own is None else tuple(Calibration(row, whole.tpr, whole.source) for row in own)
+    if each and len(each) != len(settings.experts):
+        raise ValueError(f"the calibration of {len(settings.experts)} experts: {len(each)} found")
+    return PanelContents(settings, contents.provenance, whole, each, fitted, digest)

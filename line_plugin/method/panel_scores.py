@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,12 +30,14 @@ class PanelScores:
     Attributes:
         settings: which experts; provenance: the origin of the fit.
         calibration: None until :meth:`calibrate`.
+        expert_calibrations: of each of ``settings.experts`` alone, on the same inputs; empty until :meth:`calibrate`.
         content_sha256: of the artifact that was read or written, empty if there is none.
     """
 
     settings: PanelSettings
     provenance: Provenance
     calibration: Calibration | None
+    expert_calibrations: tuple[Calibration, ...]
     content_sha256: str
     _fitted: FittedPanel | None
 
@@ -107,7 +110,21 @@ class PanelScores:
             ``(classes, confidence)``: (N,) int64, as :meth:`LINe.predict` gives them, and (N,) float32, high = ID.
         """
         classes, each = self._score_each(features)
-        return classes, functools.reduce(torch.add, each).to(features.device, torch.float32)
+        return classes, _added(each).to(features.device, torch.float32)
+
+    def predict_experts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`predict`, with what each expert says: for whoever keeps the experts apart, such as the monitor.
+
+        Returns:
+            ``(classes, confidence, each)``: (N,) int64, (N,) float32 and (N, E) float32, high = ID, a column for each
+            of ``settings.experts``.
+
+        Raises:
+            WidthError, NonFiniteError, NotFittedError.
+        """
+        classes, each = self._score_each(features)
+        confidence, columns = (t.to(features.device, torch.float32) for t in (_added(each), torch.stack(each, dim=1)))
+        return classes, confidence, columns
 
     def score_experts(self, features: Tensor) -> dict[str, Tensor]:
         """What each expert says of each row, (N,) float64 by name: 0 is typical, -1 as low as 1 % of training rows.
@@ -123,7 +140,16 @@ class PanelScores:
         return classes, [found[name] for name in self.settings.experts]
 
     def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
-        """Score held-out ID features and keep the calibration; :meth:`save` stores it. See :meth:`LINe.calibrate`."""
-        self.calibration = Calibration.from_scores(self.score(features), tpr, source)
+        """Score held-out ID features and keep the calibration; :meth:`save` stores it. See :meth:`LINe.calibrate`.
+
+        Each expert is calibrated on the same inputs, too.
+        """
+        _, confidence, each = self.predict_experts(features)
+        self.calibration = Calibration.from_scores(confidence, tpr, source)
+        self.expert_calibrations = tuple(Calibration.from_scores(own, tpr, source) for own in each.unbind(dim=1))
         self.content_sha256 = ""
         return self.calibration
+
+
+def _added(each: Sequence[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, each)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 
 from monitor.math.lifecycle import Alert, interval
@@ -34,15 +34,22 @@ def fields(
     offsets: Mapping[Partition, int],
     class_name: Callable[[int], str],
     log_threshold: float,
+    experts: Sequence[str] = (),
 ) -> dict[str, str]:
-    """What is written of an alert; all text. Evidence is compared with the threshold it had to reach."""
+    """What is written of an alert; all text. Evidence is compared with the threshold it had to reach.
+
+    With several ``experts`` the one that holds the evidence is named, and with each example the one that takes it for
+    the most OOD.
+    """
     low, high = interval(alert.samples, alert.flagged) if alert.kind == "ood" else (0.0, 1.0)
     ended = change == "resolved"
     worst = [
         {"id": e.id, "confidence": e.confidence, "class": class_name(e.predicted), "index": e.predicted}
         | {"partition": str(e.partition), "offset": e.offset}
+        | ({"expert": e.expert} if e.expert else {})
         for e in examples
     ]
+    holder = {"expert": experts[alert.expert]} if len(experts) > 1 and alert.kind == "ood" else {}
     return {
         "episode": alert.identity,
         "event": event,
@@ -69,13 +76,14 @@ def fields(
         "artifact": artifact,
         "bucket": str(alert.bucket),
         "offsets": json.dumps({str(p): n for p, n in sorted(offsets.items())}),
+        **holder,
     }
 
 
 def read_examples(alert: Mapping[str, str]) -> tuple[Example, ...]:
     """Back from what :func:`fields` wrote."""
     return tuple(
-        Example(e["confidence"], e["id"], e["index"], Partition.parse(e["partition"]), e["offset"])
+        Example(e["confidence"], e["id"], e["index"], Partition.parse(e["partition"]), e["offset"], e.get("expert", ""))
         for e in json.loads(alert["examples"])
     )
 
@@ -108,9 +116,13 @@ def _line(alert: Mapping[str, str]) -> str:
         return f"{head}: no input since {alert['onset_at']}"
     classes = json.loads(alert["classes"])
     named = f"; classes {', '.join(classes)}" if classes else ""
-    ids = ", ".join(printable(e["id"], 200) for e in json.loads(alert["examples"])[:3])
+    ids = ", ".join(
+        printable(e["id"], 200) + (f" (by {e['expert']})" if e.get("expert") else "")
+        for e in json.loads(alert["examples"])[:3]
+    )
+    held = f", held by expert {alert['expert']}" if alert.get("expert") else ""
     return (
         f"{head}: flagged {float(alert['rate']):.1%} [{float(alert['rate_low']):.1%}, {float(alert['rate_high']):.1%}] "
         f"of {alert['samples']} since {alert['onset_at']}; evidence {alert['evidence']} of {alert['evidence_needed']} "
-        f"needed{named}{f'; most OOD: {ids}' if ids else ''}"
+        f"needed{held}{named}{f'; most OOD: {ids}' if ids else ''}"
     )

@@ -25,7 +25,7 @@ IDENTITY = ("alertname", "group", "kind", "stream", "subject", "fingerprint")
 LABEL_LENGTH = 200
 ANNOTATION_LENGTH = 2000
 
-_NOTES = ("severity", "level", "rate", "rate_low", "rate_high", "samples", "evidence", "onset_at", "artifact")
+_NOTES = ("severity", "level", "rate", "rate_low", "rate_high", "samples", "evidence", "expert", "onset_at", "artifact")
 _LISTS = ("classes", "streams", "examples")
 
 
@@ -84,13 +84,18 @@ def description(alert: Fields) -> str:
     found = [f"It is over since {over}, and is shown as firing so that people hear of it."] if over else []
     if alert.get("kind") != "ood":
         return "".join(found)
-    found += [f"Evidence {alert.get('evidence', '?')}, of {alert.get('evidence_needed', '?')} needed."]
+    held = f", held by the expert {alert['expert']}" if alert.get("expert") else ""
+    found += [f"Evidence {alert.get('evidence', '?')}, of {alert.get('evidence_needed', '?')} needed{held}."]
     for name, words in (("classes", "Predicted classes that surged"), ("streams", "Streams that surged")):
         values = _list(alert.get(name, "[]"))
         if values:
             more = f" and {len(values) - 10} more" if len(values) > 10 else ""
             found.append(f"{words}: {', '.join(str(v) for v in values[:10])}{more}.")
-    ids = [str(e.get("id", "")) for e in _list(alert.get("examples", "[]")) if isinstance(e, dict)]
+    ids = [
+        str(e.get("id", "")) + (f" (by {e['expert']})" if e.get("expert") else "")
+        for e in _list(alert.get("examples", "[]"))
+        if isinstance(e, dict)
+    ]
     if ids:
         found.append(f"Most unusual requests: {', '.join(ids[:5])}.")
     return " ".join(found)

@@ -17,7 +17,7 @@ from monitor.messages.contract import Contract
 from monitor.messages.reading import Reader, Rejected, Rows
 from monitor.messages.record import Partition, Record
 from monitor.messages.times import arrival
-from monitor.store.counts import Batch, CountKey, Example, Progress
+from monitor.store.counts import Batch, Example, Progress, cell_of
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,13 @@ class Counter:
             buckets[whole].tolist(),
             streams if len(whole) == len(streams) else [streams[n] for n in whole.tolist()],
             scored.predicted[whole].tolist(),
-            scored.cell[whole].tolist(),
+            map(tuple, scored.cells[whole].tolist()),
             strict=True,
         )
-        for (bucket, *key), n in collections.Counter(keys).items():
-            cells: dict[CountKey, int] = batch.counts.setdefault(bucket, {})
-            cells[key[0], key[1], key[2]] = n
+        for (bucket, stream, predicted, cells), n in collections.Counter(keys).items():
+            counts = batch.counts.setdefault(bucket, {})
+            for key in ((stream, predicted, cell_of(expert, cell)) for expert, cell in enumerate(cells)):
+                counts[key] = counts.get(key, 0) + n
         rejected = [*read.rejected, *holed]
         self._told.rejected(rejected)
         self._move_on([*read.rows.skipped, *(record for record, _, _ in rejected)], read.now_ms, last)
@@ -199,7 +200,9 @@ class Counter:
             if len(kept) < self._examples:
                 r = rows.records[rows.record_of[n]]
                 p = Partition(r.topic, r.partition)
-                kept.append(Example(float(scored.confidence[n]), rows.ids[n], int(scored.predicted[n]), p, r.offset))
+                by = self._scorer.experts[scored.expert[n]] if len(self._scorer.experts) > 1 else ""
+                confidence, predicted = float(scored.confidence[n]), int(scored.predicted[n])
+                kept.append(Example(confidence, rows.ids[n], predicted, p, r.offset, by))
         return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from monitor.counting.counter import Counter, Owned, Read
 from monitor.counting.scoring import Scored
 from monitor.messages.record import Partition, Record
-from monitor.store.counts import CountKey
+from monitor.store.counts import CountKey, samples_in
 
 
 class Recount:
@@ -34,7 +34,7 @@ class Recount:
     @property
     def samples(self) -> int:
         """How many samples were counted."""
-        return sum(self.totals().values())
+        return samples_in(self.totals())
 
     def totals(self) -> dict[CountKey, int]:
         """Counts summed over buckets."""

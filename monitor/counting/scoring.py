@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from monitor.counting.members import Members
 from monitor.errors import ModelError
 from monitor.messages.limits import Limits
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """One batch: (N,) arrays. ``confidence`` float32, high = ID; ``predicted`` the class; ``cell`` 0 the most OOD.
+    """One batch: (N,) arrays. ``confidence`` float32, high = ID; ``predicted`` the class.
+
+    ``cells`` (N, E) is the cell of each expert, 0 the most OOD; (N,) is taken for that of a single one. ``expert`` is
+    the one that takes a row for the most OOD: its cell is the lowest, and of equal cells its score.
 
     A row with NaN or Inf has ``finite`` False; one that is finite and holds a number beyond the largest magnitude, or
     that the head turns into no finite confidence, has ``in_range`` False. Their other entries mean nothing.
@@ -30,9 +34,21 @@ class Scored:
 
     confidence: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.int64]
-    cell: npt.NDArray[np.int64]
+    cells: npt.NDArray[np.int64]
     finite: npt.NDArray[np.bool_]
     in_range: npt.NDArray[np.bool_]
+    expert: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if self.cells.ndim == 1:
+            object.__setattr__(self, "cells", self.cells[:, None])
+        if len(self.expert) != len(self.cells):
+            object.__setattr__(self, "expert", np.zeros(len(self.cells), np.int64))
+
+    @property
+    def cell(self) -> npt.NDArray[np.int64]:
+        """(N,) the cell of the first expert."""
+        return self.cells[:, 0]
 
     @property
     def usable(self) -> npt.NDArray[np.bool_]:
@@ -73,7 +89,7 @@ class Scorer:
     """A fitted and calibrated LINe or Panel, fed with bytes, by one thread: two at once would share its staging memory.
 
     Raises:
-        ModelError: the artifact holds no calibration.
+        ModelError: the artifact holds no calibration, or a panel none of its experts.
     """
 
     def __init__(self, line: LINe | Panel) -> None:
@@ -83,6 +99,7 @@ class Scorer:
             )
         self.line = line
         self.calibration = line.calibration
+        self._members = Members.of(line)
         self._staging = Staging(line.width, pinned=True) if line.device.type == "cuda" else None
 
     @classmethod
@@ -113,6 +130,11 @@ class Scorer:
         return self.line.width
 
     @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts, each with cells of its own; LINe is a single one."""
+        return self._members.names
+
+    @property
     def artifact(self) -> str:
         """Content hash of the artifact; it is in every alert and metric."""
         return self.line.content_sha256
@@ -139,17 +161,18 @@ class Scorer:
         finite, in_range = _judged(matrix, magnitude)
         usable = finite & in_range
         confidence = np.full(n, np.nan, np.float32)
-        predicted, cell = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        predicted, expert = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        cells = np.zeros((n, len(self.experts)), np.int64)
         rows = matrix if usable.all() else matrix[usable]
         if len(rows):
             features = torch.from_numpy(rows)
             if self.line.device.type == "cuda":
                 features = features.to(self.line.device, non_blocking=True)
-            classes, values = (t.cpu() for t in self.line.predict(features))
+            classes, values, each = (t.cpu() for t in self._members.predict(features))
             confidence[usable], predicted[usable] = values.numpy(), classes.numpy()
-            cell[usable] = self.calibration.cells(values).numpy()
+            cells[usable], expert[usable] = self._members.place(each)
             in_range[usable] = np.isfinite(confidence[usable])
-        return Scored(confidence, predicted, cell, finite, in_range)
+        return Scored(confidence, predicted, cells, finite, in_range, expert)
 
 
 def _judged(matrix: npt.NDArray[np.float32], magnitude: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

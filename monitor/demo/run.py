@@ -28,7 +28,7 @@ from monitor.errors import MonitorError
 from monitor.judging.rules import budget
 from monitor.judging.spending import spending
 from monitor.service.assembly import open_store
-from monitor.store.counts import CountKey
+from monitor.store.counts import CountKey, samples_in
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 
@@ -172,7 +172,7 @@ def _work(config: Path, folder: Path, store: RedisStore, plan: Plan, say: Callab
         return True
 
     def counted() -> int:
-        return sum(store.totals().values())
+        return samples_in(store.totals())
 
     with _worker(config, folder) as first:
         _until(lambda: show() and counted() >= plan.samples // 3, first, folder)

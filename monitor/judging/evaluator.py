@@ -143,7 +143,7 @@ class Evaluator:
         kept = self._kept
         width = self._settings.bucket_ms / 1000
         counted = self._store.counts(bucket)
-        counts = by_key(counted, self._rules.cells)
+        counts = by_key(counted, self._rules.all_cells)
         own = {key: row for key, row in counts.items() if key[0] == self._settings.canary}
         others = {key: row for key, row in counts.items() if key[0] != self._settings.canary}
         closed = Bucket(bucket, bucket * width, (bucket + 1) * width, others)
@@ -242,20 +242,20 @@ class Evaluator:
     def _load(self, token: int, since: int, folded: int) -> _Kept:
         stored = self._store.state()
         header = stored.get(HEADER, "")
-        new, bets = MonitorState.new(self._rules), len(self._rules.contaminations)
+        new, columns = MonitorState.new(self._rules), self._rules.columns
         own = json.loads(stored.get(CANARY) or "{}")
-        canary = packing.unpacked(own["header"], own["streams"], bets) if own else new
+        canary = packing.unpacked(own["header"], own["streams"], columns) if own else new
         if not header:
             return _Kept(token, since, folded, new, "", {}, canary)
         rows = {k[len(STREAM_FIELD) :]: json.loads(v) for k, v in stored.items() if k.startswith(STREAM_FIELD)}
-        state = packing.unpacked(json.loads(header), rows, bets)
+        state = packing.unpacked(json.loads(header), rows, columns)
         examples = {a["episode"]: alerts.read_examples(a) for a in self._store.alerts() if a["status"] == "firing"}
         log.info("took over at bucket %d with %d streams", folded, len(rows))
         return _Kept(token, since, folded, state, header, examples, canary)
 
 
 def by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], list[int]]:
-    """Counts of a bucket as the fold takes them: ``(stream, class)`` to samples in each cell."""
+    """Counts of a bucket as the fold takes them: ``(stream, class)`` to samples in each cell, those of all experts."""
     table: dict[tuple[str, int], list[int]] = {}
     for (stream, predicted, cell), n in counts.items():
         table.setdefault((stream, predicted), [0] * cells)[cell] += n

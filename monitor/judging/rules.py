@@ -15,16 +15,23 @@ from monitor.math.budget import Budget, Level
 from monitor.math.lifecycle import AlertRules
 from monitor.math.nulls import Nulls
 from monitor.math.state import Rules
-from monitor.store.counts import OVERFLOW
+from monitor.store.counts import CELLS, OVERFLOW
 
 if TYPE_CHECKING:
     from line_plugin.method.calibration import Calibration
 
 RISK = 0.05
-"""Probability that the bounds on the classes' null masses fail, all of them together."""
+"""Probability that the bounds on the null masses fail, for all experts together; for the classes' the same again."""
 
 
-def rules(config: AlertConfig, calibration_samples: int, *, artifact: str = "", tpr: float = 0.95) -> Rules:
+def rules(
+    config: AlertConfig,
+    calibration_samples: int,
+    *,
+    artifact: str = "",
+    tpr: float = 0.95,
+    experts: tuple[str, ...] = ("line",),
+) -> Rules:
     """Everything the fold needs to know besides counts.
 
     Args:
@@ -32,17 +39,19 @@ def rules(config: AlertConfig, calibration_samples: int, *, artifact: str = "", 
         calibration_samples: n behind the artifact's cell bounds.
         artifact: content hash; a class calibration of another one is refused. Empty accepts any.
         tpr: share of ID samples that the artifact's threshold keeps: what lies beyond it counts as flagged.
+        experts: of the artifact, all calibrated on those samples. The bounds of all of them hold together.
 
     Raises:
         ConfigError: the class calibration cannot be read or is another artifact's, or no cell ends at ``1 - tpr``.
     """
-    classes = _classes(config.class_calibration, artifact)
+    classes = _classes(config.class_calibration, artifact, len(experts))
     return Rules(
         budget=budget(config),
-        nulls=nulls.pooled(calibration_samples, config.masses),
+        nulls=nulls.pooled(calibration_samples, config.masses, risk=RISK / len(experts)),
         class_nulls=classes,
         flag_cells=_flag_cells(tpr),
         unwatched=(OVERFLOW,),
+        experts=experts,
         alerts=AlertRules(
             silence_after=config.silence_seconds or math.inf,
             critical_rate=config.critical_rate,
@@ -51,9 +60,11 @@ def rules(config: AlertConfig, calibration_samples: int, *, artifact: str = "", 
     )
 
 
-def rules_of(config: AlertConfig, calibration: Calibration, artifact: str) -> Rules:
-    """The rules under these settings for what an artifact of this calibration and content hash finds."""
-    return rules(config, calibration.n, artifact=artifact, tpr=calibration.tpr)
+def rules_of(
+    config: AlertConfig, calibration: Calibration, artifact: str, experts: tuple[str, ...] = ("line",)
+) -> Rules:
+    """The rules under these settings for what an artifact of this calibration, content hash and experts finds."""
+    return rules(config, calibration.n, artifact=artifact, tpr=calibration.tpr, experts=experts)
 
 
 def budget(config: AlertConfig) -> Budget:
@@ -76,7 +87,7 @@ def _flag_cells(tpr: float) -> int:
     )
 
 
-def _classes(path: str, artifact: str) -> dict[int, Nulls]:
+def _classes(path: str, artifact: str, experts: int) -> dict[int, Nulls | tuple[Nulls, ...]]:
     if not path:
         return {}
     try:
@@ -93,4 +104,16 @@ def _classes(path: str, artifact: str) -> dict[int, Nulls]:
             f"alerts.class_calibration {path} was made with artifact {other[:12]}, and this one is {artifact[:12]}: "
             "write it again with `ood-monitor replay --save-classes`"
         )
-    return {label: nulls.of_class(cells, risk=RISK / len(counts)) for label, cells in counts.items()}
+    wrong = next((len(cells) for cells in counts.values() if len(cells) != experts * CELLS), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"alerts.class_calibration {path} holds {wrong} cells a class, expected {experts * CELLS}: "
+            "write it again with `ood-monitor replay --save-classes`"
+        )
+    risk = RISK / max(1, len(counts)) / experts
+
+    def bounds(cells: list[int]) -> Nulls | tuple[Nulls, ...]:
+        each = [nulls.of_class(cells[e * CELLS : (e + 1) * CELLS], risk=risk) for e in range(experts)]
+        return each[0] if experts == 1 else tuple(each)
+
+    return {label: bounds(cells) for label, cells in counts.items()}

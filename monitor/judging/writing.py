@@ -50,6 +50,7 @@ class AlertWriter:
             offsets=offsets,
             class_name=s.class_name,
             log_threshold=self._rules.log_threshold(key),
+            experts=self._rules.experts,
         )
         return AlertWrite(alerts.fingerprint(s.group, alert), fields, s.alert_ttl_ms, round(at * 1000), event=kept)
 

@@ -136,4 +136,6 @@ def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: st
         canary=canary,
         class_name=scorer.class_name,
     )
-    return Evaluator(store, rules_of(config.alerts, scorer.calibration, scorer.artifact), settings, name)
+    return Evaluator(
+        store, rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts), settings, name
+    )

@@ -35,8 +35,9 @@ def find_canary(scorer: Scorer) -> bytes:
     rows += [s * np.eye(1, width, k % width)[0] for s in (0.1, 1.0, 10.0) for k in range(0, width, max(1, width // 8))]
     vectors = [np.asarray(row, "<f4").tobytes() for row in rows]
     scored = scorer.score(vectors)
-    usable = [(int(c), n) for n, c in enumerate(scored.cell) if scored.usable[n]]
-    cell, worst = min(usable, default=(1, 0))
+    cells = scored.cells  # one expert that sees it is enough, but best is what all of them see
+    usable = [(int(c.min()), int(c.sum()), n) for n, c in enumerate(cells) if scored.usable[n]]
+    cell, _, worst = min(usable, default=(1, 0, 0))
     if cell:
         raise ConfigError(
             "canary.seconds is set, but this artifact takes no synthetic embedding for more OOD than all its "

@@ -36,7 +36,7 @@ def _model(config: MonitorConfig) -> str:
     from monitor.judging.rules import rules_of
 
     scorer = Scorer.load(config.model.artifact, config.model.device)
-    words = rules_of(config.alerts, scorer.calibration, scorer.artifact).budget.words()
+    words = rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts).budget.words()
     return f"{scorer.line!r}, artifact {scorer.artifact[:12]}, {scorer.calibration.n} calibration samples; {words}"
 
 
@@ -49,6 +49,7 @@ def _kafka(config: MonitorConfig) -> str:
 def _redis(config: MonitorConfig) -> str:
     from monitor.config import show_url
     from monitor.service.assembly import open_store
+    from monitor.store.counts import samples_in
     from monitor.store.server import describe_server, find_risks
 
     store = open_store(config)
@@ -57,7 +58,7 @@ def _redis(config: MonitorConfig) -> str:
     risks = find_risks(store.client)
     if risks:
         raise StoreError(f"{'. '.join(risks)} ({about})")
-    counted, claimed = sum(store.totals().values()), len(store.partitions())
+    counted, claimed = samples_in(store.totals()), len(store.partitions())
     shown = show_url(config.redis.url)
     return f"{shown} answers; {claimed} partitions claimed, {counted} samples counted; {about}"
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
@@ -16,7 +17,8 @@ from monitor.counting.scoring import Scored, Scorer
 from monitor.errors import RecordError, ReplayError
 from monitor.judging.evaluator import by_key
 from monitor.judging.rules import rules_of
-from monitor.math.replay_report import FlagOrder, ReplayReport, report
+from monitor.math.lifecycle import plain
+from monitor.math.replay_report import FlagOrder, Rate, ReplayReport, report
 from monitor.math.state import Bucket
 from monitor.messages.times import parse_time
 from monitor.service.assembly import contract
@@ -48,8 +50,8 @@ def replay(
         ReplayError: an empty range, or one that cannot be read.
     """
     scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
-    the_rules = rules_of(config.alerts, scorer.calibration, scorer.artifact)
-    tally = Tally(config, scorer, the_rules.cells, the_rules.flag_cells)
+    the_rules = rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts)
+    tally = Tally(config, scorer, the_rules.all_cells, the_rules.flag_cells)
     for records in read_topic(config.kafka, _moment(begin, "earliest"), _moment(end, "latest")):
         for read, scored in tally.recount.add(records):
             tally.order_flags(read, scored)
@@ -79,11 +81,11 @@ class Tally:
         self._width, self._magnitude = config.bucket_ms / 1000, accept.limits.magnitude
 
     def order_flags(self, read: Read, scored: Scored) -> None:
-        """Note which samples were flagged, in the order of the log."""
+        """Note which samples were flagged, by any expert, in the order of the log."""
         flags: dict[str, list[bool]] = {}
         whole, _ = usable_rows(read.rows, scored, self._magnitude)
         for n in whole.tolist():
-            flags.setdefault(read.rows.streams[n], []).append(int(scored.cell[n]) < self._flag_cells)
+            flags.setdefault(read.rows.streams[n], []).append(int(scored.cells[n].min()) < self._flag_cells)
         for stream, run in flags.items():
             self.order[stream] = self.order.get(stream, FlagOrder()).then(run)
 
@@ -93,7 +95,7 @@ class Tally:
             yield Bucket(b, b * self._width, (b + 1) * self._width, by_key(counts, self._cells))
 
     def classes(self) -> dict[int, list[int]]:
-        """Samples in each cell, by predicted class over all streams."""
+        """Samples in each cell of every expert, by predicted class over all streams."""
         table: dict[int, list[int]] = {}
         for (_, label), cells in by_key(self.recount.totals(), self._cells).items():
             kept = table.setdefault(label, [0] * self._cells)
@@ -130,15 +132,22 @@ def _lines(judged: ReplayReport, tally: Tally) -> list[str]:
     return said
 
 
+def _rate(rate: Rate) -> dict[str, Any]:
+    found = {**asdict(rate), "rate": rate.rate}
+    if not rate.expert:
+        del found["expert"]
+    return found
+
+
 def _as_json(judged: ReplayReport, tally: Tally) -> str:
     document = {
         "arm": judged.arm,
         "requests": judged.requests,
         "refusals": list(judged.refusals),
         "warnings": list(judged.warnings),
-        "rates": [{**asdict(r), "rate": r.rate} for r in judged.rates],
+        "rates": [_rate(r) for r in judged.rates],
         "autocorrelation": {s: o.autocorrelation for s, o in judged.order.items()},
-        "transitions": [{"change": t.change, "at": moment(t.at), **asdict(t.alert)} for t in judged.transitions],
+        "transitions": [{"change": t.change, "at": moment(t.at), **plain(t.alert)} for t in judged.transitions],
         "affordable": judged.affordable,
         "suggested_requests": judged.suggested_requests,
         "records": tally.recount.records,

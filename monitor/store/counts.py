@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from monitor.messages.record import Partition
 
 CountKey = tuple[str, int, int]
-"""``(stream, predicted class, conformal cell)``."""
+"""``(stream, predicted class, cell)``. A sample is counted once for each expert, in :func:`cell_of`."""
+
+CELLS = 7
+"""Conformal cells of one expert."""
+
+
+def cell_of(expert: int, cell: int) -> int:
+    """Where an expert's conformal cell is counted: those of the first expert are 0 to 6, those of the next 7 to 13."""
+    return expert * CELLS + cell
+
+
+def samples_in(cells: Mapping[CountKey, int]) -> int:
+    """How many samples were counted; every expert has counted each of them, so the first one tells."""
+    return sum(n for (_, _, cell), n in cells.items() if cell < CELLS)
 
 
 @dataclass(frozen=True)
@@ -76,13 +89,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Example:
-    """A sample worth showing to a person."""
+    """A sample worth showing to a person; ``expert`` takes it for the most OOD, empty if there is only one."""
 
     confidence: float
     id: str
     predicted: int
     partition: Partition
     offset: int
+    expert: str = ""
 
 
 OVERFLOW = "__overflow__"
@@ -116,7 +130,7 @@ class Batch:
     @property
     def samples(self) -> int:
         """How many samples it counts."""
-        return sum(sum(cells.values()) for cells in self.counts.values())
+        return sum(map(samples_in, self.counts.values()))
 
     def totals(self) -> dict[CountKey, int]:
         """Counts summed over buckets."""
@@ -135,7 +149,7 @@ class Batch:
         for bucket, cells in self.counts.items():
             name = "late" if bucket < first else "ahead" if bucket > last else ""
             if name:
-                sums[name] = sums.get(name, 0) + sum(cells.values())
+                sums[name] = sums.get(name, 0) + samples_in(cells)
 
         def moved(bucket: int) -> int:
             return min(max(bucket, first), last)
@@ -146,7 +160,7 @@ class Batch:
 
     def overflowed(self, streams: Collection[str]) -> Batch:
         """The same batch with the samples of ``streams`` counted under :data:`OVERFLOW`."""
-        moved = sum(n for cells in self.counts.values() for key, n in cells.items() if key[0] in streams)
+        moved = sum(samples_in({k: n for k, n in cells.items() if k[0] in streams}) for cells in self.counts.values())
         sums = {**self.sums, "overflow": self.sums.get("overflow", 0) + moved}
         return self._renamed(
             lambda bucket: bucket, lambda stream: OVERFLOW if stream in streams else stream, self.progress, sums

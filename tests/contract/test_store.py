@@ -214,6 +214,16 @@ def test_the_most_ood_examples_are_kept_the_worst_first(store):
     assert store.examples(4, "other") == []
 
 
+def test_counts_and_examples_of_several_experts_are_kept_apart(store):
+    epoch = store.claim({P0: 0})[P0].epoch
+    cells = {("a:b", 1, 0): 2, ("a:b", 1, 13): 2, ("a:b", 2, 6): 1, ("a:b", 2, 7): 1}
+    found = [Example(-2.0, "x", 1, P0, 0, "angle"), Example(-1.0, "y", 2, P0, 1)]
+    assert store.commit(batch(epoch, 0, 3, {4: cells}, examples={(4, "a:b"): found})).status == "ok"
+    assert store.commit(batch(epoch, 0, 3, {4: cells})).status == "repeat"
+    assert store.counts(4) == store.totals() == cells
+    assert store.examples(4, "a:b") == found
+
+
 def test_one_holder_has_the_lease_and_a_new_one_gets_a_higher_token(store):
     first = store.lease("a", 60_000)
     assert first > 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from line_plugin import LINe
+from line_plugin import LINe, Panel
 
 
 def recount(line: LINe, records: Iterable[tuple[bytes | None, bytes | None]]) -> dict[tuple[str, int, int], int]:
@@ -30,4 +30,17 @@ def recount(line: LINe, records: Iterable[tuple[bytes | None, bytes | None]]) ->
     for stream, predicted, confidence in zip(streams, classes.tolist(), confidences.tolist(), strict=True):
         cell = next(k for k, bound in enumerate(bounds) if confidence < bound)
         counts[stream, predicted, cell] += 1
+    return dict(counts)
+
+
+def recount_panel(panel: Panel, records: Iterable[tuple[bytes | None, bytes]]) -> dict[tuple[str, int, int], int]:
+    """The same for a panel, row by row: one count for each expert, those of expert ``e`` in cells from ``7 e`` on."""
+    counts: Counter[tuple[str, int, int]] = Counter()
+    for key, value in records:
+        row = torch.from_numpy(np.frombuffer(value, "<f4").copy())[None]
+        predicted = int(panel.predict(row)[0])
+        for e, (name, own) in enumerate(zip(panel.settings.experts, panel.expert_calibrations, strict=True)):
+            said = float(panel.score_experts(row)[name].float())
+            cell = next(k for k, bound in enumerate(own.cell_bounds()) if said < bound)
+            counts[key.decode() if key else "default", predicted, 7 * e + cell] += 1
     return dict(counts)

@@ -141,4 +141,5 @@ def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:
 
 
 def _packed(e: Example) -> str:
-    return json.dumps([e.id, e.predicted, str(e.partition), e.offset], separators=(",", ":"))
+    by = [e.expert] if e.expert else []
+    return json.dumps([e.id, e.predicted, str(e.partition), e.offset, *by], separators=(",", ":"))

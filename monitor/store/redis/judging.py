@@ -155,5 +155,5 @@ def _counts(stored: Mapping[str, str]) -> dict[CountKey, int]:
 
 
 def _unpacked(member: str, confidence: float) -> Example:
-    name, predicted, partition, offset = json.loads(member)
-    return Example(confidence, name, predicted, Partition.parse(partition), offset)
+    name, predicted, partition, offset, *by = json.loads(member)
+    return Example(confidence, name, predicted, Partition.parse(partition), offset, *by)
