@@ -42,13 +42,13 @@ def artifact(folder: Path) -> Path:
     return path
 
 
-def small_panel(experts: tuple[str, ...] = ("line", "angle", "prototypes", "virtual_logit")) -> Panel:
-    """A panel on the same three classes, every expert calibrated on the same 2,000 held-out samples."""
+def small_panel(evidence: tuple[str, ...] | None = None) -> Panel:
+    """A panel on the same three classes; who gathers evidence is calibrated on the same 2,000 held-out samples."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.rand(CLASSES, WIDTH, generator=generator) * 2
     labels = torch.arange(600) % CLASSES
     features = (centres[labels] + 0.3 * torch.randn(600, WIDTH, generator=generator)).clamp(min=0)
     line = LINeSettings(p_w=10, p_a=10, clip=2.0)
-    panel = Panel(experts, prototypes=3, line=line).fit_features(features, labels, centres - centres.mean(dim=0), None)
-    panel.calibrate(torch.from_numpy(embeddings(2000, seed=1)))
+    panel = Panel(prototypes=3, line=line).fit_features(features, labels, centres - centres.mean(dim=0), None)
+    panel.calibrate(torch.from_numpy(embeddings(2000, seed=1)), evidence=evidence)
     return panel

@@ -12,6 +12,7 @@ from line_plugin.errors import CalibrationError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from line_plugin.method.calibration import Calibration
     from line_plugin.method.line import LINe
     from line_plugin.method.panel import Panel
 
@@ -32,6 +33,12 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--features", type=Path, metavar="FILE.npy", help="(n, D) features of held-out ID inputs instead of a benchmark"
     )
+    parser.add_argument(
+        "--evidence",
+        nargs="+",
+        metavar="NAME",
+        help="of a panel: who gathers evidence of its own in the monitor, `panel` as a whole or experts (panel line)",
+    )
     options.add_network(parser, runs=False)
     return parser
 
@@ -46,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         features, source = _from_file(args.features), args.features.name
     else:
         features, source = _from_benchmark(args, line), f"{args.id_data} val"
-    calibration = line.calibrate(features, tpr, source)
+    calibration = _calibrated(line, features, tpr, source, args.evidence)
     target = args.output or args.artifact
     digest = line.save(target)
     out = options.console()
@@ -56,6 +63,20 @@ def run(args: argparse.Namespace) -> None:
     )
     for sentence in calibration.limits():
         out.print(f"- {sentence}", soft_wrap=True)
+
+
+def _calibrated(
+    line: LINe | Panel, features: Tensor, tpr: float, source: str, evidence: list[str] | None
+) -> Calibration:
+    from line_plugin.method.panel import Panel
+
+    if isinstance(line, Panel):
+        return line.calibrate(features, tpr, source, evidence)
+    if evidence:
+        raise CalibrationError(
+            f"--evidence {' '.join(evidence)} given, but the artifact is of LINe alone: leave it out, or fit a panel"
+        )
+    return line.calibrate(features, tpr, source)
 
 
 def _from_file(path: Path) -> Tensor:

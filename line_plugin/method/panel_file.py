@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class PanelContents:
     settings: PanelSettings
     provenance: Provenance
     calibration: Calibration | None
-    expert_calibrations: tuple[Calibration, ...]
+    evidence_calibrations: dict[str, Calibration]
     fitted: FittedPanel
     digest: str
 
@@ -40,7 +40,7 @@ def write_panel(
     settings: PanelSettings,
     provenance: Provenance,
     calibration: Calibration | None,
-    expert_calibrations: Sequence[Calibration],
+    evidence_calibrations: Mapping[str, Calibration],
 ) -> str:
     """Write the file and return its content hash. Equal contents give equal bytes."""
     experts = fitted.scorer.experts
@@ -51,12 +51,13 @@ def write_panel(
         "basis": experts.subspace.basis,
         "prototypes": experts.prototypes,
     }
-    if expert_calibrations:
-        tensors["expert_confidence"] = torch.stack([one.confidence for one in expert_calibrations])
+    if evidence_calibrations:
+        tensors["evidence_confidence"] = torch.stack([one.confidence for one in evidence_calibrations.values()])
     metadata |= {
         "kind": "panel",
         "panel": {
             **asdict(settings),
+            "evidence": list(evidence_calibrations),
             "is_residual": experts.subspace.is_residual,
             "alpha": experts.alpha,
             "scales": {name: asdict(scale) for name, scale in fitted.scales.items()},
@@ -95,8 +96,8 @@ def _of_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Pan
     settings = PanelSettings(tuple(panel["experts"]), panel["prototypes"], panel["seed"])
     fitted = FittedPanel(line, ExpertScorer(experts), scales)
     digest = str(metadata["content_sha256"])
-    whole, own = contents.calibration, tensors.get("expert_confidence")
-    each = () if whole is None or own is None else tuple(Calibration(row, whole.tpr, whole.source) for row in own)
-    if each and len(each) != len(settings.experts):
-        raise ValueError(f"the calibration of {len(settings.experts)} experts: {len(each)} found")
+    whole, names, each = contents.calibration, panel["evidence"], {}
+    if whole is not None and names:
+        rows = tensors["evidence_confidence"]
+        each = {n: Calibration(row, whole.tpr, whole.source) for n, row in zip(names, rows, strict=True)}
     return PanelContents(settings, contents.provenance, whole, each, fitted, digest)

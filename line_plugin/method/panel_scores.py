@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from line_plugin.errors import NotFittedError
+from line_plugin.errors import NotFittedError, SettingsError, unknown_name
 from line_plugin.math.leave_out import LeaveOut
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.line import LINe
@@ -24,20 +24,25 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 
+WHOLE = "panel"
+"""The confidence of the panel as a whole, where somebody gathers evidence."""
+
+
 class PanelScores:
     """The part of :class:`line_plugin.Panel` that reads a fit and never changes it.
 
     Attributes:
         settings: which experts; provenance: the origin of the fit.
         calibration: None until :meth:`calibrate`.
-        expert_calibrations: of each of ``settings.experts`` alone, on the same inputs; empty until :meth:`calibrate`.
+        evidence_calibrations: of whoever gathers evidence of its own in the monitor, by name and on the same inputs;
+            empty until :meth:`calibrate`.
         content_sha256: of the artifact that was read or written, empty if there is none.
     """
 
     settings: PanelSettings
     provenance: Provenance
     calibration: Calibration | None
-    expert_calibrations: tuple[Calibration, ...]
+    evidence_calibrations: dict[str, Calibration]
     content_sha256: str
     _fitted: FittedPanel | None
 
@@ -139,14 +144,39 @@ class PanelScores:
             classes, found = self._state.score(features, self.settings.experts)
         return classes, [found[name] for name in self.settings.experts]
 
-    def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
+    @property
+    def default_evidence(self) -> tuple[str, ...]:
+        """Who gathers evidence of its own if nothing else is asked for."""
+        several = len(self.settings.experts) > 1 and "line" in self.settings.experts
+        return (WHOLE, "line") if several else (WHOLE,)
+
+    def calibrate(
+        self, features: Tensor, tpr: float = 0.95, source: str = "", evidence: Sequence[str] | None = None
+    ) -> Calibration:
         """Score held-out ID features and keep the calibration; :meth:`save` stores it. See :meth:`LINe.calibrate`.
 
-        Each expert is calibrated on the same inputs, too.
+        Args:
+            features: (n, D) of held-out ID inputs.
+            tpr: share of ID samples to keep.
+            source: what was scored, for people.
+            evidence: who gathers evidence of its own in the monitor: :data:`WHOLE`, experts, or some of both.
+
+        Raises:
+            SettingsError: an unknown name in ``evidence``, one twice, or none.
         """
+        experts = self.settings.experts
+        names, known = self.default_evidence if evidence is None else tuple(evidence), (WHOLE, *experts)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise unknown_name("evidence", unknown[0], known)
+        if not names or len(set(names)) < len(names):
+            raise SettingsError(
+                f"evidence of {', '.join(names) or 'nobody'} given, expected each of {known} once at most"
+            )
         _, confidence, each = self.predict_experts(features)
+        said = dict(zip(known, (confidence, *each.unbind(dim=1)), strict=True))
         self.calibration = Calibration.from_scores(confidence, tpr, source)
-        self.expert_calibrations = tuple(Calibration.from_scores(own, tpr, source) for own in each.unbind(dim=1))
+        self.evidence_calibrations = {name: Calibration.from_scores(said[name], tpr, source) for name in names}
         self.content_sha256 = ""
         return self.calibration
 

@@ -200,8 +200,8 @@ class Counter:
             if len(kept) < self._examples:
                 r = rows.records[rows.record_of[n]]
                 p = Partition(r.topic, r.partition)
-                by = self._scorer.experts[scored.expert[n]] if len(self._scorer.experts) > 1 else ""
                 confidence, predicted = float(scored.confidence[n]), int(scored.predicted[n])
+                by = self._scorer.name_expert(int(scored.expert[n]))
                 kept.append(Example(confidence, rows.ids[n], predicted, p, r.offset, by))
         return found
 

@@ -1,4 +1,4 @@
-"""The experts of an artifact, each with a calibration of its own: a panel has several, LINe is one."""
+"""Who judges a row: those that gather evidence apart, each with a calibration of its own. LINe is a single one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from line_plugin import Calibration, LINe, Panel
 
 Ints = npt.NDArray[np.int64]
+Scores = tuple["Tensor", "Tensor", "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -24,48 +25,53 @@ class Members:
     """Who judges a row.
 
     Attributes:
-        names: of the experts.
+        names: of those that gather evidence apart.
         calibrations: of each, on the same held-out inputs.
-        predict: (N, D) features to classes (N,), confidence (N,) and what each expert says (N, E), high = ID.
+        experts: names of what the artifact's confidence is made of, empty if that is one thing.
+        predict: (N, D) features to classes (N,), confidence (N,) and what each expert says (N, experts), high = ID.
     """
 
     names: tuple[str, ...]
     calibrations: tuple[Calibration, ...]
-    predict: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+    experts: tuple[str, ...]
+    predict: Callable[[Tensor], Scores]
 
     @classmethod
     def of(cls, artifact: LINe | Panel) -> Members:
         """The experts of a calibrated artifact.
 
         Raises:
-            ModelError: a panel whose experts are not calibrated.
+            ModelError: a panel that does not say who gathers evidence.
         """
         from line_plugin import Panel
 
         if not isinstance(artifact, Panel):
             assert artifact.calibration is not None  # noqa: S101  the scorer has looked
-            return cls(("line",), (artifact.calibration,), _alone(artifact))
-        names = artifact.settings.experts
-        if len(artifact.expert_calibrations) != len(names):
+            return cls(("line",), (artifact.calibration,), (), _alone(artifact))
+        held = artifact.evidence_calibrations
+        if not held:
             raise ModelError(
-                f"the artifact holds a calibration of the panel, but none of its experts {', '.join(names)}, whose "
-                "evidence the monitor keeps apart: calibrate it again with `openood calibrate`"
+                "the artifact holds a calibration of the panel, but does not say who of it gathers evidence: calibrate "
+                "it again with `openood calibrate`"
             )
-        return cls(names, artifact.expert_calibrations, artifact.predict_experts)
+        return cls(tuple(held), tuple(held.values()), artifact.settings.experts, artifact.predict_experts)
 
-    def place(self, each: Tensor) -> tuple[Ints, Ints]:
-        """The cell of each expert, (N, E), and the expert that takes a row for the most OOD, (N,).
+    def place(self, confidence: Tensor, each: Tensor) -> tuple[Ints, Ints]:
+        """The cells (N, members), and the expert (N,) that says least, in units of its own spread.
 
         Args:
-            each: (N, E) what each expert says, high = ID.
+            confidence: (N,) of the artifact.
+            each: (N, experts) what each expert says; high = ID.
         """
-        cells = np.stack([c.cells(own).numpy() for c, own in zip(self.calibrations, each.unbind(1), strict=True)], 1)
-        lowest = cells == cells.min(axis=1, keepdims=True)
-        return cells, np.where(lowest, each.numpy(), np.inf).argmin(axis=1)
+        own = dict(zip(self.experts, each.unbind(1), strict=False))
+        cells = [
+            c.cells(own.get(name, confidence)).numpy() for name, c in zip(self.names, self.calibrations, strict=True)
+        ]
+        return np.stack(cells, axis=1), each.numpy().argmin(axis=1)
 
 
-def _alone(line: LINe) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
-    def predict(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _alone(line: LINe) -> Callable[[Tensor], Scores]:
+    def predict(features: Tensor) -> Scores:
         classes, confidence = line.predict(features)
         return classes, confidence, confidence[:, None]
 

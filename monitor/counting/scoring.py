@@ -26,7 +26,7 @@ class Scored:
     """One batch: (N,) arrays. ``confidence`` float32, high = ID; ``predicted`` the class.
 
     ``cells`` (N, E) is the cell of each expert, 0 the most OOD; (N,) is taken for that of a single one. ``expert`` is
-    the one that takes a row for the most OOD: its cell is the lowest, and of equal cells its score.
+    the one of a panel's experts that takes a row for the most OOD.
 
     A row with NaN or Inf has ``finite`` False; one that is finite and holds a number beyond the largest magnitude, or
     that the head turns into no finite confidence, has ``in_range`` False. Their other entries mean nothing.
@@ -89,7 +89,7 @@ class Scorer:
     """A fitted and calibrated LINe or Panel, fed with bytes, by one thread: two at once would share its staging memory.
 
     Raises:
-        ModelError: the artifact holds no calibration, or a panel none of its experts.
+        ModelError: the artifact holds no calibration, or a panel's does not say who gathers evidence.
     """
 
     def __init__(self, line: LINe | Panel) -> None:
@@ -131,8 +131,12 @@ class Scorer:
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """Names of the experts, each with cells of its own; LINe is a single one."""
+        """Who gathers evidence apart, each in cells of its own: experts, or the panel as a whole; LINe alone is one."""
         return self._members.names
+
+    def name_expert(self, expert: int) -> str:
+        """The expert of :attr:`Scored.expert`; empty if the confidence is not made of several."""
+        return self._members.experts[expert] if len(self._members.experts) > 1 else ""
 
     @property
     def artifact(self) -> str:
@@ -170,7 +174,7 @@ class Scorer:
                 features = features.to(self.line.device, non_blocking=True)
             classes, values, each = (t.cpu() for t in self._members.predict(features))
             confidence[usable], predicted[usable] = values.numpy(), classes.numpy()
-            cells[usable], expert[usable] = self._members.place(each)
+            cells[usable], expert[usable] = self._members.place(values, each)
             in_range[usable] = np.isfinite(confidence[usable])
         return Scored(confidence, predicted, cells, finite, in_range, expert)
 

@@ -34,13 +34,13 @@ def recount(line: LINe, records: Iterable[tuple[bytes | None, bytes | None]]) ->
 
 
 def recount_panel(panel: Panel, records: Iterable[tuple[bytes | None, bytes]]) -> dict[tuple[str, int, int], int]:
-    """The same for a panel, row by row: one count for each expert, those of expert ``e`` in cells from ``7 e`` on."""
+    """The same for a panel, row by row: a count for each who gathers evidence, of the e-th in cells from ``7 e`` on."""
     counts: Counter[tuple[str, int, int]] = Counter()
     for key, value in records:
         row = torch.from_numpy(np.frombuffer(value, "<f4").copy())[None]
         predicted = int(panel.predict(row)[0])
-        for e, (name, own) in enumerate(zip(panel.settings.experts, panel.expert_calibrations, strict=True)):
-            said = float(panel.score_experts(row)[name].float())
+        for e, (name, own) in enumerate(panel.evidence_calibrations.items()):
+            said = float(panel.score(row) if name == "panel" else panel.score_experts(row)[name].float())
             cell = next(k for k, bound in enumerate(own.cell_bounds()) if said < bound)
             counts[key.decode() if key else "default", predicted, 7 * e + cell] += 1
     return dict(counts)

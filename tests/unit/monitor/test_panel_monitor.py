@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from line_plugin import Panel
-from line_plugin.errors import ArtifactCorruptError
+from line_plugin.cli import main as command_line
+from line_plugin.errors import ArtifactCorruptError, SettingsError
 from line_plugin.math.conformal import CELL_EDGES
 from line_plugin.method.artifact import read_tensors, write_tensors
 from monitor.alerts import alert as alerts
@@ -36,8 +37,8 @@ from tests.oracle.recount import recount_panel
 from tests.unit.monitor.test_evaluator import NULL, P0, SURGE, Feed
 from tests.unit.monitor.test_worker import GROUP, TOPIC, Bench
 
-PANEL = small_panel()
-EXPERTS = PANEL.settings.experts
+PANEL = small_panel(("panel", "line", "prototypes", "virtual_logit"))
+EXPERTS = tuple(PANEL.evidence_calibrations)
 ROWS = embeddings(400, seed=5, ood=0.2)
 
 
@@ -47,14 +48,16 @@ ROWS = embeddings(400, seed=5, ood=0.2)
 def test_cells_are_those_of_each_experts_own_calibration_and_the_most_ood_expert_is_named() -> None:
     scorer = Scorer(PANEL)
     scored = scorer.score([r.tobytes() for r in ROWS])
-    assert scorer.experts == EXPERTS == ("line", "angle", "prototypes", "virtual_logit")
+    assert scorer.experts == EXPERTS == ("panel", "line", "prototypes", "virtual_logit")
     said = PANEL.score_experts(torch.from_numpy(ROWS))
+    whole = {"panel": PANEL.score(torch.from_numpy(ROWS)), **said}
     for n in range(len(ROWS)):
-        own = [float(said[name][n].float()) for name in EXPERTS]
-        bounds = [c.cell_bounds() for c in PANEL.expert_calibrations]
-        cells = [next(k for k, b in enumerate(mine) if s < b) for s, mine in zip(own, bounds, strict=True)]
-        assert scored.cells[n].tolist() == cells
-        assert scored.expert[n] == min(range(4), key=lambda e: (cells[e], own[e]))
+        own = [float(whole[name][n].float()) for name in EXPERTS]
+        bounds = [PANEL.evidence_calibrations[name].cell_bounds() for name in EXPERTS]
+        assert scored.cells[n].tolist() == [
+            next(k for k, b in enumerate(mine) if s < b) for s, mine in zip(own, bounds, strict=True)
+        ]
+        assert scorer.name_expert(int(scored.expert[n])) == min(said, key=lambda name: float(said[name][n]))
     assert scored.confidence.tobytes() == PANEL.score(torch.from_numpy(ROWS)).numpy().tobytes()
     assert len(set(scored.expert.tolist())) > 1, "the rows tell experts apart"
     assert (scored.cells != scored.cells[:, :1]).any()
@@ -78,31 +81,51 @@ def test_a_single_expert_has_one_column_of_cells() -> None:
     assert Scorer(small_line()).experts == ("line",)
 
 
-@pytest.mark.parametrize("experts", [("line",), ("angle", "virtual_logit"), EXPERTS])
-def test_which_experts_take_part_is_a_setting_of_the_artifact(tmp_path, experts) -> None:
-    panel = small_panel(experts)
+@pytest.mark.parametrize("evidence", [None, ("panel",), ("virtual_logit", "angle"), EXPERTS])
+def test_who_gathers_evidence_is_a_setting_of_the_artifact(tmp_path, evidence) -> None:
+    panel = small_panel(evidence)
     panel.save(tmp_path / "panel.safetensors")
     scorer = Scorer.load(tmp_path / "panel.safetensors")
-    assert scorer.experts == experts
-    scored = scorer.score([r.tobytes() for r in ROWS])
-    assert scored.cells.shape == (400, len(experts))
+    assert scorer.experts == (evidence or ("panel", "line"))
+    assert scorer.score([r.tobytes() for r in ROWS]).cells.shape == (400, len(scorer.experts))
     again = Panel.load(tmp_path / "panel.safetensors")
-    for kept, mine in zip(again.expert_calibrations, panel.expert_calibrations, strict=True):
+    for name, mine in panel.evidence_calibrations.items():
+        kept = again.evidence_calibrations[name]
         assert torch.equal(kept.confidence, mine.confidence)
         assert (kept.tpr, kept.source) == (mine.tpr, mine.source)
     assert again.save(tmp_path / "again.safetensors") == panel.content_sha256
 
 
-def test_a_panel_without_the_calibrations_of_its_experts_is_refused(tmp_path) -> None:
+def test_names_that_cannot_gather_evidence_are_refused() -> None:
+    with pytest.raises(SettingsError, match="unknown evidence 'angl': did you mean 'angle'"):
+        small_panel(("angl",))
+    with pytest.raises(SettingsError, match="evidence of line, line given"):
+        small_panel(("line", "line"))
+    with pytest.raises(SettingsError, match="evidence of nobody given"):
+        small_panel(())
+
+
+def test_openood_calibrate_sets_who_gathers_evidence(tmp_path, capsys) -> None:
+    PANEL.save(tmp_path / "panel.safetensors")
+    small_line().save(tmp_path / "line.safetensors")
+    np.save(tmp_path / "held-out.npy", embeddings(300, seed=4))
+    more = ["--features", str(tmp_path / "held-out.npy"), "--evidence", "panel", "angle"]
+    assert command_line(["calibrate", str(tmp_path / "panel.safetensors"), *more]) == 0
+    assert Scorer.load(tmp_path / "panel.safetensors").experts == ("panel", "angle")
+    assert command_line(["calibrate", str(tmp_path / "line.safetensors"), *more]) != 0
+    assert "the artifact is of LINe alone: leave it out" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_panel_that_does_not_say_who_gathers_evidence_is_refused(tmp_path) -> None:
     PANEL.save(tmp_path / "panel.safetensors")
     tensors, metadata = read_tensors(tmp_path / "panel.safetensors")
-    short = {**tensors, "expert_confidence": tensors["expert_confidence"][:2]}
+    short = {**tensors, "evidence_confidence": tensors["evidence_confidence"][:2]}
     write_tensors(tmp_path / "short.safetensors", short, metadata)
-    with pytest.raises(ArtifactCorruptError, match="the calibration of 4 experts: 2 found"):
+    with pytest.raises(ArtifactCorruptError, match="shorter"):
         Panel.load(tmp_path / "short.safetensors")
-    del tensors["expert_confidence"]
+    metadata["panel"]["evidence"] = []
     write_tensors(tmp_path / "without.safetensors", tensors, metadata)
-    with pytest.raises(ModelError, match=r"none of its experts line, angle, .*: calibrate it again"):
+    with pytest.raises(ModelError, match="does not say who of it gathers evidence: calibrate"):
         Scorer.load(tmp_path / "without.safetensors")
     with pytest.raises(ModelError, match="holds no calibration"):
         Scorer(PANEL.with_settings(["line", "angle"]))
