@@ -81,9 +81,12 @@ class ClassSample:
     def first(self, rows: int) -> ClassSample:
         """The sample as it would be if only ``rows`` rows had been kept at most."""
         other = ClassSample(self.num_classes, min(rows, self.rows), self.seed)
-        starts = torch.searchsorted(self.labels, self.labels)
-        kept = torch.arange(len(self.labels)) - starts < other.per_class
-        other.features, other.labels = self.features[kept], self.labels[kept]
+        order = np.argsort(self._ranks, axis=1, kind="stable")[:, : other.per_class]
+        other._ranks, other._seen = np.take_along_axis(self._ranks, order, axis=1), self._seen.copy()
+        other._limit = other._ranks.max(axis=1)
+        if self._rows.numel():
+            places = order + np.arange(self.num_classes)[:, None] * self.per_class
+            other._rows = self._rows[torch.from_numpy(places.ravel())]
         return other
 
     def add_(self, features: Tensor, labels: Tensor) -> None:
@@ -142,8 +145,9 @@ class ClassSample:
         """The places that are taken, by class and rank."""
         order = np.argsort(self._ranks, axis=1, kind="stable")
         order += np.arange(self.num_classes)[:, None] * self.per_class
-        places: NDArray[np.int64] = order.ravel()
-        return places[self._ranks.ravel()[places] != _FREE]
+        places = order.ravel()
+        taken: NDArray[np.int64] = places[self._ranks.ravel()[places] != _FREE]
+        return taken
 
     def _places(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows of its class came before each row."""

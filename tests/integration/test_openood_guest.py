@@ -88,7 +88,7 @@ def test_the_older_pipelines_find_it_by_configuration() -> None:
     assert get_postprocessor(Config(postprocessor={"name": "msp"})).__class__.__name__ == "BasePostprocessor"
 
 
-def test_the_panel_by_name_scores_as_the_public_class_does_and_forwards_once(data_root: Path) -> None:
+def test_the_panel_by_name_scores_as_the_public_class_does(data_root: Path) -> None:
     net = SmallNet()
     run = evaluator(net, data_root, postprocessor_name="panel")
     table = run.eval_ood(progress=False)

@@ -37,10 +37,9 @@ def find_prototypes(features: Tensor, labels: Tensor, num_classes: int, count: i
     """
     if count < 1:
         raise SettingsError(f"prototypes={count} given, expected at least 1 a class")
-    unit = functional.normalize(features.detach().to("cpu", torch.float64), dim=1)
-    labels, found = labels.cpu(), []
+    features, labels, found = features.detach().cpu(), labels.cpu(), []
     for c in range(num_classes):
-        rows = unit[labels == c]
+        rows = functional.normalize(features[labels == c].double(), dim=1)
         if not len(rows):
             raise EmptyClassError(f"no training image of class {c}: add images or drop the class from the head")
         found.append(_cluster(rows, rows[torch.arange(count) % len(rows)]))
