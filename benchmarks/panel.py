@@ -35,6 +35,7 @@ from line_plugin.method.panel_fit import EXPERTS
 CANDIDATES = ("fdbd", "gen", "nci")
 PROTOTYPES = (1, 3, 5)
 KNN10 = "knn, K = 10"
+ORIGINALS = {"prototypes": KNN10, "virtual_logit": "vim"}  # what an expert is a cheaper form of
 Floats = NDArray[np.float64]
 Scores = dict[str, Floats]  # by set: "test", "near.NAME", "far.NAME"
 Row = dict[str, str | float]
@@ -114,7 +115,7 @@ def measure_network(network: Network, rows: int = 3000) -> Measured:
         except Exception as error:  # one that cannot be fitted on this network is no rival there
             print(f"{n.name}: {name} left out, {type(error).__name__}: {error}", file=sys.stderr)
             continue
-        if name in CANDIDATES:
+        if name in (*CANDIDATES, *ORIGINALS.values()):
             found[name] = scaled(name, method.score)
     return Measured(
         n.name,
@@ -194,6 +195,10 @@ def tables(measured: Sequence[Measured], draws: int) -> Mapping[str, Sequence[Ro
         named(f"{c} instead of {e}", gaps(measured, lambda m, c=c, e=e: m.panel([*without(e), c])))
         for e in EXPERTS[1:]
         for c in CANDIDATES
+    ]
+    ablation += [
+        named(f"{o} instead of {e}", gaps(measured, lambda m, o=o, e=e: m.panel([*without(e), o])))
+        for e, o in ORIGINALS.items()
     ]
     ablation += [named(f"{e} alone", gaps(measured, lambda m, e=e: m.panel([e]))) for e in EXPERTS]
     small = [named(f"{p} prototypes", gaps(measured, lambda m, p=p: m.small[p])) for p in PROTOTYPES]

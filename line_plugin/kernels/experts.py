@@ -18,6 +18,7 @@ from line_plugin.kernels.cpu.experts import PackedExperts
 from line_plugin.math.experts.literal import NAMES, Experts
 
 _CHUNK = 1024  # rows whose prototypes are gathered in float64 at once
+_packing = threading.Lock()
 
 
 class ExpertScorer:
@@ -32,7 +33,6 @@ class ExpertScorer:
         self._packed: PackedExperts | None = None
         self._wide: Experts | None = None
         self._untried = experts.weight.device.type == "cpu" and cpu.installed()
-        self._packing = threading.Lock()
 
     def score(self, features: Tensor, classes: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
         """Confidences (N,) float64 by name, high = ID.
@@ -45,7 +45,7 @@ class ExpertScorer:
         packed = self.packed()
         if packed is not None:
             return packed.score(features, classes, names)
-        with self._packing:
+        with _packing:
             if self._wide is None:
                 device = "cpu" if features.device.type == "mps" else features.device  # MPS has no float64
                 self._wide = self.experts.to(device, torch.float64)
@@ -59,7 +59,7 @@ class ExpertScorer:
     def packed(self) -> PackedExperts | None:
         """The compiled experts, made at the first call; ``None`` if torch scores."""
         if self._untried:
-            with self._packing:
+            with _packing:
                 if self._untried:
                     self._packed = PackedExperts.make(self.experts)
                     self._untried = False

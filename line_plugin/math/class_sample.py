@@ -8,7 +8,7 @@ state of any other generator of random numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from line_plugin.errors import FitError, SettingsError
 
 ROWS = 5000
 """How many rows are kept at most, K classes or fewer: 41 MB for the 2048 features of a ResNet-50."""
+_FREE = np.uint64(2**64 - 1)
 
 
 def mix(seed: int, stream: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -48,8 +49,6 @@ class ClassSample:
         num_classes: K.
         rows: how many to keep at most; for more classes than that, one row a class is kept.
         seed: of the draw.
-        features: (n, D) float32 on the CPU, sorted by class and within a class by rank.
-        labels: (n,) int64.
 
     Example:
         >>> import torch
@@ -62,18 +61,17 @@ class ClassSample:
     num_classes: int
     rows: int = ROWS
     seed: int = 0
-    features: Tensor = field(init=False, repr=False)
-    labels: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.num_classes < 1 or self.rows < 1:
             raise SettingsError(
                 f"a sample of {self.rows} rows of {self.num_classes} classes was asked for, expected at least 1 of each"
             )
-        self.features, self.labels = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
-        self._ranks = np.empty(0, dtype=np.uint64)
+        # A row of the table a class; a place that is free has the highest rank, so that the next row takes it.
+        self._ranks = np.full((self.num_classes, self.per_class), _FREE, dtype=np.uint64)
+        self._limit = np.full(self.num_classes, _FREE, dtype=np.uint64)  # the highest rank of each class
         self._seen = np.zeros(self.num_classes, dtype=np.int64)
-        self._limit = np.full(self.num_classes, 2**64 - 1, dtype=np.uint64)
+        self._rows = torch.empty(0, 0)
 
     @property
     def per_class(self) -> int:
@@ -83,9 +81,12 @@ class ClassSample:
     def first(self, rows: int) -> ClassSample:
         """The sample as it would be if only ``rows`` rows had been kept at most."""
         other = ClassSample(self.num_classes, min(rows, self.rows), self.seed)
-        starts = torch.searchsorted(self.labels, self.labels)
-        kept = torch.arange(len(self.labels)) - starts < other.per_class
-        other.features, other.labels = self.features[kept], self.labels[kept]
+        order = np.argsort(self._ranks, axis=1, kind="stable")[:, : other.per_class]
+        other._ranks, other._seen = np.take_along_axis(self._ranks, order, axis=1), self._seen.copy()
+        other._limit = other._ranks.max(axis=1)
+        if self._rows.numel():
+            places = order + np.arange(self.num_classes)[:, None] * self.per_class
+            other._rows = self._rows[torch.from_numpy(places.ravel())]
         return other
 
     def add_(self, features: Tensor, labels: Tensor) -> None:
@@ -115,21 +116,38 @@ class ClassSample:
     def _enter(
         self, features: Tensor, classes: NDArray[np.int64], rows: NDArray[np.intp], ranks: NDArray[np.uint64]
     ) -> None:
-        """Keep the lowest ranks of each class among the rows that are kept and these."""
-        before = len(self.labels)
-        labels, ranks = np.r_[self.labels.numpy(), classes[rows]], np.r_[self._ranks, ranks]
-        order = np.lexsort((ranks, labels))
-        starts = np.searchsorted(labels[order], labels[order], side="left")
-        place = np.arange(len(order)) - starts
-        chosen = order[place < self.per_class]
-        new = torch.from_numpy(chosen >= before)
-        kept = torch.empty(len(chosen), features.shape[1])
-        kept[~new] = self.features.reshape(-1, features.shape[1])[torch.from_numpy(chosen[chosen < before])]
-        source = torch.from_numpy(rows[chosen[chosen >= before] - before])
-        kept[new] = features[source.to(features.device)].to("cpu", torch.float32)
-        self.features, self.labels, self._ranks = kept, torch.from_numpy(labels[chosen]), ranks[chosen]
-        last = order[place == self.per_class - 1]  # of the classes that are full: a later row has to be below
-        self._limit[labels[last]] = ranks[last]
+        """Put these rows in the places of the highest ranks of their classes, if their own are lower."""
+        if not self._rows.numel():
+            self._rows = torch.empty(self._ranks.size, features.shape[1])
+        source: dict[int, int] = {}  # which row each place takes; the last one, if a batch fills it twice
+        for row, rank in zip(rows.tolist(), ranks, strict=True):
+            mine = self._ranks[c := classes[row]]
+            place = int(mine.argmax())
+            if rank < mine[place]:
+                mine[place] = rank
+                source[int(c) * self.per_class + place] = row
+            self._limit[c] = mine.max()
+        if source:
+            taken = features[torch.tensor(list(source.values()), device=features.device)]
+            self._rows[torch.tensor(list(source))] = taken.to("cpu", torch.float32)
+
+    @property
+    def features(self) -> Tensor:
+        """(n, D) float32 on the CPU, by class and within a class by rank; a copy."""
+        return self._rows[torch.from_numpy(self._order())] if self._rows.numel() else torch.empty(0, 0)
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64."""
+        return torch.from_numpy(self._order() // self.per_class)
+
+    def _order(self) -> NDArray[np.int64]:
+        """The places that are taken, by class and rank."""
+        order = np.argsort(self._ranks, axis=1, kind="stable")
+        order += np.arange(self.num_classes)[:, None] * self.per_class
+        places = order.ravel()
+        taken: NDArray[np.int64] = places[self._ranks.ravel()[places] != _FREE]
+        return taken
 
     def _places(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows of its class came before each row."""

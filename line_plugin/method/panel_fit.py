@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,7 +28,6 @@ SAMPLE_ROWS = 32768
 """Rows of which prototypes are made at most: 268 MB for the 2048 features of a ResNet-50, during the fit alone."""
 SCALE_ROWS = 3000
 """Rows by which experts are scaled at most."""
-_TOGETHER = 4096  # rows that go into the sample at once, since it is copied whenever a row enters
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -68,7 +67,6 @@ class Gathered:
     sums: ClassSums
     moments: Moments
     sample: ClassSample
-    _waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @classmethod
     def nothing(cls, num_classes: int, width: int, settings: PanelSettings) -> Gathered:
@@ -82,21 +80,11 @@ class Gathered:
         labels = labels.to("cpu", torch.int64)
         rows = features.detach().to("cpu", torch.float32)[labels >= 0]
         self.moments.add_(rows)
-        self._waiting.append((rows, labels[labels >= 0]))
-        if sum(len(waiting) for _, waiting in self._waiting) >= _TOGETHER:
-            self.settle()
-
-    def settle(self) -> ClassSample:
-        """The sample, with every row that was taken in."""
-        if self._waiting:
-            features, labels = zip(*self._waiting, strict=True)
-            self.sample.add_(torch.cat(features), torch.cat(labels))
-            self._waiting.clear()
-        return self.sample
+        self.sample.add_(rows, labels[labels >= 0])
 
     def for_line(self) -> ClassSample:
         """The rows by which :meth:`LINe.auto` would have chosen its clip."""
-        return self.settle().first(ROWS)
+        return self.sample.first(ROWS)
 
 
 @dataclass(frozen=True)
@@ -123,7 +111,7 @@ class FittedPanel:
         Raises:
             FitError: an expert tells no two rows apart.
         """
-        sample, (weight, bias) = gathered.settle(), (t.cpu() for t in line.head)
+        sample, (weight, bias) = gathered.sample, (t.cpu() for t in line.head)
         few = sample.first(SCALE_ROWS)
         classes, confidence = line.predict(few.features)
         names = [name for name in NAMES if name in settings.experts]
@@ -133,7 +121,7 @@ class FittedPanel:
             centre_weight(weight),
             line.settings.clip,
             _clipped_mean(sample, gathered.sums, line.settings.clip),
-            _prototypes(sample, settings),
+            _prototypes(sample, line.width, settings),
             _subspace(gathered.moments, settings),
             0.0,
         )
@@ -167,14 +155,17 @@ class FittedPanel:
 
 def _clipped_mean(sample: ClassSample, sums: ClassSums, clip: float | None) -> Tensor:
     """Mean of the clipped training features: class means of the sample, each for as many rows as its class had."""
-    clipped = scoring.clip(sample.features, clip).double()
-    weights = sums.counts.double() / torch.bincount(sample.labels, minlength=sample.num_classes)
-    return ((clipped * weights[sample.labels, None]).sum(dim=0) / sums.num_samples).float()
+    labels = sample.labels
+    weights = (sums.counts.double() / torch.bincount(labels, minlength=sample.num_classes))[labels]
+    total = torch.zeros(sums.width, dtype=torch.float64)
+    for rows, w in zip(sample.features.split(4096), weights.split(4096), strict=True):  # type: ignore[no-untyped-call]
+        total += w @ scoring.clip(rows, clip).double()
+    return (total / sums.num_samples).float()
 
 
-def _prototypes(sample: ClassSample, settings: PanelSettings) -> Tensor:
+def _prototypes(sample: ClassSample, width: int, settings: PanelSettings) -> Tensor:
     if "prototypes" not in settings.experts:
-        return torch.zeros(sample.num_classes, 0, sample.features.shape[1])
+        return torch.zeros(sample.num_classes, 0, width)
     return find_prototypes(sample.features, sample.labels, sample.num_classes, settings.prototypes).float()
 
 

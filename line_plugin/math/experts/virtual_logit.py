@@ -5,9 +5,8 @@ ViM (Wang et al., CVPR 2022): with ``R`` the directions in which training featur
 
     V(a) = w_c a + b_c - alpha |R (a - o)|,    c the predicted class.
 
-Two deviations, each worth less than .05 points of AUROC on the networks it was tried on: the largest logit stands for
-the log-sum-exp of all (K times cheaper), and ``o`` is the training mean instead of ``-pinv(W) b``, so that the moments
-of one pass give ``R``.
+Two deviations: the largest logit stands for the log-sum-exp of all (K times cheaper), and ``o`` is the training mean
+instead of ``-pinv(W) b``, so that the moments of one pass give ``R``. ``benchmarks.panel`` shows what they cost.
 """
 
 from __future__ import annotations

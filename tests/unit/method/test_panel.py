@@ -50,7 +50,7 @@ def test_the_confidence_is_the_sum_of_the_experts_in_units_of_their_training_spr
     x, _ = features(60, seed=4)
     few = fitted._gather(K, D)
     few.add_(*features())
-    rows = few.settle().first(SCALE_ROWS).features
+    rows = few.sample.first(SCALE_ROWS).features
     assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, train.tolist()))
     single = {name: fitted.with_settings([name]) for name in EXPERTS}
     scale = {name: fitted._state.scales[name] for name in EXPERTS}
