@@ -43,9 +43,9 @@ class Members:
         Raises:
             ModelError: a panel that does not say who gathers evidence.
         """
-        from line_plugin import Panel
+        from line_plugin import LINe  # loaded already; the panel need not be
 
-        if not isinstance(artifact, Panel):
+        if isinstance(artifact, LINe):
             assert artifact.calibration is not None  # noqa: S101  the scorer has looked
             return cls(("line",), (artifact.calibration,), (), _alone(artifact))
         held = artifact.evidence_calibrations
