@@ -134,8 +134,9 @@ class ClassSample:
         """The places that are taken, by class and rank."""
         order = np.argsort(self._ranks, axis=1, kind="stable")
         order += np.arange(self.num_classes)[:, None] * self.per_class
-        places: NDArray[np.int64] = order.ravel()
-        return places[self._ranks.ravel()[places] != _FREE]
+        places = order.ravel()
+        taken: NDArray[np.int64] = places[self._ranks.ravel()[places] != _FREE]
+        return taken
 
     def _places(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows of its class came before each row."""

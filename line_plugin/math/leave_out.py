@@ -184,7 +184,7 @@ def choose_clip(
     fold_of = np.full(len(weight), -1)
     for f, members in enumerate(dealt):
         fold_of[list(members)] = f
-    head, shift = weight.detach().to("cpu", torch.float64), bias.detach().to("cpu", torch.float64)
+    head, shift = (t.detach().cpu().to(torch.float64) for t in (weight, bias))  # MPS has no float64
     candidates = []
     for p, clip in clips:
         energies = _energies_by_fold(rows, clip, head, shift, dealt)
