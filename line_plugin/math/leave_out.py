@@ -189,7 +189,7 @@ def choose_clip(
     for p, clip in clips:
         energies = _energies_by_fold(rows, clip, head, shift, dealt)
         candidates.append(Candidate(p, clip, _judge(energies, fold_of[classes], len(dealt))))
-    best = _take(candidates)
+    best = take(candidates)
     return LeaveOut(
         clip=best.clip,
         percentile=best.percentile,
@@ -277,8 +277,8 @@ def _auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
     return float(1 - below / (2 * len(inside) * len(outside)))
 
 
-def _take(candidates: Sequence[Candidate]) -> Candidate:
-    """Of the candidates that are as good as the best, the one nearest the usual percentile."""
+def take(candidates: Sequence[Candidate], *, margin: float = MARGIN, usual: float = USUAL) -> Candidate:
+    """Of the candidates whose mean is within ``margin`` of the best, the one nearest the ``usual`` percentile."""
     best = max((c.mean for c in candidates), default=math.nan)
-    good = [c for c in candidates if not c.mean < best - MARGIN]  # all of them, if none could be judged
-    return min(good, key=lambda c: (abs(c.percentile - USUAL), -c.mean, c.percentile))
+    good = [c for c in candidates if not c.mean < best - margin]  # all of them, if none could be judged
+    return min(good, key=lambda c: (abs(c.percentile - usual), -c.mean, c.percentile))
