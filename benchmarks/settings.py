@@ -25,7 +25,7 @@ from torch import Tensor
 from benchmarks import measure
 from line_plugin import LINe
 from line_plugin.math.class_sample import ClassSample
-from line_plugin.math.leave_out import PERCENTILES, LeaveOut, choose_clip
+from line_plugin.math.leave_out import PERCENTILES, LeaveOut, choose_clip, take
 from line_plugin.math.metrics import ood_metrics
 
 WIDER = (50, 60, 70, 75, *PERCENTILES)  # where the best clip is looked for: the rule itself does not go below 80
@@ -56,8 +56,10 @@ class Judge:
         self.line = LINe.auto(seed=seed).fit_features(n.train, n.labels, n.weight, n.bias)
         sample = ClassSample(len(n.weight), seed=seed)
         sample.add_(n.train, n.labels)
-        wider = choose_clip(sample.features, sample.labels, n.weight, n.bias, seed=seed, percentiles=WIDER)
-        self.clips = {c.percentile: c.clip for c in wider.candidates}
+        self.wider = choose_clip(
+            sample.features, sample.labels, n.weight, n.bias, seed=seed, percentiles=WIDER
+        ).candidates
+        self.clips = {c.percentile: c.clip for c in self.wider}
 
     @property
     def choice(self) -> LeaveOut:
@@ -173,12 +175,32 @@ def rows_of(judge: Judge) -> tuple[Row, Row, Row]:
     return scores, regrets, chosen
 
 
+def variants(judges: list[Judge]) -> list[Row]:
+    """Mean and worst regret of the rule with another margin, another usual percentile or more candidates."""
+    scores = [judge.by_percentile((None, 10)) for judge in judges]
+    out: list[Row] = []
+    for usual in (97.5, 95.0, 90.0):
+        for lowest in (80.0, 50.0):
+            for margin in (0.0, 0.001, 0.0025, 0.005, 0.01):
+                lost = []
+                for judge, score in zip(judges, scores, strict=True):
+                    among = [c for c in judge.wider if c.percentile >= lowest]
+                    lost.append(max(score.values()) - score[take(among, margin=margin, usual=usual).percentile])
+                row: Row = {
+                    "usual": f"{usual:g}",
+                    "candidates from": f"{lowest:g}",
+                    "margin, points": f"{100 * margin:g}",
+                }
+                out.append(row | {"mean": statistics.mean(lost), "worst": max(lost)})
+    return out
+
+
 def summary(rows: list[Row]) -> list[Row]:
     """The rows, then mean and worst of each column."""
     columns = [c for c, v in rows[0].items() if isinstance(v, float)]
     out = list(rows)
-    for label, take in (("mean", statistics.mean), ("worst", max)):
-        out.append({"network": label, **{c: take(float(r[c]) for r in rows) for c in columns}})
+    for label, of in (("mean", statistics.mean), ("worst", max)):
+        out.append({"network": label, **{c: of(float(r[c]) for r in rows) for c in columns}})
     return out
 
 
@@ -190,16 +212,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    tables = [rows_of(Judge(network, args.seed)) for network in networks_of(args.features, args.quickstart)]
-    if not tables:
+    judges = [Judge(network, args.seed) for network in networks_of(args.features, args.quickstart)]
+    if not judges:
         raise SystemExit(f"no network in {args.features}: expected NAME.safetensors files")
-    scores, regrets, chosen = (list(rows) for rows in zip(*tables, strict=True))
+    scores, regrets, chosen = (list(rows) for rows in zip(*map(rows_of, judges), strict=True))
     measure.show(
         measure.about(f"seed {args.seed}; masks - / 10 where none are named"),
         {
             "AUROC, mean of near and far, in per cent": scores,
             "What is lost against the best clip under the same masks, in points of AUROC": summary(regrets),
             "What the rule chose": chosen,
+            "Other forms of the rule, points of AUROC lost": variants(judges),
         },
         args.json,
     )

@@ -120,7 +120,11 @@ def _upstream_settings(method: str, benchmark: Benchmark, net: nn.Module, chosen
 
     given = chosen.settings.get(method, {})
     if method == "line":
-        return dict(settings.create(method, benchmark, net, given).settings)
+        start = settings.create(method, benchmark, net, given)
+        if start.settings["clip"] == "auto" and start.settings["clip_percentile"] is None:
+            text = "line: its clip is chosen from the training images alone; `openood fit` prints what was tried"
+            options.console(stderr=True).print(text)
+        return dict(start.settings)
     return {**benchmark.methods.get(method, {}), **given}
 
 

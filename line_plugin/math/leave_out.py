@@ -31,7 +31,7 @@ USUAL = 97.5
 MARGIN = 0.005
 """Candidates this close to the best mean AUROC count as equally good."""
 FOLDS = 5
-_CHUNK = 512  # rows whose logits are held in float64 at once
+_CHUNK = 2048  # rows whose logits are held in float64 at once
 _FEW = 500  # left-out rows below which the AUROCs are worth a warning
 
 
@@ -184,12 +184,12 @@ def choose_clip(
     fold_of = np.full(len(weight), -1)
     for f, members in enumerate(dealt):
         fold_of[list(members)] = f
-    head, shift = weight.detach().to("cpu", torch.float64), bias.detach().to("cpu", torch.float64)
+    head, shift = (t.detach().cpu().to(torch.float64) for t in (weight, bias))  # MPS has no float64
     candidates = []
     for p, clip in clips:
         energies = _energies_by_fold(rows, clip, head, shift, dealt)
         candidates.append(Candidate(p, clip, _judge(energies, fold_of[classes], len(dealt))))
-    best = _take(candidates)
+    best = take(candidates)
     return LeaveOut(
         clip=best.clip,
         percentile=best.percentile,
@@ -243,18 +243,18 @@ def _positive_percentiles(live: NDArray[np.float32], percentiles: Sequence[float
 
 def _energies_by_fold(
     rows: Tensor, clip: float, head: Tensor, bias: Tensor, folds: tuple[tuple[int, ...], ...]
-) -> NDArray[np.float64]:
-    """(N, F): the log-sum-exp of the logits of each fold's classes, features clipped."""
+) -> Tensor:
+    """(N, F) float64: the log-sum-exp of the logits of each fold's classes, features clipped."""
     energies = torch.empty(len(rows), len(folds), dtype=torch.float64)
     for start in range(0, len(rows) if folds else 0, _CHUNK):
         some = slice(start, start + _CHUNK)
         logits = torch.addmm(bias, rows[some].to(torch.float64).clamp(max=clip), head.T)
         for f, members in enumerate(folds):
             energies[some, f] = torch.logsumexp(logits[:, list(members)], dim=1)
-    return energies.numpy()
+    return energies
 
 
-def _judge(energies: NDArray[np.float64], fold: NDArray[np.int64], folds: int) -> tuple[float, ...]:
+def _judge(energies: Tensor, fold: NDArray[np.int64], folds: int) -> tuple[float, ...]:
     """The AUROC of each fold: rows of the other folds are ID, its own are OOD, its classes are in no energy.
 
     A fold whose classes have no row, or have all of them, cannot be judged and is left out.
@@ -264,7 +264,8 @@ def _judge(energies: NDArray[np.float64], fold: NDArray[np.int64], folds: int) -
         left_out = fold == f
         if not left_out.any() or left_out.all():
             continue
-        confidence = np.logaddexp.reduce(np.delete(energies, f, axis=1), axis=1)
+        others = [g for g in range(folds) if g != f]
+        confidence = torch.logsumexp(energies[:, others], dim=1).numpy()
         aurocs.append(_auroc(confidence[~left_out], confidence[left_out]))
     return tuple(aurocs)
 
@@ -276,8 +277,8 @@ def _auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
     return float(1 - below / (2 * len(inside) * len(outside)))
 
 
-def _take(candidates: Sequence[Candidate]) -> Candidate:
-    """Of the candidates that are as good as the best, the one nearest the usual percentile."""
+def take(candidates: Sequence[Candidate], *, margin: float = MARGIN, usual: float = USUAL) -> Candidate:
+    """Of the candidates whose mean is within ``margin`` of the best, the one nearest the ``usual`` percentile."""
     best = max((c.mean for c in candidates), default=math.nan)
-    good = [c for c in candidates if not c.mean < best - MARGIN]  # all of them, if none could be judged
-    return min(good, key=lambda c: (abs(c.percentile - USUAL), -c.mean, c.percentile))
+    good = [c for c in candidates if not c.mean < best - margin]  # all of them, if none could be judged
+    return min(good, key=lambda c: (abs(c.percentile - usual), -c.mean, c.percentile))

@@ -15,6 +15,7 @@ from line_plugin.method.auto import CHOICE_KEY
 from line_plugin.method.line import LINe
 
 AUTO = "auto"
+LEAST_CUT, MOST_CUT = 0.001, 0.25  # shares of the activations that a clip which is meant for them may cut
 
 
 def _text(percentile: float | None) -> str:
@@ -104,7 +105,7 @@ class LineMethod(Method):
         """See :meth:`Method.remarks`."""
         choice, settings = self.line.choice, self.line.settings
         if choice is None:
-            return super().remarks()
+            return [*super().remarks(), *self._doubts()]
         because = f"{self.origin}, so " if self.origin else ""
         chosen = (
             f"{self.name}: {because}its clip {choice.clip:.4g} was chosen from {choice.rows} training images alone, by "
@@ -112,6 +113,21 @@ class LineMethod(Method):
             f"{_text(settings.p_w)} and p_a {_text(settings.p_a)}."
         )
         return [chosen, *choice.limits()]
+
+    def _doubts(self) -> list[str]:
+        """Whether published settings seem to be for other weights than these: a clip is in units of the features."""
+        clip = self.line.settings.clip
+        if not self.origin or clip is None or not self.line.fitted:
+            return []
+        features = self.data.train.features
+        cut = float((features[:: max(1, len(features) // 5000)] > clip).float().mean())
+        if LEAST_CUT <= cut <= MOST_CUT:
+            return []
+        doubt = (
+            f"{self.name}: the published clip {clip:g} cuts {cut:.2%} of the training activations, which suggests that "
+            f"these weights were trained otherwise than the paper's: compare with --set {self.name}.clip=auto."
+        )
+        return [doubt]
 
     def record(self) -> dict[str, Any]:
         """See :meth:`Method.record`."""

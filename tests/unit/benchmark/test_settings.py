@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,19 @@ def test_the_fit_shows_the_clip_that_it_chose_and_says_how() -> None:
     assert sentence.startswith("line: no settings were published for this network, only for another, so its clip")
     assert "chosen from 600 training images alone" in sentence
     assert method.record()["clip_choice"]["rows"] == 600
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1.0, False), (0.01, True), (100.0, True)])
+def test_a_published_clip_that_does_not_suit_the_weights_is_said(scale: float, said: bool) -> None:
+    method, found = LineMethod(), fit_data()
+    method.settings |= {"p_w": 90, "p_a": 90, "clip": 1.5}
+    method.origin = "its settings are those that were published for this network"
+    rows = replace(found.train, features=scale * found.train.features)
+    method.fit(replace(found, train=rows))
+    assert method.remarks()[0] == "line: its settings are those that were published for this network."
+    assert any("trained otherwise than the paper's" in s for s in method.remarks()) == said
+    method.origin = ""  # given by the user
+    assert method.remarks() == []
 
 
 def test_other_masks_afterwards_keep_the_choice_and_another_clip_drops_its_record() -> None:

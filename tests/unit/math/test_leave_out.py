@@ -59,12 +59,12 @@ def test_the_dealing_is_the_same_on_every_machine_and_changes_with_the_seed() ->
 @settings(max_examples=200, deadline=None)
 def test_of_the_candidates_near_the_best_the_one_nearest_the_usual_percentile_is_taken(means: list[float]) -> None:
     candidates = [Candidate(p, 1.0, (m,)) for p, m in zip(PERCENTILES, means, strict=True)]
-    assert leave_out._take(candidates).percentile == literal.choose(list(PERCENTILES), means)
+    assert leave_out.take(candidates).percentile == literal.choose(list(PERCENTILES), means)
 
 
 def test_a_clear_best_far_from_the_usual_percentile_is_taken() -> None:
     candidates = [Candidate(p, 1.0, (0.9 if p == 80 else 0.8,)) for p in PERCENTILES]
-    assert leave_out._take(candidates).percentile == 80
+    assert leave_out.take(candidates).percentile == 80
 
 
 def test_features_that_never_fire_change_nothing() -> None:
