@@ -35,6 +35,7 @@ from monitor.math.fold import fold
 from monitor.math.lifecycle import AlertRules
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.store.counts import CELLS, cell_of
+from monitor.store.keys import field
 
 NEAR, FAR = ("cifar100", "tin"), ("textures", "mnist")
 SPLITS, EACH = 20, 20
@@ -150,18 +151,21 @@ def delays(args: argparse.Namespace) -> list[Row]:
     for name, members in watched.items():
         row = false_alerts(args.seed, cells, Detector(members, half), args.samples)
         out.append({"stream": "CIFAR-10 (ID)", "detector": name, **row})
+        print(json.dumps(out[-1]), file=sys.stderr, flush=True)
     for ood in (*NEAR, *FAR):
-        rows: list[Row] = [{"stream": ood, "detector": name} for name in watched]
-        for c in CONTAMINATION:
+        nothing = {f"{c:.0%}": math.inf for c in CONTAMINATION}
+        rows: list[Row] = [{"stream": ood, "detector": name, **nothing} for name in watched]
+        for c in reversed(CONTAMINATION):
             for row, members in zip(rows, watched.values(), strict=True):
                 found_at = median_delay(args.seed + 1, cells, Detector(members, half), ood, c, args.cap)
                 row[f"{c:.0%}"] = found_at
+                print(json.dumps(row), file=sys.stderr, flush=True)
         out += rows
     return out
 
 
 def cost(args: argparse.Namespace) -> list[Row]:
-    """The whole fold over 10,000 keys with 10 samples each, the state in a store, and the fields of counts."""
+    """The whole fold over 10,000 keys with 10 samples each, state in a store, counts of a batch of 1,000."""
     rng, out, size = np.random.default_rng(args.seed), [], 10
     pairs = [(f"stream-{i:04d}", c) for i in range(909) for c in range(10)]
     for n in (1, 2, 4):
@@ -176,12 +180,19 @@ def cost(args: argparse.Namespace) -> list[Row]:
             state, _ = fold(state, Bucket(i, float(i), i + 1.0, dict(zip(pairs, counts, strict=True))), rules)
             spent.append(time.perf_counter() - began)
         took = float(np.median(spent[1:]))
-        fields = Counter(cell_of(e, k) for e in range(n) for k in rng.choice(CELLS, 1000, p=masses))
+        classes = rng.integers(0, 10, 1000).tolist()
+        placed_in = [rng.choice(CELLS, 1000, p=masses).tolist() for _ in range(n)]
+        sent = Counter(
+            field("stream-0001", c, cell_of(e, k))
+            for e, cells in enumerate(placed_in)
+            for c, k in zip(classes, cells, strict=True)
+        )
         row: Row = {"experts": n, "keys": len(state.rows), "ms a bucket": took * 1e3}
         row |= {"us a sample": took / (len(pairs) * size) * 1e6}
         row["state of a key, bytes"] = 8 * (3 + 4 * rules.columns)
         row["packed JSON MB"] = len(json.dumps([packing.header(state), packing.streams(state)])) / 1e6
-        out.append({**row, "fields of a bucket that 1,000 samples of a class fill": len(fields)})
+        row |= {"fields of a batch": len(sent), "bytes of them a sample": len(json.dumps(sent)) / 1000}
+        out.append(row)
     return out
 
 
@@ -192,7 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=TABLES, nargs="+", default=list(TABLES))
     parser.add_argument("--samples", type=int, default=2_000_000, help="ID samples that false alerts are counted over")
-    parser.add_argument("--cap", type=int, default=12_000, help="samples that a surge is followed for at most")
+    parser.add_argument("--cap", type=int, default=15_000, help="samples that a surge is followed for at most")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"

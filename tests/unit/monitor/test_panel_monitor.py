@@ -31,6 +31,7 @@ from monitor.messages.record import Partition, Record
 from monitor.service.canary import find_canary
 from monitor.store.counts import CELLS, OVERFLOW, Batch, Example, Progress, cell_of, samples_in
 from monitor.store.redis.counting import _packed
+from monitor.store.verdicts import Promotion
 from monitor.testing import MemoryDeadLetters, MemorySource
 from tests.monitor_support import WIDTH, embeddings, small_line, small_panel
 from tests.oracle.recount import recount_panel
@@ -270,6 +271,26 @@ def test_an_alert_says_which_expert_holds_its_evidence_and_which_made_an_example
     assert float(raised["rate"]) > 0.08
     resolved = next(h for h in feed.store.history() if h["change"] == "resolved")
     assert resolved["expert"] == EXPERTS[sees]
+
+
+def test_counts_of_line_and_of_a_panel_never_meet_in_one_bucket_when_a_group_is_given_a_panel() -> None:
+    feed = PanelFeed()
+    before = Progress(P0, feed.epoch, 0, 5, feed.bucket)
+    assert feed.store.commit(Batch([before], {feed.bucket: {("a", 0, 6): 5}})).status == "ok"
+    header = feed.store.state().get("#header", "")
+    assert feed.store.promote(Promotion("panel", "{}", 1000, 1.0, header, [])) is not None
+    claim = feed.store.claim({P0: 0})[P0]
+    feed.epoch, feed.next = claim.epoch, claim.next
+    both = {("a", 0, cell_of(e, 6)): 3 for e in range(4)}
+    refused = feed.store.commit(Batch([Progress(P0, feed.epoch, 5, 8, feed.bucket)], {feed.bucket: both}))
+    assert (refused.status, refused.bucket) == ("closed", feed.bucket)
+    feed.bucket += 1
+    feed.pass_time(1)
+    feed.write(20)
+    evaluator = feed.evaluator()
+    evaluator.step()
+    assert evaluator.state is not None
+    assert evaluator.state.samples["stream"] > 0
 
 
 def test_an_alert_of_one_expert_has_the_fields_it_had_before_there_were_several() -> None:
