@@ -20,6 +20,7 @@ from line_plugin.cli import main, parser
 from line_plugin.cli.evaluate import run as run_eval
 from line_plugin.errors import SettingsError
 from tests.fixtures import openood_data
+from tests.fixtures.upstream import SmallNet
 
 BENCHMARKS = ["cifar10", "cifar100", "imagenet200", "imagenet"]
 HEADER = "Training,Postprocessor,Near-OOD_AUROC,Far-OOD_AUROC,ID_Accuracy,Outlier_Data,Arch,Additional_Description"
@@ -114,13 +115,13 @@ def test_a_board_that_cannot_be_written_is_refused_before_any_image_is_read(flag
 
 
 def test_eval_writes_the_board_and_shows_published_rows_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(networks, "build", lambda _arch, _classes: SmallNet())  # a ResNet-18 takes a minute here
     data = openood_data.build(tmp_path / "data")
     for run in ("s0", "s1"):
         (tmp_path / run).mkdir()
-        torch.manual_seed(int(run[1]))
-        torch.save(networks.build("resnet18_32x32", 10).state_dict(), tmp_path / run / "best.ckpt")
+        torch.save(SmallNet(seed=int(run[1])).state_dict(), tmp_path / run / "best.ckpt")
     flags = ["eval", "--data-root", str(data), "--root", str(tmp_path), "--postprocessor", "line,msp", "--board"]
     flags += ["--published", "--board-description", "untrained", "--output-dir", str(tmp_path / "out")]
     flags += ["--cache-dir", str(tmp_path / "cache"), "--num-workers", "0", "--device", "cpu", "--no-sweep"]
