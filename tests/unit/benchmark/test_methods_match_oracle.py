@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,37 @@ def test_gmm_refuses_a_head_whose_covariances_do_not_fit_in_memory() -> None:
     head = torch.empty(1000, 2048)
     with pytest.raises(FitError, match="34 GB for 1000 classes"):
         methods.create("gmm").fit(FitData(world.data.train, world.data.val, head, torch.empty(1000)))
+
+
+KEPT: dict[str, Callable[[Any], list[Tensor]]] = {
+    "dice": lambda m: [m._weight],
+    "fdbd": lambda m: [m._detector._denom_matrix, m._detector.train_mean],
+    "gmm": lambda m: [m._detector._precision, m._detector._mu, m._detector._log_det, m._detector._log_weights],
+    "klm": lambda m: list(m._detector.dists.values()),
+    "mds++": lambda m: [m._detector.mu, m._detector.precision],
+    "nci": lambda m: [m._detector.global_mean],
+    "nnguide": lambda m: [m._detector._scaled_features],
+    "pnml": lambda m: [m._detector._feature_projector],
+    "rmds": lambda m: [
+        m._detector.mu,
+        m._detector.precision,
+        m._detector.background_mu,
+        m._detector.background_precision,
+    ],
+    "she": lambda m: [m._detector.patterns],
+    "vra": lambda m: [m._detector._lower_threshold, m._detector._upper_threshold],
+    "weiper_kldiv": lambda m: [m._weight, m._bias, *m._edges, *m._typical],
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_state_that_is_listed_is_the_state_that_is_kept(name: str) -> None:
+    world = World(4, 48, 240)
+    method = world.fitted(name, **({"n_repeats": 6} if name == "weiper_kldiv" else {}))
+    formula = methods.described()[name].state.replace(" x ", " * ")
+    formula = re.sub(r"(\w) (?=[(\w])", r"\1 * ", formula).replace("max * (", "max(")
+    listed = eval(formula, {"max": max, "K": 4, "D": 48, "N": 240, **method.settings})
+    assert sum(kept.numel() for kept in KEPT[name](method)) == pytest.approx(listed, rel=0.01), formula
 
 
 @pytest.mark.real_data
