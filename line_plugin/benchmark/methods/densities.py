@@ -22,7 +22,7 @@ class Gmm(Method):
     name = "gmm"
     about = "likelihood under a Gaussian for each class (classical)"
     needs = "features"
-    state = "K x D x D"
+    state = "K x D x D + K x D + 2 K"
     source = "pytorch-ood"
 
     defaults = {"reg": 1e-6}

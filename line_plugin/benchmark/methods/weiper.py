@@ -32,7 +32,7 @@ class WeiPer(Method):
     name = "weiper_kldiv"
     about = "WeiPer+KLD: densities of features and perturbed logits (NeurIPS 2024)"
     needs = "features, logits"
-    state = "n_repeats (K x D) + 2 n_bins"
+    state = "n_repeats (K x D + K) + 4 n_bins"
     source = "own"
 
     defaults = {

@@ -253,3 +253,16 @@ def test_what_cannot_be_scored_or_fitted_is_refused(fitted: Panel) -> None:
         Panel().fit_features(torch.ones(400, D), y, weight, bias)
     assert repr(Panel()) == "Panel(line + angle + prototypes + virtual_logit; not fitted)"
     assert "K=4, D=9, 400 images" in repr(fitted)
+
+
+def test_the_state_of_an_imagenet_head_is_at_most_150_mb(tmp_path: Path) -> None:
+    k, d = 1000, 2048
+    g = torch.Generator().manual_seed(0)
+    weight, x, y = 0.05 * torch.randn(k, d, generator=g), torch.rand(2 * k, d, generator=g), torch.arange(2 * k) % k
+    for prototypes, most in ((10, 150e6), (1, 50e6)):
+        panel = Panel(prototypes=prototypes, line=LINeSettings(None, None, 0.8)).fit_features(x, y, weight, None)
+        panel.save(tmp_path / "panel.safetensors")
+        assert (tmp_path / "panel.safetensors").stat().st_size < most
+        experts = panel._state.scorer.experts
+        tensors = (experts.weight, experts.centred_weight, experts.prototypes, experts.subspace.basis)
+        assert sum(t.nbytes for t in tensors) < most
