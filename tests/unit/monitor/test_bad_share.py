@@ -164,3 +164,12 @@ def test_a_worker_that_stops_at_the_limit_resolves_nothing():
     told.report()
     told.clock.now += 2 * QUIET_SECONDS
     assert told.report() == []
+
+
+def test_a_partition_that_goes_on_bringing_bad_records_stays_told_however_long():
+    told = Told()
+    told.batch(100, 50)
+    for _ in range(30):
+        told.clock.now += QUIET_SECONDS / 10
+        told.batch(1, 1)
+        assert told.report() == []
