@@ -11,6 +11,8 @@ from line_plugin.cli import options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from line_plugin.benchmark.protocol.runner import Evaluation, Options
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
@@ -35,7 +37,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         help="choose hyper-parameters on the validation sets, for every method (default: as OpenOOD does)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="e.g. line.p_w=10, line.clip=off"
+        "--set",
+        action="append",
+        default=[],
+        metavar="METHOD.SETTING=VALUE",
+        help="e.g. line.p_w=10, line.clip=auto, line.clip=off",
     )
     parser.add_argument("--skip-missing", action="store_true", help="evaluate the data sets that are there")
     parser.add_argument(
@@ -77,10 +83,11 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
         raise SettingsError("--save-score and --plots need the native engine")
     own_normalisation = args.mean is not None or args.std is not None
     summaries = []
+    nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
     for method in chosen.methods:
         tables = [
             evaluate_with_openood(
-                options.network_of(args, benchmark, checkpoint),
+                net,
                 benchmark.name,
                 args.data_root,
                 method,
@@ -91,9 +98,9 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
                 # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
                 sweep=False if chosen.search is None and method == "line" else chosen.search,
                 preprocessor=images.transform(benchmark.preprocessing) if own_normalisation else None,
-                settings={**benchmark.methods.get(method, {}), **chosen.settings.get(method, {})},
+                settings=_upstream_settings(method, benchmark, net, chosen),
             )
-            for _, checkpoint in checkpoints(args)
+            for net in nets
         ]
         summaries.append(report.from_upstream(method, tables))
     folder = args.output_dir or Path("results") / benchmark.name
@@ -105,6 +112,20 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
         return
     print_tables(args, benchmark, summaries, [s.method for s in summaries])
     print_saved(saved)
+
+
+def _upstream_settings(method: str, benchmark: Benchmark, net: nn.Module, chosen: Options) -> dict[str, Any]:
+    """What to set over upstream's yml: for LINe everything, so that both engines start from the same settings."""
+    from line_plugin.benchmark.protocol import settings
+
+    given = chosen.settings.get(method, {})
+    if method == "line":
+        start = settings.create(method, benchmark, net, given)
+        if start.settings["clip"] == "auto" and start.settings["clip_percentile"] is None:
+            text = "line: its clip is chosen from the training images alone; `openood fit` prints what was tried"
+            options.console(stderr=True).print(text)
+        return dict(start.settings)
+    return {**benchmark.methods.get(method, {}), **given}
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -160,6 +181,7 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
         return
     print_tables(args, benchmark, summaries, [f"{s.method}{_settings(runs, i)}" for i, s in enumerate(summaries)])
     out = options.console()
+    print_notes(args, runs)
     out.print(f"Images forwarded: {sum(r.forwarded for r in runs)}; the rest came from the cache.")
     for line in runs[0].missing:
         out.print(f"Left out: {line}", soft_wrap=True)
@@ -178,6 +200,20 @@ def print_tables(args: argparse.Namespace, benchmark: Benchmark, summaries: list
         out.print(report.comparison(summaries, f"AUROC of all methods: {label}"))
     papers = "" if args.brief else " FPR95 (ID+): ID is the positive class (the papers)."
     out.print(f"Per cent. FPR@95: OOD is the positive class (OpenOOD).{papers}")
+
+
+def print_notes(args: argparse.Namespace, runs: list[Evaluation]) -> None:
+    """Where each method's settings come from, and what its fit tried."""
+    from line_plugin.benchmark import report
+
+    out = options.console()
+    for number, result in ((i, r) for i, run in enumerate(runs) for r in run.results):
+        of = f" (run s{number})" if len(runs) > 1 else ""
+        line = getattr(result.method, "line", None)
+        if result.record and line is not None and not args.brief:
+            out.print(report.candidates(line.choice, f"Clips that {result.name} tried on left-out classes{of}"))
+        for sentence in result.notes:
+            out.print(f"{sentence}{of}", soft_wrap=True)
 
 
 def print_saved(saved: list[Path]) -> None:

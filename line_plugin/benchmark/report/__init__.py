@@ -1,5 +1,6 @@
 """What came out of an evaluation, for people and for scripts."""
 
+from line_plugin.benchmark.report.choices import candidates
 from line_plugin.benchmark.report.tables import (
     Summary,
     as_json,
@@ -16,6 +17,7 @@ from line_plugin.benchmark.report.tables import (
 __all__ = [
     "Summary",
     "as_json",
+    "candidates",
     "comparison",
     "csv_text",
     "from_upstream",

@@ -73,4 +73,4 @@ def test_what_is_read_from_the_source_is_what_the_class_holds() -> None:
     for name, about in methods.names().items():
         created = methods.create(name)
         assert (created.name, created.about) == (name, about)
-    assert len(methods.names()) == 14
+    assert len(methods.names()) == 15
