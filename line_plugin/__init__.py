@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from line_plugin.math.contributions import ClassSums
     from line_plugin.method.calibration import Calibration
     from line_plugin.method.line import LINe
+    from line_plugin.method.loading import load_artifact
+    from line_plugin.method.panel import Panel
     from line_plugin.method.settings import PRESETS, LINeSettings
 
 __all__ = [
@@ -25,12 +27,16 @@ __all__ = [
     "LINe",
     "LINeSettings",
     "LinePluginError",
+    "Panel",
     "__version__",
+    "load_artifact",
     "register",
 ]
 
 _HOMES = {
     "LINe": "line_plugin.method.line",
+    "Panel": "line_plugin.method.panel",
+    "load_artifact": "line_plugin.method.loading",
     "LINeSettings": "line_plugin.method.settings",
     "PRESETS": "line_plugin.method.settings",
     "Calibration": "line_plugin.method.calibration",

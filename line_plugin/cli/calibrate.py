@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from line_plugin.method.line import LINe
+    from line_plugin.method.panel import Panel
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -37,9 +38,9 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from line_plugin.method.line import LINe
+    from line_plugin.method.loading import load_artifact
 
-    line = LINe.load(args.artifact)
+    line = load_artifact(args.artifact)
     tpr = args.tpr if args.tpr is not None else 1 - args.fpr if args.fpr is not None else 0.95
     if args.features:
         features, source = _from_file(args.features), args.features.name
@@ -67,7 +68,7 @@ def _from_file(path: Path) -> Tensor:
         raise DataError(f"cannot read features {path} ({error}): save a float array (n, D) with numpy.save") from error
 
 
-def _from_benchmark(args: argparse.Namespace, line: LINe) -> Tensor:
+def _from_benchmark(args: argparse.Namespace, line: LINe | Panel) -> Tensor:
     from line_plugin.benchmark.protocol import image_list
     from line_plugin.benchmark.protocol.features import Request
 

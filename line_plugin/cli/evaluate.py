@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_plugin.cli import options
+from line_plugin.cli import leaderboard, options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     out.add_argument("--brief", action="store_true", help="print the comparison of all methods only")
     out.add_argument("--json", action="store_true", help="print JSON instead of tables")
     out.add_argument("--output-dir", type=Path, help="where files go (results/ID-DATA)")
+    leaderboard.add_flags(parser)
     return parser
 
 
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     benchmark = options.benchmark_of(args)
     chosen = options_of(args)
+    leaderboard.check(args, benchmark, chosen.methods)
     if args.engine == "openood":
         run_upstream(args, benchmark, chosen)
         return
@@ -176,8 +178,13 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
             saved += [report.save_scores(target, one, r) for r in one.results]
     if args.plots:
         saved += _save_plots(folder, runs[0])
+    if args.board:
+        saved += leaderboard.save(args, benchmark, runs, summaries, checkpoints(args), folder / "board")
     if args.json:
-        print(json.dumps(report.as_json(runs), indent=2))
+        found = report.as_json(runs)
+        if args.published:
+            found["published"] = report.published_json(leaderboard.published(args, benchmark))
+        print(json.dumps(found, indent=2))
         return
     print_tables(args, benchmark, summaries, [f"{s.method}{_settings(runs, i)}" for i, s in enumerate(summaries)])
     out = options.console()
@@ -200,6 +207,8 @@ def print_tables(args: argparse.Namespace, benchmark: Benchmark, summaries: list
         out.print(report.comparison(summaries, f"AUROC of all methods: {label}"))
     papers = "" if args.brief else " FPR95 (ID+): ID is the positive class (the papers)."
     out.print(f"Per cent. FPR@95: OOD is the positive class (OpenOOD).{papers}")
+    if args.published:
+        leaderboard.show_published(args, benchmark)
 
 
 def print_notes(args: argparse.Namespace, runs: list[Evaluation]) -> None:

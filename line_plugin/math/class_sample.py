@@ -78,6 +78,17 @@ class ClassSample:
         """How many rows of each class are kept at most."""
         return max(1, self.rows // self.num_classes)
 
+    def first(self, rows: int) -> ClassSample:
+        """The sample as it would be if only ``rows`` rows had been kept at most."""
+        other = ClassSample(self.num_classes, min(rows, self.rows), self.seed)
+        order = np.argsort(self._ranks, axis=1, kind="stable")[:, : other.per_class]
+        other._ranks, other._seen = np.take_along_axis(self._ranks, order, axis=1), self._seen.copy()
+        other._limit = other._ranks.max(axis=1)
+        if self._rows.numel():
+            places = order + np.arange(self.num_classes)[:, None] * self.per_class
+            other._rows = self._rows[torch.from_numpy(places.ravel())]
+        return other
+
     def add_(self, features: Tensor, labels: Tensor) -> None:
         """Let a batch pass by.
 

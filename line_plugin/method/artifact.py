@@ -1,4 +1,4 @@
-"""One file that holds a fitted LINe: safetensors with JSON metadata and a content hash. No pickle.
+"""One file that holds a fitted LINe or Panel: safetensors with JSON metadata and a content hash. No pickle.
 
 :class:`Contents` is what the file holds of a LINe; the functions below it write and read such a file safely.
 The header key ``line_plugin`` holds one JSON object with sorted keys; ``content_sha256`` inside it covers every other
@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ class Contents:
 
     def write(self, path: str | Path) -> str:
         """Write the file and return its content hash. Equal contents give equal bytes."""
+        return write_tensors(path, *self.parts())
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors and the metadata of the file."""
         fitted, k, d = self.fitted, *self.fitted.weight.shape
         tensors = {
             "weight": fitted.weight,
@@ -70,7 +75,7 @@ class Contents:
                 "cell_bounds": [_encode_float(b) for b in self.calibration.cell_bounds()],
                 "source": self.calibration.source,
             }
-        return write_tensors(path, tensors, metadata)
+        return tensors, metadata
 
     @classmethod
     def read(cls, path: str | Path) -> tuple[Contents, str]:
@@ -80,19 +85,48 @@ class Contents:
             ArtifactError and its kinds, see :func:`read_tensors`.
         """
         tensors, metadata = read_tensors(path)
-        try:
-            settings = LINeSettings(**metadata["settings"])
-            sums = ClassSums(tensors["sums"], tensors["counts"])
-            thresholds = tensors["weight_thresholds"]
-            fitted = Fitted.make(tensors["weight"], tensors["bias"], sums, settings, thresholds=thresholds)
-            provenance = dict(metadata["provenance"])
-            provenance["class_names"] = tuple(provenance["class_names"])
-            kept = metadata.get("calibration")
-            calibration = kept and Calibration(tensors["calibration_confidence"], kept["tpr"], kept["source"])
-            contents = cls(settings, Provenance(**provenance), calibration, fitted)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ArtifactCorruptError(f"{path} lacks or misstates {error}: fit again") from error
-        return contents, str(metadata["content_sha256"])
+        check_kind(path, metadata, "line")
+        with misstated(path):
+            return cls.of_parts(tensors, metadata), str(metadata["content_sha256"])
+
+    @classmethod
+    def of_parts(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Contents:
+        """From what :meth:`parts` gave; raises whatever comes of parts that are missing or of another kind."""
+        settings = LINeSettings(**metadata["settings"])
+        sums = ClassSums(tensors["sums"], tensors["counts"])
+        thresholds = tensors["weight_thresholds"]
+        fitted = Fitted.make(tensors["weight"], tensors["bias"], sums, settings, thresholds=thresholds)
+        provenance = dict(metadata["provenance"])
+        provenance["class_names"] = tuple(provenance["class_names"])
+        kept = metadata.get("calibration")
+        calibration = kept and Calibration(tensors["calibration_confidence"], kept["tpr"], kept["source"])
+        return cls(settings, Provenance(**provenance), calibration, fitted)
+
+
+OPENED_BY = {"line": "LINe.load", "panel": "Panel.load"}
+"""The kinds of artifact, and what reads one."""
+
+
+def check_kind(path: str | Path, metadata: Mapping[str, Any], kind: str) -> None:
+    """Refuse an artifact of another kind.
+
+    Raises:
+        ArtifactError: with the call that reads what it is.
+    """
+    found = metadata.get("kind")
+    if found != kind:
+        right = OPENED_BY.get(str(found))
+        hint = f"open it with {right} or load_artifact" if right else "upgrade openood-line, or fit again"
+        raise ArtifactError(f"{path} is an artifact of kind {found!r}, expected {kind!r}: {hint}")
+
+
+@contextmanager
+def misstated(path: str | Path) -> Iterator[None]:
+    """What a verified file lacks or misstates, as an ArtifactCorruptError."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ArtifactCorruptError(f"{path} lacks or misstates {error}: fit again") from error
 
 
 def _encode_float(value: float) -> float | str:
@@ -148,10 +182,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ArtifactVersionError: written by a newer release.
     """
     target = Path(path)
-    try:
-        blob = target.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"cannot read {target}: {error.strerror or error}") from error
+    blob = _read_bytes(target)
     metadata = _read_metadata(target, blob)
     version = metadata.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION:
@@ -174,6 +205,22 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
+def read_kind(path: str | Path) -> str:
+    """What kind of artifact a file says it is, unverified: ``line`` or ``panel``.
+
+    Raises:
+        ArtifactError, ArtifactCorruptError: as :func:`read_tensors`.
+    """
+    return str(_read_metadata(Path(path), _read_bytes(Path(path))).get("kind"))
+
+
+def _read_bytes(target: Path) -> bytes:
+    try:
+        return target.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"cannot read {target}: {error.strerror or error}") from error
+
+
 def _read_metadata(target: Path, blob: bytes) -> dict[str, Any]:
     """The JSON object of the header, read without trusting anything behind it."""
     try:
@@ -187,7 +234,9 @@ def _read_metadata(target: Path, blob: bytes) -> dict[str, Any]:
             f"{target} is broken or not a safetensors file ({error}): fit again or fetch it again"
         ) from error
     if text is None:
-        raise ArtifactError(f"{target} is a safetensors file but not a LINe artifact: write one with `openood fit`")
+        raise ArtifactError(
+            f"{target} is a safetensors file but not an artifact of this package: write one with `openood fit`"
+        )
     try:
         metadata = json.loads(text)
     except ValueError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -152,23 +152,35 @@ class Gathered:
             self.sample.add_(features, labels)
 
 
+class Gathering(Protocol):
+    """What a pass over the training set fills."""
+
+    def add_(self, features: Tensor, labels: Tensor) -> None:
+        """Take a batch in: features (N, D), labels (N,)."""
+
+
+G = TypeVar("G", bound=Gathering)
+
+
 def gather_network(
     model: nn.Module,
     loader: Iterable[Any],
+    nothing: Callable[[int, int], G],
     *,
     head: str | None,
     device: torch.device | str | None,
-    rule: Rule | None = None,
-) -> tuple[Gathered, nn.Linear, str]:
-    """Class sums and rows of what enters the head of a network, its head and the head's module path; one forward pass.
+) -> tuple[G, nn.Linear, str]:
+    """Gather what enters the head of a network; that, its head and the head's module path. One forward pass.
 
-    Arguments as for :meth:`line_plugin.LINe.fit`.
+    Args:
+        model, loader, head, device: as for :meth:`line_plugin.LINe.fit`.
+        nothing: what to fill, for K classes and D features.
     """
     gathered, linear, path, warned = None, None, "", False
     for batch in tap_batches(model, loader, head=head, device=device):
         if gathered is None:
             linear, path = batch.head, batch.path
-            gathered = Gathered.nothing(linear.out_features, linear.in_features, rule)
+            gathered = nothing(linear.out_features, linear.in_features)
         gathered.add_(batch.features, batch.labels)
         warned = warned or _warn_if_negative(batch.features, path)
     if gathered is None or linear is None:
@@ -176,9 +188,9 @@ def gather_network(
     return gathered, linear, path
 
 
-def gather_features(features: Tensor, labels: Tensor, weight: Tensor, rule: Rule | None = None) -> Gathered:
-    """Class sums and rows of features (N, D) with labels (N,), for a head of weight (K, D)."""
-    gathered = Gathered.nothing(weight.shape[0], weight.shape[1], rule)
+def gather_features(features: Tensor, labels: Tensor, weight: Tensor, nothing: Callable[[int, int], G]) -> G:
+    """The same from features (N, D) with labels (N,), for a head of weight (K, D)."""
+    gathered = nothing(weight.shape[0], weight.shape[1])
     _warn_if_negative(features, "")
     if features.shape[:1] != labels.shape:
         raise FitError(f"{len(features)} features but labels of shape {tuple(labels.shape)}: pass one label a row")
@@ -188,7 +200,7 @@ def gather_features(features: Tensor, labels: Tensor, weight: Tensor, rule: Rule
 
 
 def _warn_if_negative(features: Tensor, head: str) -> bool:
-    """Warn the caller of ``LINe.fit`` or ``LINe.fit_features``; whether there was a reason."""
+    """Warn the caller of a ``fit`` or a ``fit_features``; whether there was a reason."""
     low = float(features.min()) if features.numel() else 0.0
     if low < 0:
         share = float((features < 0).float().mean())

@@ -60,6 +60,11 @@ class FittedLine:
         return int(self._state.weight.shape[1])
 
     @property
+    def head(self) -> tuple[Tensor, Tensor]:
+        """Weight (K, D) and bias (K,) of the head, float32, on :attr:`device`."""
+        return self._state.weight, self._state.bias
+
+    @property
     def num_samples(self) -> int:
         """How many labelled images the fit saw."""
         return self._state.sums.num_samples

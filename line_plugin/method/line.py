@@ -17,7 +17,7 @@ from line_plugin.math.contributions import ClassSums
 from line_plugin.method.artifact import Contents
 from line_plugin.method.auto import Rule, with_choice
 from line_plugin.method.calibration import Calibration
-from line_plugin.method.fit import Fitted, check_weight, gather_features, gather_network
+from line_plugin.method.fit import Fitted, Gathered, check_weight, gather_features, gather_network
 from line_plugin.method.fitted import FittedLine
 from line_plugin.method.settings import PRESETS, LINeSettings, Provenance
 from line_plugin.networks.fingerprint import fingerprint
@@ -116,7 +116,7 @@ class LINe(FittedLine):
             HeadError: no usable head.
             FitError: bad labels, or a class without an image.
         """
-        found, linear, path = gather_network(model, loader, head=head, device=device, rule=self._rule)
+        found, linear, path = gather_network(model, loader, self._gather, head=head, device=device)
         provenance = Provenance(class_names=tuple(class_names), head=path, model_sha256=fingerprint(model))
         return self.fit_sums(found.sums, linear.weight, linear.bias, provenance=provenance, sample=found.sample)
 
@@ -140,9 +140,12 @@ class LINe(FittedLine):
             WidthError, NonFiniteError, FitError, EmptyClassError.
         """
         weight = check_weight(weight)
-        found = gather_features(features, labels, weight, self._rule)
+        found = gather_features(features, labels, weight, self._gather)
         provenance = Provenance(class_names=tuple(class_names))
         return self.fit_sums(found.sums, weight, bias, provenance=provenance, sample=found.sample)
+
+    def _gather(self, num_classes: int, width: int) -> Gathered:
+        return Gathered.nothing(num_classes, width, self._rule)
 
     def fit_sums(
         self,
@@ -192,9 +195,12 @@ class LINe(FittedLine):
 
     def save(self, path: str | Path) -> str:
         """Write the artifact and return its content hash. Equal fits give equal bytes."""
-        contents = Contents(self.settings, self.provenance, self.calibration, self._state)
-        self.content_sha256 = contents.write(path)
+        self.content_sha256 = self.contents(self.provenance, self.calibration).write(path)
         return self.content_sha256
+
+    def contents(self, provenance: Provenance, calibration: Calibration | None) -> Contents:
+        """This fit as a file keeps it."""
+        return Contents(self.settings, provenance, calibration, self._state)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> LINe:
@@ -205,9 +211,15 @@ class LINe(FittedLine):
                 written; ArtifactVersionError: from a newer release.
         """
         contents, digest = Contents.read(path)
+        line = cls.of_contents(contents).to(device)
+        line.calibration, line.content_sha256 = contents.calibration, digest
+        return line
+
+    @classmethod
+    def of_contents(cls, contents: Contents) -> LINe:
+        """The fit that a file keeps, without its calibration."""
         line = cls(**asdict(contents.settings))
-        line._fitted = contents.fitted.to(device)
-        line.provenance, line.calibration, line.content_sha256 = contents.provenance, contents.calibration, digest
+        line._fitted, line.provenance = contents.fitted, contents.provenance
         return line
 
     def __repr__(self) -> str:

@@ -9,5 +9,6 @@ from line_plugin.integrations.openood import __getattr__ as __getattr__
 
 if TYPE_CHECKING:
     from line_plugin.integrations.openood import LINePostprocessor as LINePostprocessor
+    from line_plugin.integrations.openood import PanelPostprocessor as PanelPostprocessor
     from line_plugin.integrations.openood import evaluate_with_openood as evaluate_with_openood
     from line_plugin.integrations.openood import register as register

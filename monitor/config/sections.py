@@ -38,7 +38,7 @@ def _from_file(data: Any, secret: str) -> Any:
 class ModelConfig(Section):
     """What scores."""
 
-    artifact: Path = Field(description="fitted and calibrated LINe artifact")
+    artifact: Path = Field(description="fitted and calibrated artifact of LINe or the panel")
     device: str = Field("cpu", description="torch device: cpu, cuda, cuda:0")
     threads: int = Field(1, ge=0, description="torch CPU threads; 0 leaves torch's own choice")
 

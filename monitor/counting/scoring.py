@@ -1,4 +1,4 @@
-"""Batches to LINe: one copy into one matrix, the same ``predict`` as the benchmark's."""
+"""Batches to LINe or the panel: one copy into one matrix, the same ``predict`` as the benchmark's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.messages.limits import Limits
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from line_plugin import LINe
+    from line_plugin import LINe, Panel
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Staging:
 
 
 class Scorer:
-    """A fitted and calibrated LINe, fed with bytes, by one thread: two at once would share its staging memory.
+    """A fitted and calibrated LINe or Panel, fed with bytes, by one thread: two at once would share its staging memory.
 
     Raises:
         ModelError: the artifact holds no calibration.
     """
 
-    def __init__(self, line: LINe) -> None:
+    def __init__(self, line: LINe | Panel) -> None:
         if line.calibration is None:
             raise ModelError(
                 "the artifact holds no calibration: write it with `openood calibrate` on held-out ID images"
@@ -90,18 +90,18 @@ class Scorer:
         """Read an artifact.
 
         Args:
-            artifact: file of ``LINe.save``.
+            artifact: file of ``LINe.save`` or ``Panel.save``.
             device: where to score.
             threads: torch CPU threads; 0 leaves torch's own choice.
         """
         import torch
 
-        from line_plugin import LINe, LinePluginError
+        from line_plugin import LinePluginError, load_artifact
 
         if threads:
             torch.set_num_threads(threads)
         try:
-            return cls(LINe.load(artifact, device))
+            return cls(load_artifact(artifact, device))
         except LinePluginError as error:
             raise ModelError(str(error)) from error
         except RuntimeError as error:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from line_plugin import LINe, register
+from line_plugin import LINe, Panel, register
 from line_plugin.errors import MissingDataError, OpenOODError, SettingsError
 from line_plugin.integrations.openood import compat
 from line_plugin.openood import evaluate_with_openood
@@ -31,7 +31,7 @@ register()
 from openood.evaluation_api import Evaluator  # noqa: E402
 from openood.utils import Config  # noqa: E402
 
-from line_plugin.openood import LINePostprocessor  # noqa: E402
+from line_plugin.openood import LINePostprocessor, PanelPostprocessor  # noqa: E402
 
 KNN = pytest.param("knn", marks=needs("faiss"))
 KEEP = {"num_workers": 0, "batch_size": 16}
@@ -99,6 +99,30 @@ def test_the_older_pipelines_find_it_by_configuration() -> None:
     config = Config(postprocessor={"name": "line", "postprocessor_args": {"p_w": 10, "p_a": 10, "clip": 0.8}})
     assert isinstance(get_postprocessor(config), LINePostprocessor)
     assert get_postprocessor(Config(postprocessor={"name": "msp"})).__class__.__name__ == "BasePostprocessor"
+
+
+def test_the_panel_by_name_scores_as_the_public_class_does(data_root: Path) -> None:
+    net = SmallNet()
+    run = evaluator(net, data_root, postprocessor_name="panel")
+    table = run.eval_ood(progress=False)
+    assert np.isfinite(table.to_numpy()).all()
+    panel = Panel().fit(net, run.dataloader_dict["id"]["train"])
+    batches = [net(b["data"], return_feature=True)[1] for b in run.dataloader_dict["id"]["test"]]
+    np.testing.assert_array_equal(run.scores["id"]["test"][1], panel.score(torch.cat(batches)).numpy())
+    again = pickle.loads(pickle.dumps(run.postprocessor))
+    assert torch.equal(again.panel.score(batches[0]), panel.score(batches[0]))
+
+
+def test_the_older_pipelines_find_the_panel_with_its_settings() -> None:
+    from openood.postprocessors import get_postprocessor
+
+    args = {"experts": "line+angle", "prototypes": 3}
+    found = get_postprocessor(Config(postprocessor={"name": "panel", "postprocessor_args": args}))
+    assert isinstance(found, PanelPostprocessor)
+    assert found.panel.settings.experts == ("line", "angle")
+    assert found.panel.settings.prototypes == 3
+    with pytest.raises(SettingsError, match="unknown panel setting 'expert'"):
+        get_postprocessor(Config(postprocessor={"name": "panel", "postprocessor_args": {"expert": "line"}}))
 
 
 def test_registering_twice_changes_nothing() -> None:

@@ -24,6 +24,7 @@ register()
 
 PUBLISHED = {"p_w": 90, "p_a": 90, "clip": 1.0}  # of upstream's line.yml; SmallNet is not the network they are for
 METHODS = ["line", "msp", "mls", "ebo", "gen", "react", "dice", "ash", pytest.param("knn", marks=needs("faiss"))]
+METHODS += ["fdbd", "nci", "vra", "mds", "rmds", "temp_scaling", "gradnorm", "klm", "scale"]
 Table = dict[str, dict[str, float]]
 
 
@@ -75,7 +76,19 @@ def test_full_spectrum_agrees(world: World) -> None:
     assert_same(ours, world.upstream("line", fsood=True))
 
 
-@pytest.mark.parametrize("method", ["line", "react", "ash"])
+def test_vims_subspace_agrees(world: World) -> None:
+    (ours,) = world.ours("vim", dim=12)
+    assert_same(ours, world.upstream("vim", settings={"dim": 12}))
+
+
+@needs("faiss")
+def test_nnguides_bank_agrees(world: World) -> None:
+    """Upstream's loader reads batches of 16 here, so the bank is the first 16 images."""
+    (ours,) = world.ours("nnguide", K=5, batch=16)
+    assert_same(ours, world.upstream("nnguide", settings={"K": 5}))
+
+
+@pytest.mark.parametrize("method", ["line", "react", "ash", "fdbd", "nci", "vra"])
 def test_the_search_chooses_alike(method: str, world: World) -> None:
     (ours,) = world.ours(method, search=True)
     assert_same(ours, world.upstream(method, sweep=True))

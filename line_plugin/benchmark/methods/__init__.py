@@ -1,7 +1,8 @@
 """The methods that the runner knows. A new method is one new file in this folder and no line elsewhere.
 
-A method is a subclass of :class:`.base.Method` with a ``name`` and an ``about``, both plain strings. They are read from
-the source, so that ``openood list`` answers without importing torch; a file is imported when its method is created.
+A method is a subclass of :class:`.base.Method` with a ``name`` and an ``about``, and ``needs``, ``state`` and
+``source``, all plain strings. They are read from the source, so that ``openood list`` answers without importing torch;
+a file is imported when its method is created.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 def names() -> dict[str, str]:
     """Method names in alphabetical order, with a line about each."""
     return {name: found.about for name, found in sorted(_discover().items())}
+
+
+def described() -> dict[str, Described]:
+    """Method names in alphabetical order, with what their source says of them."""
+    return {name: Described(f.about, f.venue, f.needs, f.state, f.source) for name, f in sorted(_discover().items())}
 
 
 def create(name: str, settings: dict[str, float | int | str | None] | None = None) -> Method:
@@ -54,12 +60,28 @@ def find(name: str) -> type[Method]:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A method before it is imported: the file and the class that hold it, and the line about it."""
+class Described:
+    """What a method says of itself; a text that its class leaves out is empty.
+
+    Attributes:
+        about: one line about it.
+        venue: of its paper: what stands in parentheses at the end of ``about``.
+        needs, state, source: as in :class:`.base.Method`.
+    """
+
+    about: str
+    venue: str
+    needs: str
+    state: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _Found(Described):
+    """A method before it is imported: the file and the class that hold it, and what the class says."""
 
     module: str
     class_name: str
-    about: str
 
 
 def _discover() -> dict[str, _Found]:
@@ -77,7 +99,9 @@ def _discover() -> dict[str, _Found]:
                 raise SettingsError(
                     f"two methods are named {name!r}, in {found[name].module}.py and in {file.name}: rename one of them"
                 )
-            found[name] = _Found(file.stem, statement.name, about)
+            venue = about[about.rindex("(") + 1 : -1] if about.endswith(")") and "(" in about else ""
+            needs, state, source = (texts.get(key, "") for key in ("needs", "state", "source"))
+            found[name] = _Found(about, venue, needs, state, source, file.stem, statement.name)
     return found
 
 

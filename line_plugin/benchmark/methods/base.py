@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from line_plugin.method.settings import Provenance
@@ -50,6 +50,12 @@ class FitData:
         """The network's logits (N, K) of features (N, D)."""
         return functional.linear(features, self.weight, self.bias)
 
+    def head(self) -> nn.Linear:
+        """The head as a module of its own, for detectors that take one."""
+        linear = nn.Linear(self.weight.shape[1], self.weight.shape[0])
+        linear.load_state_dict({"weight": self.weight, "bias": self.bias})
+        return linear.requires_grad_(False)
+
 
 class Method(ABC):
     """A post-hoc method over penultimate features.
@@ -58,7 +64,12 @@ class Method(ABC):
 
     Attributes:
         name: what the command line calls it, OpenOOD's name if OpenOOD has the method.
-        about: one line about it, with the venue of its paper.
+        about: one line about it, with the venue of its paper in parentheses at the end.
+        needs: what it reads, comma-separated: ``logits``, ``features``, ``bank`` (it keeps training features),
+            ``gradients``. Like ``name``, ``about``, ``state`` and ``source`` a plain string, read from the source.
+        state: the numbers it keeps beside the head, as a formula of K classes, D features, N training images and its
+            own settings; ``0`` if it keeps none.
+        source: ``own``, or the library that computes the score.
         settings: current hyper-parameters.
         sweep: values to choose from, as in OpenOOD's yml. The first key varies fastest, as there.
         origin: where the settings come from, a clause; empty if the user gave them.
@@ -67,6 +78,9 @@ class Method(ABC):
 
     name: ClassVar[str] = ""
     about: ClassVar[str] = ""
+    needs: ClassVar[str] = ""
+    state: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     defaults: ClassVar[dict[str, Setting]] = {}
     sweep: ClassVar[dict[str, tuple[Setting, ...]]] = {}
     searched: ClassVar[bool] = False
@@ -129,6 +143,27 @@ def number(settings: dict[str, Setting], key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SettingsError(f"setting {key}={value!r} given, expected a number")
     return float(value)
+
+
+def switch(settings: dict[str, Setting], key: str) -> bool:
+    """A setting that is on (true, 1) or off (false, 0, ``off`` on the command line)."""
+    from line_plugin.errors import SettingsError
+
+    known = {"true": True, "1": True, "on": True, "false": False, "0": False, "none": False, "off": False}
+    text = str(settings[key]).lower()
+    if text not in known:
+        raise SettingsError(f"setting {key}={settings[key]!r} given, expected true or false")
+    return known[text]
+
+
+def count(settings: dict[str, Setting], key: str, least: int = 1) -> int:
+    """A setting that must be a whole number, at least ``least``."""
+    from line_plugin.errors import SettingsError
+
+    value = number(settings, key)
+    if value != int(value) or value < least:
+        raise SettingsError(f"setting {key}={value:g} given, expected a whole number from {least}")
+    return int(value)
 
 
 def fraction(settings: dict[str, Setting], key: str) -> float:

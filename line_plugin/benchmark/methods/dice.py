@@ -18,6 +18,9 @@ class Dice(Method):
 
     name = "dice"
     about = "weights sparsified by mean contribution (ECCV 2022)"
+    needs = "features"
+    state = "K x D"
+    source = "pytorch-ood"
 
     defaults = {"p": 90}
     sweep = {"p": (10, 30, 50, 70, 90)}

@@ -40,6 +40,9 @@ class LineMethod(Method):
 
     name = "line"
     about = "LINe: important neurons and weights of the predicted class (CVPR 2023)"
+    needs = "features"
+    state = "K x D + 2 K"
+    source = "own"
 
     defaults = {"p_w": None, "p_a": 10, "clip": AUTO, "clip_percentile": None}
     sweep = {"p_w": (10, 90), "p_a": (10, 90), "clip_percentile": (80, 90)}
@@ -140,6 +143,9 @@ class LinePaper(LineMethod):
 
     name = "line-paper"
     about = "LINe under the settings that its paper gives for the ID data, whatever the network (CVPR 2023)"
+    needs = "features"
+    state = "K x D + 2 K"
+    source = "own"
 
     defaults = {"p_w": 90, "p_a": 90, "clip": 1.0, "clip_percentile": None}
     sweep = {}

@@ -33,6 +33,9 @@ class Vim(_Fitted):
 
     name = "vim"
     about = "virtual logit from the residual subspace (CVPR 2022)"
+    needs = "features, logits"
+    state = "D x (D - dim) + D"
+    source = "pytorch-ood"
 
     defaults = {"dim": 256}
     sweep = {"dim": (256, 1000)}
@@ -50,25 +53,14 @@ class Vim(_Fitted):
         self._fit()
 
 
-class Mds(_Fitted):
-    """Mahalanobis distance, one shared covariance."""
-
-    name = "mds"
-    about = "Mahalanobis distance to the class means (NeurIPS 2018)"
-
-    def refit(self) -> None:
-        """See :meth:`Method.refit`."""
-        from pytorch_ood.detector import Mahalanobis
-
-        self._detector = Mahalanobis(None)
-        self._fit()
-
-
 class She(_Fitted):
     """Inner product with the mean feature of correctly classified images of the predicted class."""
 
     name = "she"
     about = "simplified Hopfield energy (ICLR 2023)"
+    needs = "features"
+    state = "K x D"
+    source = "pytorch-ood"
 
     def refit(self) -> None:
         """See :meth:`Method.refit`."""

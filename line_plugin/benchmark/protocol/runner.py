@@ -92,6 +92,7 @@ class Evaluation:
     predicted: dict[str, NDArray[np.int64]]
     missing: tuple[str, ...]
     forwarded: int
+    model_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def evaluate(
         predicted={n: s.predicted for n, s in everything.items()},
         missing=sets.missing,
         forwarded=cache.forwarded - before,
+        model_sha256=cache.model_sha256,
     )
 
 

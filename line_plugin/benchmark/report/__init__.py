@@ -1,6 +1,8 @@
 """What came out of an evaluation, for people and for scripts."""
 
+from line_plugin.benchmark.report.board import Entry, file_of, needs_link, network_on_the_board, save_board
 from line_plugin.benchmark.report.choices import candidates
+from line_plugin.benchmark.report.published import published_json, published_rows, published_table
 from line_plugin.benchmark.report.tables import (
     Summary,
     as_json,
@@ -15,13 +17,21 @@ from line_plugin.benchmark.report.tables import (
 )
 
 __all__ = [
+    "Entry",
     "Summary",
     "as_json",
     "candidates",
     "comparison",
     "csv_text",
+    "file_of",
     "from_upstream",
+    "needs_link",
+    "network_on_the_board",
+    "published_json",
+    "published_rows",
+    "published_table",
     "rows_json",
+    "save_board",
     "save_csv",
     "save_scores",
     "summarise",

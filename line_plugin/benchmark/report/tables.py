@@ -183,6 +183,15 @@ def save_scores(folder: Path, run: Evaluation, result: MethodResult) -> Path:
     return _write(folder / "scores" / f"{result.name}.npz", buffer.getvalue())
 
 
+def write_report(path: Path, text: str) -> Path:
+    """Write a text file whole, making its folder.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    return _write(path, text.encode())
+
+
 def _write(path: Path, blob: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

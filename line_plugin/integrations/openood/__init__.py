@@ -1,4 +1,4 @@
-"""LINe as a guest of upstream OpenOOD: a postprocessor, its registration, a launcher and an evaluation.
+"""LINe and the panel as guests of upstream OpenOOD: their postprocessors, a registration, a launcher and an evaluation.
 
 Importable without OpenOOD; only what needs it asks for it.
 """
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from line_plugin.integrations.openood.evaluation import evaluate_with_openood
+    from line_plugin.integrations.openood.panel import PanelPostprocessor as PanelPostprocessor
     from line_plugin.integrations.openood.postprocessor import LINePostprocessor as LINePostprocessor
     from line_plugin.integrations.openood.registry import register
 
-# LINePostprocessor is left out: `import *` must not need OpenOOD.
+# The postprocessors are left out: `import *` must not need OpenOOD.
 __all__ = ["evaluate_with_openood", "register"]
 
 _HOMES = {
     "LINePostprocessor": "line_plugin.integrations.openood.postprocessor",
+    "PanelPostprocessor": "line_plugin.integrations.openood.panel",
     "evaluate_with_openood": "line_plugin.integrations.openood.evaluation",
     "register": "line_plugin.integrations.openood.registry",
 }

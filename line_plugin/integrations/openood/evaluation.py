@@ -14,7 +14,7 @@ from torch import nn
 
 from line_plugin.errors import MissingDataError, OpenOODError, unknown_name
 from line_plugin.integrations.openood import compat
-from line_plugin.integrations.openood.registry import NAME, register
+from line_plugin.integrations.openood.registry import NAMES, register
 from line_plugin.shipped import config_dir
 
 
@@ -37,7 +37,7 @@ def evaluate_with_openood(
 
     Args:
         net: a classifier; moved to ``device``. ``react``, ``ash``, ``dice``, ... need what upstream's networks offer
-            (``return_feature``, ``get_fc``); ``line`` needs none of it.
+            (``return_feature``, ``get_fc``); ``line`` and ``panel`` need none of it.
         id_name: upstream's benchmark: cifar10, cifar100, imagenet200, imagenet.
         data_root: upstream's data root. Every set must be there; nothing is downloaded.
         method: upstream's name of the postprocessor.
@@ -104,7 +104,7 @@ def _explain_errors(method: str, net: nn.Module) -> Iterator[None]:
     try:
         yield
     except (AttributeError, TypeError) as error:
-        if method == NAME:
+        if method in NAMES:
             raise
         raise OpenOODError(
             f"OpenOOD's {method!r} cannot run on {type(net).__name__} ({error}): it needs one of OpenOOD's networks"

@@ -1,4 +1,4 @@
-"""``register()``: make upstream know the name ``line``."""
+"""``register()``: make upstream know the names ``line`` and ``panel``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from line_plugin.integrations.openood import compat
 from line_plugin.networks.head import device_of
 from line_plugin.shipped import config_dir
 
-NAME = "line"
+NAMES = ("line", "panel")
 _MARK = "_line_plugin_registered"
 
 
 def register() -> None:
-    """Register LINe in upstream OpenOOD under the name ``line``. Calling it again changes nothing.
+    """Register LINe and the panel in upstream OpenOOD as ``line`` and ``panel``. Calling it again changes nothing.
 
     Afterwards ``Evaluator(net, id_name, postprocessor_name='line')`` works, with or without CUDA: on the device the
     network is on. A ``postprocessors/line.yml`` in the caller's ``config_root`` wins over the one shipped here.
@@ -34,9 +34,8 @@ def register() -> None:
 
     if getattr(Evaluator, _MARK, False):
         return
-    from line_plugin.integrations.openood.postprocessor import LINePostprocessor
-
-    by_name.postprocessors[NAME] = LINePostprocessor
+    for name in NAMES:
+        by_name.postprocessors[name] = _class_of(name)
     _rebind(by_name.get_postprocessor, _named)  # reads by_name.postprocessors
     _rebind(by_config.get_postprocessor, _configured)  # the older pipelines: its table is a local variable
     for method in ("__init__", "eval_ood", "eval_acc", "hyperparam_search"):
@@ -44,6 +43,16 @@ def register() -> None:
     Evaluator.eval_acc = _with_known_predictions(Evaluator.eval_acc)
     Evaluator.hyperparam_search = _forwarding_once(Evaluator.hyperparam_search)
     setattr(Evaluator, _MARK, True)
+
+
+def _class_of(name: str) -> Any:
+    if name == "panel":
+        from line_plugin.integrations.openood.panel import PanelPostprocessor
+
+        return PanelPostprocessor
+    from line_plugin.integrations.openood.postprocessor import LINePostprocessor
+
+    return LINePostprocessor
 
 
 def _rebind(function: Callable[..., Any], wrap: Callable[[Any], Any]) -> None:
@@ -58,7 +67,8 @@ def _rebind(function: Callable[..., Any], wrap: Callable[[Any], Any]) -> None:
 
 def _named(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_postprocessor(config_root: str, postprocessor_name: str, id_data_name: str) -> Any:
-        if postprocessor_name == NAME and not Path(config_root, "postprocessors", f"{NAME}.yml").exists():
+        name = postprocessor_name
+        if name in NAMES and not Path(config_root, "postprocessors", f"{name}.yml").exists():
             config_root = str(config_dir())  # else upstream looks for line.yml on its own GitHub
         return original(config_root, postprocessor_name, id_data_name)
 
@@ -67,11 +77,8 @@ def _named(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _configured(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_postprocessor(config: Any) -> Any:
-        if config.postprocessor.name != NAME:
-            return original(config)
-        from line_plugin.integrations.openood.postprocessor import LINePostprocessor
-
-        return LINePostprocessor(config)
+        name = config.postprocessor.name
+        return _class_of(name)(config) if name in NAMES else original(config)
 
     return get_postprocessor
 
@@ -102,12 +109,12 @@ def _forwarding_once(search: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _with_known_predictions(eval_acc: Callable[..., float]) -> Callable[..., float]:
-    """Upstream forwards ID-test again for ACC; LINe's ``pred`` is the network's own argmax already."""
+    """Upstream forwards ID-test again for ACC; our ``pred`` is the network's own argmax already."""
 
     @functools.wraps(eval_acc)
     def with_predictions(self: Any, data_name: str = "id") -> float:
         scores = self.scores
-        if _is_line(self.postprocessor):
+        if isinstance(self.postprocessor, tuple(_class_of(name) for name in NAMES)):
             if scores["id_preds"] is None and scores["id"]["test"] is not None:
                 scores["id_preds"], scores["id_labels"] = _predictions(scores["id"]["test"])
             for name, scored in scores["csid"].items():

@@ -208,7 +208,7 @@ def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytes
     plain = numba.njit
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     expected = Scorer(*tensors).predict(x, None)[1]
-    monkeypatch.setattr(blocked.numba, "njit", refuse)
+    monkeypatch.setattr(blocked.tiles.numba, "njit", refuse)
     monkeypatch.setattr(blocked, "kernels", blocked.kernels.__wrapped__)
     assert torch.equal(Scorer(*tensors).predict(x, None)[1], expected)
 

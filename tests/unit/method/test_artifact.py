@@ -80,7 +80,7 @@ def test_another_safetensors_file_is_not_an_artifact(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(ArtifactError, match="not a LINe artifact"):
+    with pytest.raises(ArtifactError, match="not an artifact of this package"):
         LINe.load(tmp_path / "x.safetensors")
     with pytest.raises(ArtifactError, match="cannot read"):
         LINe.load(tmp_path / "absent.safetensors")

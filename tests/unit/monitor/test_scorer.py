@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from line_plugin import LINe
+from line_plugin import LINe, Panel
 from line_plugin.benchmark.methods.base import FeatureSet, FitData
 from line_plugin.benchmark.methods.line import LineMethod
+from line_plugin.benchmark.methods.panel import PanelMethod
 from monitor.counting.scoring import Scorer, Staging
 from monitor.errors import ModelError
 from tests.monitor_support import artifact, embeddings, small_line
@@ -111,3 +112,33 @@ def test_scores_on_cuda_are_bit_equal_to_the_method_on_cuda(tmp_path):
     scored = scorer.score([r.tobytes() for r in ROWS])
     expected = scorer.line.predict(torch.from_numpy(ROWS).cuda())[1].cpu().numpy()
     assert scored.confidence.tobytes() == expected.tobytes()
+
+
+def test_a_panel_scores_in_the_worker_as_in_the_benchmark(tmp_path):
+    features, labels = torch.from_numpy(embeddings(600, seed=8)), torch.arange(600) % 3
+    one = FeatureSet("train", features, labels.numpy(), labels.numpy(), "")
+    method = PanelMethod()
+    method.fit(FitData(one, one, torch.randn(3, 8, generator=torch.Generator().manual_seed(1)), torch.zeros(3)))
+    calibration = method.panel.calibrate(features)
+    method.panel.save(tmp_path / "panel.safetensors")
+    scorer = Scorer.load(tmp_path / "panel.safetensors")
+    whole = method.score(torch.from_numpy(ROWS))
+    for size in (1, 7, 64, 300):
+        parts = [scorer.score([r.tobytes() for r in ROWS[at : at + size]]) for at in range(0, 300, size)]
+        assert b"".join(part.confidence.tobytes() for part in parts) == whole.numpy().tobytes()
+        assert (np.concatenate([part.cell for part in parts]) == calibration.cells(whole).numpy()).all()
+    assert scorer.width == 8
+    assert scorer.artifact == method.panel.content_sha256
+    assert (
+        np.concatenate([part.predicted for part in parts])
+        == method.panel.line.predict(torch.from_numpy(ROWS))[0].numpy()
+    ).all()
+
+
+def test_a_panel_without_calibration_is_refused(tmp_path):
+    panel = Panel().fit_features(
+        torch.from_numpy(embeddings(600, seed=8)), torch.arange(600) % 3, torch.rand(3, 8), None
+    )
+    panel.save(tmp_path / "panel.safetensors")
+    with pytest.raises(ModelError, match="openood calibrate"):
+        Scorer.load(tmp_path / "panel.safetensors")

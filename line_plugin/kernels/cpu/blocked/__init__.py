@@ -18,11 +18,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
-
 from line_plugin.kernels.cpu.blocked import classes, layout, masked
 from line_plugin.kernels.cpu.blocked.instructions import LANES
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
+from line_plugin.kernels.cpu.blocked.tiles import cached
 
 
 @functools.cache
@@ -51,11 +50,4 @@ def kernels(width: int) -> tuple[Any, Any, Any]:
         classes.predict(vectors, share, block, drops, x, delta, head, screen, keys, first, last)
         masked.mask(vectors, share, x, delta, head, keys, confidence, first, last)
 
-    return _cached(score), _cached(predict), _cached(mask)
-
-
-def _cached(function: Any) -> Any:
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder to write the compiled code to
-        return numba.njit(nogil=True)(function)
+    return cached(score), cached(predict), cached(mask)

@@ -94,7 +94,7 @@ def _decide(upper: Any, best: Any, z: Any, r: int, weight: Any, bias: Any, conte
 
 
 @jit
-def _dense(vectors: int, share: int, z: Any, rows: int, tiles: Any, logits: Any) -> None:
+def dense(vectors: int, share: int, z: Any, rows: int, tiles: Any, logits: Any) -> None:
     """Logits of ``rows`` rows over every neuron."""
     literally(vectors)
     (count, d, width), block = tiles.shape, z.shape[2]
@@ -176,7 +176,7 @@ def predict(
         if in_bytes:
             _dense_bytes(vectors, block, q, rows, packed, sums)
         else:
-            _dense(vectors, share, z, rows, tiles, logits)
+            dense(vectors, share, z, rows, tiles, logits)
         for r in range(rows):
             if in_bytes:
                 _from_bytes(sums[r], offset, step[r], scale, logits[r])

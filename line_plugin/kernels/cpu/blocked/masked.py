@@ -64,7 +64,7 @@ def _exp(x: Any) -> Any:
 
 
 @jit
-def _log_sum_exp(logits: Any) -> Any:
+def log_sum_exp(logits: Any) -> Any:
     """Over a row whose length is a multiple of the lanes. Overwrites it."""
     best = largest(logits.ctypes.data, logits.shape[0])
     for k in range(logits.shape[0]):
@@ -117,4 +117,4 @@ def mask(
                     out += sizes[u] * step
         for r in range(rows):
             logits[r] += bias
-            confidence[order[start + r]] = _log_sum_exp(logits[r])
+            confidence[order[start + r]] = log_sum_exp(logits[r])

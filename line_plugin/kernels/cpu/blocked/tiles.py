@@ -20,6 +20,14 @@ def jit(function: Any) -> Any:
     return numba.njit(nogil=True)(function)
 
 
+def cached(function: Any) -> Any:
+    """Compiled to be called from Python, and kept on disk if a folder can be written."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder to write the compiled code to
+        return numba.njit(nogil=True)(function)
+
+
 def loose(function: Any) -> Any:
     """The same for what only bounds an error, so that its sums may be taken in any order."""
     return numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})(function)

@@ -1,0 +1,122 @@
+"""The experts of the panel beside LINe: sums in one order a row, so that a row has the same bits in every batch.
+
+Products with many classes or directions go through the tiles of the head's kernel; what a row needs of its predicted
+class alone is a few dot products in float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from numba import literally
+
+from line_plugin.kernels.cpu.blocked import layout
+from line_plugin.kernels.cpu.blocked.classes import dense
+from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.masked import log_sum_exp
+from line_plugin.kernels.cpu.blocked.sums import dot, shared_rows
+from line_plugin.kernels.cpu.blocked.tiles import ROWS, aligned, cached, clip_row, jit
+
+SHORTEST = 1e-12
+
+
+@jit
+def _centre_row(x: Any, delta: Any, mean: Any, z: Any, r: int) -> Any:
+    """Row ``r`` of ``z`` (blocks, rows, block) from ``min(x, delta) - mean``; its sum of squares in float64."""
+    block, d, squares = z.shape[2], x.shape[0], 0.0
+    clip_row(x, delta, z, r)
+    for b in range(z.shape[0]):
+        n = min(block, d - b * block)
+        line, shift = z[b, r], mean[b * block :]
+        for j in range(n):
+            line[j] -= shift[j]
+        squares += dot(line.ctypes.data, line.ctypes.data, n)
+    return squares
+
+
+@jit
+def _angle(
+    vectors: int, share: int, block: int, x: Any, delta: Any, mean: Any, tiles: Any, bias: Any, out: Any, span: Any
+) -> None:
+    literally(vectors)
+    first, last = span
+    group = min(ROWS, last - first)
+    z, logits = np.empty((-(-x.shape[1] // block), group, block), np.float32), aligned(group, len(bias))
+    squares = np.empty(group, np.float64)
+    for start in range(first, last, group):
+        rows = min(group, last - start)
+        for r in range(rows):
+            squares[r] = _centre_row(x[start + r], delta, mean, z, r)
+        dense(vectors, share, z, rows, tiles, logits)
+        for r in range(rows):
+            logits[r] += bias  # 0, and -inf for classes that only fill a tile
+            out[start + r] = log_sum_exp(logits[r]) / max(math.sqrt(squares[r]), SHORTEST)
+
+
+@jit
+def _residual(
+    vectors: int, share: int, block: int, x: Any, mean: Any, tiles: Any, inside: bool, out: Any, span: Any
+) -> None:
+    literally(vectors)
+    first, last = span
+    group, size = min(ROWS, last - first), tiles.shape[0] * tiles.shape[2]
+    z, sums = np.empty((-(-x.shape[1] // block), group, block), np.float32), aligned(group, size)
+    squares = np.empty(group, np.float64)
+    for start in range(first, last, group):
+        rows = min(group, last - start)
+        for r in range(rows):
+            squares[r] = _centre_row(x[start + r], np.float32(np.inf), mean, z, r)
+        dense(vectors, share, z, rows, tiles, sums)
+        for r in range(rows):
+            along = dot(sums[r].ctypes.data, sums[r].ctypes.data, size)
+            out[start + r] = math.sqrt(along if inside else max(squares[r] - along, 0.0))
+
+
+def _of_class(x: Any, classes: Any, weight: Any, bias: Any, prototypes: Any, out: Any, span: Any) -> None:
+    """Largest logit and prototype score into ``out`` (2, N); either is left out if ``weight`` or ``prototypes`` is
+    empty.
+    """
+    d = x.shape[1]
+    for n in range(span[0], span[1]):
+        c, row = classes[n], x[n].ctypes.data
+        if weight.shape[0]:
+            out[0, n] = dot(row, weight[c].ctypes.data, d) + bias[c]
+        if prototypes.shape[0]:
+            best = -np.inf
+            for i in range(prototypes.shape[1]):
+                best = max(best, dot(row, prototypes[c, i].ctypes.data, d))
+            cosine = best / max(math.sqrt(dot(row, row, d)), SHORTEST)
+            out[1, n] = -math.sqrt(max(2 - 2 * cosine, 0.0))
+
+
+@functools.cache
+def angle(width: int) -> Any:
+    """The compiled angle expert for tiles of ``width`` classes: ``(x, delta, mean, tiles, bias, out, span)``."""
+    vectors = width // LANES
+    share, block = shared_rows(vectors), layout.block_length(width)
+
+    def run(x: Any, delta: Any, mean: Any, tiles: Any, bias: Any, out: Any, span: Any) -> None:
+        _angle(vectors, share, block, x, delta, mean, tiles, bias, out, span)
+
+    return cached(run)
+
+
+@functools.cache
+def residual(width: int) -> Any:
+    """The compiled residual for tiles of ``width`` directions: ``(x, mean, tiles, is_residual, out, span)``."""
+    vectors = width // LANES
+    share, block = shared_rows(vectors), layout.block_length(width)
+
+    def run(x: Any, mean: Any, tiles: Any, inside: bool, out: Any, span: Any) -> None:
+        _residual(vectors, share, block, x, mean, tiles, inside, out, span)
+
+    return cached(run)
+
+
+@functools.cache
+def of_class() -> Any:
+    """The compiled rest: ``(x, classes, weight, bias, prototypes, out, span)``."""
+    return cached(_of_class)

@@ -1,0 +1,108 @@
+"""The experts of the panel on a CPU: their tensors as the compiled code reads them, and who runs which rows."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from line_plugin.kernels.cpu.packed import PackedHead
+from line_plugin.kernels.notice import loading
+from line_plugin.math.experts.literal import Experts
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PackedExperts:
+    """What the compiled experts read.
+
+    Attributes:
+        angle: its kernel, the mean, the tiles of the centred head, its bias (0, and -inf for padding).
+        residual: its kernel, the mean, the tiles of the basis, whether that spans the residual.
+        of_class: its kernel, weight, bias and prototypes, shared with the fit.
+        clip: inf for no clipping. alpha: weight of the residual.
+    """
+
+    angle: tuple[Any, Floats, Floats, Floats]
+    residual: tuple[Any, Floats, Floats, bool]
+    of_class: tuple[Any, Floats, Floats, Floats]
+    clip: np.float32
+    alpha: float
+
+    @classmethod
+    def make(cls, experts: Experts) -> PackedExperts | None:
+        """Load the compiled code and lay the tensors out for it; ``None`` if it does not apply, with a log line."""
+        try:
+            with loading(log, "the kernels of the panel"):
+                return _pack(experts)
+        except ImportError as error:
+            log.warning("scoring the panel without compiled kernels, slower: numba cannot be imported (%s)", error)
+            return None
+
+    def score(self, features: Tensor, classes: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Confidences (N,) float64 by name, by as many threads as torch may use.
+
+        Args:
+            features: (N, D) float32, finite, on the CPU; not clipped.
+            classes: (N,) int64, predicted.
+        """
+        x, c, n = features.contiguous().numpy(), classes.contiguous().numpy(), len(features)
+        angle, residual, rest = np.empty(n), np.empty(n), np.empty((2, n))
+        wanted = {name: name in names for name in ("angle", "prototypes", "virtual_logit")}
+
+        def span(first: int, last: int) -> None:
+            rows = (first, last)
+            if wanted["angle"]:
+                run, mean, tiles, bias = self.angle
+                run(x, self.clip, mean, tiles, bias, angle, rows)
+            if wanted["virtual_logit"]:
+                run, mean, tiles, inside = self.residual
+                run(x, mean, tiles, inside, residual, rows)
+            if wanted["virtual_logit"] or wanted["prototypes"]:
+                run, weight, bias, prototypes = self.of_class
+                weight = weight if wanted["virtual_logit"] else weight[:0]
+                run(x, c, weight, bias, prototypes if wanted["prototypes"] else prototypes[:0], rest, rows)
+
+        if n:
+            PackedHead.each_thread(n, span)
+        found = {"angle": angle, "prototypes": rest[1], "virtual_logit": rest[0] - self.alpha * residual}
+        return {name: torch.from_numpy(found[name]) for name in names}
+
+
+def _pack(experts: Experts) -> PackedExperts | None:
+    from line_plugin.kernels.cpu.blocked import experts as compiled
+    from line_plugin.kernels.cpu.blocked import instructions, layout
+
+    if not instructions.FUSED:
+        log.warning("scoring the panel without compiled kernels, slower: this CPU has no fused multiply-add")
+        return None
+
+    def arrays(*tensors: Tensor) -> list[Floats]:
+        return [t.detach().contiguous().numpy() for t in tensors]
+
+    width = functools.partial(layout.tile_width, lanes=instructions.LANES, vectors=instructions.WIDEST)
+    weight, bias, centred, prototypes = arrays(experts.weight, experts.bias, experts.centred_weight, experts.prototypes)
+    basis, mean, clipped_mean = arrays(experts.subspace.basis, experts.subspace.mean, experts.clipped_mean)
+    classes, directions = width(len(centred)), width(max(1, len(basis)))
+    zeros = layout.pad(np.zeros(len(centred), np.float32), classes, -np.inf)
+    packed = PackedExperts(
+        angle=(compiled.angle(classes), clipped_mean, layout.tiles(centred, classes), zeros),
+        residual=(compiled.residual(directions), mean, layout.tiles(basis, directions), experts.subspace.is_residual),
+        of_class=(compiled.of_class(), weight, bias, prototypes),
+        clip=np.float32(np.inf if experts.clip is None else experts.clip),
+        alpha=experts.alpha,
+    )
+    has = {"angle": True, "prototypes": prototypes.shape[1] > 0, "virtual_logit": len(basis) > 0}
+    first = torch.zeros(1, weight.shape[1]), torch.zeros(1, dtype=torch.int64)
+    packed.score(*first, [name for name, fitted in has.items() if fitted])  # compiles
+    return packed

@@ -1,0 +1,66 @@
+"""The experts of the panel, fast: compiled on a CPU with numba, by torch in float64 everywhere else.
+
+The experts are written in :mod:`line_plugin.math.experts`. On a CPU with numba a row has the same bits in every batch.
+Elsewhere torch takes its products in float64, so that neither autocast nor TF32 changes them; a row's last bits may
+then depend on its batch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from line_plugin.kernels import cpu
+from line_plugin.kernels.cpu.experts import PackedExperts
+from line_plugin.math.experts.literal import NAMES, Experts
+
+_CHUNK = 1024  # rows whose prototypes are gathered in float64 at once
+_packing = threading.Lock()
+
+
+class ExpertScorer:
+    """The experts of one fit, on the device of its tensors. Safe to share between threads.
+
+    Args:
+        experts: float32 on one device.
+    """
+
+    def __init__(self, experts: Experts) -> None:
+        self.experts = experts
+        self._packed: PackedExperts | None = None
+        self._wide: Experts | None = None
+        self._untried = experts.weight.device.type == "cpu" and cpu.installed()
+
+    def score(self, features: Tensor, classes: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
+        """Confidences (N,) float64 by name, high = ID.
+
+        Args:
+            features: (N, D) float32, finite, on the device of the experts; not clipped.
+            classes: (N,) int64, predicted.
+            names: which experts.
+        """
+        packed = self.packed()
+        if packed is not None:
+            return packed.score(features, classes, names)
+        with _packing:
+            if self._wide is None:
+                device = "cpu" if features.device.type == "mps" else features.device  # MPS has no float64
+                self._wide = self.experts.to(device, torch.float64)
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for rows, c in zip(features.split(_CHUNK), classes.split(_CHUNK), strict=True):  # type: ignore[no-untyped-call]
+            wide = rows.to(self._wide.weight.device, torch.float64)
+            for name, part in self._wide.score(wide, c.to(wide.device), names).items():
+                found[name].append(part)
+        return {name: torch.cat(parts) for name, parts in found.items()}
+
+    def packed(self) -> PackedExperts | None:
+        """The compiled experts, made at the first call; ``None`` if torch scores."""
+        if self._untried:
+            with _packing:
+                if self._untried:
+                    self._packed = PackedExperts.make(self.experts)
+                    self._untried = False
+        return self._packed

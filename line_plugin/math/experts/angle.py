@@ -1,0 +1,38 @@
+"""The angle expert: how well a feature vector points along the head's class directions, whatever its length.
+
+In-distribution features of a trained network point from the mean of all features towards the weight of their class
+(neural collapse: Papyan, Han, Donoho, PNAS 2020; used by NCI, Liu and Qin, CVPR 2025, and by fDBD, ICML 2024). With
+the clipped features ``z``, their training mean ``m`` and ``U_k = W_k - mean_k W_k``, the weights less what all classes
+share,
+
+    A(z) = logsumexp_k(U_k (z - m)) / |z - m|.
+
+Own form, not from a paper: NCI takes ``w_c`` of the predicted class instead of the log-sum-exp, and does not clip.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SHORTEST = 1e-12
+"""Lengths below this count as this: a row that equals the mean has no direction, and its score has to stay finite."""
+
+
+def centre_weight(weight: Tensor) -> Tensor:
+    """``U_k = W_k - mean_k W_k``, (K, D) of the dtype of ``weight``; the mean is taken in float64."""
+    wide = weight.double()
+    return (wide - wide.mean(dim=0)).to(weight.dtype)
+
+
+def score_angle(clipped: Tensor, mean: Tensor, centred_weight: Tensor) -> Tensor:
+    """Confidence (N,) of clipped features (N, D); high = ID.
+
+    Args:
+        clipped: ``min(a, delta)``.
+        mean: (D,) of clipped training features.
+        centred_weight: (K, D) from :func:`centre_weight`.
+    """
+    offset = clipped - mean
+    length = offset.square().sum(dim=1).sqrt().clamp(min=SHORTEST)
+    return torch.logsumexp(offset @ centred_weight.T, dim=1) / length

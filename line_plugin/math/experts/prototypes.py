@@ -1,0 +1,71 @@
+"""The prototype expert: the distance from a feature's direction to the nearest typical direction of its class.
+
+Deep nearest neighbours (Sun et al., ICML 2022) measure the distance of ``a / |a|`` to the k-th nearest of all training
+features. A few spherical k-means centres a class (Dhillon and Modha 2001) stand for those here, so that the state does
+not grow with the training set, and only the centres of the predicted class are asked:
+
+    P(a) = -min_i |a / |a| - q_{c,i}|,    c the predicted class.
+
+Asking the centres of every class instead would cost K times as much. ``benchmarks.panel`` shows it beside KNN itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from line_plugin.errors import EmptyClassError, SettingsError
+
+ITERATIONS = 20
+
+
+def find_prototypes(features: Tensor, labels: Tensor, num_classes: int, count: int) -> Tensor:
+    """Spherical k-means in each class by itself, from its first ``count`` rows.
+
+    Args:
+        features: (N, D) floating; the rows of a class in random order, as
+            :class:`~line_plugin.math.class_sample.ClassSample` holds them.
+        labels: (N,) integer classes, none negative.
+        num_classes: K. count: prototypes a class; a class of fewer rows has some of them twice.
+
+    Returns:
+        (K, count, D) float64 on the CPU, of length 1.
+
+    Raises:
+        SettingsError: ``count`` is below 1. EmptyClassError: a class has no row.
+    """
+    if count < 1:
+        raise SettingsError(f"prototypes={count} given, expected at least 1 a class")
+    features, labels, found = features.detach().cpu(), labels.cpu(), []
+    for c in range(num_classes):
+        rows = functional.normalize(features[labels == c].double(), dim=1)
+        if not len(rows):
+            raise EmptyClassError(f"no training image of class {c}: add images or drop the class from the head")
+        found.append(_cluster(rows, rows[torch.arange(count) % len(rows)]))
+    return torch.stack(found)
+
+
+def _cluster(rows: Tensor, centres: Tensor) -> Tensor:
+    """Lloyd's steps on rows (n, D) of length 1; a centre that is nearest to no row stays where it is."""
+    before = torch.full((len(rows),), -1)
+    for _ in range(ITERATIONS):
+        nearest = (rows @ centres.T).argmax(dim=1)
+        if torch.equal(before, nearest):
+            break
+        before = nearest
+        sums = torch.zeros_like(centres).index_add_(0, nearest, rows)
+        centres = torch.where((sums != 0).any(dim=1, keepdim=True), functional.normalize(sums, dim=1), centres)
+    return centres
+
+
+def score_prototypes(features: Tensor, classes: Tensor, prototypes: Tensor) -> Tensor:
+    """Confidence (N,) in [-2, 0] of features (N, D), not clipped; high = ID. A row of zeros gets ``-sqrt(2)``.
+
+    Args:
+        classes: (N,) int64, predicted.
+        prototypes: (K, P, D) of length 1.
+    """
+    unit = functional.normalize(features, dim=1)
+    cosine = torch.einsum("nd,npd->np", unit, prototypes[classes]).amax(dim=1)
+    return -(2 - 2 * cosine).clamp(min=0).sqrt()

@@ -1,0 +1,164 @@
+"""The panel: LINe and three experts that err in other ways, as one confidence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from line_plugin.errors import SettingsError
+from line_plugin.method.fit import check_weight, gather_features, gather_network
+from line_plugin.method.line import LINe
+from line_plugin.method.panel_file import read_panel, write_panel
+from line_plugin.method.panel_fit import EXPERTS, FittedPanel, Gathered, PanelSettings
+from line_plugin.method.panel_scores import PanelScores
+from line_plugin.method.settings import LINeSettings, Provenance
+from line_plugin.networks.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from typing import Self
+    else:
+        from typing_extensions import Self
+
+
+class Panel(PanelScores):
+    """Out-of-distribution confidence from a panel of experts over penultimate features.
+
+    The sum of what each expert says, in units of its own spread (:mod:`line_plugin.math.experts.combination`): ``line``
+    is LINe, the others are in :mod:`line_plugin.math.experts`. It stays near the best single method on networks where
+    each of its experts alone falls behind on some. Like :class:`LINe` it is fitted once and then only read: scoring is
+    safe from several threads. Confidence is high for in-distribution inputs, about 0 for a typical one.
+
+    Args:
+        experts: which; all of :data:`~line_plugin.method.panel_fit.EXPERTS` by default.
+        prototypes: a class, for the expert of that name. Fewer make the state smaller.
+        line: LINe's settings; by default its clip is chosen at the fit, as by :meth:`LINe.auto`.
+        seed: of the sample of training rows and of that choice.
+
+    Example:
+        >>> import torch
+        >>> from line_plugin import Panel
+        >>> features, labels = torch.rand(600, 8), torch.arange(600) % 3
+        >>> panel = Panel().fit_features(features, labels, torch.randn(3, 8), torch.zeros(3))
+        >>> panel.score(features[:2]).shape
+        torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[str] = EXPERTS,
+        prototypes: int = 10,
+        line: LINeSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.settings = PanelSettings(tuple(experts), prototypes, seed)
+        self.line_settings = line
+        self.provenance = Provenance()
+        self.calibration = None
+        self.content_sha256 = ""
+        self._fitted = None
+
+    # -- fitting ---------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        *,
+        head: str | None = None,
+        device: torch.device | str | None = None,
+        class_names: Sequence[str] = (),
+    ) -> Self:
+        """Fit in one batched forward pass without gradients.
+
+        While it runs it holds class sums (K x D), second moments (D x D) and at most 32,768 rows.
+
+        Args:
+            model: a classifier that ends in a ``Linear``; it is put in eval mode and moved to ``device``.
+            loader: batches ``(images, labels, ...)`` or dicts with ``data`` and ``label``; negative labels are ignored.
+            head: module path of the ``Linear``; without it, the first batch is traced to find it.
+            device: where to run; by default the model's own device.
+            class_names: K names, for error messages and the artifact.
+
+        Raises:
+            HeadError: no usable head.
+            FitError: bad labels, a class without an image, or an expert that tells no two rows apart.
+        """
+        gathered, linear, path = gather_network(model, loader, self._gather, head=head, device=device)
+        provenance = Provenance(class_names=tuple(class_names), head=path, model_sha256=fingerprint(model))
+        return self.fit_gathered(gathered, linear.weight, linear.bias, provenance)
+
+    def fit_features(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        class_names: Sequence[str] = (),
+    ) -> Self:
+        """Fit from penultimate features; arguments and errors as for :meth:`LINe.fit_features`."""
+        weight = check_weight(weight)
+        gathered = gather_features(features, labels, weight, self._gather)
+        return self.fit_gathered(gathered, weight, bias, Provenance(class_names=tuple(class_names)))
+
+    def _gather(self, num_classes: int, width: int) -> Gathered:
+        return Gathered.nothing(num_classes, width, self.settings)
+
+    def fit_gathered(
+        self, gathered: Gathered, weight: Tensor, bias: Tensor | None, provenance: Provenance | None = None
+    ) -> Self:
+        """Fit from what a pass left in ``Gathered.nothing(K, D, panel.settings)``; errors as for :meth:`fit`."""
+        given, seed = self.line_settings, self.settings.seed
+        line = LINe.auto(seed=seed) if given is None else LINe(given.p_w, given.p_a, given.clip)
+        line.fit_sums(gathered.sums, weight, bias, provenance=provenance, sample=gathered.for_line())
+        device = line.device
+        self._fitted = FittedPanel.make(line.to("cpu"), gathered, self.settings).to(device)
+        self.provenance, self.calibration, self.content_sha256 = line.provenance, None, ""
+        return self
+
+    def with_settings(self, experts: Sequence[str]) -> Panel:
+        """The same fit with other experts: some of those that were fitted. The calibration is not carried over.
+
+        Raises:
+            SettingsError: an unknown expert, or one that was not fitted.
+        """
+        state = self._state
+        missing = [name for name in experts if name in EXPERTS and name not in state.scales]
+        if missing:
+            raise SettingsError(
+                f"expert {missing[0]!r} was not fitted, only {', '.join(state.scales)}: fit again with it"
+            )
+        other = Panel(experts, self.settings.prototypes, self.line_settings, self.settings.seed)
+        other._fitted, other.provenance = state, self.provenance
+        return other
+
+    # -- the artifact ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> str:
+        """Write the artifact and return its content hash. Equal fits give equal bytes."""
+        self.content_sha256 = write_panel(path, self._state, self.settings, self.provenance, self.calibration)
+        return self.content_sha256
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Panel:
+        """Read and verify an artifact.
+
+        Raises:
+            ArtifactError: no such file or another kind of file; ArtifactCorruptError: not the bytes that were
+                written; ArtifactVersionError: from a newer release.
+        """
+        found = read_panel(path)
+        panel = cls(found.settings.experts, found.settings.prototypes, found.fitted.line.settings, found.settings.seed)
+        panel._fitted = found.fitted.to(device)
+        panel.provenance, panel.calibration, panel.content_sha256 = found.provenance, found.calibration, found.digest
+        return panel
+
+    def __repr__(self) -> str:
+        state = f"K={self.num_classes}, D={self.width}, {self.num_samples} images" if self.fitted else "not fitted"
+        return f"Panel({' + '.join(self.settings.experts)}; {state})"

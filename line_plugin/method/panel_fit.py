@@ -1,0 +1,178 @@
+"""The fit of the panel: what one pass gathers, and what is derived from it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from line_plugin.errors import FitError, SettingsError, unknown_name
+from line_plugin.kernels.experts import ExpertScorer
+from line_plugin.math import scoring
+from line_plugin.math.class_sample import ROWS, ClassSample
+from line_plugin.math.contributions import ClassSums
+from line_plugin.math.experts.angle import centre_weight
+from line_plugin.math.experts.combination import Scale
+from line_plugin.math.experts.literal import NAMES, Experts
+from line_plugin.math.experts.prototypes import find_prototypes
+from line_plugin.math.experts.virtual_logit import Subspace, find_alpha
+from line_plugin.math.moments import Moments
+from line_plugin.method.line import LINe
+
+EXPERTS = ("line", *NAMES)
+"""Every expert, in the order in which they are added."""
+SAMPLE_ROWS = 32768
+"""Rows of which prototypes are made at most: 268 MB for the 2048 features of a ResNet-50, during the fit alone."""
+SCALE_ROWS = 3000
+"""Rows by which experts are scaled at most."""
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The experts in a setting such as ``line+angle``."""
+    return tuple(name.strip() for name in text.split("+") if name.strip())
+
+
+@dataclass(frozen=True)
+class PanelSettings:
+    """Which experts there are and what they are made of.
+
+    Attributes:
+        experts: of :data:`EXPERTS`.
+        prototypes: a class. They are most of the state, ``4 K D`` bytes each.
+        seed: of the sample of training rows and of LINe's clip.
+    """
+
+    experts: tuple[str, ...] = EXPERTS
+    prototypes: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.experts:
+            if name not in EXPERTS:
+                raise unknown_name("expert", name, EXPERTS)
+        if not self.experts:
+            raise SettingsError(f"no expert given, expected some of {', '.join(EXPERTS)}")
+        if self.prototypes < 1:
+            raise SettingsError(f"prototypes={self.prototypes} given, expected at least 1 a class")
+        object.__setattr__(self, "experts", tuple(name for name in EXPERTS if name in self.experts))
+
+
+@dataclass
+class Gathered:
+    """Sums, moments and a sample of the rows of one pass. State: K x D, D x D float64 and the sample."""
+
+    sums: ClassSums
+    moments: Moments
+    sample: ClassSample
+
+    @classmethod
+    def nothing(cls, num_classes: int, width: int, settings: PanelSettings) -> Gathered:
+        """Before the first row."""
+        sample = ClassSample(num_classes, SAMPLE_ROWS, settings.seed)
+        return cls(ClassSums.zeros(num_classes, width), Moments.zeros(width), sample)
+
+    def add_(self, features: Tensor, labels: Tensor) -> None:
+        """Take a batch in; what :meth:`ClassSums.add_` refuses is refused before anything is counted."""
+        self.sums.add_(features, labels)
+        labels = labels.to("cpu", torch.int64)
+        rows = features.detach().to("cpu", torch.float32)[labels >= 0]
+        self.moments.add_(rows)
+        self.sample.add_(rows, labels[labels >= 0])
+
+    def for_line(self) -> ClassSample:
+        """The rows by which :meth:`LINe.auto` would have chosen its clip."""
+        return self.sample.first(ROWS)
+
+
+@dataclass(frozen=True)
+class FittedPanel:
+    """What a fit leaves; never changed in place.
+
+    Attributes:
+        line: the fitted LINe, which predicts the class and is the expert ``line``.
+        scorer: the other experts.
+        scales: of each expert that was fitted, by name.
+    """
+
+    line: LINe
+    scorer: ExpertScorer
+    scales: dict[str, Scale]
+
+    @classmethod
+    def make(cls, line: LINe, gathered: Gathered, settings: PanelSettings) -> FittedPanel:
+        """Derive everything that is not LINe's.
+
+        Args:
+            line: fitted on the same pass.
+
+        Raises:
+            FitError: an expert tells no two rows apart.
+        """
+        sample, (weight, bias) = gathered.sample, (t.cpu() for t in line.head)
+        few = sample.first(SCALE_ROWS)
+        classes, confidence = line.predict(few.features)
+        names = [name for name in NAMES if name in settings.experts]
+        experts = Experts(
+            weight,
+            bias,
+            centre_weight(weight),
+            line.settings.clip,
+            _clipped_mean(sample, gathered.sums, line.settings.clip),
+            _prototypes(sample, line.width, settings),
+            _subspace(gathered.moments, settings),
+            0.0,
+        )
+        if "virtual_logit" in names:
+            logits = (few.features * weight[classes]).sum(dim=1, dtype=torch.float64) + bias[classes]
+            wide = experts.to("cpu", torch.float64).subspace.residual(few.features.double())
+            experts = replace(experts, alpha=find_alpha(logits, wide))
+        scorer = ExpertScorer(experts)
+        raw = {"line": confidence, **scorer.score(few.features, classes, names)}
+        return cls(line, scorer, {name: Scale.find(name, raw[name]) for name in settings.experts})
+
+    def to(self, device: torch.device | str) -> FittedPanel:
+        """The same on another device."""
+        return FittedPanel(copy.copy(self.line).to(device), ExpertScorer(self.scorer.experts.to(device)), self.scales)
+
+    def score(self, features: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Class (N,) int64 and the scaled confidences (N,) float64 by name.
+
+        Args:
+            features: (N, D) on any device. LINe, which predicts the class, refuses what cannot be scored.
+            names: which experts.
+        """
+        classes, confidence = self.line.predict(features)
+        others = [name for name in NAMES if name in names]
+        found = {"line": confidence}
+        if others:
+            rows = features.detach().to(self.line.device, torch.float32)
+            found |= self.scorer.score(rows, classes.to(rows.device), others)
+        return classes, {name: self.scales[name].apply(found[name]) for name in names}
+
+
+def _clipped_mean(sample: ClassSample, sums: ClassSums, clip: float | None) -> Tensor:
+    """Mean of the clipped training features: class means of the sample, each for as many rows as its class had."""
+    labels = sample.labels
+    weights = (sums.counts.double() / torch.bincount(labels, minlength=sample.num_classes))[labels]
+    total = torch.zeros(sums.width, dtype=torch.float64)
+    for rows, w in zip(sample.features.split(4096), weights.split(4096), strict=True):  # type: ignore[no-untyped-call]
+        total += w @ scoring.clip(rows, clip).double()
+    return (total / sums.num_samples).float()
+
+
+def _prototypes(sample: ClassSample, width: int, settings: PanelSettings) -> Tensor:
+    if "prototypes" not in settings.experts:
+        return torch.zeros(sample.num_classes, 0, width)
+    return find_prototypes(sample.features, sample.labels, sample.num_classes, settings.prototypes).float()
+
+
+def _subspace(moments: Moments, settings: PanelSettings) -> Subspace:
+    if moments.count < 2:
+        raise FitError(f"{moments.count} training images given, expected at least 2, and better 1,000 and more")
+    if "virtual_logit" not in settings.experts:
+        return Subspace(moments.mean.float(), torch.zeros(0, len(moments.sums)), True)
+    found = Subspace.find(moments.mean, moments.covariance)
+    return Subspace(found.mean.float(), found.basis.float(), found.is_residual)

@@ -1,0 +1,129 @@
+"""What a fitted panel answers: its size, its choice, classes and confidences."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from line_plugin.errors import NotFittedError
+from line_plugin.math.leave_out import LeaveOut
+from line_plugin.method.calibration import Calibration
+from line_plugin.method.line import LINe
+from line_plugin.method.panel_fit import FittedPanel, PanelSettings
+from line_plugin.method.settings import Provenance
+
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from typing import Self
+    else:
+        from typing_extensions import Self
+
+
+class PanelScores:
+    """The part of :class:`line_plugin.Panel` that reads a fit and never changes it.
+
+    Attributes:
+        settings: which experts; provenance: the origin of the fit.
+        calibration: None until :meth:`calibrate`.
+        content_sha256: of the artifact that was read or written, empty if there is none.
+    """
+
+    settings: PanelSettings
+    provenance: Provenance
+    calibration: Calibration | None
+    content_sha256: str
+    _fitted: FittedPanel | None
+
+    @property
+    def _state(self) -> FittedPanel:
+        if self._fitted is None:
+            raise NotFittedError("this Panel is not fitted: call fit, fit_features or Panel.load first")
+        return self._fitted
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it can score."""
+        return self._fitted is not None
+
+    @property
+    def line(self) -> LINe:
+        """The fitted LINe among its experts; it predicts the class."""
+        return self._state.line
+
+    @property
+    def choice(self) -> LeaveOut | None:
+        """How LINe's clip was chosen, with every candidate; None if its settings were given."""
+        return self.line.choice
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.line.num_classes
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.line.width
+
+    @property
+    def num_samples(self) -> int:
+        """How many labelled images the fit saw."""
+        return self.line.num_samples
+
+    @property
+    def device(self) -> torch.device:
+        """Where scoring runs."""
+        return self.line.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the scoring state to ``device``."""
+        self._fitted = self._state.to(device)
+        return self
+
+    def score(self, features: Tensor) -> Tensor:
+        """Confidence of each row.
+
+        Args:
+            features: (N, D) float32, float16 or bfloat16 (computed in float32), N >= 0, on any device.
+
+        Returns:
+            (N,) float32 on the device of ``features``; high = ID.
+
+        Raises:
+            WidthError, NonFiniteError, NotFittedError.
+        """
+        return self.predict(features)[1]
+
+    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Class and confidence of each row.
+
+        On a CPU with numba a row's bits depend on that row alone; elsewhere batches may differ by 1e-5.
+
+        Returns:
+            ``(classes, confidence)``: (N,) int64, as :meth:`LINe.predict` gives them, and (N,) float32, high = ID.
+        """
+        classes, each = self._score_each(features)
+        return classes, functools.reduce(torch.add, each).to(features.device, torch.float32)
+
+    def score_experts(self, features: Tensor) -> dict[str, Tensor]:
+        """What each expert says of each row, (N,) float64 by name: 0 is typical, -1 as low as 1 % of training rows.
+
+        Their sum is the confidence. Raises what :meth:`score` raises.
+        """
+        _, each = self._score_each(features)
+        return dict(zip(self.settings.experts, each, strict=True))
+
+    def _score_each(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with torch.no_grad():
+            classes, found = self._state.score(features, self.settings.experts)
+        return classes, [found[name] for name in self.settings.experts]
+
+    def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
+        """Score held-out ID features and keep the calibration; :meth:`save` stores it. See :meth:`LINe.calibrate`."""
+        self.calibration = Calibration.from_scores(self.score(features), tpr, source)
+        self.content_sha256 = ""
+        return self.calibration
