@@ -45,6 +45,7 @@ class PanelDetector(FeaturesDetector):  # type: ignore[misc]
         torch.Size([2])
     """
 
+    # The panel has no paper of its own; the library asks for one, so this is LINe's.
     info = DetectorInfo(
         paper=Paper(
             title="LINe: Out-of-Distribution Detection by Leveraging Important Neurons",
