@@ -38,8 +38,10 @@ demo: $(STAMP)
 	@printf '\n6. The monitor: its embeddings through Kafka, a surge of OOD, one alert in Redis\n'
 	@$(BIN)/ood-monitor demo --folder quickstart
 
+# Most of the time tests wait for processes, so two run at once; the tests of one file stay together.
+JOBS ?= 2
 test: $(READY)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 # OOD_MONITOR_KILLS is how often a worker is killed while it counts.
 test-kafka: $(READY)

@@ -70,6 +70,7 @@ def worker(config: dict[str, Any], messages: int, head: bool = False, every: int
         ("redis", process.store, "commit"),
         ("judge", process, "_evaluate"),
         ("report", w, "_report"),  # once a second, whatever the batches are
+        ("notice", process.store, "notice"),  # once for each partition that was claimed
     ):
         setattr(owner, name, clock.timed(part, getattr(owner, name), trips))
     print("ready", flush=True)
@@ -162,7 +163,7 @@ class _Clock:
                 self.cpu[part] += spent
                 if threading.current_thread() is threading.main_thread():
                     self.own[part] += spent
-                if part in ("judge", "report"):
+                if part in ("judge", "report", "notice"):
                     trips["judge"] += trips["all"] - before
 
         return call

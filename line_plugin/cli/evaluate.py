@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_plugin.cli import leaderboard, options
+from line_plugin.cli import leaderboard, options, plots
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from line_plugin.benchmark.protocol.runner import Evaluation, Options
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
@@ -35,7 +37,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         help="choose hyper-parameters on the validation sets, for every method (default: as OpenOOD does)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="e.g. line.p_w=10, line.clip=off"
+        "--set",
+        action="append",
+        default=[],
+        metavar="METHOD.SETTING=VALUE",
+        help="e.g. line.p_w=10, line.clip=auto, line.clip=off",
     )
     parser.add_argument("--skip-missing", action="store_true", help="evaluate the data sets that are there")
     parser.add_argument(
@@ -79,10 +85,11 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
         raise SettingsError("--save-score and --plots need the native engine")
     own_normalisation = args.mean is not None or args.std is not None
     summaries = []
+    nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
     for method in chosen.methods:
         tables = [
             evaluate_with_openood(
-                options.network_of(args, benchmark, checkpoint),
+                net,
                 benchmark.name,
                 args.data_root,
                 method,
@@ -93,9 +100,9 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
                 # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
                 sweep=False if chosen.search is None and method == "line" else chosen.search,
                 preprocessor=images.transform(benchmark.preprocessing) if own_normalisation else None,
-                settings={**benchmark.methods.get(method, {}), **chosen.settings.get(method, {})},
+                settings=_upstream_settings(method, benchmark, net, chosen),
             )
-            for _, checkpoint in checkpoints(args)
+            for net in nets
         ]
         summaries.append(report.from_upstream(method, tables))
     folder = args.output_dir or Path("results") / benchmark.name
@@ -107,6 +114,20 @@ def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options
         return
     print_tables(args, benchmark, summaries, [s.method for s in summaries])
     print_saved(saved)
+
+
+def _upstream_settings(method: str, benchmark: Benchmark, net: nn.Module, chosen: Options) -> dict[str, Any]:
+    """What to set over upstream's yml: for LINe everything, so that both engines start from the same settings."""
+    from line_plugin.benchmark.protocol import settings
+
+    given = chosen.settings.get(method, {})
+    if method == "line":
+        start = settings.create(method, benchmark, net, given)
+        if start.settings["clip"] == "auto" and start.settings["clip_percentile"] is None:
+            text = "line: its clip is chosen from the training images alone; `openood fit` prints what was tried"
+            options.console(stderr=True).print(text)
+        return dict(start.settings)
+    return {**benchmark.methods.get(method, {}), **given}
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -156,7 +177,7 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
             target = folder / f"s{i}" if len(runs) > 1 else folder
             saved += [report.save_scores(target, one, r) for r in one.results]
     if args.plots:
-        saved += _save_plots(folder, runs[0])
+        saved += plots.save(folder, runs[0])
     if args.board:
         saved += leaderboard.save(args, benchmark, runs, summaries, checkpoints(args), folder / "board")
     if args.json:
@@ -167,6 +188,7 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
         return
     print_tables(args, benchmark, summaries, [f"{s.method}{_settings(runs, i)}" for i, s in enumerate(summaries)])
     out = options.console()
+    print_notes(args, runs)
     out.print(f"Images forwarded: {sum(r.forwarded for r in runs)}; the rest came from the cache.")
     for line in runs[0].missing:
         out.print(f"Left out: {line}", soft_wrap=True)
@@ -189,6 +211,20 @@ def print_tables(args: argparse.Namespace, benchmark: Benchmark, summaries: list
         leaderboard.show_published(args, benchmark)
 
 
+def print_notes(args: argparse.Namespace, runs: list[Evaluation]) -> None:
+    """Where each method's settings come from, and what its fit tried."""
+    from line_plugin.benchmark import report
+
+    out = options.console()
+    for number, result in ((i, r) for i, run in enumerate(runs) for r in run.results):
+        of = f" (run s{number})" if len(runs) > 1 else ""
+        line = getattr(result.method, "line", None)
+        if result.record and line is not None and not args.brief:
+            out.print(report.candidates(line.choice, f"Clips that {result.name} tried on left-out classes{of}"))
+        for sentence in result.notes:
+            out.print(f"{sentence}{of}", soft_wrap=True)
+
+
 def print_saved(saved: list[Path]) -> None:
     """What was written, a line a folder."""
     for parent in dict.fromkeys(p.parent for p in saved):
@@ -201,21 +237,3 @@ def _settings(runs: list[Evaluation], index: int) -> str:
     shown = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in chosen.settings.items())
     origin = " chosen on the validation sets" if chosen.sweep else ""
     return f" ({shown}{origin})" if shown else ""
-
-
-def _save_plots(folder: Path, run: Evaluation) -> list[Path]:
-    """Histograms and ROC curves of the first run."""
-    import numpy as np
-
-    from line_plugin.benchmark.report import figures, histograms, roc
-
-    scores = {r.name: r.scores for r in run.results}
-    by_group = {g: [n for n, group in run.groups.items() if group == g] for g in ("near", "far")}
-    sets = figures.Sets("id", by_group["near"], by_group["far"])
-    thresholds = {name: float(np.quantile(s["id"], 0.05)) for name, s in scores.items()}
-    title = run.benchmark.title or run.benchmark.name
-    labels = {"id": f"{run.benchmark.name} test"}
-    saved = [folder / "histograms.png", folder / "roc.png"]
-    histograms.score_histograms(saved[0], scores, sets, thresholds=thresholds, labels=labels, title=title)
-    roc.roc_curves(saved[1], scores, sets, labels=labels, title=title)
-    return saved

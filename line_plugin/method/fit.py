@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from line_plugin import kernels
 from line_plugin.errors import FeatureError, FitError, NonFiniteError, WidthError
 from line_plugin.math import masks
+from line_plugin.math.class_sample import ClassSample
 from line_plugin.math.contributions import ClassSums, contributions
+from line_plugin.method.auto import Rule
 from line_plugin.method.settings import LINeSettings
 from line_plugin.networks.tap import tap_batches
 
@@ -126,34 +128,63 @@ def check_weight(weight: Tensor) -> Tensor:
     return weight
 
 
-def sum_network(
-    model: nn.Module, loader: Iterable[Any], *, head: str | None, device: torch.device | str | None
-) -> tuple[ClassSums, nn.Linear, str]:
-    """Class sums of what enters the head of a network, its head and the head's module path; one forward pass.
+@dataclass(frozen=True)
+class Gathered:
+    """What one pass over the training set leaves.
+
+    Attributes:
+        sums: class sums of the features.
+        sample: some of the rows, if the rule of the fit asked for them.
+    """
+
+    sums: ClassSums
+    sample: ClassSample | None
+
+    @classmethod
+    def nothing(cls, num_classes: int, width: int, rule: Rule | None) -> Gathered:
+        """Before the first row."""
+        return cls(ClassSums.zeros(num_classes, width), rule.sample(num_classes) if rule else None)
+
+    def add_(self, features: Tensor, labels: Tensor) -> None:
+        """Take a batch in."""
+        self.sums.add_(features, labels)
+        if self.sample is not None:
+            self.sample.add_(features, labels)
+
+
+def gather_network(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    head: str | None,
+    device: torch.device | str | None,
+    rule: Rule | None = None,
+) -> tuple[Gathered, nn.Linear, str]:
+    """Class sums and rows of what enters the head of a network, its head and the head's module path; one forward pass.
 
     Arguments as for :meth:`line_plugin.LINe.fit`.
     """
-    sums, linear, path, warned = None, None, "", False
+    gathered, linear, path, warned = None, None, "", False
     for batch in tap_batches(model, loader, head=head, device=device):
-        if sums is None:
+        if gathered is None:
             linear, path = batch.head, batch.path
-            sums = ClassSums.zeros(linear.out_features, linear.in_features)
-        sums.add_(batch.features, batch.labels)
+            gathered = Gathered.nothing(linear.out_features, linear.in_features, rule)
+        gathered.add_(batch.features, batch.labels)
         warned = warned or _warn_if_negative(batch.features, path)
-    if sums is None or linear is None:
+    if gathered is None or linear is None:
         raise FitError("the loader gave no batch: pass labelled ID training images")
-    return sums, linear, path
+    return gathered, linear, path
 
 
-def sum_features(features: Tensor, labels: Tensor, weight: Tensor) -> ClassSums:
-    """Class sums of features (N, D) with labels (N,), for a head of weight (K, D)."""
-    sums = ClassSums.zeros(weight.shape[0], weight.shape[1])
+def gather_features(features: Tensor, labels: Tensor, weight: Tensor, rule: Rule | None = None) -> Gathered:
+    """Class sums and rows of features (N, D) with labels (N,), for a head of weight (K, D)."""
+    gathered = Gathered.nothing(weight.shape[0], weight.shape[1], rule)
     _warn_if_negative(features, "")
     if features.shape[:1] != labels.shape:
         raise FitError(f"{len(features)} features but labels of shape {tuple(labels.shape)}: pass one label a row")
     for start in range(0, len(features), 8192):  # bounds the float64 copy
-        sums.add_(features[start : start + 8192], labels[start : start + 8192])
-    return sums
+        gathered.add_(features[start : start + 8192], labels[start : start + 8192])
+    return gathered
 
 
 def _warn_if_negative(features: Tensor, head: str) -> bool:
@@ -163,8 +194,9 @@ def _warn_if_negative(features: Tensor, head: str) -> bool:
         share = float((features < 0).float().mean())
         warnings.warn(
             f"{share:.1%} of the features{f' before {head!r}' if head else ''} are negative (least {low:.3g}). "
-            "LINe assumes pooled activations behind a ReLU, where 0 means 'did not fire'; on ViT, Swin and other nets "
-            "without one its masks and its clipping lose that meaning. Scores are computed all the same.",
+            "LINe assumes pooled activations behind a ReLU, where 0 means 'did not fire'; on ViT, Swin, ConvNeXt and "
+            "other nets without one its masks and its clipping lose that meaning. Scores are computed all the same; "
+            "prefer the methods rmds++ or mds++ there (see `openood list`).",
             NegativeFeatureWarning,
             stacklevel=4,
         )

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from line_plugin.errors import FitError, NotFittedError, unknown_name
+from line_plugin.errors import FitError, unknown_name
+from line_plugin.math.class_sample import ROWS, ClassSample
 from line_plugin.math.contributions import ClassSums
 from line_plugin.method.artifact import Contents
+from line_plugin.method.auto import Rule, with_choice
 from line_plugin.method.calibration import Calibration
-from line_plugin.method.fit import Fitted, check_weight, sum_features, sum_network
+from line_plugin.method.fit import Fitted, check_weight, gather_features, gather_network
+from line_plugin.method.fitted import FittedLine
 from line_plugin.method.settings import PRESETS, LINeSettings, Provenance
 from line_plugin.networks.fingerprint import fingerprint
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 
-class LINe:
+class LINe(FittedLine):
     """Out-of-distribution confidence of a classifier's penultimate features.
 
     The object is fitted once and then only read: scoring is safe from several threads. Features are the non-negative,
@@ -55,6 +58,32 @@ class LINe:
         self.calibration: Calibration | None = None
         self.content_sha256 = ""
         self._fitted: Fitted | None = None
+        self._rule: Rule | None = None
+
+    @classmethod
+    def auto(cls, p_w: float | None = None, p_a: float | None = 10.0, *, seed: int = 0, rows: int = ROWS) -> LINe:
+        """A LINe whose ``clip`` is chosen at the fit, from the training data alone.
+
+        Classes are left out of the head in turn and their training rows stand for OOD inputs; the clip is the
+        percentile of the activations that tells them apart best (:mod:`line_plugin.math.leave_out`, which is not from
+        the paper). Masks cannot be chosen so: those given here are mild ones that do well on most networks. Until the
+        fit ``settings.clip`` is None.
+
+        Args:
+            p_w, p_a: as in :class:`LINe`.
+            seed: equal data in equal order and an equal seed give equal bytes.
+            rows: training rows that are kept for it at most, drawn in the pass of the fit.
+
+        Example:
+            >>> import torch
+            >>> line = LINe.auto()
+            >>> _ = line.fit_features(torch.rand(600, 8), torch.arange(600) % 6, torch.randn(6, 8), None)
+            >>> line.choice.clip == line.settings.clip, len(line.choice.candidates)
+            (True, 13)
+        """
+        line = cls(p_w, p_a, None)
+        line._rule = Rule(seed, rows)
+        return line
 
     @classmethod
     def preset(cls, name: str) -> LINe:
@@ -87,9 +116,9 @@ class LINe:
             HeadError: no usable head.
             FitError: bad labels, or a class without an image.
         """
-        sums, linear, path = sum_network(model, loader, head=head, device=device)
+        found, linear, path = gather_network(model, loader, head=head, device=device, rule=self._rule)
         provenance = Provenance(class_names=tuple(class_names), head=path, model_sha256=fingerprint(model))
-        return self.fit_sums(sums, linear.weight, linear.bias, provenance=provenance)
+        return self.fit_sums(found.sums, linear.weight, linear.bias, provenance=provenance, sample=found.sample)
 
     def fit_features(
         self,
@@ -111,11 +140,18 @@ class LINe:
             WidthError, NonFiniteError, FitError, EmptyClassError.
         """
         weight = check_weight(weight)
-        sums = sum_features(features, labels, weight)
-        return self.fit_sums(sums, weight, bias, provenance=Provenance(class_names=tuple(class_names)))
+        found = gather_features(features, labels, weight, self._rule)
+        provenance = Provenance(class_names=tuple(class_names))
+        return self.fit_sums(found.sums, weight, bias, provenance=provenance, sample=found.sample)
 
     def fit_sums(
-        self, sums: ClassSums, weight: Tensor, bias: Tensor | None, *, provenance: Provenance | None = None
+        self,
+        sums: ClassSums,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        provenance: Provenance | None = None,
+        sample: ClassSample | None = None,
     ) -> Self:
         """Fit from class sums, however they were gathered (shards merge with :meth:`ClassSums.merge`).
 
@@ -123,108 +159,34 @@ class LINe:
             sums: of unclipped features.
             weight: (K, D), bias: (K,) or None, of the head.
             provenance: kept in the artifact.
+            sample: rows of the same training set, which :meth:`auto` needs: sums do not say which clip is good.
         """
         provenance = provenance or Provenance()
         if provenance.class_names and len(provenance.class_names) != len(weight):
             raise FitError(f"{len(provenance.class_names)} class names given, the head has {len(weight)} classes")
-        self._fitted = Fitted.make(weight, bias, sums, self.settings, class_names=provenance.class_names)
+        fitted = Fitted.make(weight, bias, sums, self.settings, class_names=provenance.class_names)
+        if self._rule is not None:  # masks do not depend on the clip
+            if sample is None:
+                raise FitError(
+                    "LINe.auto() chooses its clip from rows, and only their sums are given: pass sample=ClassSample"
+                )
+            choice = self._rule.choose(sample, fitted.weight, fitted.bias)
+            self.settings = replace(self.settings, clip=choice.clip)
+            provenance = replace(provenance, extra=with_choice(provenance.extra, choice))
+        self._fitted = fitted
         self.provenance, self.calibration, self.content_sha256 = provenance, None, ""
         return self
 
     def with_settings(self, p_w: float | None, p_a: float | None, clip: float | None) -> LINe:
-        """The same fit under other settings: masks are made again from the stored sums, no image is seen."""
+        """The same fit under other settings: masks are made again from the stored sums, no image is seen.
+
+        If the fit chose a clip (:meth:`auto`), what it chose stays on record in :attr:`choice`.
+        """
         state, other = self._state, LINe(p_w, p_a, clip)
         known = state.thresholds if p_w == self.settings.p_w else None
         other._fitted = Fitted.make(state.weight, state.bias, state.sums, other.settings, thresholds=known)
         other.provenance = self.provenance
         return other
-
-    # -- scoring ---------------------------------------------------------------------------------------------------
-
-    @property
-    def _state(self) -> Fitted:
-        if self._fitted is None:
-            raise NotFittedError("this LINe is not fitted: call fit, fit_features or LINe.load first")
-        return self._fitted
-
-    @property
-    def fitted(self) -> bool:
-        """Whether it can score."""
-        return self._fitted is not None
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return int(self._state.weight.shape[0])
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return int(self._state.weight.shape[1])
-
-    @property
-    def num_samples(self) -> int:
-        """How many labelled images the fit saw."""
-        return self._state.sums.num_samples
-
-    @property
-    def sums(self) -> ClassSums:
-        """The class sums of the fit, on the CPU."""
-        return self._state.sums
-
-    @property
-    def device(self) -> torch.device:
-        """Where scoring runs."""
-        return self._state.weight.device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the scoring state to ``device``."""
-        self._fitted = self._state.to(device)
-        return self
-
-    def score(self, features: Tensor) -> Tensor:
-        """Confidence of each row.
-
-        Args:
-            features: (N, D) float32, float16 or bfloat16 (computed in float32), N >= 0, on any device.
-
-        Returns:
-            (N,) float32 on the device of ``features``; high = ID.
-
-        Raises:
-            WidthError, NonFiniteError, NotFittedError.
-        """
-        return self.predict(features)[1]
-
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Class and confidence of each row.
-
-        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; on other devices batches may
-        differ by 1e-5. The first call compiles for some seconds if no compiled code is cached, and says so through
-        ``logging``.
-
-        Returns:
-            ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
-            uses it (the network's own argmax can differ), and (N,) float32, high = ID.
-        """
-        state = self._state
-        state.check_features(features, self.provenance.head)
-        with torch.no_grad():
-            on_device = features.detach().to(state.weight.device, torch.float32)
-            classes, confidence = state.scorer.predict(on_device, self.settings.clip)
-            return classes.to(features.device), confidence.to(features.device)
-
-    def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
-        """Score held-out ID features and keep the calibration; :meth:`save` stores it.
-
-        Args:
-            features: (n, D) of ID inputs the network was *not* trained on.
-            tpr: share of ID inputs to keep.
-            source: what they were, for people.
-        """
-        self.calibration = Calibration.from_scores(self.score(features), tpr, source)
-        self.content_sha256 = ""
-        return self.calibration
 
     # -- the artifact ----------------------------------------------------------------------------------------------
 
@@ -251,5 +213,6 @@ class LINe:
     def __repr__(self) -> str:
         s = self.settings
         state = f"K={self.num_classes}, D={self.width}, {self.num_samples} images" if self.fitted else "not fitted"
-        shown = ", ".join(f"{k}={v if v is None else format(v, 'g')}" for k, v in asdict(s).items())
+        values = {**asdict(s), "clip": "auto"} if self._rule and not self.fitted else asdict(s)
+        shown = ", ".join(f"{k}={format(v, 'g') if isinstance(v, float) else v}" for k, v in values.items())
         return f"LINe({shown}; {state})"

@@ -65,7 +65,7 @@ class Delivery:
     ) -> None:
         self._store = store
         opened = open_sinks(Context(group, config, healthy, clock)) if sinks is None else sinks
-        self._runners = [_runner(sink, store, holder, config.timeout_seconds, uniform) for sink in opened]
+        self._runners = [_runner(sink, store, holder, config, uniform) for sink in opened]
         self._told: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -125,10 +125,12 @@ class Delivery:
 
 
 def _runner(
-    sink: Sink, store: DeliveryStore, holder: str, timeout: float, uniform: Callable[[float, float], float]
+    sink: Sink, store: DeliveryStore, holder: str, config: DeliveryConfig, uniform: Callable[[float, float], float]
 ) -> Runner:
     if sink.mode == "transitions":
         # The right to send must outlast a call, or every slow receiver would be told everything twice.
-        lease_seconds = max(LEASE_SECONDS, 2 * timeout + 5)
+        lease_seconds = max(LEASE_SECONDS, 2 * config.timeout_seconds + 5)
         return TransitionRunner(sink, store, holder, lease_seconds=lease_seconds, uniform=uniform)
-    return StateRunner(sink, store, uniform=uniform) if sink.mode == "state" else PulseRunner(sink, uniform)
+    if sink.mode == "state":
+        return StateRunner(sink, store, keep_seconds=config.keep_firing_seconds, uniform=uniform)
+    return PulseRunner(sink, uniform)

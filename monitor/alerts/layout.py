@@ -80,9 +80,11 @@ def summary(alert: Fields) -> str:
 
 def description(alert: Fields) -> str:
     """More than the summary, for whoever looks closer; empty if there is no more."""
+    over = alert.get("ended_at", "") if alert.get("status") == "firing" else ""
+    found = [f"It is over since {over}, and is shown as firing so that people hear of it."] if over else []
     if alert.get("kind") != "ood":
-        return ""
-    found = [f"Evidence {alert.get('evidence', '?')}, of {alert.get('evidence_needed', '?')} needed."]
+        return "".join(found)
+    found += [f"Evidence {alert.get('evidence', '?')}, of {alert.get('evidence_needed', '?')} needed."]
     for name, words in (("classes", "Predicted classes that surged"), ("streams", "Streams that surged")):
         values = _list(alert.get(name, "[]"))
         if values:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from monitor.alerts.alert import moment
+from monitor.alerts.keeping import KeepFiring
 from monitor.alerts.runners import LONGEST_WAIT, POLL_SECONDS, Runner
 from monitor.alerts.sink import Fields, Outcome, Sink
 from monitor.errors import MonitorError
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 RESOLVED_SECONDS = 900.0
 """A resolved alert is told for so long, in case that its receiver was away."""
 
+LOOK_BACK_SECONDS = 86_400.0
+"""An alert that is over and that the receiver never heard of, because it was away, is still told for so long."""
+
 
 class StateRunner(Runner):
     """Tells everything as it stands; what it last read while Redis is away.
@@ -29,6 +33,7 @@ class StateRunner(Runner):
     Args:
         sink: who is told.
         store: where the alerts are.
+        keep_seconds: see :class:`monitor.alerts.keeping.KeepFiring`.
         resolved_seconds: see :data:`RESOLVED_SECONDS`.
         uniform: randomness of the waits.
     """
@@ -38,11 +43,13 @@ class StateRunner(Runner):
         sink: Sink,
         store: DeliveryStore,
         *,
+        keep_seconds: float = 0.0,
         resolved_seconds: float = RESOLVED_SECONDS,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         super().__init__(sink, uniform)
-        self._store, self._resolved_seconds = store, resolved_seconds
+        self._store = store
+        self._keeping = KeepFiring(store, sink.name, keep_seconds, resolved_seconds)
         self._lock = threading.Lock()
         self._direct: dict[str, tuple[Fields, float]] = {}
         self._told_anew = False
@@ -80,11 +87,12 @@ class StateRunner(Runner):
     def _look(self) -> MonitorError | None:
         """Read what changed; the error if Redis is away, which keeps nobody from being told the rest."""
         try:
+            self._keeping.begin()
             newest = self._store.newest()
             if newest != self._seen:
                 self._changed_at = self._changed_at or time.monotonic()
             if newest != self._seen or time.monotonic() >= self._due:
-                self._snapshot = self._store.snapshot(round(self._resolved_seconds * 1000))
+                self._snapshot = self._store.snapshot(round(LOOK_BACK_SECONDS * 1000))
                 self._seen = newest
         except MonitorError as error:
             return error
@@ -92,7 +100,8 @@ class StateRunner(Runner):
 
     def _send(self) -> None:
         began = time.monotonic()
-        outcome = self.attempt(self._standing())
+        standing = self._standing()
+        outcome = self.attempt(standing)
         if outcome.status == "again":
             wait = self._backoff.fail(outcome.retry_after, 2 * self.sink.every)
             self._not_before = time.monotonic() + wait
@@ -100,6 +109,7 @@ class StateRunner(Runner):
             self._note(outcome)
             return
         self._backoff.succeed()
+        self._keeping.note(standing)
         self._changed_at, self._due = None, began + self.sink.every
         self.status.waits(None)
         if outcome.status == "refused":
@@ -111,15 +121,19 @@ class StateRunner(Runner):
     def _standing(self) -> list[Fields]:
         """What Redis holds and what was handed over. An alert that fires in either does fire."""
         with self._lock:
-            old = time.monotonic() - self._resolved_seconds
+            old = time.monotonic() - LOOK_BACK_SECONDS
             for name in [n for n, (a, at) in self._direct.items() if a["status"] != "firing" and at < old]:
                 del self._direct[name]
-            direct = {name: alert for name, (alert, _) in self._direct.items()}
+            direct = dict(self._direct)
         firing: dict[str, Fields] = {a.get("fingerprint", ""): a for a in self._snapshot.firing}
-        firing |= {name: a for name, a in direct.items() if a["status"] == "firing"}
-        resolved: dict[str, Fields] = {a.get("fingerprint", ""): a for a in self._snapshot.resolved}
-        resolved |= {name: a for name, a in direct.items() if a["status"] != "firing"}
-        return [*firing.values(), *(a for name, a in resolved.items() if name not in firing)]
+        firing |= {name: a for name, (a, _) in direct.items() if a["status"] == "firing"}
+        now = time.monotonic()
+        resolved: dict[str, tuple[Fields, float]] = {
+            a.get("fingerprint", ""): (a, now) for a in self._snapshot.resolved
+        }
+        resolved |= {name: (a, at) for name, (a, at) in direct.items() if a["status"] != "firing"}
+        over = self._keeping.shape(found for name, found in resolved.items() if name not in firing)
+        return [*firing.values(), *over]
 
     # -- what is said of it ----------------------------------------------------------------------------------------
 

@@ -255,6 +255,11 @@ class DeliveryConfig(Section):
     alertmanager_url: SecretUrl = Field(SecretUrl(""), description="base URL; alerts go to /api/v2/alerts under it")
     timeout_seconds: float = Field(5.0, gt=0, description="one call to a receiver, from its name to its answer")
     resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
+    keep_firing_seconds: float = Field(
+        330.0, ge=0, le=86_400,
+        description="Alertmanager hears of an alert as firing for at least so long, even if it is over sooner: it "
+        "notifies nobody of what ends within its group_wait (30 s) or, in a group that exists, group_interval (5 min)",
+    )  # fmt: skip
     labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
     heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")
     heartbeat_url: SecretUrl = Field(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +25,9 @@ LEAST = 10
 
 AGAIN_SECONDS = 60.0
 """An alert that goes on is given its numbers anew this often."""
+
+QUIET_SECONDS = 600.0
+"""An alert about a partition that has brought no record for so long is over: there is nothing more to look at."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,13 @@ class Share:
 
 @dataclass
 class _Telling:
-    """What has been told of a partition under one claim: ``severity`` is empty if it does not fire, None if unknown."""
+    """What has been told of a partition under one claim, and when it last had records.
+
+    ``severity`` is empty if its alert does not fire, None if unknown.
+    """
 
     epoch: int
+    heard: float
     severity: str | None = None
     at: float = -AGAIN_SECONDS
 
@@ -104,7 +111,8 @@ class BadShares:
         """After a batch was written: alerts to raise, refresh or resolve. :meth:`told` says that this was done."""
         found: list[Notice] = []
         for p in progress:
-            held = self._telling(p)
+            held = self._telling(p.partition, p.epoch)
+            held.heard = self._clock()
             over = p.bad >= self._least and p.bad > self._limit * p.read
             if self._at_limit == "stop":
                 continue
@@ -116,16 +124,29 @@ class BadShares:
                 found.append(Notice("bad-records", str(p.partition), firing=False))
         return found
 
+    def quiet(self, owned: Mapping[Partition, int]) -> list[Notice]:
+        """Alerts to resolve because no record has come for long. :meth:`told` says that this was done.
+
+        Args:
+            owned: the partitions of this worker, and the epoch of each claim.
+        """
+        if self._at_limit == "stop":
+            return []
+        old = self._clock() - QUIET_SECONDS
+        tellings = {p: self._telling(p, epoch) for p, epoch in owned.items()}
+        over = [p for p, held in tellings.items() if held.severity != "" and held.heard <= old]
+        return [Notice("bad-records", str(p), firing=False) for p in over]
+
     def told(self, notice: Notice) -> None:
         """The store has it."""
         held = self._tellings[Partition.parse(notice.subject)]
         held.severity, held.at = notice.severity if notice.firing else "", self._clock()
 
-    def _telling(self, p: Progress) -> _Telling:
+    def _telling(self, partition: Partition, epoch: int) -> _Telling:
         """Under a new claim it is not known what another worker told."""
-        held = self._tellings.get(p.partition)
-        if held is None or held.epoch != p.epoch:
-            held = self._tellings[p.partition] = _Telling(p.epoch)
+        held = self._tellings.get(partition)
+        if held is None or held.epoch != epoch:
+            held = self._tellings[partition] = _Telling(epoch, self._clock())
         return held
 
     def _notice(self, p: Progress, severity: str, rejected: Rejected) -> Notice:

@@ -28,6 +28,7 @@ from monitor.sources.deadletters import DeadLetters
 from monitor.sources.protocol import Source
 from monitor.store.counts import Batch, Seen
 from monitor.store.protocol import Store
+from monitor.store.verdicts import Notice
 
 log = logging.getLogger(__name__)
 
@@ -269,6 +270,12 @@ class Worker:
         if not now:
             raise ReboundError(REBOUND)
         self._store_leads = now - self._clock()
+        self._tell(self._shares.quiet({p: o.epoch for p, o in self._ownership.owned.items()}))
+
+    def _tell(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            self._store.notice(notice)
+            self._shares.told(notice)
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
@@ -304,9 +311,7 @@ class Worker:
         self._source.commit({p.partition: p.next for p in written.progress})
         if self._observer:
             self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
-        for notice in self._shares.notices(written.progress, rejected):
-            self._store.notice(notice)
-            self._shares.told(notice)
+        self._tell(self._shares.notices(written.progress, rejected))
         return taken
 
     def _commit(self, batch: Batch) -> Batch | None:

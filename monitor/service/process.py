@@ -84,6 +84,7 @@ class Process:
         self._delivery.start()
         if self._telemetry:
             self._telemetry.watch_delivery(lambda: self._delivery.statuses)
+            self._telemetry.watch_letters(letters.sent)
         self._watcher = self._watch(canary)
         self._watcher.start()
         self._due = 0.0

@@ -12,6 +12,7 @@ from monitor.errors import ConfigError, MissingLibraryError
 from monitor.math.lifecycle import Transition
 from monitor.math.state import MonitorState
 from monitor.messages.record import Partition
+from monitor.sources.deadletters import Sent
 from monitor.store.counts import PartitionState
 from monitor.store.verdicts import Health, Notice
 
@@ -105,6 +106,10 @@ class Telemetry:
         """Show how each sink fares, read whenever somebody asks."""
         self.registry.register(_DeliveryCollector(self._artifact, statuses))
 
+    def watch_letters(self, sent: Sent) -> None:
+        """Show what became of the dead letters, read whenever somebody asks."""
+        self.registry.register(_LettersCollector(self._artifact, sent))
+
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
         """The monitor looked at itself: how the whole group is doing, as every process sees it."""
         by = self._artifact
@@ -155,3 +160,24 @@ class _DeliveryCollector:
             waiting.add_metric([self._artifact, sink], status.oldest_seconds)
         yield sent
         yield waiting
+
+
+class _LettersCollector:
+    """Metrics of the dead letters, made from plain numbers that the worker's loop keeps."""
+
+    def __init__(self, artifact: str, sent: Sent) -> None:
+        self._artifact, self._sent = artifact, sent
+
+    def collect(self) -> Iterator[Any]:
+        """What prometheus_client asks of a collector."""
+        from prometheus_client.core import CounterMetricFamily
+
+        found = CounterMetricFamily(
+            "ood_monitor_dead_letters",
+            "Dead letters by what was sent: whole records, stubs with place and reason, or nothing (see the log)",
+            labels=["artifact", "sent"],
+        )
+        whole = self._sent.letters - self._sent.stubs
+        for kind, n in (("whole", whole), ("stub", self._sent.stubs), ("nothing", self._sent.unsent)):
+            found.add_metric([self._artifact, kind], n)
+        yield found

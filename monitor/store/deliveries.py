@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.resources import files
@@ -13,6 +13,9 @@ from monitor.store.keys import Keys
 
 SWITCHED_OFF_MS = 600_000
 """A sink that no process had switched on for so long was switched off, rather than between two processes."""
+
+MOST_TOLD = 10_000
+"""Episodes of which it is remembered when a receiver was first told of them; the oldest are forgotten."""
 
 _AT_ONCE = 500
 
@@ -46,11 +49,26 @@ class Snapshot:
 
     Attributes:
         firing: every alert that fires.
-        resolved: what was resolved lately and does not fire again, as it stands in the history.
+        resolved: what was resolved lately and does not fire again, as it stands in the history; each with its ``id``.
     """
 
     firing: tuple[dict[str, str], ...] = ()
     resolved: tuple[dict[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Told:
+    """When a receiver of all alerts as they stand was first told of what, in ms by the store's clock.
+
+    Attributes:
+        now: the time of the answer.
+        since: when it was first told anything.
+        episodes: when it was first told of each episode; those that it was never told of are missing.
+    """
+
+    now: int
+    since: int
+    episodes: Mapping[str, int]
 
 
 class DeliveryStore(Protocol):
@@ -61,6 +79,9 @@ class DeliveryStore(Protocol):
 
     def snapshot(self, resolved_ms: int) -> Snapshot:
         """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
+
+    def told(self, sink: str, episodes: Sequence[str], *, note: bool) -> Told:
+        """When a sink was first told of these episodes; with ``note``, those that are new were told just now."""
 
     def begin(self, sink: str) -> None:
         """The sink is switched on: it begins at the newest transition, or goes on where it stood."""
@@ -95,7 +116,7 @@ class RedisDeliveries:
         folder = files("monitor.store") / "lua"
         self._scripts: dict[str, Callable[..., Any]] = {
             name: client.register_script((folder / f"{name}.lua").read_text(encoding="utf-8"))
-            for name in ("delivery_begin", "delivery_lease", "delivered")
+            for name in ("delivery_begin", "delivery_lease", "delivered", "delivery_told")
         }
 
     def newest(self) -> str:
@@ -116,7 +137,15 @@ class RedisDeliveries:
                 held += pipe.execute()
             since = self._now_ms() - resolved_ms
             late = self._client.xrevrange(self.keys.history, min=f"{max(since, 0)}-0", count=1000)
-        return snapshot_of(held, [fields for _, fields in late])
+        return snapshot_of(held, [{"id": i, **fields} for i, fields in late])
+
+    def told(self, sink: str, episodes: Sequence[str], *, note: bool) -> Told:
+        """When a sink was first told of these episodes; with ``note``, those that are new were told just now."""
+        with translate_redis_errors():
+            arguments = ["1" if note else "0", str(MOST_TOLD), *episodes]
+            now, since, *each = self._scripts["delivery_told"](keys=[self.keys.told(sink)], args=arguments)
+        known = {name: int(float(ms)) for name, ms in zip(episodes, each, strict=True) if ms}
+        return Told(int(now), int(float(since)), known)
 
     def begin(self, sink: str) -> None:
         """The sink is switched on: it begins at the newest transition, or goes on where it stood."""

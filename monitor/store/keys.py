@@ -118,6 +118,10 @@ class Keys:
         """HASH: how far a sink has been told, and what went wrong with it."""
         return self._name("delivered", sink)
 
+    def told(self, sink: str) -> str:
+        """ZSET: episode to the time (ms) at which a receiver of all alerts as they stand was first told of it."""
+        return self._name("told", sink)
+
     def delivering(self, sink: str) -> str:
         """HASH with TTL: ``holder`` and ``token`` of the process that sends to a sink."""
         return self._name("delivering", sink)

@@ -24,7 +24,12 @@ def find_alertmanager() -> str:
 
 
 def start_alertmanager(
-    webhook_url: str, resolve_timeout: str = "5m", *, port: int | None = None, group_interval: str = "1s"
+    webhook_url: str,
+    resolve_timeout: str = "5m",
+    *,
+    port: int | None = None,
+    group_wait: str = "0s",
+    group_interval: str = "1s",
 ) -> Server:
     """Alertmanager with empty storage, which hands every alert on to ``webhook_url``.
 
@@ -32,6 +37,7 @@ def start_alertmanager(
         webhook_url: told of each change, one group an alert.
         resolve_timeout: an alert that was posted without an end ends after this.
         port: to listen on; a free one if not given.
+        group_wait: the first alert of a group is handed on after this.
         group_interval: a change is handed on within this.
 
     Raises:
@@ -44,7 +50,7 @@ def start_alertmanager(
     settings = {
         "global": {"resolve_timeout": resolve_timeout},
         "route": {
-            "receiver": "hook", "group_by": ["..."], "group_wait": "0s", "group_interval": group_interval,
+            "receiver": "hook", "group_by": ["..."], "group_wait": group_wait, "group_interval": group_interval,
             "repeat_interval": "1h",
         },
         "receivers": [{"name": "hook", "webhook_configs": [{"url": webhook_url, "send_resolved": True}]}],

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from monitor.store.deliveries import SWITCHED_OFF_MS, Backlog, Done, Snapshot, id_order, passed_over, snapshot_of
+from monitor.store.deliveries import (
+    MOST_TOLD,
+    SWITCHED_OFF_MS,
+    Backlog,
+    Done,
+    Snapshot,
+    Told,
+    id_order,
+    passed_over,
+    snapshot_of,
+)
 from monitor.testing.store import MemoryStore
 
 
@@ -15,6 +25,7 @@ class MemoryDeliveries:
         self._store = store
         self._records: dict[str, dict[str, str]] = {}
         self._leases: dict[str, tuple[str, int, int]] = {}
+        self._told: dict[str, tuple[int, dict[str, int]]] = {}
 
     def _now(self) -> int:
         return self._store.now_ms()
@@ -28,7 +39,17 @@ class MemoryDeliveries:
         """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
         since = self._now() - resolved_ms
         late = [e for e in self._store.history(1000) if id_order(e["id"])[0] >= since]
-        return snapshot_of(self._store.alerts(), [{k: v for k, v in e.items() if k != "id"} for e in late])
+        return snapshot_of(self._store.alerts(), late)
+
+    def told(self, sink: str, episodes: Sequence[str], *, note: bool) -> Told:
+        """When a sink was first told of these episodes."""
+        now = self._now()
+        since, known = self._told.setdefault(sink, (now, {}))
+        for episode in episodes if note else ():
+            known.setdefault(episode, now)
+        for oldest in sorted(known, key=lambda e: (known[e], e))[: max(0, len(known) - MOST_TOLD)]:
+            del known[oldest]
+        return Told(now, since, {e: known[e] for e in episodes if e in known})
 
     def begin(self, sink: str) -> None:
         """The sink is switched on."""

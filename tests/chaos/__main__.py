@@ -20,8 +20,8 @@ from tests.chaos.judge import Outcome
 from tests.chaos.scenario import Plan, run
 from tests.chaos.stage import Servers
 
-SHORT = ("none", "kills", "zombie", "redis-stopped", "redis-read-only")
-"""What continuous integration runs, within three minutes."""
+SHORT = ("none", "kills", "zombie", "broker-killed", "redis-stopped", "redis-read-only")
+"""What continuous integration runs, within four minutes."""
 
 
 def main() -> int:

@@ -117,7 +117,8 @@ class Stage:
             "redis": {"socket_timeout_seconds": 1.0},
             "buckets": {"seconds": 1.0, "idle_seconds": 3.0},
             "alerts": {"silence_seconds": 60, "requests_per_false_alert": 1_000_000, "resolve_after": 500},
-            "delivery": {"alertmanager_url": f"http://{servers.alertmanager.address}"},
+            # Alertmanager's group_interval is a second here: what is over sooner than that has to be kept for it.
+            "delivery": {"alertmanager_url": f"http://{servers.alertmanager.address}", "keep_firing_seconds": 5.0},
         }
         for section, values in settings.items():
             base.setdefault(section, {}).update(values)

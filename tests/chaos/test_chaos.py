@@ -1,4 +1,4 @@
-"""The short form of ``python -m tests.chaos``: real workers, one fault at a time, within three minutes together."""
+"""The short form of ``python -m tests.chaos``: real workers, one fault at a time, within four minutes together."""
 
 from __future__ import annotations
 

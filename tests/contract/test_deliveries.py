@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from monitor.store.connection import connect
-from monitor.store.deliveries import SWITCHED_OFF_MS, DeliveryStore, RedisDeliveries
+from monitor.store.deliveries import MOST_TOLD, SWITCHED_OFF_MS, DeliveryStore, RedisDeliveries
 from monitor.store.protocol import Store
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import Notice
@@ -184,3 +184,31 @@ def test_the_newest_transition_has_another_id_after_each_one(bench):
     (first,) = bench.change()
     assert before == "0-0"
     assert bench.deliveries.newest() == first
+
+
+def test_when_a_sink_was_first_told_of_an_episode_is_remembered_for_every_process(bench):
+    asked = bench.deliveries.told("manager", ["a"], note=False)
+    assert asked.episodes == {}
+    noted = bench.deliveries.told("manager", ["a", "b"], note=True)
+    assert noted.since == asked.since <= noted.episodes["a"] == noted.episodes["b"] <= noted.now
+    if isinstance(bench.store, MemoryStore):
+        bench.store._clock.advance(1)
+    while bench.store.now_ms() <= noted.now:
+        pass
+    again = bench.deliveries.told("manager", ["a", "c"], note=True)
+    assert again.episodes["a"] == noted.episodes["a"] < again.episodes["c"]
+    assert again.since == asked.since
+    assert bench.deliveries.told("other", ["a"], note=False).episodes == {}
+
+
+def test_of_very_many_episodes_the_oldest_are_forgotten(bench):
+    since = bench.deliveries.told("manager", ["first"], note=True).since
+    if isinstance(bench.store, MemoryStore):
+        bench.store._clock.advance(1)
+    while bench.store.now_ms() <= since:
+        pass
+    for n in range(0, MOST_TOLD, 2000):
+        bench.deliveries.told("manager", [f"episode-{k:05d}" for k in range(n, n + 2000)], note=True)
+    kept = bench.deliveries.told("manager", ["first", "episode-00000", "episode-09999"], note=False)
+    assert set(kept.episodes) == {"episode-00000", "episode-09999"}
+    assert kept.since == since

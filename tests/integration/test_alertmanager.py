@@ -97,6 +97,14 @@ class Observer:
         return self.seen[-1].surges if self.seen else None
 
 
+def wait_until(what, seconds=30):
+    until = time.monotonic() + seconds
+    pause = threading.Event()
+    while not what():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        pause.wait(0.05)
+
+
 def alerts_of(requests, name):
     return [a for r in requests for a in r.json["alerts"] if a["labels"]["alertname"] == name]
 
@@ -109,7 +117,7 @@ def test_a_surge_is_one_alert_from_its_raise_to_its_end_whatever_happens_to_aler
             buckets={"seconds": 0.5, "idle_seconds": 5.0},
             delivery={
                 "alertmanager_url": f"http://{manager.address}", "resend_seconds": RESEND, "timeout_seconds": 1.0,
-                "labels": {"team": "ml"},
+                "labels": {"team": "ml"}, "keep_firing_seconds": 5.0,
             },
         )  # fmt: skip
         try:
@@ -180,8 +188,9 @@ def test_alerts_of_the_monitor_about_itself_are_told_and_resolved(redis):
         client = connect(f"redis://{redis.address}/0")
         store = RedisStore(client, "itself")
         config = DeliveryConfig(
-            alertmanager_url=f"http://{manager.address}", resend_seconds=30, timeout_seconds=1, heartbeat=False
-        )
+            alertmanager_url=f"http://{manager.address}", resend_seconds=30, timeout_seconds=1, heartbeat=False,
+            keep_firing_seconds=0,
+        )  # fmt: skip
         delivery = Delivery(config, "itself", RedisDeliveries(client, "itself"), "me")
         notice = Notice("gap", "embeddings/3", True, "critical", "12 records were lost.", {"lost": "12"})
         try:
@@ -194,6 +203,40 @@ def test_alerts_of_the_monitor_about_itself_are_told_and_resolved(redis):
             assert (heard["annotations"]["summary"], heard["annotations"]["lost"]) == ("12 records were lost.", "12")
             store.notice(replace(notice, firing=False))
             people.wait(lambda r: any(a["status"] == "resolved" for a in alerts_of(r, "RecordsLost")), 10)
+        finally:
+            delivery.close()
+            manager.stop()
+            client.close()
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["alertmanager-there", "alertmanager-away"])
+def test_people_hear_of_an_alert_that_is_over_before_alertmanager_would_notify(redis, away):
+    """``group_wait`` is three seconds, and the alert is raised and resolved within milliseconds."""
+    with Receiver() as people:
+        manager = start_alertmanager(people.url, "5m", group_wait="3s")
+        client = connect(f"redis://{redis.address}/0")
+        group = f"brief-{away}"
+        store = RedisStore(client, group)
+        config = DeliveryConfig(
+            alertmanager_url=f"http://{manager.address}", resend_seconds=1, timeout_seconds=1, heartbeat=False,
+            keep_firing_seconds=6,
+        )  # fmt: skip
+        delivery = Delivery(config, group, RedisDeliveries(client, group), "me")
+        try:
+            if away:
+                manager.kill()
+            delivery.start()
+            status = delivery.statuses["alertmanager"]
+            wait_until(lambda: status.delivered)  # there is nothing to post yet
+            notice = Notice("gap", "embeddings/3", True, "critical", "12 records were lost.")
+            store.notice(notice)
+            store.notice(replace(notice, firing=False))
+            if away:
+                wait_until(lambda: status.failed >= 2)
+                manager = start_alertmanager(people.url, "5m", group_wait="3s", port=manager.port)
+            people.wait(lambda r: [a["status"] for a in alerts_of(r, "RecordsLost")] == ["firing", "resolved"], 30)
+            heard = alerts_of(people.requests, "RecordsLost")[0]
+            assert heard["annotations"]["description"].startswith("It is over since ")
         finally:
             delivery.close()
             manager.stop()

@@ -69,6 +69,19 @@ def test_an_instance_scores_as_the_public_class_does(data_root: Path) -> None:
     np.testing.assert_array_equal(run.scores["id"]["test"][1], line.score(torch.cat(batches)).numpy())
 
 
+@pytest.mark.parametrize("sweep", [None, {"p_w": [90]}])
+def test_clip_auto_is_chosen_from_the_training_images_and_survives_a_search(
+    sweep: dict[str, list[float]] | None, data_root: Path
+) -> None:
+    net = SmallNet()
+    ours = LINePostprocessor(p_w=None, p_a=10, clip="auto", sweep=sweep)
+    run = evaluator(net, data_root, postprocessor=ours)
+    fresh = LINe.auto().fit(net, run.dataloader_dict["id"]["train"])
+    assert ours.line.choice == fresh.choice
+    assert ours.line.settings.clip == fresh.settings.clip
+    assert ours.line.settings.p_w == (90 if sweep else None)
+
+
 def test_a_line_yml_of_the_users_own_wins_over_the_shipped_one(data_root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "postprocessors"
     folder.mkdir()

@@ -21,7 +21,7 @@ def test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact(
     for command in ("openood fit", "openood calibrate", "openood eval"):
         assert f"$ {command}" in captured.out
     methods = {p.stem for p in (folder / "results/ood").glob("*.csv")}
-    assert methods == {"line", "msp", "ebo", "mls", "react", "dice", "ash", "knn"}
+    assert methods == {"line", "line-paper", "msp", "ebo", "mls", "react", "dice", "ash", "knn"}
     with (folder / "results/ood/line.csv").open() as file:
         rows = {row[""]: row for row in csv.DictReader(file)}
     assert float(rows["farood"]["AUROC"]) > 98.5
@@ -31,6 +31,9 @@ def test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact(
     line = LINe.load(folder / "line.safetensors")
     assert line.calibration is not None
     assert line.calibration.n == 400
+    assert line.choice is not None
+    assert line.settings.clip == line.choice.clip
+    assert captured.out.count("training images alone") == 2, "fit and eval say how the clip was chosen"
 
     # A second evaluation finds every feature in the cache.
     network = ["--data-root", str(folder / "data"), "--checkpoint", str(folder / "lenet.safetensors")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from line_plugin.cli import parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/evaluation.md", "docs/results.md"]
+PAGES = ["README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -41,6 +42,12 @@ def test_the_readmes_first_example_runs() -> None:
     scope: dict[str, object] = {}
     exec(blocks("README.md", "python")[0], scope)
     assert getattr(scope["confidence"], "shape", None) == (8,)
+
+
+def test_the_example_of_the_settings_runs() -> None:
+    scope: dict[str, Any] = {}
+    exec(blocks("docs/settings.md", "python")[0], scope)
+    assert len(scope["line"].choice.candidates) == 13
 
 
 def test_the_benchmark_in_the_docs_is_valid() -> None:

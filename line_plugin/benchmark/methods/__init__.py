@@ -35,17 +35,27 @@ def create(name: str, settings: dict[str, float | int | str | None] | None = Non
     Raises:
         SettingsError: unknown method or setting; the nearest known one is offered.
     """
-    known = _discover()
-    if name not in known:
-        raise unknown_name("method", name, known)
-    module = importlib.import_module(f"{__name__}.{known[name].module}")
-    method: Method = getattr(module, known[name].class_name)()
+    method = find(name)()
     for key, value in (settings or {}).items():
         if key not in method.settings:
             if not method.settings:
                 raise SettingsError(f"method {name!r} has no settings, got {key!r}")
             raise unknown_name(f"setting of {name}", key, method.settings)
         method.settings[key] = value
+    return method
+
+
+def find(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        SettingsError: unknown method; the nearest known one is offered.
+    """
+    known = _discover()
+    if name not in known:
+        raise unknown_name("method", name, known)
+    module = importlib.import_module(f"{__name__}.{known[name].module}")
+    method: type[Method] = getattr(module, known[name].class_name)
     return method
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -72,6 +72,7 @@ class Method(ABC):
         source: ``own``, or the library that computes the score.
         settings: current hyper-parameters.
         sweep: values to choose from, as in OpenOOD's yml. The first key varies fastest, as there.
+        origin: where the settings come from, a clause; empty if the user gave them.
         searched: whether OpenOOD chooses among them by default (its ``APS_mode``).
     """
 
@@ -86,7 +87,13 @@ class Method(ABC):
 
     def __init__(self) -> None:
         self.settings: dict[str, Setting] = dict(self.defaults)
+        self.origin = ""
         self._data: FitData | None = None
+
+    @classmethod
+    def merge(cls, base: Mapping[str, Setting], given: Mapping[str, Setting]) -> dict[str, Setting]:
+        """The settings of a benchmark or a paper, with what the user gives over them."""
+        return {**base, **given}
 
     @property
     def data(self) -> FitData:
@@ -108,6 +115,14 @@ class Method(ABC):
 
     def refit(self) -> None:  # noqa: B027 - most methods derive nothing
         """Derive state from ``self.data`` under the current settings. Nothing to do by default."""
+
+    def remarks(self) -> list[str]:
+        """Where the settings come from and what the fit chose, in sentences for the user; empty if they know."""
+        return [f"{self.name}: {self.origin}."] if self.origin else []
+
+    def record(self) -> dict[str, Any]:
+        """What the fit chose by itself, as JSON."""
+        return {}
 
     @abstractmethod
     def score(self, features: Tensor) -> Tensor:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor
 
 from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
+from line_plugin.errors import SettingsError
 from line_plugin.math.percentiles import clip_at_percentile
+from line_plugin.method.auto import CHOICE_KEY
 from line_plugin.method.line import LINe
+
+AUTO = "auto"
+LEAST_CUT, MOST_CUT = 0.001, 0.25  # shares of the activations that a clip which is meant for them may cut
+
+
+def _text(percentile: float | None) -> str:
+    return "off" if percentile is None else f"{percentile:g}"
 
 
 def _optional(settings: dict[str, Setting], key: str) -> float | None:
-    return None if settings[key] is None else number(settings, key)
+    value = settings[key]
+    if isinstance(value, str):
+        raise SettingsError(
+            f"{key}={value} given, expected a number or off; clip=auto chooses the clip from the training images and "
+            "brings its own masks"
+        )
+    return None if value is None else number(settings, key)
 
 
 class LineMethod(Method):
-    """LINe. If ``clip_percentile`` is given, ``clip`` becomes that percentile of the ID validation features."""
+    """LINe. Without settings of its own the clip is chosen from the training features (:meth:`LINe.auto`).
+
+    If ``clip_percentile`` is given, ``clip`` becomes that percentile of the ID validation features.
+    """
 
     name = "line"
     about = "LINe: important neurons and weights of the predicted class (CVPR 2023)"
@@ -22,15 +44,26 @@ class LineMethod(Method):
     state = "K x D + 2 K"
     source = "own"
 
-    defaults = {"p_w": 90, "p_a": 90, "clip": 1.0, "clip_percentile": None}
+    defaults = {"p_w": None, "p_a": 10, "clip": AUTO, "clip_percentile": None}
     sweep = {"p_w": (10, 90), "p_a": (10, 90), "clip_percentile": (80, 90)}
+
+    @classmethod
+    def merge(cls, base: Mapping[str, Setting], given: Mapping[str, Setting]) -> dict[str, Setting]:
+        """``clip=auto`` is the whole rule, masks included; any other clip replaces a ``clip_percentile``."""
+        if given.get("clip") == AUTO:
+            base = {"clip": AUTO}
+        elif "clip" in given:
+            base = {k: v for k, v in base.items() if k != "clip_percentile"}
+        return {**base, **given}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = LINe(None, None, None)
 
     def fit(self, data: FitData) -> None:
         """Class sums once; settings change masks only."""
-        self.line = LINe(None, None, None)
-        names = data.provenance.class_names
-        self.line.fit_features(data.train.features, data.train_labels, data.weight, data.bias, class_names=names)
-        self.line.provenance = data.provenance
+        self._plain: LINe | None = None
+        self._chosen: LINe | None = None
         super().fit(data)
 
     def refit(self) -> None:
@@ -38,9 +71,81 @@ class LineMethod(Method):
         percentile = _optional(self.settings, "clip_percentile")
         if percentile is not None:  # the table then shows the clip that was used
             self.settings["clip"] = clip_at_percentile(self.data.val.features, percentile)
+        elif self.settings["clip"] == AUTO:
+            self.settings["clip"] = self._choosing().settings.clip
         p_w, p_a, clip = (_optional(self.settings, key) for key in ("p_w", "p_a", "clip"))
-        self.line = self.line.with_settings(p_w, p_a, clip)
+        chosen = self._chosen is not None and percentile is None and clip == self._chosen.settings.clip
+        self.line = (self._choosing() if chosen else self._given()).with_settings(p_w, p_a, clip)
+
+    def _choosing(self) -> LINe:
+        """The fit that chose its clip."""
+        if self._chosen is None:
+            self._chosen = self._fit(LINe.auto())
+        return self._chosen
+
+    def _given(self) -> LINe:
+        """The fit under settings that are given: its artifact tells of no choice."""
+        if self._plain is None:
+            self._plain = self._fit(LINe(None, None, None))
+        return self._plain
+
+    def _fit(self, line: LINe) -> LINe:
+        data = self.data
+        line.fit_features(
+            data.train.features,
+            data.train_labels,
+            data.weight,
+            data.bias,
+            class_names=data.provenance.class_names,
+        )
+        line.provenance = replace(data.provenance, extra={**data.provenance.extra, **line.provenance.extra})
+        return line
+
+    def remarks(self) -> list[str]:
+        """See :meth:`Method.remarks`."""
+        choice, settings = self.line.choice, self.line.settings
+        if choice is None:
+            return [*super().remarks(), *self._doubts()]
+        because = f"{self.origin}, so " if self.origin else ""
+        chosen = (
+            f"{self.name}: {because}its clip {choice.clip:.4g} was chosen from {choice.rows} training images alone, by "
+            f"leaving classes out: percentile {choice.percentile:g} of their activations, masks p_w "
+            f"{_text(settings.p_w)} and p_a {_text(settings.p_a)}."
+        )
+        return [chosen, *choice.limits()]
+
+    def _doubts(self) -> list[str]:
+        """Whether published settings seem to be for other weights than these: a clip is in units of the features."""
+        clip = self.line.settings.clip
+        if not self.origin or clip is None or not self.line.fitted:
+            return []
+        features = self.data.train.features
+        cut = float((features[:: max(1, len(features) // 5000)] > clip).float().mean())
+        if LEAST_CUT <= cut <= MOST_CUT:
+            return []
+        doubt = (
+            f"{self.name}: the published clip {clip:g} cuts {cut:.2%} of the training activations, which suggests that "
+            f"these weights were trained otherwise than the paper's: compare with --set {self.name}.clip=auto."
+        )
+        return [doubt]
+
+    def record(self) -> dict[str, Any]:
+        """See :meth:`Method.record`."""
+        return {k: v for k, v in self.line.provenance.extra.items() if k == CHOICE_KEY}
 
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""
         return self.line.score(features)
+
+
+class LinePaper(LineMethod):
+    """LINe under the paper's settings for CIFAR-10, or for the benchmark's ID data, whatever the network."""
+
+    name = "line-paper"
+    about = "LINe under the settings that its paper gives for the ID data, whatever the network (CVPR 2023)"
+    needs = "features"
+    state = "K x D + 2 K"
+    source = "own"
+
+    defaults = {"p_w": 90, "p_a": 90, "clip": 1.0, "clip_percentile": None}
+    sweep = {}

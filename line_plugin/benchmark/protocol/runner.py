@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from line_plugin.benchmark import methods
 from line_plugin.benchmark.methods.base import FeatureSet, FitData, Method, Setting
-from line_plugin.benchmark.protocol import image_list
+from line_plugin.benchmark.protocol import image_list, settings
 from line_plugin.benchmark.protocol.features import FeatureCache, Progress, Request
 from line_plugin.benchmark.protocol.spec import Benchmark
 from line_plugin.errors import SettingsError
@@ -28,7 +28,7 @@ class Options:
 
     Attributes:
         methods: by OpenOOD's names, evaluated on the same features.
-        settings: per method, over the benchmark's and the methods' own.
+        settings: per method, over the benchmark's, the published and the methods' own (:mod:`.settings`).
         fsood: add the covariate-shifted ID sets to ID (full-spectrum OOD).
         search: choose hyper-parameters on the validation sets: True for every method with a sweep, False for none,
             None for the methods that OpenOOD does it for (its ``APS_mode``).
@@ -64,6 +64,8 @@ class MethodResult:
     """What one method gave.
 
     Attributes:
+        notes: where its settings come from and what its fit chose, in sentences.
+        record: what its fit chose, as JSON.
         scores: confidences (N,) float32 by set name; ``id`` is ID test.
         sweep: what was tried, empty without a search.
     """
@@ -74,6 +76,8 @@ class MethodResult:
     scores: dict[str, NDArray[np.float32]]
     sweep: list[SweepPoint] = field(default_factory=list)
     method: Method | None = None
+    notes: list[str] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -115,7 +119,9 @@ def evaluate(
     Raises:
         MissingDataError, ImageError, SettingsError, HeadError and what a method's fit may raise.
     """
-    chosen = [_method(name, benchmark, options) for name in options.methods]
+    chosen = [
+        (name, settings.create(name, benchmark, cache.model, options.settings.get(name))) for name in options.methods
+    ]
     searching = [m for _, m in chosen if _searches(m, options.search)]
     sets = image_list.read_all(
         benchmark, root, csid=options.fsood, ood_val=bool(searching), skip_missing=options.skip_missing
@@ -137,11 +143,6 @@ def evaluate(
         forwarded=cache.forwarded - before,
         model_sha256=cache.model_sha256,
     )
-
-
-def _method(name: str, benchmark: Benchmark, options: Options) -> tuple[str, Method]:
-    merged: dict[str, Setting] = {**benchmark.methods.get(name, {}), **options.settings.get(name, {})}
-    return name, methods.create(name, merged)
 
 
 def _searches(method: Method, search: bool | None) -> bool:
@@ -200,7 +201,10 @@ def _run(
         sweep = choose(method, loaded.val, loaded.ood_val)
     scores = {n: _score(method, s) for n, s in (loaded.id_sets | loaded.ood).items()}
     rows = _table(scores, loaded, groups)
-    return MethodResult(name, dict(method.settings), rows, scores, sweep, method)
+    notes = [] if sweep else method.remarks()  # a search on the validation sets has settings of its own
+    return MethodResult(
+        name, dict(method.settings), rows, scores, sweep, method, notes, {} if sweep else method.record()
+    )
 
 
 def choose(method: Method, val: FeatureSet, ood_val: FeatureSet) -> list[SweepPoint]:

@@ -77,6 +77,18 @@ class OodSets(_Frozen):
         return self
 
 
+class Published(_Frozen):
+    """Settings that a paper gives for one network on this ID data.
+
+    Attributes:
+        network: its name, as ``--arch`` takes it.
+        settings: by name.
+    """
+
+    network: str
+    settings: dict[str, float | int | str | None]
+
+
 class Benchmark(_Frozen):
     """One benchmark.
 
@@ -87,7 +99,9 @@ class Benchmark(_Frozen):
         class_names: K names, or empty.
         preprocessing: for every set without an override.
         id, csid, ood: the sets. csid is ID under covariate shift, added to ID by FS-OOD.
-        methods: settings by method name, over the methods' own defaults.
+        methods: settings by method name, over the methods' own defaults, for every network.
+        published: settings by method name for the one network that a paper published them for; on another network the
+            method's defaults hold.
     """
 
     name: str
@@ -100,6 +114,7 @@ class Benchmark(_Frozen):
     csid: dict[str, ImageSet] = {}
     ood: OodSets
     methods: dict[str, dict[str, float | int | str | None]] = {}
+    published: dict[str, Published] = {}
 
     @model_validator(mode="after")
     def _distinct(self) -> Benchmark:

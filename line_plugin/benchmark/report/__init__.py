@@ -1,6 +1,7 @@
 """What came out of an evaluation, for people and for scripts."""
 
 from line_plugin.benchmark.report.board import Entry, file_of, needs_link, network_on_the_board, save_board
+from line_plugin.benchmark.report.choices import candidates
 from line_plugin.benchmark.report.published import published_json, published_rows, published_table
 from line_plugin.benchmark.report.tables import (
     Summary,
@@ -19,6 +20,7 @@ __all__ = [
     "Entry",
     "Summary",
     "as_json",
+    "candidates",
     "comparison",
     "csv_text",
     "file_of",

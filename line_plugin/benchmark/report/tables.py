@@ -72,7 +72,7 @@ def _cells(row: Row) -> list[float]:
 
 def table(summary: Summary, title: str) -> Table:
     """One method's full table."""
-    out = _table(title)
+    out = plain_table(title)
     out.add_column("data set")
     for name in (*COLUMNS, PAPER_COLUMN):
         out.add_column(name, justify="right")
@@ -85,7 +85,7 @@ def table(summary: Summary, title: str) -> Table:
 def comparison(summaries: Sequence[Summary], title: str) -> Table:
     """All methods side by side: AUROC of each set, and the papers' FPR95 of the group means."""
     rows = summaries[0].rows
-    out = _table(title)
+    out = plain_table(title)
     out.add_column("AUROC")
     for name in rows:
         style = "bold" if is_mean(name) else ""
@@ -98,7 +98,7 @@ def comparison(summaries: Sequence[Summary], title: str) -> Table:
     return out
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
     """Without vertical lines: ten columns fit a terminal of 80 characters."""
     from rich import box
     from rich.table import Table
@@ -152,6 +152,8 @@ def as_json(runs: Sequence[Evaluation]) -> dict[str, Any]:
         "methods": {
             s.method: {
                 "settings": [run.results[i].settings for run in runs],
+                "notes": [run.results[i].notes for run in runs],
+                "choice": [run.results[i].record for run in runs],
                 "sweep": [
                     [{"settings": p.settings, "auroc": 100 * p.auroc} for p in run.results[i].sweep] for run in runs
                 ],

@@ -6,7 +6,7 @@ import contextlib
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from openood.utils import comm  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 _SETTINGS = ("p_w", "p_a", "clip", "clip_percentile")
+_AUTO = "auto"
 _Batch = tuple[Tensor, Tensor, Tensor]  # features (N, D), the network's own argmax (N,), labels (N,)
 _Scored = tuple[NDArray[np.int_], NDArray[np.float32], NDArray[np.int_]]
 
@@ -41,7 +42,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
     Args:
         config: upstream's Config with ``postprocessor.postprocessor_args`` and ``postprocessor_sweep``; wins over
             the arguments below.
-        p_w, p_a, clip: as in :class:`line_plugin.LINe`; ``None`` turns one off.
+        p_w, p_a, clip: as in :class:`line_plugin.LINe`; ``None`` turns one off. ``clip="auto"`` chooses the clip from
+            the training images (:meth:`line_plugin.LINe.auto`).
         clip_percentile: if given, ``clip`` is this percentile of the ID validation features.
         head: module path of the ``Linear``; without it, the network is traced to find it.
         sweep: values to try for each setting, ``{"p_w_list": [...], ...}``; turns the search on.
@@ -56,7 +58,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         *,
         p_w: float | None = 90.0,
         p_a: float | None = 90.0,
-        clip: float | None = 1.0,
+        clip: float | Literal["auto"] | None = 1.0,
         clip_percentile: float | None = None,
         head: str | None = None,
         sweep: Mapping[str, list[float | None]] | None = None,
@@ -69,8 +71,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             if name not in (*_SETTINGS, "head"):
                 raise unknown_name("LINe setting", name, (*_SETTINGS, "head"))
         self.head: str | None = values.pop("head")
-        self.settings: dict[str, float | None] = values
-        self.line = LINe(values["p_w"], values["p_a"], values["clip"])
+        self.settings: dict[str, Any] = values
+        self.line = self._unfitted()
         self.args_dict = dict(given.get("postprocessor_sweep") or sweep or {})
         self._swept = [_swept_name(key) for key in self.args_dict]
         self.APS_mode = bool(given.get("APS_mode", bool(sweep)))
@@ -79,6 +81,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         self._seen: dict[int, tuple[Any, list[_Batch]]] | None = None  # by id of the loader, which is kept with it
         self._by_p_w: dict[float | None, LINe] = {}
         self._clips: dict[float, float] = {}  # clip_percentile: clip
+        self._chosen: float | None = None  # what clip="auto" stands for
 
     def setup(self, net: nn.Module, id_loader_dict: Mapping[str, Any], ood_loader_dict: Mapping[str, Any]) -> None:
         """Fit on ``id_loader_dict['train']``, once for each network.
@@ -92,13 +95,18 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             self.line.to(device_of(net))
             return
         loader = tqdm(id_loader_dict["train"], desc="Setup: ", disable=not comm.is_main_process())
-        self.line = LINe(self.settings["p_w"], None, None).fit(net, loader, head=self.head)
+        self.line = self._unfitted().fit(net, loader, head=self.head)
+        self._chosen = self.line.settings.clip
         self.line.provenance = replace(self.line.provenance, model_sha256=weights)
         self._by_p_w, self._clips = {}, self._measure_clips(net, id_loader_dict)
         self._apply()
         if self.setup_flag:  # for another network
             self.hyperparam_search_done = False
         self.setup_flag = True
+
+    def _unfitted(self) -> LINe:
+        p_w, p_a, clip = (self.settings[name] for name in ("p_w", "p_a", "clip"))
+        return LINe.auto(p_w, p_a) if clip == _AUTO else LINe(p_w, p_a, clip)
 
     def _measure_clips(self, net: nn.Module, id_loader_dict: Mapping[str, Any]) -> dict[float, float]:
         """The clip of every percentile that may be asked for, from one pass over ``id_loader_dict['val']``."""
@@ -123,6 +131,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
                 known = ", ".join(f"{p:g}" for p in sorted(self._clips)) or "none"
                 raise SettingsError(f"clip_percentile={percentile:g} was not measured (known: {known}): sweep it")
             clip = self._clips[percentile]
+        elif clip == _AUTO:
+            clip = self._chosen
         # The percentiles of WP are what costs; an earlier fit with this p_w has them.
         base = self._by_p_w.get(p_w, self.line)
         self.line = self._by_p_w[p_w] = base.with_settings(p_w, p_a, clip)
@@ -184,7 +194,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         finally:
             self._seen, self._by_p_w = None, {}
 
-    def set_hyperparam(self, hyperparam: list[float | None]) -> None:
+    def set_hyperparam(self, hyperparam: list[Any]) -> None:
         """Set the swept settings, in the order of ``postprocessor_sweep``, and make the masks again."""
         if len(hyperparam) != len(self._swept):
             raise SettingsError(f"{len(hyperparam)} values given, expected one for each of {', '.join(self._swept)}")
@@ -192,7 +202,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         if self.line.fitted:
             self._apply()
 
-    def get_hyperparam(self) -> list[float | None]:
+    def get_hyperparam(self) -> list[Any]:
         """The settings, in the order of ``postprocessor_sweep``; all of them if nothing is swept."""
         return [self.settings[name] for name in self._swept or _SETTINGS]
 

@@ -34,8 +34,9 @@ def known() -> dict[str, Decoder]:
 
 
 def content_type(headers: Mapping[str, bytes]) -> str:
-    """The media type without its parameters; :data:`DEFAULT` if none is given."""
-    return headers.get("content-type", b"").decode("latin-1").split(";")[0].strip().lower() or DEFAULT
+    """The media type without its parameters; :data:`DEFAULT` if none is given, empty if only parameters are."""
+    given = headers.get("content-type", b"").decode("latin-1").strip()
+    return given.split(";")[0].strip().lower() if given else DEFAULT
 
 
 def is_raw(headers: Mapping[str, bytes]) -> bool:

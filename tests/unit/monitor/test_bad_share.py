@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.counting.bad_share import AGAIN_SECONDS, BadShares, Share
+from monitor.counting.bad_share import AGAIN_SECONDS, QUIET_SECONDS, BadShares, Share
 from monitor.errors import BadShareError
 from monitor.messages.record import Partition, Record
 from monitor.store.counts import Progress
@@ -38,6 +38,12 @@ class Told:
         for notice in notices:
             self.shares.told(notice)
         return [(n.subject, n.firing, n.severity if n.firing else "") for n in notices]
+
+    def report(self, owned=(P,)):
+        notices = self.shares.quiet(dict.fromkeys(owned, self.epoch))
+        for notice in notices:
+            self.shares.told(notice)
+        return [(n.subject, n.firing) for n in notices]
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1)), max_size=20))
@@ -130,3 +136,40 @@ def test_stop_ends_the_worker_before_the_batch_is_written_and_tells_nothing():
     assert told.batch(50, 9) == []
     with pytest.raises(BadShareError, match=r"t/0: 1\d of the last .* over the limit of 10% of 100.*at_limit"):
         told.batch(50, 9)
+
+
+def test_the_alert_of_a_partition_that_brings_nothing_more_is_over():
+    told = Told()
+    told.batch(100, 50)
+    told.clock.now += QUIET_SECONDS - 1
+    assert told.report() == []
+    told.clock.now += 1
+    assert told.report() == [("t/0", False)]
+    assert told.report() == []
+    assert told.batch(10, 5) == [("t/0", True, "warning")]  # and begins again with the next bad records
+
+
+def test_what_another_worker_told_of_a_quiet_partition_is_over_too():
+    told = Told()
+    assert told.report((P, Q)) == []  # just claimed
+    told.clock.now += QUIET_SECONDS
+    told.batch(10, 0, Q)
+    assert told.report((P, Q)) == [("t/0", False)]
+    told.epoch = 2
+    assert told.report((P,)) == []
+
+
+def test_a_worker_that_stops_at_the_limit_resolves_nothing():
+    told = Told(at_limit="stop")
+    told.report()
+    told.clock.now += 2 * QUIET_SECONDS
+    assert told.report() == []
+
+
+def test_a_partition_that_goes_on_bringing_bad_records_stays_told_however_long():
+    told = Told()
+    told.batch(100, 50)
+    for _ in range(30):
+        told.clock.now += QUIET_SECONDS / 10
+        told.batch(1, 1)
+        assert told.report() == []

@@ -16,6 +16,7 @@ from monitor.alerts.state import StateRunner
 from monitor.alerts.transitions import OUTBOX, TransitionRunner
 from monitor.config import DeliveryConfig
 from monitor.service.telemetry import Telemetry
+from monitor.sources.deadletters import Sent
 from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore, outage
 from monitor.testing.receivers import Receiver
@@ -466,6 +467,120 @@ def test_a_refused_alert_is_said_once_while_the_reason_stays(world, caplog):
     assert world.deliveries.record("scripted")["failing_why"] == "it answered 400"
 
 
+# -- an alert that is over before anybody could hear of it ------------------------------------------------------------
+
+
+def status_of(state, subject="a"):
+    return [a["status"] for a in state.calls[-1] if a["subject"] == subject]
+
+
+def test_an_alert_that_is_over_at_once_is_told_as_firing_until_people_can_have_heard_of_it(world):
+    state = Scripted("state")
+    runner = world.runner(state, keep_seconds=330)
+    world.pass_time(1)
+    world.change("a")
+    world.change("a")  # raised and resolved between two turns
+    world.pass_time(1)
+    told = {"firing": 0, "resolved": 0}
+    for _ in range(1300):
+        runner.turn()
+        for status in status_of(state):
+            told[status] += 1
+        world.pass_time(1)
+    assert 330 <= told["firing"] <= 361
+    assert 900 <= told["resolved"] <= 931
+    assert status_of(state) == []
+
+
+def test_an_alert_that_fired_for_long_is_resolved_at_once(world):
+    state = Scripted("state")
+    runner = world.runner(state, keep_seconds=330)
+    world.change("a")
+    for _ in range(12):
+        runner.turn()
+        world.pass_time(30)
+    world.change("a")
+    runner.turn()
+    assert status_of(state) == ["resolved"]
+
+
+def test_what_came_and_went_while_the_receiver_was_away_is_told_when_it_is_back(world):
+    state = Scripted("state")
+    runner = world.runner(state, keep_seconds=330)
+    state.answer = lambda alerts: AGAIN
+    world.change("a")
+    for n in range(120):
+        if n == 10:
+            world.change("a")
+        runner.turn()
+        world.pass_time(60)
+    state.answer = lambda alerts: TAKEN
+    world.pass_time(60)
+    runner.turn()
+    assert status_of(state) == ["firing"]
+    for _ in range(6):
+        world.pass_time(60)
+        runner.turn()
+    assert status_of(state) == ["resolved"]
+
+
+def test_a_process_that_has_just_started_neither_cuts_short_nor_repeats_what_was_told(world):
+    first, second, third = Scripted("state"), Scripted("state"), Scripted("state")
+    runner = world.runner(first, keep_seconds=330)
+    world.change("a")
+    runner.turn()
+    world.change("a")
+    world.pass_time(200)
+    world.runner(second, keep_seconds=330)
+    assert status_of(second) == ["firing"]
+    world.pass_time(200)
+    world.runner(third, keep_seconds=330)
+    assert status_of(third) == ["resolved"]
+
+
+def test_what_was_over_before_the_receiver_was_switched_on_is_not_told_as_firing(world):
+    world.change("a")
+    world.change("a")
+    world.pass_time(60)
+    state = Scripted("state")
+    world.runner(state, keep_seconds=330)
+    assert status_of(state) == ["resolved"]
+
+
+def test_the_next_alert_of_the_same_kind_is_kept_as_long_as_the_first(world):
+    state = Scripted("state")
+    runner = world.runner(state, keep_seconds=330)
+    for _ in range(2):
+        world.change("a")
+        runner.turn()
+        world.pass_time(400)
+        world.change("a")
+        runner.turn()
+        assert status_of(state) == ["resolved"]
+        world.change("a")
+        world.change("a")
+        runner.turn()
+        assert status_of(state) == ["firing"]
+        world.pass_time(400)
+        runner.turn()
+
+
+def test_an_alert_that_was_told_without_redis_is_kept_too(world):
+    state = Scripted("state")
+    runner = world.runner(state, keep_seconds=330)
+    fields = {"fingerprint": "f", "subject": "redis", "kind": "stalled", "started_at": "2026-11-24T12:00:00.000Z"}
+    with outage(world.store):
+        for change in ({"status": "firing", "change": "raised"}, {"status": "resolved", "change": "resolved"}):
+            runner.tell({**fields, **change})
+            with pytest.raises(Exception, match="the store is away"):
+                runner.turn()
+        assert status_of(state, "redis") == ["firing"]
+        world.pass_time(331)
+        with pytest.raises(Exception, match="the store is away"):
+            runner.turn()
+    assert status_of(state, "redis") == ["resolved"]
+
+
 # -- the threads -------------------------------------------------------------------------------------------------------
 
 
@@ -565,8 +680,11 @@ def test_metrics_are_in_a_registry_of_their_own_and_carry_the_artifact():
     telemetry = Telemetry("0123456789abcdef")
     telemetry.counted(5, {"wrong-width": 2}, 0.01)
     telemetry.store_away(True)
+    telemetry.watch_letters(Sent(letters=9, stubs=3, unsent=1))
     text = generate_latest(telemetry.registry).decode()
     assert 'ood_monitor_samples_total{artifact="0123456789ab"} 5.0' in text
     assert 'ood_monitor_rejected_total{artifact="0123456789ab",reason="wrong-width"} 2.0' in text
     assert 'ood_monitor_store_away{artifact="0123456789ab"} 1.0' in text
+    for kind, n in (("whole", 6.0), ("stub", 3.0), ("nothing", 1.0)):
+        assert f'ood_monitor_dead_letters_total{{artifact="0123456789ab",sent="{kind}"}} {n}' in text
     assert b"ood_monitor" not in generate_latest(REGISTRY)

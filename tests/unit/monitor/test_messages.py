@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from monitor.errors import RecordError
 from monitor.messages import REASONS, Contract, Record, decoders, json_limits
 from monitor.messages.limits import Limits
+from monitor.messages.reading import Reader, Rows
 from monitor.messages.reasons import ADVICE
 
 ROW = np.array([0.5, -1.25, 3.0, 65504.0], "<f4")
@@ -25,7 +26,7 @@ MODEL = ("ce_model", b"resnet")
 
 
 def record(value, *headers, key=b"tenant", stamp=NOW, kind=None):
-    content = (("content-type", kind.encode()),) if kind else ()
+    content = (("content-type", kind.encode()),) if kind is not None else ()
     return Record("t", 2, 7, stamp, key, value, (*content, *headers))
 
 
@@ -123,6 +124,23 @@ def test_a_bad_record_is_rejected_by_name(reason):
         CONTRACT.read(BAD[reason])
     assert caught.value.reason == reason
     assert caught.value.detail
+
+
+@pytest.mark.parametrize("kind", [";charset=utf-8", " ; x", ";", ";\u00ac"])
+def test_a_content_type_of_parameters_only_names_no_type(kind):
+    """Some sender wrote something there: its bytes are not taken for raw float32 by chance."""
+    bad = record(GOOD, MODEL, kind=kind)
+    with pytest.raises(RecordError) as caught:
+        CONTRACT.read(bad)
+    assert caught.value.reason == "unknown-content-type"
+    rows = Rows()
+    ((_, reason, _),) = Reader(CONTRACT).read([bad], rows, NOW)
+    assert (reason, len(rows)) == ("unknown-content-type", 0)
+
+
+@pytest.mark.parametrize("kind", ["", "  "])
+def test_an_empty_content_type_is_none(kind):
+    assert len(CONTRACT.read(record(GOOD, MODEL, kind=kind))) == 1
 
 
 def test_every_reason_has_a_record_that_shows_it_and_advice():

@@ -1,0 +1,64 @@
+"""Settings from ID data alone: the rule that a fit follows, and its choice as JSON for the artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from line_plugin.errors import ArtifactCorruptError
+from line_plugin.math.class_sample import ROWS, ClassSample
+from line_plugin.math.leave_out import Candidate, LeaveOut, choose_clip
+
+CHOICE_KEY = "clip_choice"  # in Provenance.extra
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Choose the clipping threshold at the fit by leaving classes out; the masks are given.
+
+    Attributes:
+        seed: of the sample of training rows and of the dealing of classes into folds.
+        rows: how many training rows to keep for it at most.
+    """
+
+    seed: int = 0
+    rows: int = ROWS
+
+    def sample(self, num_classes: int) -> ClassSample:
+        """An empty sample, to be filled in the pass that sums the features."""
+        return ClassSample(num_classes, rows=self.rows, seed=self.seed)
+
+    def choose(self, sample: ClassSample, weight: Tensor, bias: Tensor) -> LeaveOut:
+        """What the rule takes, see :func:`~line_plugin.math.leave_out.choose_clip`."""
+        return choose_clip(sample.features, sample.labels, weight, bias, seed=self.seed)
+
+
+def with_choice(extra: Mapping[str, Any], choice: LeaveOut) -> dict[str, Any]:
+    """``Provenance.extra`` with the choice in it, as JSON has it: the artifact that is read equals the one written."""
+    plain = asdict(choice)
+    plain["folds"] = [list(fold) for fold in choice.folds]
+    plain["candidates"] = [{**asdict(c), "aurocs": list(c.aurocs)} for c in choice.candidates]
+    return {**extra, CHOICE_KEY: plain}
+
+
+def choice_of(extra: Mapping[str, Any]) -> LeaveOut | None:
+    """The choice that is kept in ``Provenance.extra``, or None if the settings were given.
+
+    Raises:
+        ArtifactCorruptError: there is one, but not as :func:`with_choice` writes it.
+    """
+    if CHOICE_KEY not in extra:
+        return None
+    try:
+        kept = dict(extra[CHOICE_KEY])
+        candidates = tuple(Candidate(c["percentile"], c["clip"], tuple(c["aurocs"])) for c in kept.pop("candidates"))
+        folds = tuple(tuple(fold) for fold in kept.pop("folds"))
+        plain = {name: kept[name] for name in ("clip", "percentile", "seed", "rows", "width", "dead", "negative")}
+        return LeaveOut(**plain, candidates=candidates, folds=folds)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactCorruptError(
+            f"the artifact's record of how its clip was chosen lacks or misstates {error}: fit again"
+        ) from error

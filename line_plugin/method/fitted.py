@@ -1,0 +1,129 @@
+"""What a fitted LINe answers: its size, its choice, classes and confidences."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from line_plugin.errors import NotFittedError
+from line_plugin.math.contributions import ClassSums
+from line_plugin.math.leave_out import LeaveOut
+from line_plugin.method.auto import choice_of
+from line_plugin.method.calibration import Calibration
+from line_plugin.method.fit import Fitted
+from line_plugin.method.settings import LINeSettings, Provenance
+
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from typing import Self
+    else:
+        from typing_extensions import Self
+
+
+class FittedLine:
+    """The part of :class:`line_plugin.LINe` that reads a fit and never changes it.
+
+    Attributes:
+        settings: the three switches; provenance: the origin of the fit.
+        calibration: None until :meth:`calibrate`.
+        content_sha256: of the artifact that was read or written, empty if there is none.
+    """
+
+    settings: LINeSettings
+    provenance: Provenance
+    calibration: Calibration | None
+    content_sha256: str
+    _fitted: Fitted | None
+
+    @property
+    def _state(self) -> Fitted:
+        if self._fitted is None:
+            raise NotFittedError("this LINe is not fitted: call fit, fit_features or LINe.load first")
+        return self._fitted
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it can score."""
+        return self._fitted is not None
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return int(self._state.weight.shape[0])
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self._state.weight.shape[1])
+
+    @property
+    def num_samples(self) -> int:
+        """How many labelled images the fit saw."""
+        return self._state.sums.num_samples
+
+    @property
+    def choice(self) -> LeaveOut | None:
+        """How :meth:`auto` chose the clip, with every candidate; None if the settings were given."""
+        return choice_of(self.provenance.extra)
+
+    @property
+    def sums(self) -> ClassSums:
+        """The class sums of the fit, on the CPU."""
+        return self._state.sums
+
+    @property
+    def device(self) -> torch.device:
+        """Where scoring runs."""
+        return self._state.weight.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the scoring state to ``device``."""
+        self._fitted = self._state.to(device)
+        return self
+
+    def score(self, features: Tensor) -> Tensor:
+        """Confidence of each row.
+
+        Args:
+            features: (N, D) float32, float16 or bfloat16 (computed in float32), N >= 0, on any device.
+
+        Returns:
+            (N,) float32 on the device of ``features``; high = ID.
+
+        Raises:
+            WidthError, NonFiniteError, NotFittedError.
+        """
+        return self.predict(features)[1]
+
+    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Class and confidence of each row.
+
+        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; on other devices batches may
+        differ by 1e-5. The first call compiles for some seconds if no compiled code is cached, and says so through
+        ``logging``.
+
+        Returns:
+            ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
+            uses it (the network's own argmax can differ), and (N,) float32, high = ID.
+        """
+        state = self._state
+        state.check_features(features, self.provenance.head)
+        with torch.no_grad():
+            on_device = features.detach().to(state.weight.device, torch.float32)
+            classes, confidence = state.scorer.predict(on_device, self.settings.clip)
+            return classes.to(features.device), confidence.to(features.device)
+
+    def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
+        """Score held-out ID features and keep the calibration; :meth:`save` stores it.
+
+        Args:
+            features: (n, D) of ID inputs the network was *not* trained on.
+            tpr: share of ID inputs to keep.
+            source: what they were, for people.
+        """
+        self.calibration = Calibration.from_scores(self.score(features), tpr, source)
+        self.content_sha256 = ""
+        return self.calibration

@@ -1,0 +1,107 @@
+"""How long a resolved alert is still told as firing: until people can have heard of it.
+
+Alertmanager notifies only after ``group_wait``, or with the next ``group_interval`` of a group that exists already, and
+only of what fires at that moment. A surge that is read late, after an outage, is raised and resolved within seconds;
+one that comes and goes while Alertmanager is away is resolved before it can be told at all. So an alert counts as
+firing until so many seconds after the receiver was first told of it. When that was lies in the store, so that every
+process says the same, also one that has just started.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from monitor.alerts.sink import Fields
+from monitor.errors import MonitorError
+from monitor.store.deliveries import DeliveryStore, Told, id_order
+
+log = logging.getLogger(__name__)
+
+
+class KeepFiring:
+    """Which alerts a receiver hears of, and as what.
+
+    Args:
+        store: remembers when the receiver was first told of an episode.
+        sink: name of the receiver.
+        seconds: a resolved alert is told as firing for so long after it was first told; 0 tells it as it is.
+        resolved_seconds: and then as resolved for so long, in case that the receiver was away.
+    """
+
+    def __init__(self, store: DeliveryStore, sink: str, seconds: float, resolved_seconds: float) -> None:
+        self._store, self._sink = store, sink
+        self._seconds, self._resolved_seconds = seconds, resolved_seconds
+        self._first: dict[str, float] = {}  # episode to the monotonic time at which it was first told
+        self._since = float("-inf")  # what ended before the receiver was ever told anything is not for it
+        self._apart: float | None = None  # the monotonic clock minus the store's, in seconds
+
+    def begin(self) -> None:
+        """The receiver is switched on: what ended before it ever was is not for it.
+
+        Raises:
+            StoreUnavailableError: call it again.
+        """
+        if self._apart is None:
+            self._take(self._store.told(self._sink, (), note=False))
+
+    def shape(self, resolved: Iterable[tuple[Fields, float]]) -> Iterator[Fields]:
+        """What is told of resolved alerts.
+
+        Args:
+            resolved: alerts, and the monotonic time at which each was handed over; that of an alert with an ``id`` of
+                the history is not used.
+        """
+        given = [*resolved]
+        if given:
+            self._ask([episode(alert) for alert, _ in given], note=False)
+        now = time.monotonic()
+        for alert, at in given:
+            ended = self._ended(alert, at)
+            until = self._until(alert, ended)
+            if now < until:
+                yield {**alert, "status": "firing"}
+            elif now - max(ended, until) <= self._resolved_seconds:
+                yield alert
+
+    def note(self, told: Sequence[Fields]) -> None:
+        """The receiver has just been told of these."""
+        new = [episode(a) for a in told if a.get("status") == "firing" and episode(a) not in self._first]
+        if new:
+            self._ask(new, note=True)
+        for name in new:
+            self._first.setdefault(name, time.monotonic())
+        standing = {episode(a) for a in told}
+        for name in [name for name in self._first if name not in standing]:
+            del self._first[name]
+
+    def _ask(self, episodes: Sequence[str], *, note: bool) -> None:
+        try:
+            self._take(self._store.told(self._sink, episodes, note=note))
+        except MonitorError as error:
+            log.debug("it is not known when %s was first told of its alerts: %s", self._sink, error)
+
+    def _take(self, found: Told) -> None:
+        self._apart = time.monotonic() - found.now / 1000
+        self._since = found.since / 1000 + self._apart
+        for name, ms in found.episodes.items():
+            self._first.setdefault(name, ms / 1000 + self._apart)
+
+    def _ended(self, alert: Fields, handed_over: float) -> float:
+        if "id" not in alert or self._apart is None:
+            return handed_over
+        return id_order(alert["id"])[0] / 1000 + self._apart
+
+    def _until(self, alert: Fields, ended: float) -> float:
+        if not self._seconds:
+            return float("-inf")
+        first = self._first.get(episode(alert))
+        if first is not None:
+            return first + self._seconds
+        return float("-inf") if "id" in alert and ended < self._since else float("inf")
+
+
+def episode(alert: Fields) -> str:
+    """One alert from its raise to its end; the next of the same kind and stream is another."""
+    return alert.get("episode") or f"{alert.get('fingerprint', '')}:{alert.get('started_at', '')}"
