@@ -3,10 +3,11 @@
     python -m benchmarks.methods_table --features FOLDER
     python -m benchmarks.methods_table --features FOLDER --quickstart quickstart --json out.json
 
-Methods have their default settings; nothing is searched, for the files hold no OOD validation images. ``--quickstart``
-adds the LeNet of ``make demo`` from that command's folder. AUROC and FPR95 are means over the sets of a group, the mean
-is that of near and far, the gap is to the best single method on the same network. Its 95 % interval is a paired
-bootstrap: ID and OOD images are drawn again, the same for all methods; the best stays the method that is best on all.
+Methods have their default settings, or those of ``--set``; nothing is searched, for the files hold no OOD validation
+images. ``--quickstart`` adds the LeNet of ``make demo`` from that command's folder. AUROC and FPR95 are means over the
+sets of a group, the mean is that of near and far, the gap is to the best single method on the same network. Its 95 %
+interval is a paired bootstrap: ID and OOD images are drawn again, the same for all methods; the best stays the method
+that is best on all.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 
 from benchmarks import feature_files, measure
 from line_plugin.benchmark import methods
+from line_plugin.benchmark.methods.base import Setting
+from line_plugin.cli import options
 from line_plugin.errors import FitError, SettingsError
 from line_plugin.math.metrics import ood_metrics
 
@@ -40,13 +43,17 @@ class Measured:
     left_out: dict[str, str]
 
 
-def score_all(network: feature_files.Network, names: list[str]) -> Measured:
+Settings = dict[str, dict[str, Setting]]
+"""By method, over its defaults."""
+
+
+def score_all(network: feature_files.Network, names: list[str], settings: Settings) -> Measured:
     """Fit and score each method; one that cannot be fitted is left out by name."""
     scores: dict[str, Scores] = {}
     left_out: dict[str, str] = {}
     for name in names:
         start = time.perf_counter()
-        method = methods.create(name)
+        method = methods.create(name, settings.get(name))
         try:
             method.fit(network.data)
         except (FitError, SettingsError) as error:
@@ -62,7 +69,7 @@ def score_all(network: feature_files.Network, names: list[str]) -> Measured:
     return Measured(network.name, scores, left_out)
 
 
-def score_quickstart(folder: Path, names: list[str]) -> Measured:
+def score_quickstart(folder: Path, names: list[str], settings: Settings) -> Measured:
     """The same on the network that ``make demo`` trained, from its cache."""
     from line_plugin import networks
     from line_plugin.benchmark.protocol import runner, spec
@@ -73,9 +80,11 @@ def score_quickstart(folder: Path, names: list[str]) -> Measured:
     net = networks.build(benchmark.arch, benchmark.num_classes)
     networks.load_checkpoint(net, folder / "lenet.safetensors")
     cache = FeatureCache(net, folder / "cache", device=torch.device("cpu"), num_workers=0)
-    defaults = {name: dict(methods.create(name).settings) for name in names}  # over the benchmark's own
-    options = runner.Options(tuple(names), defaults, search=False)
-    run = runner.evaluate(benchmark, folder / "data", cache, options)
+    every = {
+        name: dict(methods.create(name, settings.get(name)).settings) for name in names
+    }  # over the benchmark's own
+    chosen = runner.Options(tuple(names), every, search=False)
+    run = runner.evaluate(benchmark, folder / "data", cache, chosen)
     scores = {r.name: {_in_group(run.groups[s], s): a for s, a in r.scores.items()} for r in run.results}
     return Measured("lenet_quickstart", scores, {})
 
@@ -165,13 +174,15 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True, help="folder of .safetensors files, a network each")
     parser.add_argument("--quickstart", type=Path, help="folder of `make demo`, for its LeNet")
     parser.add_argument("--methods", help="comma-separated; all of them by default")
+    parser.add_argument("--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="as in openood eval")
     parser.add_argument("--draws", type=int, default=500, help="of the bootstrap (500)")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     names = args.methods.split(",") if args.methods else list(methods.names())
-    measured = [score_all(network, names) for network in feature_files.read_all(args.features)]
+    settings = options.settings_of(args.set)
+    measured = [score_all(network, names, settings) for network in feature_files.read_all(args.features)]
     if args.quickstart:
-        measured.append(score_quickstart(args.quickstart, names))
+        measured.append(score_quickstart(args.quickstart, names, settings))
     tables = {m.network: table(m, args.draws) for m in measured}
     for m in measured:
         for name, reason in m.left_out.items():

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_plugin.cli import leaderboard, options
+from line_plugin.cli import leaderboard, options, plots
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
             target = folder / f"s{i}" if len(runs) > 1 else folder
             saved += [report.save_scores(target, one, r) for r in one.results]
     if args.plots:
-        saved += _save_plots(folder, runs[0])
+        saved += plots.save(folder, runs[0])
     if args.board:
         saved += leaderboard.save(args, benchmark, runs, summaries, checkpoints(args), folder / "board")
     if args.json:
@@ -237,21 +237,3 @@ def _settings(runs: list[Evaluation], index: int) -> str:
     shown = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in chosen.settings.items())
     origin = " chosen on the validation sets" if chosen.sweep else ""
     return f" ({shown}{origin})" if shown else ""
-
-
-def _save_plots(folder: Path, run: Evaluation) -> list[Path]:
-    """Histograms and ROC curves of the first run."""
-    import numpy as np
-
-    from line_plugin.benchmark.report import figures, histograms, roc
-
-    scores = {r.name: r.scores for r in run.results}
-    by_group = {g: [n for n, group in run.groups.items() if group == g] for g in ("near", "far")}
-    sets = figures.Sets("id", by_group["near"], by_group["far"])
-    thresholds = {name: float(np.quantile(s["id"], 0.05)) for name, s in scores.items()}
-    title = run.benchmark.title or run.benchmark.name
-    labels = {"id": f"{run.benchmark.name} test"}
-    saved = [folder / "histograms.png", folder / "roc.png"]
-    histograms.score_histograms(saved[0], scores, sets, thresholds=thresholds, labels=labels, title=title)
-    roc.roc_curves(saved[1], scores, sets, labels=labels, title=title)
-    return saved

@@ -71,6 +71,7 @@ _ON_THE_BOARD = {  # our name: the name that utils/papers.csv has a link for
 }
 _NEW = {  # our name: the name and the link that a pull request has to bring
     "line": ("LINe", "https://arxiv.org/abs/2303.13995"),
+    "line-paper": ("LINe", "https://arxiv.org/abs/2303.13995"),
     "vra": ("VRA", "https://arxiv.org/abs/2302.11716"),
     "lts": ("LTS", "https://arxiv.org/abs/2409.01175"),
     "pnml": ("pNML", "https://arxiv.org/abs/2110.09246"),
@@ -168,7 +169,7 @@ def save_board(
     name = file_of(entry.benchmark, fsood=entry.fsood)
     rows = rows_of(entry, summaries)
     saved = [write_report(folder / name, _csv(COLUMNS, rows))]
-    links = [_name_and_link(s.method, entry.link) for s in summaries]
+    links = dict.fromkeys(_name_and_link(s.method, entry.link) for s in summaries)
     missing = [{"Alias": alias, "Link": link} for alias, link in links if link]
     if missing:
         saved.append(write_report(folder / "utils" / "papers.csv", _csv(("Alias", "Link"), missing)))
