@@ -9,7 +9,7 @@ from typing import Any
 
 from line_plugin.cli import options
 
-_METHODS = "line,line-paper,msp,ebo,mls,react,dice,ash,knn"
+_METHODS = "line,line-paper,panel,msp,ebo,mls,react,dice,ash,knn"
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:

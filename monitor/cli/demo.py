@@ -12,6 +12,7 @@ def add(commands: Commands) -> None:
     demo = commands.add_parser("demo", help="a broker, a Redis, a surge: one alert raised, one resolved")
     demo.set_defaults(command=run)
     demo.add_argument("--folder", default="quickstart", help="where the quickstart model lies or is made")
+    demo.add_argument("--postprocessor", default="line", choices=("line", "panel"), help="what scores (line)")
     demo.add_argument("--contamination", type=float, default=0.2, help="share of OOD inputs during the surge")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -21,4 +22,10 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
     from monitor.demo.run import run as run_demo
 
-    return run_demo(options.folder, contamination=options.contamination, seed=options.seed, as_json=options.json)
+    return run_demo(
+        options.folder,
+        method=options.postprocessor,
+        contamination=options.contamination,
+        seed=options.seed,
+        as_json=options.json,
+    )

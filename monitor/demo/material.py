@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from line_plugin import LINe, Panel
+    from line_plugin.benchmark.methods.base import FitData
     from line_plugin.benchmark.protocol.spec import ImageSet
 
-ARTIFACT = "monitor.line.safetensors"
+METHODS = ("line", "panel")
+"""What can be fitted and streamed."""
+
+ARTIFACTS = {method: f"monitor.{method}.safetensors" for method in METHODS}
 EMBEDDINGS = "monitor.embeddings.safetensors"
 
 
@@ -28,11 +33,12 @@ class Material:
     out_of_distribution: Tensor
 
 
-def material(folder: str | Path) -> Material:
+def material(folder: str | Path, method: str = "line") -> Material:
     """Read what is in ``folder``, or train, fit, calibrate and embed.
 
     Args:
-        folder: made where it does not exist.
+        folder: made if it does not exist.
+        method: of :data:`METHODS`.
 
     Raises:
         LinePluginError: the quickstart images are not installed, or the folder cannot be written.
@@ -40,18 +46,18 @@ def material(folder: str | Path) -> Material:
     from safetensors.torch import load_file
 
     where = Path(folder)
-    if not ((where / ARTIFACT).is_file() and (where / EMBEDDINGS).is_file()):
-        _make(where)
+    artifact = where / ARTIFACTS[method]
+    if not (artifact.is_file() and (where / EMBEDDINGS).is_file()):
+        _make(where, method)
     kept = load_file(where / EMBEDDINGS)
-    return Material(where / ARTIFACT, kept["in_distribution"], kept["out_of_distribution"])
+    return Material(artifact, kept["in_distribution"], kept["out_of_distribution"])
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, method: str) -> None:
     import torch
     from safetensors.torch import save
 
-    from line_plugin import LINe, networks
-    from line_plugin.benchmark.methods.line import LineMethod
+    from line_plugin import networks
     from line_plugin.benchmark.protocol import image_list, spec
     from line_plugin.benchmark.protocol.features import FeatureCache, Request
     from line_plugin.benchmark.protocol.runner import fit_data
@@ -59,7 +65,7 @@ def _make(folder: Path) -> None:
     from line_plugin.quickstart import dataset, training
 
     # The names are those of `openood quickstart`: what it has made is used.
-    data, checkpoint, fitted = folder / "data", folder / "lenet.safetensors", folder / "line.safetensors"
+    data, checkpoint = folder / "data", folder / "lenet.safetensors"
     benchmark = spec.load("quickstart")
     dataset.prepare(data)
     if not checkpoint.is_file():
@@ -76,18 +82,31 @@ def _make(folder: Path) -> None:
         for images, known in sets
     ]
     train, validation, test, *far = cache.get(requests)
-    if fitted.is_file():
-        line = LINe.load(fitted)
-    else:
-        method = LineMethod()
-        method.set(dict(benchmark.methods["line"]))
-        method.fit(fit_data(benchmark, cache, train, validation))
-        line = method.line
+    data_to_fit = fit_data(benchmark, cache, train, validation)
+    found = _fitted(folder, method, data_to_fit, dict(benchmark.methods.get("line", {})))
     # Every other test image calibrates: alternating keeps the classes balanced in both halves.
     calibrating = torch.cat([validation.features, test.features[::2]])
-    line.calibrate(calibrating, source="quickstart: validation digits and every other test digit")
+    found.calibrate(calibrating, source="quickstart: validation digits and every other test digit")
     ood = torch.cat([one.features for one in far])
     write_whole(
         folder / EMBEDDINGS, save({"in_distribution": test.features[1::2].contiguous(), "out_of_distribution": ood})
     )
-    line.save(folder / ARTIFACT)
+    found.save(folder / ARTIFACTS[method])
+
+
+def _fitted(folder: Path, method: str, data: FitData, line_settings: dict[str, Any]) -> LINe | Panel:
+    """As `openood fit` does it; a LINe that `openood quickstart` has fitted is taken as it is."""
+    from line_plugin import LINe
+    from line_plugin.benchmark.methods.line import LineMethod
+    from line_plugin.benchmark.methods.panel import PanelMethod
+
+    if method == "panel":
+        panel = PanelMethod()
+        panel.fit(data)
+        return panel.panel
+    if (folder / "line.safetensors").is_file():
+        return LINe.load(folder / "line.safetensors")
+    line = LineMethod()
+    line.set(line_settings)
+    line.fit(data)
+    return line.line

@@ -55,13 +55,13 @@ class Plan:
         return self.before + self.surge + self.after
 
 
-def run(folder: str, *, contamination: float = 0.2, seed: int = 0, as_json: bool = False) -> int:
+def run(folder: str, *, method: str = "line", contamination: float = 0.2, seed: int = 0, as_json: bool = False) -> int:
     """The demo on the quickstart model. Returns the exit code: 0 where it went as it should."""
     from monitor.demo.material import material
 
     say: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if as_json else print
     say("the quickstart model: reading it, or training it (about a minute, once)")
-    made = material(folder)
+    made = material(folder, method)
     result = demonstrate(
         made.artifact.resolve(),
         made.in_distribution,
@@ -88,7 +88,7 @@ def demonstrate(
     """Stream embeddings with a surge through a broker, a worker and a Redis of their own.
 
     Args:
-        artifact: fitted and calibrated LINe.
+        artifact: a fitted and calibrated LINe or Panel.
         in_distribution: (N, D) float32 embeddings that did not calibrate the artifact; drawn with replacement.
         out_of_distribution: (M, D) float32.
         plan: how much of what.

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from line_plugin import LINe
+from line_plugin import LINe, Panel, load_artifact
 from line_plugin.cli import main
+from monitor.demo.material import material
 
 
 def test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact(
@@ -21,7 +22,7 @@ def test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact(
     for command in ("openood fit", "openood calibrate", "openood eval"):
         assert f"$ {command}" in captured.out
     methods = {p.stem for p in (folder / "results/ood").glob("*.csv")}
-    assert methods == {"line", "line-paper", "msp", "ebo", "mls", "react", "dice", "ash", "knn"}
+    assert methods == {"line", "line-paper", "panel", "msp", "ebo", "mls", "react", "dice", "ash", "knn"}
     with (folder / "results/ood/line.csv").open() as file:
         rows = {row[""]: row for row in csv.DictReader(file)}
     assert float(rows["farood"]["AUROC"]) > 98.5
@@ -39,3 +40,13 @@ def test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact(
     network = ["--data-root", str(folder / "data"), "--checkpoint", str(folder / "lenet.safetensors")]
     assert main(["eval", "--id-data", "quickstart", *network, "--cache-dir", str(folder / "cache")]) == 0
     assert "Images forwarded: 0;" in capsys.readouterr().out
+
+    # The monitor's demonstration takes what is there, for a panel too, and fits what is not.
+    for method, kind in (("line", LINe), ("panel", Panel)):
+        (folder / "line.safetensors").unlink(missing_ok=True)
+        made = material(folder, method)
+        artifact = load_artifact(made.artifact)
+        assert isinstance(artifact, kind)
+        assert artifact.calibration is not None
+        flagged = (artifact.score(made.out_of_distribution) < artifact.calibration.threshold).double().mean()
+        assert float(flagged) > 0.9
