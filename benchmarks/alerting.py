@@ -212,7 +212,7 @@ def lifecycle(args: argparse.Namespace) -> list[Row]:
         row["share with one"] = float((raises == 1).mean())
         row |= {"resolve, median": float(np.median(times)), "resolve, 90 %": float(np.quantile(times, 0.9))}
         out.append(row)
-    held = [f"{held_rate(rules.resolve_tables[0, i], 5):.1%}" for i in (2, 4)]
+    held = [f"{held_rate(rules.resolve_tables[0, 0, i], 5):.1%}" for i in (2, 4)]
     out.append({"contamination": f"held at any shape from a flag rate of {held[0]} to {held[1]}"})
     return out
 
