@@ -7,18 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from pytorch_ood.api import (
-    DetectorInfo,
-    FeaturesDetector,
-    ModelNotSetException,
-    Paper,
-    RequiresFittingException,
-    Task,
-)
 from torch import Tensor
 
 from line_plugin.errors import FitError, unknown_name
+from line_plugin.integrations.pytorch_ood_scorer import FeatureScorer
 from line_plugin.math.contributions import ClassSums
 from line_plugin.method.line import LINe
 from line_plugin.method.settings import LINeSettings
@@ -30,7 +22,7 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 
-class LINeDetector(FeaturesDetector):  # type: ignore[misc]
+class LINeDetector(FeatureScorer):
     """LINe with pytorch-ood's interface; scores are *outlier* scores: the negated confidence of :class:`LINe`.
 
     A setting may be changed after fitting with :meth:`set_hyperparameters`: masks are made again from the class sums.
@@ -51,17 +43,6 @@ class LINeDetector(FeaturesDetector):  # type: ignore[misc]
         torch.Size([2])
     """
 
-    info = DetectorInfo(
-        paper=Paper(
-            title="LINe: Out-of-Distribution Detection by Leveraging Important Neurons",
-            venue="CVPR",
-            year=2023,
-            url="https://arxiv.org/abs/2303.13995",
-            code="https://github.com/YongHyun-Ahn/LINe-Out-of-Distribution-Detection-by-Leveraging-Important-Neurons",
-        ),
-        tasks={Task.CLASSIFICATION},
-    )
-    requires_fit = True
     hyperparameter_space: ClassVar[dict[str, list[float | None]]] = {
         "p_w": [10, 50, 90],
         "p_a": [10, 50, 90],
@@ -77,10 +58,12 @@ class LINeDetector(FeaturesDetector):  # type: ignore[misc]
         p_a: float | None = 90.0,
         clip: float | None = 1.0,
     ) -> None:
-        self.encoder = encoder
-        self.weight = w.detach()
-        self.bias = torch.zeros(len(w)) if b is None else b.detach()
+        super().__init__(encoder, w, b)
         self.line = LINe(p_w, p_a, clip)
+
+    def scored_by(self) -> LINe:
+        """See :meth:`FeatureScorer.scored_by`."""
+        return self.line
 
     def fit(self, data_loader: Iterable[Any]) -> Self:
         """Fit in one pass that keeps class sums only.
@@ -92,15 +75,11 @@ class LINeDetector(FeaturesDetector):  # type: ignore[misc]
             ModelNotSetException: there is no encoder.
             FitError: no batch, bad labels, or a class without an image.
         """
-        if self.encoder is None:
-            raise ModelNotSetException("fit needs an encoder; without one, call fit_features")
-        sums, device = None, self.device
-        with torch.no_grad():
-            for x, y in data_loader:
-                z = self.encoder(x.to(device))
-                if sums is None:
-                    sums = ClassSums.zeros(self.weight.shape[0], self.weight.shape[1])
-                sums.add_(z, y)
+        sums: ClassSums | None = None
+        for z, y in self.encode_batches(data_loader):
+            if sums is None:
+                sums = ClassSums.zeros(self.weight.shape[0], self.weight.shape[1])
+            sums.add_(z, y)
         if sums is None:
             raise FitError("the loader gave no batch: pass labelled ID training images")
         return self._fit_sums(sums)
@@ -117,37 +96,6 @@ class LINeDetector(FeaturesDetector):  # type: ignore[misc]
     def _fit_sums(self, sums: ClassSums) -> Self:
         weight = self.weight.to(sums.sums.device)
         self.line = LINe(**asdict(self.line.settings)).fit_sums(sums, weight, self.bias)
-        return self
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Outlier scores (B,) float32 of inputs; larger means more likely out-of-distribution.
-
-        Raises:
-            ModelNotSetException: there is no encoder; RequiresFittingException: not fitted.
-        """
-        if self.encoder is None:
-            raise ModelNotSetException
-        device = self.device
-        with torch.no_grad():
-            features = self.encoder(x if device is None else x.to(device))
-        scores: Tensor = self.predict_features(features)
-        return scores
-
-    def predict_features(self, x: Tensor) -> Tensor:
-        """Outlier scores (B,) float32 of features (B, D); larger means more likely out-of-distribution.
-
-        Raises:
-            RequiresFittingException: not fitted; WidthError, NonFiniteError: features that cannot be scored.
-        """
-        if not self.line.fitted:
-            raise RequiresFittingException
-        return -self.line.score(x)
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the encoder, the head and the fit to ``device``."""
-        super().to(device)
-        if self.line.fitted:
-            self.line.to(device)
         return self
 
     def get_hyperparameters(self) -> dict[str, float | None]:

@@ -6,17 +6,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from pytorch_ood.api import (
-    DetectorInfo,
-    FeaturesDetector,
-    ModelNotSetException,
-    Paper,
-    RequiresFittingException,
-    Task,
-)
 from torch import Tensor
 
+from line_plugin.integrations.pytorch_ood_scorer import FeatureScorer
 from line_plugin.method.panel import Panel
 from line_plugin.method.panel_fit import EXPERTS, Gathered
 
@@ -27,8 +19,10 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 
-class PanelDetector(FeaturesDetector):  # type: ignore[misc]
+class PanelDetector(FeatureScorer):
     """The panel with pytorch-ood's interface; scores are *outlier* scores: the negated confidence of :class:`Panel`.
+
+    The panel has no paper of its own; the library asks for one, so ``info`` names LINe's.
 
     Args:
         encoder: maps inputs to the pooled features (B, D) that enter the head; put it in eval mode. ``None`` if only
@@ -45,19 +39,6 @@ class PanelDetector(FeaturesDetector):  # type: ignore[misc]
         torch.Size([2])
     """
 
-    # The panel has no paper of its own; the library asks for one, so this is LINe's.
-    info = DetectorInfo(
-        paper=Paper(
-            title="LINe: Out-of-Distribution Detection by Leveraging Important Neurons",
-            venue="CVPR",
-            year=2023,
-            url="https://arxiv.org/abs/2303.13995",
-            code="https://github.com/YongHyun-Ahn/LINe-Out-of-Distribution-Detection-by-Leveraging-Important-Neurons",
-        ),
-        tasks={Task.CLASSIFICATION},
-    )
-    requires_fit = True
-
     def __init__(
         self,
         encoder: Callable[[Tensor], Tensor] | None,
@@ -67,9 +48,12 @@ class PanelDetector(FeaturesDetector):  # type: ignore[misc]
         prototypes: int = 10,
         seed: int = 0,
     ) -> None:
-        self.encoder = encoder
-        self.weight, self.bias = w.detach(), torch.zeros(len(w)) if b is None else b.detach()
+        super().__init__(encoder, w, b)
         self.panel = Panel(experts, prototypes, seed=seed)
+
+    def scored_by(self) -> Panel:
+        """See :meth:`FeatureScorer.scored_by`."""
+        return self.panel
 
     def fit(self, data_loader: Iterable[Any]) -> Self:
         """Fit in one pass over batches ``(x, y)``; labels below zero are ignored.
@@ -77,13 +61,10 @@ class PanelDetector(FeaturesDetector):  # type: ignore[misc]
         Raises:
             ModelNotSetException: there is no encoder. FitError: as :meth:`Panel.fit`.
         """
-        if self.encoder is None:
-            raise ModelNotSetException("fit needs an encoder; without one, call fit_features")
-        panel, device = self._unfitted(), self.device
+        panel = self._unfitted()
         gathered = Gathered.nothing(self.weight.shape[0], self.weight.shape[1], panel.settings)
-        with torch.no_grad():
-            for x, y in data_loader:
-                gathered.add_(self.encoder(x.to(device)), y)
+        for z, y in self.encode_batches(data_loader):
+            gathered.add_(z, y)
         self.panel = panel.fit_gathered(gathered, self.weight, self.bias)
         return self
 
@@ -95,34 +76,3 @@ class PanelDetector(FeaturesDetector):  # type: ignore[misc]
     def _unfitted(self) -> Panel:
         settings = self.panel.settings
         return Panel(settings.experts, settings.prototypes, seed=settings.seed)
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Outlier scores (B,) float32 of inputs; larger means more likely out-of-distribution.
-
-        Raises:
-            ModelNotSetException: there is no encoder; RequiresFittingException: not fitted.
-        """
-        if self.encoder is None:
-            raise ModelNotSetException
-        device = self.device
-        with torch.no_grad():
-            features = self.encoder(x if device is None else x.to(device))
-        scores: Tensor = self.predict_features(features)
-        return scores
-
-    def predict_features(self, x: Tensor) -> Tensor:
-        """Outlier scores (B,) float32 of features (B, D); larger means more likely out-of-distribution.
-
-        Raises:
-            RequiresFittingException: not fitted; WidthError, NonFiniteError: features that cannot be scored.
-        """
-        if not self.panel.fitted:
-            raise RequiresFittingException
-        return -self.panel.score(x)
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the encoder, the head and the fit to ``device``."""
-        super().to(device)
-        if self.panel.fitted:
-            self.panel.to(device)
-        return self
