@@ -72,7 +72,10 @@ class TopicQuestions:
             return self._described()
 
     def unassigned(self) -> frozenset[int]:
-        """Partitions that no member of the group has though the group is settled; empty if that cannot be told."""
+        """Partitions that no member of the group has though the group is settled; empty if that cannot be told.
+
+        A group without members is settled, too: a client may read on without knowing that the broker has put it out.
+        """
         group, topic = self._config.group, self._config.topic
         with self._lock:
             seen = self._described()
@@ -80,7 +83,7 @@ class TopicQuestions:
                 answer = self._ask(lambda client: client.describe_groups([group]))[group]
             except (BrokerError, KeyError, ValueError):  # not every broker and not every user has an answer
                 return frozenset()
-        if answer.get("group_state") != "Stable":
+        if answer.get("group_state") not in ("Stable", "Empty", "Dead"):
             return frozenset()
         dealt = [a for m in answer["members"] for a in (m["member_assignment"] or {}).get("assigned_partitions", ())]
         return seen.partitions - {n for a in dealt if a["topic"] == topic for n in a["partitions"]}

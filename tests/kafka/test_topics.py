@@ -371,3 +371,31 @@ def test_a_group_that_dealt_its_partitions_to_nobody_is_joined_again(servers, mo
         assert f"no worker was given {topic}/0, {topic}/1, {topic}/2" in caplog.text
     finally:
         source.close()
+
+
+def test_a_client_that_the_group_has_put_out_without_its_noticing_joins_again(servers, monkeypatch, caplog):
+    """kafka-python stops its heartbeats to wait for a rejoin, which it sometimes never begins; it reads on meanwhile."""
+    monkeypatch.setattr("monitor.sources.lookout.GROUP_SECONDS", 1.0)
+    topic = f"put-out-{next(_names)}"
+    launcher.create_topic(servers[0].address, topic, 3)
+    config = KafkaConfig(
+        bootstrap_servers=servers[0].address, topic=topic, group=topic, look_seconds=1, session_timeout_ms=1000,
+        heartbeat_interval_ms=300,
+    )  # fmt: skip
+    source = open_source(config)
+
+    def poll_until(what):
+        until = time.monotonic() + 60
+        while not what():
+            assert time.monotonic() < until
+            source.poll(100, 10)
+
+    try:
+        poll_until(lambda: len(source.assigned()) == 3)
+        source.take_fresh()
+        source._consumer._coordinator._disable_heartbeat()
+        poll_until(lambda: len(source.take_fresh()) == 3)  # dealt anew
+        assert source._questions.unassigned() == frozenset()
+        assert f"no worker was given {topic}/0, {topic}/1, {topic}/2" in caplog.text
+    finally:
+        source.close()
