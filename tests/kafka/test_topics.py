@@ -374,7 +374,7 @@ def test_a_group_that_dealt_its_partitions_to_nobody_is_joined_again(servers, mo
 
 
 def test_a_client_that_the_group_has_put_out_without_its_noticing_joins_again(servers, monkeypatch, caplog):
-    """kafka-python stops its heartbeats to wait for a rejoin, which it sometimes never begins; it reads on meanwhile."""
+    """kafka-python stops its heartbeats to wait for a rejoin that it sometimes never begins, and reads on meanwhile."""
     monkeypatch.setattr("monitor.sources.lookout.GROUP_SECONDS", 1.0)
     topic = f"put-out-{next(_names)}"
     launcher.create_topic(servers[0].address, topic, 3)
@@ -384,17 +384,17 @@ def test_a_client_that_the_group_has_put_out_without_its_noticing_joins_again(se
     )  # fmt: skip
     source = open_source(config)
 
-    def poll_until(what):
-        until = time.monotonic() + 60
-        while not what():
-            assert time.monotonic() < until
+    def poll_until_dealt():
+        dealt, until = set(), time.monotonic() + 60
+        while len(dealt) < 3:
+            assert time.monotonic() < until, caplog.text
             source.poll(100, 10)
+            dealt |= source.take_fresh()
 
     try:
-        poll_until(lambda: len(source.assigned()) == 3)
-        source.take_fresh()
+        poll_until_dealt()
         source._consumer._coordinator._disable_heartbeat()
-        poll_until(lambda: len(source.take_fresh()) == 3)  # dealt anew
+        poll_until_dealt()
         assert source._questions.unassigned() == frozenset()
         assert f"no worker was given {topic}/0, {topic}/1, {topic}/2" in caplog.text
     finally:
