@@ -92,7 +92,8 @@ class KafkaSource:
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
         """Records by partition, in offset order, at least one each."""
-        if orphans := self._lookout.take_orphans():
+        orphans = self._lookout.take_orphans()
+        if orphans and self._consumer is not None:  # else it has not joined yet: the artifact may take long to load
             self._join_again(orphans)
         consumer = self._connected()
         with kafka_errors("poll"):

@@ -401,3 +401,22 @@ def test_a_client_that_the_group_has_put_out_without_its_noticing_joins_again(se
         assert f"no worker was given {topic}/0, {topic}/1, {topic}/2" in caplog.text
     finally:
         source.close()
+
+
+def test_a_source_that_is_first_polled_late_has_not_been_put_out(servers, monkeypatch, caplog):
+    monkeypatch.setattr("monitor.sources.lookout.GROUP_SECONDS", 0.2)
+    topic = f"late-{next(_names)}"
+    launcher.create_topic(servers[0].address, topic, 2)
+    source = open_source(KafkaConfig(bootstrap_servers=servers[0].address, topic=topic, group=topic, look_seconds=0.2))
+    try:
+        until = time.monotonic() + 30
+        while not source._lookout._orphans:  # nobody has joined the group yet
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        monkeypatch.setattr("monitor.sources.lookout.GROUP_SECONDS", 30.0)
+        while len(source.assigned()) < 2:
+            assert time.monotonic() < until
+            source.poll(100, 10)
+        assert "joins the group again" not in caplog.text
+    finally:
+        source.close()
