@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 REPEAT_SECONDS = 60.0
 """Trouble that lasts is logged again after this."""
 
-GROUP_SECONDS = 5.0
+GROUP_SECONDS = 3.0
 """Time between two looks at whether every partition has a worker."""
 
 
