@@ -1,0 +1,77 @@
+"""Every setting of one monitor process, by section, with its default and its range.
+
+A secret is a ``SecretStr``, or a ``SecretUrl`` if it is a URL: neither shows itself if the settings are printed. Each
+secret may also stand in a file, which the key with ``_file`` behind it names (``redis.password_file``).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from monitor.config.sections.base import Section
+from monitor.config.sections.delivery import DeliveryConfig
+from monitor.config.sections.judging import (
+    AlertConfig,
+    BucketConfig,
+    CanaryConfig,
+    ModelConfig,
+    StreamConfig,
+    WatchConfig,
+)
+from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
+from monitor.config.sections.messages import MessagesConfig
+from monitor.config.sections.redis import RedisConfig
+from monitor.config.sections.telemetry import TelemetryConfig
+
+__all__ = [
+    "AlertConfig",
+    "BucketConfig",
+    "CanaryConfig",
+    "DeadLetterConfig",
+    "DeliveryConfig",
+    "KafkaConfig",
+    "MessagesConfig",
+    "ModelConfig",
+    "MonitorConfig",
+    "RedisConfig",
+    "Section",
+    "StreamConfig",
+    "TelemetryConfig",
+    "WatchConfig",
+]
+
+
+class MonitorConfig(Section):
+    """Everything one process needs."""
+
+    model: ModelConfig
+    kafka: KafkaConfig
+    messages: MessagesConfig = Field(default_factory=MessagesConfig)
+    dead_letters: DeadLetterConfig = Field(default_factory=DeadLetterConfig)
+    redis: RedisConfig = Field(default_factory=RedisConfig)
+    buckets: BucketConfig = Field(default_factory=BucketConfig)
+    streams: StreamConfig = Field(default_factory=StreamConfig)
+    alerts: AlertConfig = Field(default_factory=AlertConfig)
+    watch: WatchConfig = Field(default_factory=WatchConfig)
+    canary: CanaryConfig = Field(default_factory=CanaryConfig)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
+
+    @model_validator(mode="after")
+    def _no_loop(self) -> MonitorConfig:
+        if self.dead_letter_topic == self.kafka.topic:
+            raise ValueError(
+                f"dead_letters.topic is {self.kafka.topic!r}, the topic that is read: each dead letter would come back "
+                "as a record that cannot be scored; name another one"
+            )
+        return self
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where rejected records go."""
+        return self.dead_letters.topic or f"{self.kafka.topic}.dead-letter"
+
+    @property
+    def bucket_ms(self) -> int:
+        """Width of a bucket."""
+        return max(1, round(self.buckets.seconds * 1000))

@@ -1,0 +1,84 @@
+"""What scores, how records are grouped, and when somebody is to be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from monitor.config.sections.base import Section
+from monitor.math.budget import requests_in
+
+
+class ModelConfig(Section):
+    """What scores."""
+
+    artifact: Path = Field(description="fitted and calibrated artifact of LINe or the panel")
+    device: str = Field("cpu", description="torch device: cpu, cuda, cuda:0")
+    threads: int = Field(1, ge=0, description="torch CPU threads; 0 leaves torch's own choice")
+
+
+class BucketConfig(Section):
+    """How records are grouped in time before they are judged."""
+
+    seconds: float = Field(1.0, gt=0, description="width of a bucket, in event time")
+    idle_seconds: float = Field(10.0, gt=0, description="a partition silent for longer no longer holds buckets open")
+    hold_seconds: float = Field(60.0, gt=0, description="a partition that others passed this long ago holds none open")
+
+
+class StreamConfig(Section):
+    """How many streams are watched, and for how long."""
+
+    limit: int = Field(2000, ge=1, description="streams counted by name; those beyond it count together as one")
+    forget_seconds: float = Field(604_800, gt=0, description="a stream that sent nothing for so long is forgotten")
+
+
+class WatchConfig(Section):
+    """When the monitor says of itself that it cannot tell whether inputs surge."""
+
+    stalled_seconds: float = Field(120, gt=0, description="nothing judged, read or reported for so long is an alert")
+    max_lag_seconds: float = Field(300, gt=0, description="a partition behind its end for so long is an alert")
+    redis_seconds: float = Field(30, gt=0, description="Redis out of reach for so long is an alert")
+    gap_seconds: float = Field(3600, gt=0, description="an alert on lost records is over after this")
+
+
+class CanaryConfig(Section):
+    """A few synthetic OOD embeddings that the monitor sends itself, to see whether it would notice a surge."""
+
+    seconds: float = Field(0, ge=0, description="time between two canaries; 0: none")
+    timeout_seconds: float = Field(120, gt=0, description="a canary that is not detected within this is an alert")
+    samples: int = Field(20, ge=5, le=1000, description="embeddings in one canary")
+
+
+class AlertConfig(Section):
+    """How many false alerts are affordable."""
+
+    requests_per_false_alert: float = Field(
+        100_000, ge=100, description="budget: at most one false alert per this many requests, over everything watched"
+    )
+    days_per_false_alert: float | None = Field(None, gt=0, description="the same budget in days; needs the rate")
+    requests_per_second: float | None = Field(None, gt=0)
+    silence_seconds: float = Field(300, ge=0, description="alert when a stream sends nothing for so long; 0: never")
+    masses: Literal["expectation", "nominal", "simultaneous"] = Field(
+        "expectation", description="how far the calibration set is trusted; see docs/alerting.md"
+    )
+    class_calibration: str = Field(
+        "", description="JSON of `ood-monitor replay --save-classes`; without it no single class raises by itself"
+    )
+    critical_rate: float = Field(0.25, gt=0, le=1, description="severity is critical above this flag rate")
+    resolve_after: float = Field(100_000, gt=1, description="mean requests to a wrong resolve, at least")
+    examples: int = Field(5, ge=0, le=100, description="most OOD request ids kept per stream and bucket")
+
+    @model_validator(mode="after")
+    def _budget(self) -> AlertConfig:
+        if (self.days_per_false_alert is None) != (self.requests_per_second is None):
+            raise ValueError("days_per_false_alert and requests_per_second go together: give both or neither")
+        return self
+
+    @property
+    def requests(self) -> float:
+        """Requests per affordable false alert."""
+        if self.days_per_false_alert is not None and self.requests_per_second is not None:
+            return requests_in(self.days_per_false_alert, self.requests_per_second)
+        return self.requests_per_false_alert

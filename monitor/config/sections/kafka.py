@@ -1,0 +1,73 @@
+"""Where records come from, and where those go that cannot be scored."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from monitor.config.sections.base import Section, from_file
+
+
+class KafkaConfig(Section):
+    """Where embeddings come from."""
+
+    bootstrap_servers: str = Field(description="host:port, comma separated")
+    topic: str
+    group: str = Field("ood-monitor", description="consumer group; also names the keys in Redis")
+    client: Literal["kafka-python", "confluent-kafka"] = Field(
+        "kafka-python", description="library that reads the topic; confluent-kafka costs less CPU and is an extra"
+    )
+    start: Literal["earliest", "latest"] = Field("latest", description="where a group that never ran begins")
+    max_poll_records: int = Field(1000, ge=1, description="largest batch")
+    max_partition_fetch_bytes: int = Field(1_048_576, ge=1, description="most that one fetch takes from a partition")
+    max_poll_interval_ms: int = Field(300_000, ge=1000)
+    session_timeout_ms: int = Field(45_000, ge=100)
+    heartbeat_interval_ms: int = Field(3_000, ge=10)
+    assignment: Literal["cooperative", "eager"] = "cooperative"
+    isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed", description="read_committed leaves out records of aborted transactions, with either client"
+    )
+    metadata_max_age_ms: int = Field(
+        10_000, ge=1000, le=30_000, description="partitions that are added are found within this"
+    )
+    look_seconds: float = Field(2.0, gt=0, le=30, description="time between two looks at whether the topic is there")
+    instance_id: str = Field("", description="static membership: a restart keeps its partitions")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
+    ssl_key_password_file: str = ""
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    sasl_password_file: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secret(cls, data: Any) -> Any:
+        return from_file(from_file(data, "sasl_password"), "ssl_key_password")
+
+    @model_validator(mode="after")
+    def _timing(self) -> KafkaConfig:
+        if self.heartbeat_interval_ms * 2 > self.session_timeout_ms:
+            raise ValueError(
+                f"heartbeat_interval_ms {self.heartbeat_interval_ms} is over half of session_timeout_ms "
+                f"{self.session_timeout_ms}: a third is usual"
+            )
+        return self
+
+
+class DeadLetterConfig(Section):
+    """Where records go that cannot be scored."""
+
+    topic: str = Field("", description="empty: the source topic with .dead-letter behind it")
+    max_share: float = Field(
+        0.1, gt=0, le=1, description="share of a partition's recent records that may be bad before at_limit applies"
+    )
+    at_limit: Literal["continue", "stop"] = Field(
+        "continue", description="continue raises an alert and counts the others; stop ends the worker"
+    )
+    window: int = Field(2000, ge=10, description="recent records over which the share is taken")
+    max_bytes: int = Field(900_000, ge=1000, description="larger values are cut, and say so")

@@ -1,0 +1,34 @@
+"""What a record must be to be scored."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from monitor.config.sections.base import Section
+
+
+class MessagesConfig(Section):
+    """What a record must be to be scored."""
+
+    model: str = Field("", description="records of another model are not scored; empty accepts all")
+    other_models: Literal["reject", "skip"] = Field(
+        "reject", description="what becomes of records of another model: dead letters, or nothing"
+    )
+    default_stream: str = Field("default", min_length=1, max_length=200, description="stream of records without a key")
+    max_bytes: int = Field(1_000_000, ge=1, description="largest value of a record")
+    max_rows: int = Field(10_000, ge=1, description="embeddings of one record, at most")
+    max_decoded_bytes: int = Field(16_000_000, ge=1, description="what a value may become when it is decoded")
+    max_batch_rows: int = Field(50_000, ge=1, description="embeddings read at once; the rest of a poll waits")
+    max_batch_bytes: int = Field(64_000_000, ge=1, description="the same in bytes of float32")
+    max_magnitude: float = Field(1e6, gt=0, le=1e30, description="largest absolute value of an element")
+    max_depth: int = Field(32, ge=1, le=500, description="how deep JSON may nest")
+    max_digits: int = Field(200, ge=20, le=4000, description="digits of one number in JSON")
+    max_arrow_batches: int = Field(256, ge=1, description="record batches of one Arrow stream")
+    max_headers: int = Field(64, ge=8, description="headers of a record; with more it is rejected")
+    max_header_bytes: int = Field(4096, ge=256, description="value of a header that is read, at most")
+    max_id_length: int = Field(200, ge=32, description="characters of a request id; longer ones are cut")
+    max_stream_length: int = Field(200, ge=32, description="characters of a stream's name; longer ones are cut")
+    max_age_seconds: float = Field(86_400, gt=0, description="event time behind the record's timestamp, at most")
+    max_ahead_seconds: float = Field(60, ge=0, description="event time before the record's timestamp, at most")
