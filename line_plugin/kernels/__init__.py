@@ -16,7 +16,6 @@ from torch import Tensor
 from line_plugin.kernels import cpu, cuda, torch_ops
 from line_plugin.math import scoring
 
-
 Packed = cpu.PackedHead | cpu.PlainHead | cuda.PackedHead
 
 

@@ -1,8 +1,8 @@
 """A few rows are scored before a kernel is used: by the kernel and by something plain that is known to be right.
 
 Kernels are made by compilers of other projects for a CPU or a GPU that nobody tested. One that gives other numbers must
-not score silently. Both kinds of kernel are tried in this way, on the CPU against the plain kernel, on CUDA against
-torch's operations. What it takes: some milliseconds a head (the table in docs/kernels.md).
+not score silently. The CPU kernel is tried here against the plain one; the CUDA kernels have a trial of their own, in
+:mod:`line_plugin.kernels.cuda.packed`. docs/kernels.md says what it takes: milliseconds a head.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def fault(kernel: Predict, expected: Predict, weight: Tensor, bias: Tensor) -> s
     """What is wrong with a kernel, as the end of a sentence about it; empty if nothing is.
 
     Classes must be equal. Confidences may differ by what float32 sums of D products can be off, which is proved: each
-    step of a chain rounds by 2^-24 of what the sum holds, so a logit is off by at most ``(D + 8) 2^-24 sum_j |z_j W_kj|``,
-    and a log-sum-exp by no more than its worst logit. A row alone must have the bits that it has among others.
+    step of a chain rounds by 2^-24 of what the sum holds, so a logit is off by ``(D + 8) 2^-24 sum_j |z_j W_kj|`` at
+    most, and a log-sum-exp by no more than its worst logit. A row alone must have the bits it has among others.
 
     Args:
         kernel, expected: score (N, D) features under a clipping threshold.

@@ -87,7 +87,7 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | PlainHead
             return _tried(plain, weight, bias, floors)
     except Exception as error:  # a library that is broken, or too old for the numpy beside it
         log.warning(
-            "scoring by torch's operations, 50 times slower: numba cannot be imported or cannot compile (%s: %s). "
+            "scoring by torch's operations, 10 to 70 times slower: numba cannot be imported or cannot compile (%s: %s). "
             "Install a numba that fits this Python and numpy.",
             type(error).__name__,
             first_line(error),
@@ -104,8 +104,9 @@ def _tried(plain: PlainHead, *tensors: Tensor) -> PackedHead | PlainHead:
         fault = f"cannot be used ({type(error).__name__}: {first_line(error)})"
     if not fault:
         return packed
+    plain.predict(selftest.sample(tensors[0]), None)  # compiles: if that fails too, nothing of numba's can score
     log.warning(
-        "scoring by the plain kernel, right but about 10 times slower: the fast CPU kernel %s. "
+        "scoring by the plain kernel, right but 5 to 7 times slower: the fast CPU kernel %s. "
         "Install the numba that this release was tested with, or report this with the versions of numba and llvmlite.",
         fault,
     )

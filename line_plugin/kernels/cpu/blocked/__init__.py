@@ -26,7 +26,7 @@ from line_plugin.kernels.cpu.blocked.tiles import cached
 
 @functools.cache
 def halves(width: int) -> tuple[Any, Any]:
-    """The class prediction and the masked logits by themselves, for tiles of ``width`` classes, to be timed or looked at.
+    """The class prediction and the masked logits apart, to be timed or looked at, for tiles of ``width`` classes.
 
     They take, and :mod:`.job` finds the same behind an address:
 
