@@ -106,8 +106,8 @@ class FittedLine:
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
 
-        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; on other devices batches may
-        differ by 1e-5. The first call compiles for some seconds if no compiled code is cached, and says so through
+        On a CPU with numba (and on CUDA with the Triton kernels, which are off by default) a row's bits depend on that
+        row alone; elsewhere batches may differ by 1e-5. The first call compiles for some seconds if no compiled code is cached, and says so through
         ``logging``.
 
         Returns:

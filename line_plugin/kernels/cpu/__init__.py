@@ -1,4 +1,4 @@
-"""Scoring on a CPU: :mod:`.packed` is what a head needs for it, :mod:`.blocked` the fast kernel, :mod:`.plain` the plain."""
+"""Scoring on a CPU: :mod:`.blocked` is the fast kernel, :mod:`.plain` the plain one, :mod:`.packed` chooses."""
 
 from line_plugin.kernels.cpu.packed import PackedHead, installed, pack
 from line_plugin.kernels.cpu.plain import PlainHead

@@ -87,8 +87,8 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | PlainHead
             return _tried(plain, weight, bias, floors)
     except Exception as error:  # a library that is broken, or too old for the numpy beside it
         log.warning(
-            "scoring by torch's operations, 10 to 70 times slower: numba cannot be imported or cannot compile (%s: %s). "
-            "Install a numba that fits this Python and numpy.",
+            "scoring by torch's operations, 10 to 70 times slower: numba cannot be imported or cannot compile "
+            "(%s: %s). Install a numba that fits this Python and numpy.",
             type(error).__name__,
             first_line(error),
         )
