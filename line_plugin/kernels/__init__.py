@@ -2,8 +2,8 @@
 
 The rule itself is :mod:`line_plugin.math.scoring`. On a CPU with numba the blocked kernel of :mod:`.cpu` scores, on
 CUDA, if they are turned on, the Triton kernels of :mod:`.cuda`; both give a row the same bits in every batch. On every
-other device, or if the kernels cannot be used, :mod:`.torch_ops` does it with dense products: equal to 1e-5, but a row's last bits then
-depend on its batch, since matrix products round differently from shape to shape.
+other device, or if the kernels cannot be used, :mod:`.torch_ops` does it with dense products: equal to 1e-5, but a
+row's last bits then depend on its batch, since matrix products round differently from shape to shape.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ class FittedLine:
         """Class and confidence of each row.
 
         On a CPU with numba (and on CUDA with the Triton kernels, which are off by default) a row's bits depend on that
-        row alone; elsewhere batches may differ by 1e-5. The first call compiles for some seconds if no compiled code is cached, and says so through
-        ``logging``.
+        row alone; elsewhere batches may differ by 1e-5. The first call compiles for some seconds if no compiled
+        code is cached, and says so through ``logging``.
 
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
