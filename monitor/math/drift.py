@@ -67,7 +67,7 @@ def population_stability_index(seen: Counts, reference: Counts) -> npt.NDArray[n
     return found
 
 
-def compare_cells(seen: Sequence[int], weights: Sequence[int], rng: np.random.Generator) -> Difference:
+def compare_cells(seen: Sequence[int] | Counts, weights: Sequence[int], rng: np.random.Generator) -> Difference:
     """Compare the cells of a window with what the calibration set lets expect.
 
     Args:
@@ -84,7 +84,7 @@ def compare_cells(seen: Sequence[int], weights: Sequence[int], rng: np.random.Ge
     return _difference(window, expected, simulated, expected)
 
 
-def compare_classes(seen: Sequence[int], reference: Sequence[int], rng: np.random.Generator) -> Difference:
+def compare_classes(seen: Sequence[int] | Counts, reference: Sequence[int], rng: np.random.Generator) -> Difference:
     """Compare the predicted classes of a window with those of the calibration set.
 
     Args:
