@@ -129,6 +129,8 @@ class FittedLine:
             tpr: share of ID inputs to keep.
             source: what they were, for people.
         """
-        self.calibration = Calibration.from_scores(self.score(features), tpr, source)
+        classes, confidence = self.predict(features)
+        counts = torch.bincount(classes, minlength=self.num_classes).tolist()
+        self.calibration = Calibration.from_scores(confidence, tpr, source, counts)
         self.content_sha256 = ""
         return self.calibration

@@ -22,6 +22,7 @@ from monitor.service.assembly import (
     contract,
     evaluator,
     open_delivery,
+    open_drift_watch,
     open_source,
     open_store,
     redis_risks,
@@ -118,6 +119,7 @@ class Process:
             config.watch.redis_seconds,
             canary,
             judges=lambda: self.evaluator.state is not None,
+            drift=open_drift_watch(config, self._scorer, store),
         )
 
     def step(self) -> int:

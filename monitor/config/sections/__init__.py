@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from monitor.config.sections.base import Section
 from monitor.config.sections.delivery import DeliveryConfig
+from monitor.config.sections.drift import DriftConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "CanaryConfig",
     "DeadLetterConfig",
     "DeliveryConfig",
+    "DriftConfig",
     "KafkaConfig",
     "MessagesConfig",
     "ModelConfig",
@@ -53,6 +55,7 @@ class MonitorConfig(Section):
     streams: StreamConfig = Field(default_factory=StreamConfig)
     alerts: AlertConfig = Field(default_factory=AlertConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
+    drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
