@@ -19,6 +19,7 @@ from monitor.config.sections.judging import (
     WatchConfig,
 )
 from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
+from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.redis import RedisConfig
 from monitor.config.sections.telemetry import TelemetryConfig
@@ -30,6 +31,7 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "KafkaConfig",
+    "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
     "MonitorConfig",
@@ -55,6 +57,7 @@ class MonitorConfig(Section):
     watch: WatchConfig = Field(default_factory=WatchConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 
     @model_validator(mode="after")
