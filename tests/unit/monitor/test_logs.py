@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -197,3 +198,9 @@ def test_a_traceback_for_people_begins_no_line_of_its_own():
     text = traceback_lines(ValueError(HOSTILE))
     assert all(line.startswith("    ") for line in text.split("\n"))
     assert all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_the_docs_have_every_exit_code_as_the_program_has_it():
+    text = (Path(__file__).parents[3] / "docs" / "monitor.md").read_text()
+    for code in ExitCode:
+        assert f"| {code.value} | {code.meaning} |" in text
