@@ -83,6 +83,11 @@ class Delivery:
             self._keeper.start()
 
     @property
+    def receivers(self) -> list[str]:
+        """Who is told, each as people may see it."""
+        return [f"{runner.sink.name} {runner.sink.shown}" for runner in self._runners]
+
+    @property
     def statuses(self) -> Mapping[str, SinkStatus]:
         """How each sink fares, by its name; plain numbers that change, to be read from any thread."""
         return {runner.sink.name: runner.status for runner in self._runners}

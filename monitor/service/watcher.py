@@ -80,6 +80,7 @@ class Watcher:
                 log.log(
                     logging.ERROR if notice.firing else logging.INFO,
                     "%s %s: %s", notice.kind, notice.subject, notice.summary if notice.firing else "over",
+                    extra={"alert": notice.fingerprint(self._group)},
                 )  # fmt: skip
             if self._canary is not None and self._judges():
                 self._canary.send_if_due()
@@ -104,14 +105,14 @@ class Watcher:
         times = {"started_at": now, "onset_at": now, "updated_at": now, "ended_at": ""}
         self._told = {**notice.fields(), **times, "fingerprint": name, "episode": f"{name}:{now}", "event": name}
         self._told |= {"status": "firing", "change": "raised"}
-        log.error("stalled redis: %s", summary)
+        log.error("stalled redis: %s", summary, extra={"alert": name})
         self._tell(self._told)
 
     def _redis_answers(self) -> None:
         self._away_since = None
         if self._told is not None:
             told, self._told, now = self._told, None, _moment()
-            log.info("stalled redis: over")
+            log.info("stalled redis: over", extra={"alert": told["fingerprint"]})
             self._tell({**told, "status": "resolved", "change": "resolved", "updated_at": now, "ended_at": now})
 
 

@@ -20,6 +20,7 @@ from monitor.config.sections.judging import (
     WatchConfig,
 )
 from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
+from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.redis import RedisConfig
 from monitor.config.sections.telemetry import TelemetryConfig
@@ -32,6 +33,7 @@ __all__ = [
     "DeliveryConfig",
     "DriftConfig",
     "KafkaConfig",
+    "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
     "MonitorConfig",
@@ -58,6 +60,7 @@ class MonitorConfig(Section):
     drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 
     @model_validator(mode="after")
