@@ -62,7 +62,9 @@ def test_times_are_utc_wherever_the_process_runs(stderr):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("name", [HOSTILE, "\n", "{}%s%d", '"}\n{"level": "critical"}'])
+@pytest.mark.parametrize(
+    "name", [HOSTILE, "\n", "{}%s%d", '"}\n{"level": "critical"}'], ids=["everything", "newline", "formats", "json"]
+)
 def test_a_hostile_name_forges_no_line(stderr, form, name):
     log_to_stderr(stream=stderr, form=form)
     try:
