@@ -28,13 +28,20 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ [\w.]+: .*")
 
 @pytest.fixture
 def stderr():
-    """What a process writes to stderr; its log handlers and hooks are put back afterwards."""
+    """What a process writes to stderr; its log handlers and hooks are put back afterwards.
+
+    pytest's own handlers are set aside: they would keep what is hostile in the report, which two workers cannot send.
+    """
     root, before = logging.getLogger(), list(logging.getLogger().handlers)
+    for handler in before:
+        root.removeHandler(handler)
     level, hooks = root.level, (sys.excepthook, threading.excepthook)
     written = io.StringIO()
     yield written
-    for handler in [h for h in root.handlers if h not in before]:
+    for handler in list(root.handlers):
         root.removeHandler(handler)
+    for handler in before:
+        root.addHandler(handler)
     root.setLevel(level)
     sys.excepthook, threading.excepthook = hooks
     logging.getLogger("kafka").setLevel(logging.NOTSET)
