@@ -46,7 +46,7 @@ class About:
 
 
 def head_digest(weight: Tensor, bias: Tensor | None) -> str:
-    """SHA-256 over weight (K, D) and bias (K,) of a head in float32; an absent bias counts as zeros, as in an artifact."""
+    """SHA-256 over weight (K, D) and bias (K,) of a head in float32; no bias counts as zeros, as in an artifact."""
     import torch
 
     digest = hashlib.sha256()
