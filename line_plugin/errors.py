@@ -16,6 +16,7 @@
     ├── ArtifactError            a fitted file that cannot be used
     │   ├── ArtifactCorruptError   not the bytes that were written
     │   └── ArtifactVersionError   written by a newer release
+    ├── ExportError              a network that cannot be exported for a model server
     ├── OpenOODError             upstream OpenOOD is absent or lacks a library
     └── DataError                image lists, images, benchmark files
         ├── MissingDataError     a data set that is not there, with where to get it
@@ -84,6 +85,10 @@ class ArtifactCorruptError(ArtifactError):
 
 class ArtifactVersionError(ArtifactError):
     """The file was written by a newer release."""
+
+
+class ExportError(LinePluginError, ValueError):
+    """A network cannot be exported, or an exported file cannot be used."""
 
 
 class OpenOODError(LinePluginError, ImportError):

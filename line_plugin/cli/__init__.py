@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from line_plugin.cli import calibrate, evaluate, fit, listing, quickstart
+from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart
 from line_plugin.errors import LinePluginError
 from line_plugin.version import __version__
 
-_COMMANDS = (evaluate, fit, calibrate, listing, quickstart)
+_COMMANDS = (evaluate, fit, calibrate, export, match, listing, quickstart)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 
 def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
-    """Which data and which network."""
+    """Which data and which network, and how its passes are made."""
+    net = add_classifier(parser, runs=runs)
+    net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    work = parser.add_argument_group("work")
+    work.add_argument("--batch-size", type=positive, help="images a forward pass (200, on a CPU 32)")
+    work.add_argument("--num-workers", type=_natural, help="decoding processes (8 at most; on a CPU a core in 4)")
+    work.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
+
+
+def add_classifier(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._ArgumentGroup:
+    """Which data and which network; the group of the network's flags, for more of them."""
     data = parser.add_argument_group("data")
     data.add_argument(
         "--id-data", default="cifar10", metavar="NAME|FILE.yml", help="benchmark by name, or your own YAML file"
@@ -35,14 +45,11 @@ def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
     net.add_argument("--arch", help="network by name, also torchvision:NAME or timm:NAME (see `openood list`)")
     net.add_argument("--model", metavar="FILE.py:FUNCTION", help="your own: a function that returns the network")
     net.add_argument("--head", help="module path of the classifier Linear (found by tracing the network)")
-    net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
-    work = parser.add_argument_group("work")
-    work.add_argument("--batch-size", type=_positive, help="images a forward pass (200, on a CPU 32)")
-    work.add_argument("--num-workers", type=_natural, help="decoding processes (8 at most; on a CPU a core in 4)")
-    work.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
+    return net
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} given, expected 1 or more")

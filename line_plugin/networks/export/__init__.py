@@ -1,0 +1,14 @@
+"""A classifier as a file for model servers, with two named outputs: ``logits``, and ``embedding``, the head's input.
+
+A model server that returns both needs no code beside it to be monitored. :func:`export_network` writes the file and
+checks it against the network; :func:`read_about` says which network a file holds. A further format is one file in
+``formats``.
+"""
+
+from __future__ import annotations
+
+from line_plugin.networks.export.about import About, head_digest, read_about
+from line_plugin.networks.export.exporting import Exported, export_network
+from line_plugin.networks.export.formats import FORMATS, format_of
+
+__all__ = ["FORMATS", "About", "Exported", "export_network", "format_of", "head_digest", "read_about"]
