@@ -18,7 +18,8 @@ from monitor.cli import _report
 from monitor.cli.exit_codes import ExitCode
 from monitor.config import Redactor
 from monitor.errors import ConfigError
-from monitor.service.logs import FIELDS, log_to_stderr, logs_json, traceback_lines
+from monitor.service import logs
+from monitor.service.logs import FIELDS, logs_json, traceback_lines
 from monitor.service.secrecy import RedactedStream
 
 SECRET = 'S3cret "pass" #1\n"level": "x'
@@ -28,23 +29,24 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ [\w.]+: .*")
 
 @pytest.fixture
 def stderr():
-    """What a process writes to stderr; its log handlers and hooks are put back afterwards.
-
-    pytest's own handlers are set aside: they would keep what is hostile in the report, which two workers cannot send.
-    """
+    """What a process writes to stderr; its log handlers and hooks are put back afterwards."""
     root, before = logging.getLogger(), list(logging.getLogger().handlers)
-    for handler in before:
-        root.removeHandler(handler)
     level, hooks = root.level, (sys.excepthook, threading.excepthook)
     written = io.StringIO()
     yield written
-    for handler in list(root.handlers):
+    for handler in [h for h in root.handlers if h not in before]:
         root.removeHandler(handler)
-    for handler in before:
-        root.addHandler(handler)
     root.setLevel(level)
     sys.excepthook, threading.excepthook = hooks
     logging.getLogger("kafka").setLevel(logging.NOTSET)
+
+
+def log_to_stderr(**how) -> None:
+    """As a process does it. pytest's own handlers, which are set anew for each test, are set aside: they would keep a
+    lone surrogate in the report, and a worker of pytest-xdist that cannot send it ends the whole run."""
+    for handler in list(logging.getLogger().handlers):
+        logging.getLogger().removeHandler(handler)
+    logs.log_to_stderr(**how)
 
 
 def objects(stderr: io.StringIO) -> list[dict]:
