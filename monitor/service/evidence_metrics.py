@@ -121,4 +121,3 @@ def _flag_ratio(state: MonitorState, rules: Rules, stream: str) -> float:
     leader = state.evidence.leader(row, len(rules.experts))
     since = np.asarray(state.evidence.since_change(row, rules.columns_of(leader)))
     return float(since[FLAGGED] / since[SAMPLES]) if since[SAMPLES] else 0.0
-

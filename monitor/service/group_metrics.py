@@ -60,7 +60,7 @@ class _Seen:
     at: float
 
 
-@dataclass
+@dataclass(eq=False)
 class GroupCollector:
     """Shows what was last seen of the group. Ages go on growing while Redis is away.
 

@@ -52,7 +52,8 @@ class Telemetry:
             from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
         except ImportError:
             raise MissingLibraryError("telemetry.port is set: pip install prometheus-client") from None
-        disable_created_metrics()  # else every counter has a second series, which nobody reads
+        # Else every counter has a second series, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         kept("build_info", self.registry).labels(version, artifact[:12], group, kafka_client).set(1)
@@ -177,6 +178,10 @@ class _LettersCollector:
     def collect(self) -> Iterator[Any]:
         """What prometheus_client asks of a collector."""
         s = self._sent
-        kinds = {("whole",): s.letters - s.stubs, ("stub",): s.stubs, ("nothing",): s.unsent}
+        kinds: dict[tuple[str, ...], float] = {
+            ("whole",): s.letters - s.stubs,
+            ("stub",): s.stubs,
+            ("nothing",): s.unsent,
+        }
         yield family("dead_letters_total", kinds)
         yield family("dead_letter_failures_total", {(): s.failures})

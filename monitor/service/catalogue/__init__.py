@@ -10,7 +10,7 @@ from monitor.service.catalogue.judging import JUDGING
 from monitor.service.catalogue.metric import Metric, Scope
 from monitor.service.catalogue.worker import LIBRARY, WORKER
 
-__all__ = ["CATALOGUE", "OWN", "Metric", "Scope", "metric"]
+__all__ = ["CATALOGUE", "LIBRARY", "OWN", "Metric", "Scope", "metric"]
 
 OWN: tuple[Metric, ...] = (*WORKER, *GROUP, *JUDGING)
 """The monitor's own metrics."""

@@ -56,7 +56,8 @@ JUDGING: tuple[Metric, ...] = (
         "Compare with what calibration promised; over few samples it swings", "judge", "ratio", {"stream": _TOP},
     ),
     Metric(
-        "ood_monitor_last_bucket_end_timestamp_seconds", "gauge", "End of the last bucket judged (Unix time); 0 for none",
+        "ood_monitor_last_bucket_end_timestamp_seconds", "gauge",
+        "End of the last bucket judged (Unix time); 0 for none",
         "It is event time: subtract it from time() for how old what is judged is", "judge", "seconds",
     ),
 )  # fmt: skip

@@ -35,7 +35,8 @@ WORKER: tuple[Metric, ...] = (
         unit="embeddings", labels={"expert": "each expert of the artifact; line for LINe alone"},
     ),
     Metric(
-        "ood_monitor_rejected_total", "counter", "Records that cannot be scored and went to the dead letters, by reason",
+        "ood_monitor_rejected_total", "counter",
+        "Records that cannot be scored and went to the dead letters, by reason",
         "docs/runbook.md says what to do about each reason", unit="records", labels={"reason": tuple(REASONS)},
     ),
     Metric(
@@ -84,7 +85,8 @@ WORKER: tuple[Metric, ...] = (
         "ood_monitor_deliveries_total", "counter",
         "Attempts to tell a receiver, by outcome: delivered, failed (tried again), dropped (refused for good)",
         "ood-monitor check and the log say what the receiver answers",
-        unit="attempts", labels={"sink": "each receiver that is switched on", "outcome": ("delivered", "failed", "dropped")},
+        unit="attempts",
+        labels={"sink": "each receiver that is switched on", "outcome": ("delivered", "failed", "dropped")},
     ),
     Metric(
         "ood_monitor_delivery_oldest_seconds", "gauge",
@@ -94,14 +96,24 @@ WORKER: tuple[Metric, ...] = (
     ),
 )  # fmt: skip
 
-LIBRARY: tuple[Metric, ...] = tuple(
-    Metric(name, kind, help, do, unit=unit)
-    for name, kind, unit, help, do in (
-        ("process_cpu_seconds_total", "counter", "seconds", "CPU time of this process", "Near one core: add workers"),
-        ("process_resident_memory_bytes", "gauge", "bytes", "Resident memory", "About 750 MB with torch is normal"),
-        ("process_virtual_memory_bytes", "gauge", "bytes", "Virtual memory", "Only its growth is of interest"),
-        ("process_open_fds", "gauge", "descriptors", "Open file descriptors", "Compare with process_max_fds"),
-        ("process_max_fds", "gauge", "descriptors", "The limit of file descriptors", "ulimit -n"),
-        ("process_start_time_seconds", "gauge", "seconds", "When it started (Unix time)", "It changes: it restarts"),
-    )
-)  # type: ignore[misc]
+LIBRARY: tuple[Metric, ...] = (
+    Metric(
+        "process_cpu_seconds_total", "counter", "CPU time of this process", "Near one core: add workers", unit="seconds"
+    ),
+    Metric(
+        "process_resident_memory_bytes", "gauge", "Resident memory", "About 750 MB with torch is normal", unit="bytes"
+    ),
+    Metric(
+        "process_virtual_memory_bytes", "gauge", "Virtual memory", "Only its growth is of interest", unit="bytes"
+    ),
+    Metric(
+        "process_open_fds", "gauge", "Open file descriptors", "Compare with process_max_fds", unit="descriptors"
+    ),
+    Metric(
+        "process_max_fds", "gauge", "The limit of file descriptors", "Raise it with ulimit -n", unit="descriptors"
+    ),
+    Metric(
+        "process_start_time_seconds", "gauge", "When the process started (Unix time)",
+        "If it changes, the process was restarted: look at its exit code and the end of its log", unit="seconds",
+    ),
+)  # fmt: skip
