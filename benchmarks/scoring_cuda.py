@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from benchmarks.measure import about
 from benchmarks.scoring import CASES, features, fitted
 from line_plugin import LINe
 from line_plugin.kernels import cpu, torch_ops
+from line_plugin.kernels.cuda.packed import SWITCH
 from line_plugin.math import scoring
 from line_plugin.networks.head import find_head
 from line_plugin.networks.tap import forward
@@ -189,6 +191,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    os.environ.setdefault(SWITCH, "1")  # the kernels are what is measured here
     if not torch.cuda.is_available():
         print("not measured: no CUDA device")
         return

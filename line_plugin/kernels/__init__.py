@@ -1,9 +1,9 @@
 """The scoring rule, fast: which implementation runs where is chosen here and nowhere else.
 
 The rule itself is :mod:`line_plugin.math.scoring`. On a CPU with numba the blocked kernel of :mod:`.cpu` scores, on
-CUDA with Triton the kernels of :mod:`.cuda`; both give a row the same bits in every batch. On every other device, or if
-the kernels cannot be used, :mod:`.torch_ops` does it with dense products: equal to 1e-5, but a row's last bits then
-depend on its batch, since matrix products round differently from shape to shape.
+CUDA, if they are turned on, the Triton kernels of :mod:`.cuda`; both give a row the same bits in every batch. On every
+other device, or if the kernels cannot be used, :mod:`.torch_ops` does it with dense products: equal to 1e-5, but a
+row's last bits then depend on its batch, since matrix products round differently from shape to shape.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from torch import Tensor
 from line_plugin.kernels import cpu, cuda, torch_ops
 from line_plugin.math import scoring
 
+Packed = cpu.PackedHead | cpu.PlainHead | cuda.PackedHead
+
 
 class _Path(Protocol):
     """What a module of compiled scoring offers."""
 
     def installed(self) -> bool: ...
 
-    def pack(self, weight: Tensor, bias: Tensor, floors: Tensor) -> cpu.PackedHead | cuda.PackedHead | None: ...
+    def pack(self, weight: Tensor, bias: Tensor, floors: Tensor) -> Packed | None: ...
 
 
 _PATHS: dict[str, _Path] = {"cpu": cpu, "cuda": cuda}
@@ -38,7 +40,7 @@ class Scorer:
 
     def __init__(self, weight: Tensor, bias: Tensor, floors: Tensor) -> None:
         self.weight, self.bias, self.floors = weight, bias, floors
-        self._packed: cpu.PackedHead | cuda.PackedHead | None = None
+        self._packed: Packed | None = None
         path = _PATHS.get(weight.device.type)
         self._untried = path is not None and path.installed()
 
@@ -57,7 +59,7 @@ class Scorer:
             return packed.predict(features, delta)
         return torch_ops.score(scoring.clip(features, delta), self.weight, self.bias, self.floors)
 
-    def packed(self) -> cpu.PackedHead | cuda.PackedHead | None:
+    def packed(self) -> Packed | None:
         """The head as the kernels of its device read it, made at the first call; ``None`` if torch scores."""
         if self._untried:
             with _packing:

@@ -1,4 +1,4 @@
-"""A log line that kernels are being compiled, if that takes long enough for somebody to wonder."""
+"""What people read of kernels: that they are being compiled, if that takes long, and why one cannot be used."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def loading(log: logging.Logger, kernels: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an error says, for a log line: compilers write pages."""
+    return str(error).strip().partition("\n")[0][:200]

@@ -74,6 +74,7 @@ class Contents:
                 "threshold": _encode_float(self.calibration.threshold),
                 "cell_bounds": [_encode_float(b) for b in self.calibration.cell_bounds()],
                 "source": self.calibration.source,
+                **({"class_counts": list(counts)} if (counts := self.calibration.class_counts) else {}),
             }
         return tensors, metadata
 
@@ -99,7 +100,9 @@ class Contents:
         provenance = dict(metadata["provenance"])
         provenance["class_names"] = tuple(provenance["class_names"])
         kept = metadata.get("calibration")
-        calibration = kept and Calibration(tensors["calibration_confidence"], kept["tpr"], kept["source"])
+        calibration = kept and Calibration(
+            tensors["calibration_confidence"], kept["tpr"], kept["source"], tuple(kept.get("class_counts", ()))
+        )
         return cls(settings, Provenance(**provenance), calibration, fitted)
 
 

@@ -20,15 +20,20 @@ class Calibration:
         confidence: (n,) float32, ascending.
         tpr: share of ID samples to keep, in (0, 1); ``1 - tpr`` is the rate of ID samples flagged.
         source: what was scored, for people (``"cifar10 val"``).
+        class_counts: (K,) how many of the samples are predicted as each class; empty if it was not kept, as in
+            artifacts of earlier releases.
     """
 
     confidence: Tensor
     tpr: float = 0.95
     source: str = ""
+    class_counts: tuple[int, ...] = ()
 
     @classmethod
-    def from_scores(cls, confidence: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
-        """Calibrate from (n,) confidences, high = ID.
+    def from_scores(
+        cls, confidence: Tensor, tpr: float = 0.95, source: str = "", class_counts: Sequence[int] = ()
+    ) -> Calibration:
+        """Calibrate from (n,) confidences, high = ID, and how many of these samples are predicted as each class.
 
         Raises:
             CalibrationError: no sample, a NaN or Inf, or ``tpr`` outside (0, 1).
@@ -41,7 +46,7 @@ class Calibration:
             raise CalibrationError(f"{bad} NaN or Inf among {values.numel()} calibration scores: score them again")
         if not 0 < tpr < 1:
             raise CalibrationError(f"tpr {tpr} given, expected a rate between 0 and 1 such as 0.95")
-        return cls(values.sort().values, float(tpr), source)
+        return cls(values.sort().values, float(tpr), source, tuple(int(n) for n in class_counts))
 
     @property
     def n(self) -> int:

@@ -106,9 +106,9 @@ class FittedLine:
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.
 
-        On a CPU with numba and on CUDA with Triton a row's bits depend on that row alone; on other devices batches may
-        differ by 1e-5. The first call compiles for some seconds if no compiled code is cached, and says so through
-        ``logging``.
+        On a CPU with numba (and on CUDA with the Triton kernels, which are off by default) a row's bits depend on that
+        row alone; elsewhere batches may differ by 1e-5. The first call compiles for some seconds if no compiled
+        code is cached, and says so through ``logging``.
 
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
@@ -129,6 +129,8 @@ class FittedLine:
             tpr: share of ID inputs to keep.
             source: what they were, for people.
         """
-        self.calibration = Calibration.from_scores(self.score(features), tpr, source)
+        classes, confidence = self.predict(features)
+        counts = torch.bincount(classes, minlength=self.num_classes).tolist()
+        self.calibration = Calibration.from_scores(confidence, tpr, source, counts)
         self.content_sha256 = ""
         return self.calibration

@@ -173,9 +173,10 @@ class PanelScores:
             raise SettingsError(
                 f"evidence of {', '.join(names) or 'nobody'} given, expected each of {known} once at most"
             )
-        _, confidence, each = self.predict_experts(features)
+        classes, confidence, each = self.predict_experts(features)
         said = dict(zip(known, (confidence, *each.unbind(dim=1)), strict=True))
-        self.calibration = Calibration.from_scores(confidence, tpr, source)
+        counts = torch.bincount(classes, minlength=self.num_classes).tolist()
+        self.calibration = Calibration.from_scores(confidence, tpr, source, counts)
         self.evidence_calibrations = {name: Calibration.from_scores(said[name], tpr, source) for name in names}
         self.content_sha256 = ""
         return self.calibration

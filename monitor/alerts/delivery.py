@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from monitor.alerts.information import WithoutInformation
 from monitor.alerts.runners import PulseRunner, Runner, SinkStatus
 from monitor.alerts.sink import Context, Fields, Sink
 from monitor.alerts.sinks import open_sinks
@@ -65,6 +66,8 @@ class Delivery:
     ) -> None:
         self._store = store
         opened = open_sinks(Context(group, config, healthy, clock)) if sinks is None else sinks
+        if not config.information:
+            opened = [sink if sink.mode == "pulse" else WithoutInformation(sink) for sink in opened]
         self._runners = [_runner(sink, store, holder, config, uniform) for sink in opened]
         self._told: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
@@ -78,6 +81,11 @@ class Delivery:
             log.info("alerts go to %s at %s", runner.sink.name, runner.sink.shown)
         if self._runners:
             self._keeper.start()
+
+    @property
+    def receivers(self) -> list[str]:
+        """Who is told, each as people may see it."""
+        return [f"{runner.sink.name} {runner.sink.shown}" for runner in self._runners]
 
     @property
     def statuses(self) -> Mapping[str, SinkStatus]:

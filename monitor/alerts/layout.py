@@ -17,6 +17,7 @@ ALERT_NAMES = {
     "bad-records": "BadRecords",
     "streams": "TooManyStreams",
     "epoch": "EvidenceRestarted",
+    "drift": "InputsDrift",
 }
 HEARTBEAT = "MonitorHeartbeat"
 IDENTITY = ("alertname", "group", "kind", "stream", "subject", "fingerprint")

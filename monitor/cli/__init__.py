@@ -5,51 +5,62 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import logging
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
-COMMANDS = ("run", "check", "alerts", "replay", "promote", "retire", "demo")
+from monitor.cli.exit_codes import ExitCode, describe_exit_codes
+
+COMMANDS = ("init", "run", "check", "alerts", "replay", "promote", "retire", "demo")
 """In the order in which help lists them; each is the module of its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. An error is one line on stderr: exit code 1, or 70 where it is none of this project's own."""
+    """Run one command; the exit code, see :mod:`monitor.cli.exit_codes`. An error is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no name that a sender chose ends a command
     options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        return int(command(options))
     except KeyboardInterrupt:
         print("ood-monitor: stopped", file=sys.stderr)
-        return 130
+        return ExitCode.INTERRUPTED.value
     except BrokenPipeError:
-        return 141
+        return ExitCode.BROKEN_PIPE.value
     except Exception as error:
-        return _report(error, options.debug)
+        return _report(error, options.debug).value
 
 
-def _report(error: Exception, debug: bool) -> int:
+def _report(error: Exception, debug: bool) -> ExitCode:
     """Say it in one line, below the traceback if that was asked for; the exit code."""
     from line_plugin.errors import LinePluginError
     from monitor.errors import MonitorError
+    from monitor.messages.text import printable
+    from monitor.service.logs import logs_json, traceback_lines
 
+    said, code = printable(" ".join(str(error).split()), 4000), ExitCode.FAILED
+    if not isinstance(error, (MonitorError, LinePluginError)):
+        code = ExitCode.FAULT
+        said = f"unexpected {type(error).__name__}: {said[:300]}{'' if debug else ' (--debug shows where)'}"
+    if logs_json():
+        more = {"exit_code": code.value}
+        logging.getLogger("ood-monitor").critical("%s", said, exc_info=error if debug else None, extra=more)
+        return code
     if debug:
-        sys.stderr.write("".join(traceback.format_exception(error)))  # in one write: see monitor.service.secrecy
-    said = " ".join(str(error).split())
-    if isinstance(error, (MonitorError, LinePluginError)):
-        print(f"ood-monitor: {said}", file=sys.stderr)
-        return 1
-    hint = "" if debug else " (--debug shows where)"
-    print(f"ood-monitor: unexpected {type(error).__name__}: {said[:300]}{hint}", file=sys.stderr)
-    return 70
+        sys.stderr.write(traceback_lines(error) + "\n")  # in one write: see monitor.service.secrecy
+    print(f"ood-monitor: {said}", file=sys.stderr)
+    return code
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands and options."""
-    top = argparse.ArgumentParser(prog="ood-monitor", description="OOD alerts from embeddings in Kafka, with a budget.")
+    top = argparse.ArgumentParser(
+        prog="ood-monitor",
+        description="OOD alerts from embeddings in Kafka, with a budget.",
+        epilog=describe_exit_codes(),
+    )
     top.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     commands = top.add_subparsers(required=True, metavar="command")
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
+import os
 
+from monitor.cli.exit_codes import ExitCode
 from monitor.cli.options import Commands, read_config, takes_config
+
+log = logging.getLogger(__name__)
 
 
 def add(commands: Commands) -> None:
@@ -13,6 +17,11 @@ def add(commands: Commands) -> None:
     help_text = "count and judge until stopped; SIGTERM finishes the batch in hand"
     command = takes_config(commands.add_parser("run", help=help_text), run)
     command.add_argument("--until-idle", type=float, metavar="SECONDS", help="stop after so long without a record")
+    command.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="in place of logging.format; json: one object a line",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,14 +29,16 @@ def run(options: argparse.Namespace) -> int:
     import signal
     import time
 
+    from monitor.service.logs import log_to_stderr
     from monitor.service.process import Process
-    from monitor.service.secrecy import log_to_stderr
 
     stop: list[int] = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, _frame: stop.append(number))
+    if _asked_for(options) == "json":  # so that an error in the settings is JSON, too
+        log_to_stderr(options.debug, "json")
     config = read_config(options)
-    log_to_stderr(options.debug)
+    log_to_stderr(options.debug, options.log_format or config.logging.format)
 
     process = Process(config)
     last = time.monotonic()
@@ -41,5 +52,12 @@ def run(options: argparse.Namespace) -> int:
                 last = time.monotonic()
     finally:
         process.close()
-    print("ood-monitor: stopped; the batch in hand is counted", file=sys.stderr)
-    return 0
+    log.info("stopped; the batch in hand is counted")
+    return ExitCode.DONE
+
+
+def _asked_for(options: argparse.Namespace) -> str:
+    """The form of the log as far as it is known before the settings are read."""
+    from monitor.config import PREFIX
+
+    return str(options.log_format or os.environ.get(f"{PREFIX}LOGGING__FORMAT", ""))

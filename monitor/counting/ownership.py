@@ -137,6 +137,7 @@ class Ownership:
         log.info(
             "%s: offsets %d to %d came where %d was due; the partition is claimed again",
             p, records[0].offset, records[-1].offset, self._owned[p].due,
+            extra={**p.fields(), "offset": records[0].offset},
         )  # fmt: skip
         self._from_below.add(p)
         del self._owned[p]
@@ -199,12 +200,12 @@ class Ownership:
             following, skip = gap.next, self._counted_already(gap, claim, said)
             if skip[0] < skip[1]:  # up to there it is certain that the old log was read
                 gap = replace(gap, start=skip[0], doubtful=skip[1] - skip[0])
-            log.error("%s", gap.sentence())
+            log.error("%s", gap.sentence(), extra={**p.fields(), "offset": gap.start})
             self._store.notice(gap.notice())  # before the move: whoever dies in between has it told again
         move = Move(p, claim.epoch, claim.next, following, said.topic_id, skip)
         needed = gap is not None or (said.topic_id and not claim.topic_ids)
         if needed and not self._store.move(move):
-            log.info("%s: another worker took the partition over while it was moved", p)
+            log.info("%s: another worker took the partition over while it was moved", p, extra=p.fields())
             return
         if gap is None:
             self._say(p, claim, said, committed)
@@ -251,6 +252,8 @@ class Ownership:
                 "%s: Redis has no offset although %d were counted before, it was wiped; counting again from offset %d, "
                 "the earliest that is retained%s",
                 p, committed, claim.next, f" ({said.first} records are gone)" if said.first else "",
+                extra={**p.fields(), "offset": claim.next},
             )  # fmt: skip
         else:
-            log.info("%s: claimed with epoch %d at offset %d", p, claim.epoch, claim.next)
+            more = {**p.fields(), "offset": claim.next}
+            log.info("%s: claimed with epoch %d at offset %d", p, claim.epoch, claim.next, extra=more)

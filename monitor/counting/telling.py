@@ -45,4 +45,7 @@ class Told:
                 "To do: %s.%s",
                 printable(record.topic), record.partition, record.offset, reason, REASONS.get(reason, "?"),
                 printable(detail), ADVICE.get(reason, "?"), more,
+                extra={
+                    "topic": record.topic, "partition": record.partition, "offset": record.offset, "reason": reason,
+                },
             )  # fmt: skip

@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
 from monitor.counting.bad_share import BadShares
-from monitor.counting.counter import Counter, Read
+from monitor.counting.counter import Counter, Owned, Read
 from monitor.counting.observing import Observer, Unobserved
 from monitor.counting.ownership import Ownership
 from monitor.counting.scoring import Scored, Scorer, ScoringThread
@@ -145,6 +145,11 @@ class Worker:
         self._trouble, self._reading = Trouble(), Trouble()
         self._shares = BadShares(s.max_bad_share, s.bad_window, s.at_bad_share, s.dead_letters)
         self._store_leads = 0  # milliseconds by which the store's clock is ahead of this one
+
+    @property
+    def owned(self) -> Mapping[Partition, Owned]:
+        """The partitions that this worker has claimed, and where each stands."""
+        return self._ownership.owned
 
     # -- the loop --------------------------------------------------------------------------------------------------
 

@@ -220,7 +220,8 @@ class Evaluator:
         changes = self._write(kept.state.without(gone), transitions, offsets, [STREAM_FIELD + s for s in sorted(gone)])
         if self._kept is not None:
             for name in self._store.retire(kept.token, gone, before, asked) or ():
-                log.info("stream %r is forgotten: %s", name, "asked for" if name in asked else "nothing came any more")
+                why = "asked for" if name in asked else "nothing came any more"
+                log.info("stream %r is forgotten: %s", name, why, extra={"stream": name})
         return changes
 
     def _write(
@@ -274,4 +275,5 @@ def _text(value: Any) -> str:
 def _log(writes: Iterable[AlertWrite]) -> None:
     for write in writes:
         if write.event:
-            log.warning("%s", alerts.line(write.fields))
+            about = {"alert": write.fields["episode"], "stream": write.fields.get("stream", "")}
+            log.warning("%s", alerts.line(write.fields), extra=about)

@@ -19,6 +19,10 @@ class Partition:
     def __str__(self) -> str:
         return f"{self.topic}/{self.number}"
 
+    def fields(self) -> dict[str, str | int]:
+        """What a log line about this partition has beside its text."""
+        return {"topic": self.topic, "partition": self.number}
+
     @classmethod
     def parse(cls, name: str) -> Partition:
         """From ``topic/number``."""

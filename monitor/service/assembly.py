@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from line_plugin.math import conformal
 from monitor.alerts.delivery import Delivery
 from monitor.config import KafkaConfig, MonitorConfig
 from monitor.counting.scoring import Scorer
 from monitor.counting.worker import WorkerSettings
+from monitor.judging.drift import DriftSettings, DriftWatch, Reference
 from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules_of
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.watch import WatchSettings
+from monitor.math.drift import weights_of
 from monitor.messages.contract import Contract
 from monitor.messages.limits import Limits
 from monitor.sources.kafka_python import KafkaSource
@@ -119,6 +122,26 @@ def watch_settings(config: MonitorConfig) -> WatchSettings:
         canary_timeout_ms=round(config.canary.timeout_seconds * 1000),
         streams=config.streams.limit,
     )
+
+
+def open_drift_watch(config: MonitorConfig, scorer: Scorer, store: RedisStore) -> DriftWatch | None:
+    """What compares windows of traffic with the calibration set; None if the settings switch it off."""
+    if not config.drift.window:
+        return None
+    ranks = [conformal.rank(scorer.calibration.n, edge) for edge in conformal.CELL_EDGES]
+    reference = Reference(
+        scorer.artifact,
+        weights_of([*ranks[:-1], scorer.calibration.n + 1], scorer.calibration.n),
+        scorer.calibration.class_counts,
+        scorer.class_name,
+    )
+    settings = DriftSettings(
+        window=config.drift.window,
+        size=config.drift.size,
+        budget=config.drift.requests_per_false_information,
+        every_ms=round(config.drift.look_seconds * 1000),
+    )
+    return DriftWatch(store, reference, settings)
 
 
 def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: str, canary: str) -> Evaluator:

@@ -22,6 +22,7 @@ from monitor.service.assembly import (
     contract,
     evaluator,
     open_delivery,
+    open_drift_watch,
     open_source,
     open_store,
     redis_risks,
@@ -29,6 +30,7 @@ from monitor.service.assembly import (
     worker_settings,
 )
 from monitor.service.canary import Canary, find_canary
+from monitor.service.starting import Role, describe_start
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.settings import connection
@@ -89,6 +91,9 @@ class Process:
         self._watcher = self._watch(canary)
         self._watcher.start()
         self._due = 0.0
+        text, fields = describe_start(config, self._scorer, self._delivery.receivers)
+        log.info("%s", text, extra=fields)
+        self._role = Role(config.kafka.topic, config.kafka.group)
         # What is loaded by now stays: else every full collection walks through all of torch again.
         gc.collect()
         gc.freeze()
@@ -126,6 +131,7 @@ class Process:
             config.watch.redis_seconds,
             canary,
             judges=lambda: self.evaluator.state is not None,
+            drift=open_drift_watch(config, self._scorer, store),
         )
 
     def step(self) -> int:
@@ -135,6 +141,7 @@ class Process:
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + min(1.0, self._config.buckets.seconds)
             self._evaluate()
+            self._role.look(len(self._worker.owned), self.evaluator.state is not None)
         return done
 
     def _evaluate(self) -> None:

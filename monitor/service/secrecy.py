@@ -23,6 +23,16 @@ class RedactedStream:
     def __init__(self, stream: TextIO, redactor: Redactor) -> None:
         self._stream, self._redactor = stream, redactor
 
+    @property
+    def redactor(self) -> Redactor:
+        """What replaces the secrets."""
+        return self._redactor
+
+    @property
+    def plain(self) -> TextIO:
+        """The stream itself, for lines whose values were redacted one by one: JSON stays JSON whatever is replaced."""
+        return self._stream
+
     def write(self, text: str) -> int:
         """Write the text without secrets."""
         self._stream.write(self._redactor(text))
@@ -50,11 +60,3 @@ def hide_secrets(redactor: Redactor) -> None:
 def _print_exception(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
     """In one write, so that no secret is cut in two."""
     sys.stderr.write("".join(traceback.format_exception(kind, error, where)))
-
-
-def log_to_stderr(debug: bool) -> None:
-    """Log to stderr; the Kafka client's own lines only with ``debug``."""
-    style = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=style, stream=sys.stderr)
-    if not debug:
-        logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
 from monitor.errors import MonitorError, StoreUnavailableError
+from monitor.judging.drift import DriftWatch
 from monitor.judging.watch import Watch
 from monitor.service.canary import Canary
 from monitor.store.verdicts import Notice
@@ -29,6 +30,7 @@ class Watcher:
         redis_seconds: Redis away for so long is worth telling.
         canary: sent by the process that judges, if there is one.
         judges: whether this process judges now.
+        drift: compares windows of traffic with the calibration set in the process that judges.
         every: seconds between two looks.
     """
 
@@ -40,10 +42,12 @@ class Watcher:
         redis_seconds: float,
         canary: Canary | None = None,
         judges: Callable[[], bool] = lambda: False,
+        drift: DriftWatch | None = None,
         every: float = 2.0,
     ) -> None:
         self._watch, self._tell, self._group = watch, tell, group
         self._redis_seconds, self._canary, self._judges, self._every = redis_seconds, canary, judges, every
+        self._drift = drift
         self._away_since: float | None = None
         self._told: dict[str, str] | None = None
         self._stop = threading.Event()
@@ -76,9 +80,13 @@ class Watcher:
                 log.log(
                     logging.ERROR if notice.firing else logging.INFO,
                     "%s %s: %s", notice.kind, notice.subject, notice.summary if notice.firing else "over",
+                    extra={"alert": notice.fingerprint(self._group)},
                 )  # fmt: skip
             if self._canary is not None and self._judges():
                 self._canary.send_if_due()
+            if self._drift is not None and self._judges():
+                for notice in self._drift.step_if_due():
+                    log.info("drift of stream %r: %s", notice.subject, notice.summary if notice.firing else "over")
             self._redis_answers()
         except StoreUnavailableError as error:
             self._redis_is_away(monotonic, str(error))
@@ -97,14 +105,14 @@ class Watcher:
         times = {"started_at": now, "onset_at": now, "updated_at": now, "ended_at": ""}
         self._told = {**notice.fields(), **times, "fingerprint": name, "episode": f"{name}:{now}", "event": name}
         self._told |= {"status": "firing", "change": "raised"}
-        log.error("stalled redis: %s", summary)
+        log.error("stalled redis: %s", summary, extra={"alert": name})
         self._tell(self._told)
 
     def _redis_answers(self) -> None:
         self._away_since = None
         if self._told is not None:
             told, self._told, now = self._told, None, _moment()
-            log.info("stalled redis: over")
+            log.info("stalled redis: over", extra={"alert": told["fingerprint"]})
             self._tell({**told, "status": "resolved", "change": "resolved", "updated_at": now, "ended_at": now})
 
 

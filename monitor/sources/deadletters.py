@@ -117,6 +117,9 @@ class KafkaDeadLetters:
                 "topic's max.message.bytes and cleanup.policy",
                 printable(f"{record.topic}/{record.partition}"), record.offset, reason, self._topic,
                 printable(str(error)),
+                extra={
+                    "topic": record.topic, "partition": record.partition, "offset": record.offset, "reason": reason,
+                },
             )  # fmt: skip
 
     def _deliver(self, rejections: Sequence[Rejection], letters: Sequence[Letter]) -> dict[int, Exception]:

@@ -181,7 +181,7 @@ class Lookout:
         self._trouble = f"{text} (since {_moment(self._since)})"
         if now - self._said_at >= REPEAT_SECONDS:
             self._said_at = now
-            log.error("%s", self._trouble)
+            log.error("%s", self._trouble, extra={"topic": self._config.topic})
 
     def _relax(self) -> None:
         if self._kind:

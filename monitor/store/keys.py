@@ -88,6 +88,11 @@ class Keys:
         return self._name("state")
 
     @property
+    def drift(self) -> str:
+        """HASH: stream to where its window began and what the last one showed (JSON)."""
+        return self._name("drift")
+
+    @property
     def history(self) -> str:
         """STREAM, capped: every transition."""
         return self._name("history")

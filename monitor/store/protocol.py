@@ -109,6 +109,12 @@ class Store(Protocol):
     def apply(self, fold: Fold) -> str:
         """Write a folded bucket: ``ok``, ``repeat``, or ``refused`` where the lease or the order is lost."""
 
+    def windows(self) -> dict[str, str]:
+        """Where the window of each stream began, as :meth:`keep_windows` kept it."""
+
+    def keep_windows(self, begun: Mapping[str, str], gone: Iterable[str] = ()) -> None:
+        """Keep where windows began, by stream, and forget those of streams that are gone."""
+
     def alerts(self) -> list[dict[str, str]]:
         """Current alerts, the latest transition first."""
 

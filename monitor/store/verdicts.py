@@ -97,10 +97,11 @@ class Notice:
     Attributes:
         kind: ``stalled`` (it cannot tell whether inputs surge), ``gap`` (records were lost before they were counted),
             ``bad-records`` (too many records cannot be scored), ``streams`` (the limit of streams is reached) or
-            ``epoch`` (the evidence was started afresh).
+            ``epoch`` (the evidence was started afresh); ``drift`` is information (traffic is not what the artifact was
+            calibrated on).
         subject: what it is about, such as ``group``, ``redis`` or ``embeddings/3``. Kind and subject are its identity.
         firing: False resolves it, or does nothing if it does not fire.
-        severity: ``warning`` or ``critical``.
+        severity: ``warning`` or ``critical``; ``info`` for what asks nobody to do something now.
         summary: one whole sentence for people, with what to do.
         details: names and values that are worth knowing, both text.
     """

@@ -68,6 +68,22 @@ def test_a_first_claim_begins_where_told_and_a_later_one_where_the_counts_end(st
     assert again.epoch > first.epoch
 
 
+def test_where_windows_began_is_kept_by_stream_until_the_stream_is_gone(store):
+    assert store.windows() == {}
+    store.keep_windows({"a:b": "1", "c": "2"})
+    store.keep_windows({"a:b": "3"}, gone=["c", "never"])
+    assert store.windows() == {"a:b": "3"}
+    store.keep_windows({})
+    assert store.windows() == {"a:b": "3"}
+
+
+def test_totals_of_many_streams_are_all_read(store):
+    first = store.claim({P0: 0})[P0]
+    counts = {(f"stream-{n}", n % 3, n % 7): n + 1 for n in range(2500)}
+    assert store.commit(batch(first.epoch, 0, 9, {4: counts})).status == "ok"
+    assert store.totals() == counts
+
+
 def test_the_share_of_bad_records_comes_back_with_the_next_claim(store):
     first = store.claim({P0: 0, P1: 0})
     assert (first[P0].read, first[P0].bad) == (0.0, 0.0)

@@ -8,12 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from line_plugin import LINe
 from monitor import cli
+from monitor.testing.receivers import Receiver
 from tests.cluster import differences
 from tests.live import Live, holds, transitions, wait_for_surge
 from tests.monitor_support import embeddings, small_line
@@ -259,6 +261,46 @@ def test_a_retired_stream_is_forgotten_and_its_alert_is_over(quick, capsys):
     c.wait(lambda: surging not in c.store.streams(), 30)
     assert all(a["stream"] != surging or a["status"] == "resolved" for a in c.store.alerts())
     assert sum(c.store.totals().values()) == c.sent
+
+
+# -- traffic that changes slowly ---------------------------------------------------------------------------------------
+
+
+def test_traffic_that_is_no_longer_as_calibrated_is_information_which_no_receiver_is_told(quick):
+    receiver = Receiver()
+    c = quick(
+        drift={"window": 300, "look_seconds": 0.2, "requests_per_false_information": 100_000},
+        delivery={"webhook_url": receiver.url},
+    )
+    rows = embeddings(6000, seed=5)
+    line = small_line()
+    assert line.calibration is not None
+    usual = rows[(line.calibration.cells(line.score(torch.from_numpy(rows))) == 6).numpy()]
+
+    def told() -> list[dict[str, str]]:
+        return [a for a in c.store.alerts() if a["kind"] == "drift" and a["status"] == "firing"]
+
+    def send(rows: np.ndarray) -> None:
+        now = time.time_ns() // 1_000_000
+        for n in range(150):
+            row = rows[c.sent % len(rows)]
+            c.producer().send(c.topic, key=b"a", value=row.tobytes(), partition=n % c.partitions, timestamp_ms=now)
+            c.sent += 1
+        c.producer().flush()
+
+    c.start_worker()
+    c.wait(lambda: send(rows) or len(c.store.windows()) == 1)
+    begun = c.store.windows()["a"]
+    c.wait(lambda: send(rows) or c.store.windows()["a"] != begun)  # a whole window of calibrated traffic
+    assert told() == []
+    c.wait(lambda: send(usual) or bool(told()))
+    (alert,) = told()
+    assert alert["severity"] == "info"
+    assert "of the scores lie where 10.0% of the calibration scores do" in alert["summary"]
+    assert [e["kind"] for e in c.store.history()] == ["drift"]
+    c.wait(lambda: send(rows) or not told())
+    assert receiver.requests == []
+    receiver.close()
 
 
 # -- the monitor watching itself ---------------------------------------------------------------------------------------

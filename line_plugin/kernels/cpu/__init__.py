@@ -1,5 +1,6 @@
-"""Scoring on a CPU: :mod:`.packed` is what a head needs for it, :mod:`.blocked` the compiled kernel."""
+"""Scoring on a CPU: :mod:`.blocked` is the fast kernel, :mod:`.plain` the plain one, :mod:`.packed` chooses."""
 
 from line_plugin.kernels.cpu.packed import PackedHead, installed, pack
+from line_plugin.kernels.cpu.plain import PlainHead
 
-__all__ = ["PackedHead", "installed", "pack"]
+__all__ = ["PackedHead", "PlainHead", "installed", "pack"]

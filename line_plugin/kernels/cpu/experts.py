@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from line_plugin.kernels.cpu.packed import PackedHead
+from line_plugin.kernels.cpu import team
 from line_plugin.kernels.notice import loading
 from line_plugin.math.experts.literal import Experts
 
@@ -74,7 +74,7 @@ class PackedExperts:
                 run(x, c, weight, bias, prototypes if wanted["prototypes"] else prototypes[:0], rest, rows)
 
         if n:
-            PackedHead.each_thread(n, span)
+            team.each_span(n, span)
         found = {"angle": angle, "prototypes": rest[1], "virtual_logit": rest[0] - self.alpha * residual}
         return {name: torch.from_numpy(found[name]) for name in names}
 

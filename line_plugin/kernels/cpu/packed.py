@@ -1,15 +1,11 @@
-"""Scoring on a CPU by the blocked kernel: what it needs of a head, when it applies, and who runs which rows."""
+"""Scoring on a CPU by the blocked kernel: what it needs of a head, and when the plain kernel scores instead."""
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import logging
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from line_plugin.kernels.notice import loading
+from line_plugin.kernels import selftest
+from line_plugin.kernels.cpu import team
+from line_plugin.kernels.cpu.plain import PlainHead
+from line_plugin.kernels.notice import first_line, loading
 
 log = logging.getLogger(__name__)
 
 _SCREENED_CLASSES = 64  # below, bytes save less than making them costs
-_ROWS_A_THREAD = 16  # fewer rows are not worth waking a thread
 
 
 def installed() -> bool:
@@ -32,17 +30,19 @@ def installed() -> bool:
 
 @dataclass(frozen=True)
 class PackedHead:
-    """What the kernel reads beside the head itself.
+    """What the kernel reads beside the head itself. Never changed: threads may share it.
 
     Attributes:
-        kernels: the compiled scorer and its two halves (:func:`line_plugin.kernels.cpu.blocked.kernels`).
+        scorer: compiled, as :data:`line_plugin.kernels.cpu.team.Native` describes it.
         head: weight, tiles, bias, floors, entries, ends; weight and floors are shared with the fit.
         screen: the head in bytes, for the class prediction.
+        job: where those lie (:func:`line_plugin.kernels.cpu.blocked.job.describe`).
     """
 
-    kernels: tuple[Callable[..., None], Callable[..., None], Callable[..., None]]
+    scorer: Callable[[int], None]
     head: tuple[NDArray[Any], ...]
     screen: tuple[NDArray[Any], ...]
+    job: NDArray[np.int64]
 
     @property
     def own_bytes(self) -> int:
@@ -57,66 +57,71 @@ class PackedHead:
             features: (N, D) float32, finite; delta: activation clipping threshold, ``None`` for off.
         """
         n = len(features)
-        keys, confidence = np.empty(n, np.int64), np.empty(n, np.float32)
+        classes, confidence = torch.empty(n, dtype=torch.int64), torch.empty(n)
         if n:
-            x = features.contiguous().numpy()
-            clip = np.float32(np.inf if delta is None else delta)
-            self.each_thread(n, functools.partial(self.kernels[0], x, clip, self.head, self.screen, keys, confidence))
-        return torch.from_numpy(keys >> 1), torch.from_numpy(confidence)
-
-    @staticmethod
-    def each_thread(n: int, task: Callable[[int, int], None]) -> None:
-        """Run ``task(first, last)`` over spans of ``n`` rows."""
-        threads = max(1, min(torch.get_num_threads(), n // _ROWS_A_THREAD))
-        edges = [n * i // threads for i in range(threads + 1)]
-        others = [_pool(threads).submit(task, *span) for span in pairwise(edges[1:])]
-        task(*edges[:2])
-        for other in others:
-            other.result()
+            x, spans = features.contiguous(), team.threads_for(n)
+            clip = np.float32(np.inf if delta is None else delta).view(np.int32)
+            job = self.job.copy()
+            job[:7] = 0, spans, n, x.data_ptr(), clip, classes.data_ptr(), confidence.data_ptr()
+            team.run(self.scorer, job.ctypes.data, spans)
+        return classes, confidence
 
 
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="line-scoring")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
-
-
-def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
-    """Load the kernel and lay the head out for it; ``None`` if the kernel does not apply, with the reason logged.
+def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | PlainHead | None:
+    """Load the kernel, lay the head out for it and try it; the plain kernel if that fails, with the reason logged.
 
     The first call on a machine compiles for some seconds; a load above half a second is logged at INFO. The code is
-    kept in ``NUMBA_CACHE_DIR``, ``__pycache__`` or the user's cache folder, whichever can be written.
+    kept in ``NUMBA_CACHE_DIR``, ``__pycache__`` or the user's cache folder, whichever can be written. A few rows are
+    scored before anything else is (:mod:`line_plugin.kernels.selftest`).
 
     Args:
         weight: (K, D), bias: (K,), floors: (K, D), float32 on the CPU.
+
+    Returns:
+        ``None`` if numba cannot be used at all; torch's operations then score.
     """
+    weight, bias, floors = (t.detach().contiguous() for t in (weight, bias, floors))
     try:
         with loading(log, "the scoring kernel"):
-            return _pack(*(t.detach().contiguous().numpy() for t in (weight, bias, floors)))
-    except ImportError as error:
-        log.warning("scoring without the compiled kernel, slower: numba cannot be imported (%s)", error)
+            plain = PlainHead.of(weight, bias, floors)
+            return _tried(plain, weight, bias, floors)
+    except Exception as error:  # a library that is broken, or too old for the numpy beside it
+        log.warning(
+            "scoring by torch's operations, 10 to 70 times slower: numba cannot be imported or cannot compile "
+            "(%s: %s). Install a numba that fits this Python and numpy.",
+            type(error).__name__,
+            first_line(error),
+        )
         return None
 
 
-def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PackedHead | None:
-    from line_plugin.kernels.cpu import blocked
-    from line_plugin.kernels.cpu.blocked import instructions, layout
+def _tried(plain: PlainHead, *tensors: Tensor) -> PackedHead | PlainHead:
+    """The fast kernel if it scores a few rows as the plain one does, else the plain one."""
+    try:
+        packed = _pack(*(t.numpy() for t in tensors))
+        fault = selftest.fault(packed.predict, plain.predict, *tensors[:2])
+    except Exception as error:  # whatever another version of numba, of LLVM or of the CPU brings
+        fault = f"cannot be used ({type(error).__name__}: {first_line(error)})"
+    if not fault:
+        return packed
+    plain.predict(selftest.sample(tensors[0]), None)  # compiles: if that fails too, nothing of numba's can score
+    log.warning(
+        "scoring by the plain kernel, right but 5 to 7 times slower: the fast CPU kernel %s. "
+        "Install the numba that this release was tested with, or report this with the versions of numba and llvmlite.",
+        fault,
+    )
+    return plain
+
+
+def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PackedHead:
+    from line_plugin.kernels.cpu.blocked import instructions, job, layout
 
     if not instructions.FUSED:
-        log.warning("scoring without the compiled kernel, slower: this CPU has no fused multiply-add")
-        return None
-    k, d = weight.shape
+        raise NotImplementedError("this CPU has no fused multiply-add")
+    k = len(weight)
     width = layout.tile_width(k, instructions.LANES, instructions.WIDEST)
     in_bytes = instructions.BYTES and k >= _SCREENED_CLASSES
-    block = layout.block_length(width)
-    lists = layout.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), block)
-    packed = PackedHead(
-        blocked.kernels(width),
-        (weight, layout.tiles(weight, width), layout.pad(bias, width, -np.inf), floors, *lists),
-        layout.screen(weight, width, in_bytes),
-    )
-    packed.predict(torch.zeros(1, d), None)  # compiles
-    return packed
+    lists = layout.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), layout.block_length(width))
+    head = (weight, layout.tiles(weight, width), layout.pad(bias, width, -np.inf), floors, *lists)
+    screen = layout.screen(weight, width, in_bytes)
+    return PackedHead(team.Native(job.compiled(width).address), head, screen, job.describe(head, screen))

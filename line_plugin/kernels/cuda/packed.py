@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,6 +17,9 @@ from line_plugin.math import scoring
 
 log = logging.getLogger(__name__)
 
+SWITCH = "OPENOOD_LINE_CUDA_KERNELS"
+"""The environment variable that turns the kernels on, with the value 1."""
+
 _INSTEAD = "scoring by torch's own operations, slower: the CUDA kernels %s"
 _ROWS = 16  # of a tile: 16 rows x 4 classes a thread are 64 sums in registers
 _CHUNK = 64  # neurons of one partial sum; it decides where a logit is rounded, so it never depends on a batch
@@ -24,8 +28,11 @@ _LANES = 1024
 
 
 def installed() -> bool:
-    """Whether Triton can be found; it is not imported. It comes with the CUDA builds of torch."""
-    return importlib.util.find_spec("triton") is not None
+    """Whether the kernels are asked for (:data:`SWITCH`) and Triton can be found, which is not imported here.
+
+    They are off by default, since nobody has run them on a GPU yet. Triton comes with the CUDA builds of torch.
+    """
+    return os.environ.get(SWITCH) == "1" and importlib.util.find_spec("triton") is not None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from monitor.config.sections.base import Section
 from monitor.config.sections.delivery import DeliveryConfig
+from monitor.config.sections.drift import DriftConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
@@ -19,6 +20,7 @@ from monitor.config.sections.judging import (
     WatchConfig,
 )
 from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
+from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.redis import RedisConfig
 from monitor.config.sections.telemetry import TelemetryConfig
@@ -29,7 +31,9 @@ __all__ = [
     "CanaryConfig",
     "DeadLetterConfig",
     "DeliveryConfig",
+    "DriftConfig",
     "KafkaConfig",
+    "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
     "MonitorConfig",
@@ -53,8 +57,10 @@ class MonitorConfig(Section):
     streams: StreamConfig = Field(default_factory=StreamConfig)
     alerts: AlertConfig = Field(default_factory=AlertConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
+    drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 
     @model_validator(mode="after")

@@ -26,6 +26,9 @@ class DeliveryConfig(Section):
         description="Alertmanager hears of an alert as firing for at least so long, even if it is over sooner: it "
         "notifies nobody of what ends within its group_wait (30 s) or, in a group that exists, group_interval (5 min)",
     )  # fmt: skip
+    information: bool = Field(
+        False, description="receivers are told information too (kind drift, severity info), which asks for no haste"
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
     heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")
     heartbeat_url: SecretUrl = Field(

@@ -115,7 +115,8 @@ class RedisCounting(RedisBase):
     def totals(self) -> dict[CountKey, int]:
         """Samples counted since the beginning."""
         with translate_redis_errors():
-            return _counts(self._client.hgetall(self.keys.totals))
+            # Piece by piece: of many streams and classes it is large, and Redis answers nobody while it reads it out.
+            return _counts(dict(self._client.hscan_iter(self.keys.totals, count=1000)))
 
     def rejected(self) -> dict[str, int]:
         """Records rejected since the beginning, by reason."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 from monitor.store.connection import translate_redis_errors
 from monitor.store.counts import OVERFLOW
 from monitor.store.redis.base import RedisBase
 from monitor.store.verdicts import SUMS, TIMES, Health, Notice
+
+AT_ONCE = 1000
+"""Fields of a large hash that Redis reads out at once: it answers nobody else meanwhile."""
 
 
 class RedisWatching(RedisBase):
@@ -67,6 +71,20 @@ class RedisWatching(RedisBase):
         with translate_redis_errors():
             reply = self._scripts["notice"](keys=[k.history, k.index, k.alert(name)], args=[json.dumps(document)])
         return str(reply[0]) != "same"
+
+    def windows(self) -> dict[str, str]:
+        """Where the window of each stream began, as :meth:`keep_windows` kept it."""
+        with translate_redis_errors():
+            return dict(self._client.hscan_iter(self.keys.drift, count=AT_ONCE))
+
+    def keep_windows(self, begun: Mapping[str, str], gone: Iterable[str] = ()) -> None:
+        """Keep where windows began, by stream, and forget those of streams that are gone."""
+        names = list(gone)
+        with translate_redis_errors():
+            if begun:
+                self._client.hset(self.keys.drift, mapping=dict(begun))
+            if names:
+                self._client.hdel(self.keys.drift, *names)
 
     def alerts(self) -> list[dict[str, str]]:
         """Current alerts, the latest transition first."""

@@ -56,6 +56,7 @@ class MemoryBase:
         self._unfolded: set[int] = set()
         self._examples: dict[tuple[int, str], list[Example]] = {}
         self._totals: dict[CountKey, int] = {}
+        self._windows: dict[str, str] = {}
         self._rejected: dict[str, int] = {}
         self._streams: dict[str, int] = {}
         self._meta = {"closed": -1, "folded": -1, "token": 0, "lead": -1, "epoch": 0}

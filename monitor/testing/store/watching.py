@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 from monitor.store.verdicts import SUMS, Health, Notice
@@ -65,6 +66,18 @@ class MemoryWatching(MemoryBase):
             return False
         self._write_history(fields)
         return True
+
+    def windows(self) -> dict[str, str]:
+        """Where the window of each stream began."""
+        self._reach()
+        return dict(self._windows)
+
+    def keep_windows(self, begun: Mapping[str, str], gone: Iterable[str] = ()) -> None:
+        """Keep where windows began, by stream, and forget those of streams that are gone."""
+        self._reach()
+        self._windows.update(begun)
+        for stream in gone:
+            self._windows.pop(stream, None)
 
     def alerts(self) -> list[dict[str, str]]:
         """Current alerts, the latest transition first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -186,31 +187,134 @@ def test_without_numba_torch_scores_to_1e_5(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_numba_that_cannot_be_imported_is_said_and_torch_scores(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken() -> None:
         raise ImportError("numba needs an older numpy")
 
-    monkeypatch.setattr(cpu.packed, "_pack", broken)
+    monkeypatch.setattr(cpu.plain, "_compiled", broken)
+    monkeypatch.setattr(cpu.packed, "_pack", lambda *_: broken())
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     assert torch.isfinite(Scorer(*tensors).predict(x, None)[1]).all()
     assert "numba needs an older numpy" in caplog.text
 
 
+class Wrong:
+    """A fast kernel as a broken compiler would make it."""
+
+    def __init__(self, head: cpu.PackedHead, fault: str) -> None:
+        self.head, self.fault = head, fault
+
+    def predict(self, x: torch.Tensor, delta: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+        classes, confidence = self.head.predict(x, delta)
+        if self.fault == "class":
+            classes = classes.clone()
+            classes[-1] = (classes[-1] + 1) % self.head.head[0].shape[0]
+        if self.fault == "confidence":
+            confidence = confidence + 0.01
+        if self.fault == "not a number":
+            confidence = confidence * torch.nan
+        if self.fault == "batch":
+            confidence = confidence * (1 + 1e-7 * len(x))
+        return classes, confidence
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("class", "predicts class"),
+        ("confidence", "are off by up to"),
+        ("not a number", "are off by up to"),
+        ("batch", "other bits in another batch"),
+        ("raises", "LoweringError: no such intrinsic"),
+    ],
+)
+@pytest.mark.parametrize("k", [10, 100])
+def test_a_broken_kernel_is_replaced_by_the_plain_one_with_one_warning(
+    fault: str, said: str, k: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from numba.core.errors import LoweringError
+
+    def pack(*arrays: np.ndarray) -> Wrong:
+        if fault == "raises":
+            raise LoweringError("no such intrinsic")
+        return Wrong(good(*arrays), fault)
+
+    good, tensors, x = cpu.packed._pack, head(k, 64, 0), rows(50, 64, 0)
+    expected = Scorer(*tensors).predict(x, 1.0)
+    monkeypatch.setattr(cpu.packed, "_pack", pack)
+    scorer = Scorer(*tensors)
+    found = scorer.predict(x, 1.0)
+    scorer.predict(x, 1.0)
+    assert isinstance(scorer.packed(), cpu.PlainHead)
+    assert torch.equal(found[0], expected[0])
+    torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=1e-5)
+    assert torch.equal(torch.cat([scorer.predict(row[None], 1.0)[1] for row in x]), found[1])
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert said in warnings[0]
+
+
+@settings(deadline=None, max_examples=40)
+@given(k=CLASSES, d=st.integers(1, 300), seed=st.integers(0, 999))
+def test_the_self_test_passes_every_right_kernel(k: int, d: int, seed: int) -> None:
+    assert isinstance(Scorer(*head(k, d, seed)).packed(), cpu.PackedHead)
+
+
+@pytest.mark.parametrize("openmp", [True, False])
+def test_bits_do_not_depend_on_whose_threads_score(openmp: bool, threads: object, monkeypatch: object) -> None:
+    scorer, x = Scorer(*head(100, 130, 3)), rows(500, 130, 3)
+    threads(1)
+    expected = scorer.predict(x, 1.0)
+    if not openmp:
+        monkeypatch.setattr(cpu.team, "_openmp", lambda: None)
+    for count in (2, 3, 5):
+        threads(count)
+        found = scorer.predict(x, 1.0)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+
+
+def test_what_a_task_raises_on_another_thread_reaches_the_caller(threads: object) -> None:
+    def task(first: int, _last: int) -> None:
+        if first:
+            raise ValueError("the second span")
+
+    threads(2)
+    with pytest.raises(ValueError, match="the second span"):
+        cpu.team.each_span(64, task)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_scores_with_threads_of_its_own() -> None:
+    code = (
+        "import os, sys, torch; sys.path.insert(0, 'tests/unit/kernels'); torch.set_num_threads(2)\n"
+        "from test_cpu_kernels import head, rows\n"
+        "from line_plugin.kernels import Scorer\n"
+        "scorer, x = Scorer(*head(10, 64, 0)), rows(200, 64, 0); before = scorer.predict(x, 1.0)[1]\n"
+        "child = os.fork()\n"
+        "if not child: os._exit(0 if scorer.predict(x, 1.0)[1].tolist() == before.tolist() else 1)\n"
+        "print('child', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    assert "child 0" in run_python(code)
+
+
 def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
-    from line_plugin.kernels.cpu import blocked
+    from line_plugin.kernels.cpu.blocked import job
 
-    def refuse(*, cache: bool = False, **options: object) -> object:
+    def refuse(*types: object, cache: bool = False) -> object:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return plain(**options)
+        return plain(*types)
 
-    plain = numba.njit
+    plain = numba.cfunc
     tensors, x = head(10, 8, 0), rows(5, 8, 0)
     expected = Scorer(*tensors).predict(x, None)[1]
-    monkeypatch.setattr(blocked.tiles.numba, "njit", refuse)
-    monkeypatch.setattr(blocked, "kernels", blocked.kernels.__wrapped__)
-    assert torch.equal(Scorer(*tensors).predict(x, None)[1], expected)
+    monkeypatch.setattr(numba, "cfunc", refuse)
+    monkeypatch.setattr(job, "compiled", job.compiled.__wrapped__)
+    scorer = Scorer(*tensors)
+    assert torch.equal(scorer.predict(x, None)[1], expected)
+    assert isinstance(scorer.packed(), cpu.PackedHead)
 
 
 def test_first_calls_from_many_threads_agree() -> None:
@@ -278,8 +382,9 @@ def test_compiling_is_said_and_done_once_a_machine(tmp_path: Path) -> None:
     code = (
         "import logging, torch; logging.basicConfig(level=logging.INFO)\n"
         "from line_plugin.kernels import Scorer\n"
+        "from line_plugin.kernels.cpu.blocked import job\n"
         "scorer = Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)); scorer.predict(torch.rand(2, 4), 1.0)\n"
-        "print('hits', sum(scorer.packed().kernels[0].stats.cache_hits.values()))"
+        "print('hits', job.compiled(scorer.packed().head[1].shape[2]).cache_hits)"
     )
     first = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert "loading the scoring kernel" in first

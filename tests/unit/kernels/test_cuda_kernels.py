@@ -145,6 +145,14 @@ def bare_scorer(monkeypatch: pytest.MonkeyPatch, *tensors: Tensor) -> Scorer:
     return Scorer(*tensors)
 
 
+@needs_triton
+def test_the_kernels_are_off_unless_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(cuda.SWITCH, raising=False)
+    assert not cuda.installed()
+    monkeypatch.setenv(cuda.SWITCH, "1")
+    assert cuda.installed()
+
+
 def test_a_triton_that_cannot_be_used_is_said_in_one_line_and_torch_scores(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

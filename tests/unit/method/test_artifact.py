@@ -35,6 +35,11 @@ def test_a_loaded_artifact_scores_bit_for_bit_as_the_fit(line: LINe, tmp_path: P
     assert loaded.calibration is not None
     assert line.calibration is not None
     assert loaded.calibration.threshold == line.calibration.threshold
+    assert loaded.calibration.class_counts == line.calibration.class_counts
+    assert (
+        list(line.calibration.class_counts)
+        == torch.bincount(line.predict(x[:100])[0], minlength=line.num_classes).tolist()
+    )
     assert loaded.calibration.cell_bounds() == line.calibration.cell_bounds()
 
 

@@ -669,3 +669,28 @@ def test_the_settings_switch_on_the_webhook_alertmanager_and_the_heartbeat():
         assert {a["labels"]["alertname"] for a in posted.json} == {"MonitorStalled", "MonitorHeartbeat"}
         beat.wait(lambda requests: len(requests) == 1)
         delivery.close()
+
+
+# -- information -------------------------------------------------------------------------------------------------------
+
+DRIFT = Notice("drift", "s", True, "info", "The last 20000 inputs differ from what the artifact was calibrated on.")
+
+
+@pytest.mark.parametrize(("asked_for", "told"), [(False, [("judging", "raised")]), (True, None)])
+def test_information_reaches_no_receiver_unless_it_is_asked_for(world, asked_for, told):
+    sinks = [Scripted(), Scripted("state", "standing")]
+    config = DeliveryConfig(information=asked_for, keep_firing_seconds=0)
+    delivery = Delivery(config, "g", world.deliveries, "me", sinks=sinks)
+    for runner in delivery._runners:
+        runner.turn()
+    world.store.notice(DRIFT)
+    world.store.notice(TROUBLE)
+    world.store.notice(replace(DRIFT, firing=False))
+    for runner in delivery._runners:
+        world.pass_time(1)
+        runner.turn()
+    expected = told or [("s", "raised"), ("judging", "raised"), ("s", "resolved")]
+    assert sinks[0].told() == expected
+    assert sorted(sinks[1].told()) == sorted(e for e in expected if e != ("s", "raised"))
+    assert world.deliveries.backlog("scripted").events == ()
+    assert len(world.store.history()) == 3

@@ -25,15 +25,15 @@ from line_plugin.kernels.cpu.blocked.tiles import cached
 
 
 @functools.cache
-def kernels(width: int) -> tuple[Any, Any, Any]:
-    """The compiled scorer, and its halves, the class prediction and the masked logits, for tiles of ``width`` classes.
+def halves(width: int) -> tuple[Any, Any]:
+    """The class prediction and the masked logits apart, to be timed or looked at, for tiles of ``width`` classes.
 
-    Compiled code is kept on disk if a folder can be written. The scorer takes what its halves do:
+    They take, and :mod:`.job` finds the same behind an address:
 
     * ``x`` (N, D) float32; ``delta`` float32, inf for no clipping;
     * ``head``: weight (K, D), tiles, bias padded with -inf, floors (K, D), entries and ends (:mod:`.layout`);
     * ``screen``: packed, scale, offset, rounding, norm of a :class:`.layout.Screen`;
-    * ``keys`` (N,) int64, made by the first half: twice the class, plus 1 for a row that leaves out its zeros;
+    * ``keys`` (N,) int64, made by the first: twice the class, plus 1 for a row that leaves out its zeros;
     * ``confidence`` (N,) float32, made by the second; ``first`` and ``last``, the rows to score.
     """
     vectors = width // LANES
@@ -46,8 +46,4 @@ def kernels(width: int) -> tuple[Any, Any, Any]:
     def mask(x: Any, delta: Any, head: Any, keys: Any, confidence: Any, first: int, last: int) -> None:
         masked.mask(vectors, share, x, delta, head, keys, confidence, first, last)
 
-    def score(x: Any, delta: Any, head: Any, screen: Any, keys: Any, confidence: Any, first: int, last: int) -> None:
-        classes.predict(vectors, share, block, drops, x, delta, head, screen, keys, first, last)
-        masked.mask(vectors, share, x, delta, head, keys, confidence, first, last)
-
-    return cached(score), cached(predict), cached(mask)
+    return cached(predict), cached(mask)

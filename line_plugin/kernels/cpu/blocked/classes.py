@@ -148,7 +148,7 @@ def predict(
     first: int,
     last: int,
 ) -> None:
-    """Fill ``keys``, see :func:`line_plugin.kernels.cpu.blocked.kernels`.
+    """Fill ``keys``, see :func:`line_plugin.kernels.cpu.blocked.halves`.
 
     ``drops`` says whether leaving zeros out of a list keeps the order of a row's sums.
     """

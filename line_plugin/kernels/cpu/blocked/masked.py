@@ -76,7 +76,7 @@ def log_sum_exp(logits: Any) -> Any:
 def mask(
     vectors: int, share: int, x: Any, delta: Any, head: Any, keys: Any, confidence: Any, first: int, last: int
 ) -> None:
-    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.cpu.blocked.kernels`."""
+    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.cpu.blocked.halves`."""
     literally(vectors)
     _, tiles, bias, floors, entries, ends = head
     count, d, width = tiles.shape

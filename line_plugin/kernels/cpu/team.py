@@ -1,0 +1,111 @@
+"""Who runs which rows: the threads that torch's own products use, so that nobody competes with them for a core.
+
+Torch's products run on OpenMP's threads, which stay awake for some milliseconds after each product. Threads of our own
+would share the cores with them while they wait. So the work is handed to OpenMP through the entry point that compilers
+call (``GOMP_parallel``), found in what torch itself is linked to. If torch has no OpenMP, or after a fork (OpenMP's
+threads do not survive one), a pool of Python threads does the same work; the bits do not depend on who does it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROWS_A_THREAD = 16
+"""Fewer rows are not worth a thread."""
+
+Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""A compiled function that takes the address of its job and returns if nothing of the job is left to claim."""
+
+
+def threads_for(n: int) -> int:
+    """How many threads score ``n`` rows: as many as torch may use, if each gets enough rows."""
+    return max(1, min(torch.get_num_threads(), n // ROWS_A_THREAD))
+
+
+def run(work: Any, job: int, threads: int) -> None:
+    """Call ``work(job)`` on ``threads`` threads at once; it must claim its share itself.
+
+    OpenMP may give fewer threads than asked for: those that come must do all of the work.
+
+    Args:
+        work: a :data:`Native`; job: an address.
+    """
+    if threads == 1:
+        work(job)
+        return
+    parallel = _openmp()
+    if parallel is not None:
+        parallel(work, job, threads, 0)
+        return
+    others = [_pool(threads).submit(work, job) for _ in range(threads - 1)]
+    work(job)
+    for other in others:
+        other.result()
+
+
+def each_span(n: int, task: Callable[[int, int], None]) -> None:
+    """Run ``task(first, last)`` over spans of ``n`` rows, each span once.
+
+    Raises:
+        Exception: the first that a task raised.
+    """
+    spans = threads_for(n)
+    if spans == 1:
+        task(0, n)
+        return
+    left, claiming, failed = iter(range(spans)), threading.Lock(), []
+
+    def work(_job: int | None) -> None:
+        while True:
+            with claiming:
+                i = next(left, None)
+            if i is None:
+                return
+            try:
+                task(n * i // spans, n * (i + 1) // spans)
+            except Exception as error:  # must not leave through C; raised again below
+                failed.append(error)
+
+    run(Native(work), 0, spans)
+    if failed:
+        raise failed[0]
+
+
+@functools.cache
+def _openmp() -> Any:
+    """``GOMP_parallel`` of the OpenMP that torch runs on; ``None`` if there is none."""
+    if "OpenMP" not in torch.__config__.parallel_info():
+        return None
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*")):
+        try:
+            parallel = ctypes.CDLL(str(path)).GOMP_parallel  # searches the libraries that this one is linked to
+        except (OSError, AttributeError):
+            continue
+        parallel.restype = None
+        parallel.argtypes = [Native, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        return parallel
+    return None
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="line-scoring")
+
+
+def _after_fork() -> None:
+    global _openmp  # noqa: PLW0603
+    _pool.cache_clear()
+    _openmp = functools.cache(lambda: None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

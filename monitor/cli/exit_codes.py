@@ -1,0 +1,36 @@
+"""What the exit code of ``ood-monitor`` tells, in one place.
+
+docs/monitor.md has the same table; a test holds them together.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Each code with what it means and what to do."""
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> ExitCode:
+        """An int with words."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    DONE = 0, "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand"
+    FAILED = (
+        1,
+        "a setting, Kafka, Redis, the artifact or a receiver is at fault: the last line says which, and what to do",
+    )
+    USAGE = 2, "the command line is wrong: `ood-monitor COMMAND --help` shows the right one"
+    FAULT = 70, "a fault of the program itself: start it again (no record is lost) and report the last line"
+    INTERRUPTED = 130, "Ctrl-C ended a command other than `run`"
+    BROKEN_PIPE = 141, "whoever read the output went away, as `head` does"
+
+
+def describe_exit_codes() -> str:
+    """For ``--help``."""
+    return "exit codes: " + "; ".join(f"{code.value}: {code.meaning}" for code in ExitCode).replace("`", "")

@@ -1,0 +1,165 @@
+"""The log on stderr: for people, or one JSON object a line.
+
+Every part of the monitor logs with the standard library and names what a line is about with ``extra``: topic,
+partition, offset, stream, alert. structlog's formatter turns the records into lines. Whatever a sender chose (the name
+of a stream, an id) cannot begin a line of its own in either form: control characters are shown as escapes, and the
+lines of a traceback are indented.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, MutableMapping
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, Literal, TextIO
+
+from monitor.config.redaction import HIDDEN, Redactor
+from monitor.errors import MissingLibraryError
+from monitor.messages.text import printable, valid
+from monitor.service.secrecy import RedactedStream
+
+Form = Literal["text", "json"]
+
+FIELDS = (
+    "topic", "partition", "offset", "stream", "alert", "group", "reason", "role", "version", "artifact", "scores_with",
+    "kafka", "redis", "metrics", "receivers", "requests_per_false_alert", "exit_code",
+)  # fmt: skip
+"""What may stand beside ``timestamp``, ``level``, ``logger`` and ``event`` in a line of JSON."""
+
+LONGEST, LONGEST_TRACEBACK = 16_000, 64_000
+"""Characters of one line, and of one traceback."""
+
+_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31;1m", "debug": "\x1b[2m"}
+_END = "\x1b[0m"
+
+
+def log_to_stderr(debug: bool = False, form: Form = "text", stream: TextIO | None = None) -> None:
+    """Log to stderr in this form from here on; the Kafka client's own lines only with ``debug``.
+
+    Call it again to change the form, or after :func:`monitor.service.secrecy.hide_secrets`. ``stream`` is written to
+    instead, if it is given.
+
+    Raises:
+        MissingLibraryError: structlog is not installed.
+    """
+    handler = _Handler(form, sys.stderr if stream is None else stream)
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.NOTSET if debug else logging.ERROR)
+    sys.excepthook = _log_exception
+    threading.excepthook = _log_thread_exception
+
+
+def logs_json() -> bool:
+    """Whether this process logs JSON: then whatever else it says to stderr is JSON, too."""
+    return any(isinstance(h, _Handler) and h.form == "json" for h in logging.getLogger().handlers)
+
+
+def traceback_lines(error: BaseException) -> str:
+    """A traceback for people, whose every line is indented and holds no control character."""
+    return _indented("".join(traceback.format_exception(error)))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes each record as one line, redacted; ``form`` says which."""
+
+    def __init__(self, form: Form, stream: TextIO) -> None:
+        redactor = stream.redactor if isinstance(stream, RedactedStream) else Redactor()
+        super().__init__(stream.plain if isinstance(stream, RedactedStream) else stream)
+        self.form = form
+        self.setFormatter(_formatter(form, redactor, _wants_colours(self.stream)))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the standard library's name
+        """A line that cannot be written, such as one with a wrong format: say which, without its values."""
+        why = type(sys.exc_info()[1]).__name__
+        if record.name != __name__:
+            logging.getLogger(__name__).error("a log line of %s, line %d, cannot be written (%s)",
+                                              record.name, record.lineno, why)  # fmt: skip
+
+
+def _wants_colours(stream: TextIO) -> bool:
+    """As https://no-color.org has it."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def _formatter(form: Form, redactor: Redactor, colours: bool) -> logging.Formatter:
+    try:
+        from structlog import processors, stdlib
+    except ImportError:
+        raise MissingLibraryError('the log needs structlog: pip install "openood-line[monitor]"') from None
+
+    def redact(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Every value without secrets, before it is written: what a replacement leaves is still one JSON object."""
+        ours = {k: line[k] for k in ("timestamp", "level", "logger") if k in line}
+        held = {k: _without_secrets(v, redactor) for k, v in line.items() if k not in ours}
+        return {**ours, **held}
+
+    return stdlib.ProcessorFormatter(
+        foreign_pre_chain=[stdlib.ExtraAdder(allow=FIELDS)],
+        processors=[
+            _name_line,
+            stdlib.ProcessorFormatter.remove_processors_meta,
+            processors.format_exc_info,
+            redact,
+            processors.JSONRenderer(ensure_ascii=True) if form == "json" else _render_text(colours),
+        ],
+    )
+
+
+def _name_line(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad, by whom; times in UTC."""
+    record: logging.LogRecord = line["_record"]
+    at = datetime.fromtimestamp(record.created, tz=timezone.utc).isoformat(timespec="milliseconds")
+    return {
+        "timestamp": at.replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        **line,
+    }
+
+
+def _without_secrets(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, Mapping):
+        return {str(_without_secrets(str(k), redactor)): _without_secrets(v, redactor) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(v, redactor) for v in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value if redactor(str(value)) == str(value) else HIDDEN
+    text = redactor(valid(str(value)))
+    return text if len(text) <= LONGEST_TRACEBACK else f"{text[:LONGEST_TRACEBACK]}..."
+
+
+def _render_text(colours: bool) -> Any:
+    def render(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:
+        level = line["level"]
+        begin, end = (_COLOURS.get(level, ""), _END) if colours and level in _COLOURS else ("", "")
+        event = printable(str(line["event"]), LONGEST)
+        text = f"{line['timestamp']} {begin}{level.upper()}{end} {line['logger']}: {event}"
+        return f"{text}\n{_indented(line['exception'])}" if "exception" in line else text
+
+    return render
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {printable(part, LONGEST)}" for part in text[:LONGEST_TRACEBACK].splitlines())
+
+
+def _log_exception(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    logging.getLogger("monitor").critical("unexpected %s", kind.__name__, exc_info=(kind, error, where))
+
+
+def _log_thread_exception(raised: threading.ExceptHookArgs) -> None:
+    error = raised.exc_value or raised.exc_type()
+    name = raised.thread.name if raised.thread else "?"
+    logging.getLogger("monitor").critical(
+        "thread %s ended: unexpected %s", name, raised.exc_type.__name__,
+        exc_info=(raised.exc_type, error, raised.exc_traceback),
+    )  # fmt: skip

@@ -1,0 +1,159 @@
+"""What `ood-monitor init` does once everything is known: a settings file, topics, and whether everything answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from line_plugin.shipped import config_dir
+from monitor.config import MonitorConfig, load
+from monitor.config.redis_url import parse_redis_url
+from monitor.errors import BrokerError, ConfigError
+from monitor.service.settings_file import refuse_existing, render, write_secret, write_settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Everything that is asked for. What is empty is left at its default and stays out of the file.
+
+    Attributes:
+        secrets: section and key of each secret that was typed, to the secret; each goes into a file of its own.
+        secret_files: section and key of a secret, to the file in which it stands already.
+    """
+
+    output: Path
+    artifact: Path
+    bootstrap_servers: str
+    topic: str
+    group: str = "ood-monitor"
+    start: str = "latest"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    requests_per_false_alert: float = 100_000
+    metrics_port: int = 0
+    alertmanager_url: str = ""
+    log_format: str = "text"
+    kafka: Mapping[str, str] = field(default_factory=dict)
+    redis: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    secret_files: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    force: bool = False
+
+
+def check_topic_name(name: str) -> str:
+    """The name, if Kafka takes it.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,236}", name) or name in (".", ".."):
+        raise ConfigError(f"{name!r} is not a name for a topic: expected letters, digits and . _ - (236 at most)")
+    return name
+
+
+def check_servers(text: str) -> str:
+    """The bootstrap servers, if each has a port.
+
+    Raises:
+        ConfigError: one of them has none.
+    """
+    servers = [s.strip() for s in text.split(",") if s.strip()]
+    wrong = [s for s in servers if not re.fullmatch(r"[^\s:/@]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", s)]
+    if wrong or not servers:
+        raise ConfigError(f"{', '.join(wrong) or text!r} is not HOST:PORT: expected such as kafka-1:9092,kafka-2:9092")
+    return ",".join(servers)
+
+
+def check_artifact(text: str) -> str:
+    """The path of an artifact, if there is a file.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not Path(text).expanduser().is_file():
+        raise ConfigError(f"there is no file {text}: write the artifact with `openood fit` and `openood calibrate`")
+    return str(Path(text).expanduser().resolve())
+
+
+def split_redis_url(url: str) -> tuple[str, str, str]:
+    """The URL without user and password, and these two: they belong elsewhere.
+
+    Raises:
+        ConfigError: it cannot be read; the message never quotes it.
+    """
+    try:
+        address = parse_redis_url(url)
+    except ValueError as error:
+        raise ConfigError(f"redis {error}") from None
+    head, mark, rest = url.partition("://")
+    if "?" in rest and ("password=" in rest or "username=" in rest):
+        raise ConfigError(
+            "redis url holds a user or a password behind the ?: give it by --redis-username and in a file"
+        )
+    return f"{head}{mark}{rest.rpartition('@')[2]}", address.username, address.password
+
+
+def write_files(choices: Choices, say: Say) -> MonitorConfig:
+    """Write the settings and the files of secrets; the settings as a worker will read them.
+
+    Raises:
+        ConfigError: something exists already, cannot be written or is not valid. No settings are written then.
+    """
+    output, secrets = choices.output, {}
+    refuse_existing(output, choices.force)
+    for (section, key), secret in choices.secrets.items():
+        secrets[section, key] = output.with_name(f"{output.stem}.{section}-{key.replace('_', '-')}")
+        write_secret(secrets[section, key], secret, force=choices.force)
+    settings = _settings(choices, {**choices.secret_files, **secrets})
+    try:
+        write_settings(output, render(settings, config_dir() / "monitor.yml", output.name), force=choices.force)
+    except ConfigError:
+        for path in secrets.values():
+            path.unlink(missing_ok=True)
+        raise
+    say(f"{output} holds the settings")
+    for (section, key), path in secrets.items():
+        say(f"{path} holds {section}.{key}; only you may read it")
+    return load(output)
+
+
+def _settings(choices: Choices, files: Mapping[tuple[str, str], Path]) -> dict[str, dict[str, Any]]:
+    c = choices
+    held: dict[str, dict[str, Any]] = {
+        "model": {"artifact": str(c.artifact)},
+        "kafka": {
+            "bootstrap_servers": c.bootstrap_servers, "topic": c.topic, "group": c.group, "start": c.start,
+            **{key: value for key, value in c.kafka.items() if value},
+        },
+        "redis": {"url": c.redis_url, **{key: value for key, value in c.redis.items() if value}},
+        "alerts": {"requests_per_false_alert": c.requests_per_false_alert},
+        "telemetry": {"port": c.metrics_port} if c.metrics_port else {},
+        "logging": {"format": c.log_format} if c.log_format != "text" else {},
+        "delivery": {"alertmanager_url": c.alertmanager_url} if c.alertmanager_url else {},
+    }  # fmt: skip
+    for (section, key), path in files.items():
+        held[section][f"{key}_file"] = str(path.resolve())
+    return {section: values for section, values in held.items() if values}
+
+
+def make_topics(config: MonitorConfig, partitions: int, replication: int) -> Iterator[str]:
+    """Make the topic and the one for dead letters; what was done, in words.
+
+    Raises:
+        BrokerError: Kafka cannot be used; the message says how to go on.
+    """
+    from monitor.sources.creating import advise, create_topic
+    from monitor.sources.diagnosis import diagnose
+
+    for topic, wanted in ((config.kafka.topic, partitions), (config.dead_letter_topic, 1)):
+        try:
+            yield create_topic(config.kafka, topic, wanted, replication)
+        except BrokerError as error:
+            found = diagnose(config.kafka)
+            if found is not None:
+                raise BrokerError(f"Kafka cannot be used: {found.text}") from error
+            raise BrokerError(advise(error, topic)) from error

@@ -1,0 +1,93 @@
+"""The line with which a worker begins, and one whenever its role changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from monitor.config import MonitorConfig, show_url
+
+if TYPE_CHECKING:
+    from monitor.counting.scoring import Scorer
+
+log = logging.getLogger(__name__)
+
+
+def describe_start(config: MonitorConfig, scorer: Scorer, receivers: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """What runs here, in one line for people, and the same as fields for a log collector. No secret is in either.
+
+    Args:
+        config: the settings.
+        scorer: with the artifact in it.
+        receivers: who is told, each as people may see it.
+    """
+    from line_plugin.version import __version__
+
+    k, t = config.kafka, config.telemetry
+    experts = ", ".join(scorer.experts)
+    fields: dict[str, Any] = {
+        "version": __version__,
+        "artifact": scorer.artifact[:12],
+        "scores_with": experts,
+        "topic": k.topic,
+        "group": k.group,
+        "kafka": k.bootstrap_servers,
+        "redis": show_url(config.redis.url),
+        "metrics": f"http://{t.host}:{t.port}/metrics" if t.port else "",
+        "receivers": list(receivers),
+        "requests_per_false_alert": config.alerts.requests,
+        "role": "stands by",
+    }
+    told = ", ".join(fields["receivers"]) or "nobody besides Redis"
+    text = (
+        f"ood-monitor {__version__} starts: topic {k.topic} (dead letters to {config.dead_letter_topic}) on Kafka "
+        f"{k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; artifact {fields['artifact']} scores with "
+        f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {told}; "
+        f"metrics: {fields['metrics'] or 'off (telemetry.port)'}. It stands by until it is given partitions to count."
+    )
+    return text, fields
+
+
+class Role:
+    """What a worker does in its group: it counts if it has partitions, and judges if it holds the lease.
+
+    Args:
+        topic: that is read.
+        group: that the worker belongs to.
+    """
+
+    def __init__(self, topic: str, group: str) -> None:
+        self._fields = {"topic": topic, "group": group}
+        self._counts = self._judges = False
+
+    def look(self, partitions: int, judges: bool) -> None:
+        """Say so if the role changed.
+
+        Args:
+            partitions: how many this worker counts now.
+            judges: whether it holds the lease.
+        """
+        counts = partitions > 0
+        if (counts, judges) == (self._counts, self._judges):
+            return
+        said = [] if judges == self._judges else [_judging(judges, self._fields["group"])]
+        if counts != self._counts:
+            said.append(_counting(partitions, self._fields["topic"]))
+        self._counts, self._judges = counts, judges
+        role = " and ".join(
+            name for name, is_so in (("counts", counts), ("judges", judges)) if is_so
+        ) or "stands by"  # fmt: skip
+        log.info("this worker %s: %s", role, "; ".join(said), extra={**self._fields, "role": role})
+
+
+def _judging(judges: bool, group: str) -> str:
+    if judges:
+        return f"it became the one that judges for group {group}"
+    return "it gave up judging, or lost the lease: another worker judges, or Redis is out of reach"
+
+
+def _counting(partitions: int, topic: str) -> str:
+    if partitions:
+        return f"it counts {partitions} partitions of topic {topic}"
+    return f"it has no partition of topic {topic} now: there are more workers than partitions, or the group rebalances"

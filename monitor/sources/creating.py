@@ -1,0 +1,48 @@
+"""Making the topics that a monitor needs."""
+
+from __future__ import annotations
+
+from monitor.config import KafkaConfig
+from monitor.errors import BrokerError
+from monitor.sources.kafka_errors import kafka_errors
+from monitor.sources.settings import asking
+
+WAIT_MS = 10_000
+"""How long the broker may take to make a topic."""
+
+
+def create_topic(config: KafkaConfig, topic: str, partitions: int, replication: int = -1) -> str:
+    """Make a topic unless it exists; what was done, in words.
+
+    Args:
+        config: how Kafka is reached.
+        topic: its name.
+        partitions: how many; an existing topic keeps those that it has.
+        replication: copies of each partition; -1 takes the broker's default.
+
+    Raises:
+        BrokerUnavailableError: Kafka cannot be reached now. BrokerError: it refuses, with how to go on.
+    """
+    from kafka import KafkaAdminClient
+    from kafka.errors import TopicAlreadyExistsError
+
+    with kafka_errors(f"making topic {topic!r} at {config.bootstrap_servers}"):
+        admin = KafkaAdminClient(**asking(config))
+        try:
+            wanted = {"num_partitions": partitions, "replication_factor": replication}
+            admin.create_topics({topic: wanted}, timeout_ms=WAIT_MS)
+            return f"topic {topic} was made, with {partitions} partition{'s' if partitions > 1 else ''}"
+        except TopicAlreadyExistsError:
+            (answer,) = admin.describe_topics([topic])
+            return f"topic {topic} exists and is left as it is, with {len(answer['partitions'])} partitions"
+        finally:
+            admin.close()
+
+
+def advise(error: BrokerError, topic: str) -> str:
+    """How to go on after a refusal."""
+    return (
+        f"topic {topic!r} could not be made: {error}. Grant the user CREATE on the cluster or the topic, correct "
+        "--partitions and --replication-factor, or have it made by whoever keeps this Kafka, and run "
+        "`ood-monitor check` then"
+    )
