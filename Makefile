@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 READY := $(if $(OPENOOD_SOURCE),$(VENV)/.openood,$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka chaos check lint types layers clean
+.PHONY: help demo test test-kafka chaos check lint types layers docs clean
 
 help:
 	@echo "make demo        LINe and its baselines on images that packages ship, then the monitor on a surge of them"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-kafka  the monitor against genuine Apache Kafka (needs Java 17 and Maven)"
 	@echo "make chaos       break Kafka, Redis, Alertmanager, workers and senders one at a time, and see who is told"
 	@echo "make check       lint, types, layers and tests"
+	@echo "make docs        write docs/metrics.md and the generated part of docs/runbook.md anew"
 	@echo "make clean       remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
 
@@ -62,6 +63,9 @@ layers: $(READY)
 	@$(BIN)/lint-imports | tail -n 7
 
 check: lint types layers test
+
+docs: $(READY)
+	@$(BIN)/python -m monitor.service.catalogue docs
 
 clean:
 	rm -rf $(VENV) quickstart results

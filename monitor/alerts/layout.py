@@ -54,9 +54,19 @@ def identity(alert: Fields, group: str, extra: Mapping[str, str]) -> dict[str, s
     return found
 
 
-def notes(alert: Fields) -> dict[str, str]:
-    """Everything about an alert that may change while it fires."""
-    found = {"summary": summary(alert), "description": description(alert)}
+def runbook_link(alert: Fields, runbook: str) -> str:
+    """Where docs/runbook.md, kept at the address ``runbook``, says what to do about an alert; empty without one.
+
+    The monitor is blind for several reasons, so each subject of ``stalled`` has an entry; other kinds have one each.
+    """
+    kind, subject = alert.get("kind", ""), alert.get("subject", "")
+    anchor = f"{kind}-{subject}" if kind == "stalled" else kind
+    return f"{runbook}#{anchor}" if runbook and re.fullmatch("[a-z-]{1,40}", anchor) else ""
+
+
+def notes(alert: Fields, runbook: str = "") -> dict[str, str]:
+    """Everything about an alert that may change while it fires, and where ``runbook`` says what to do."""
+    found = {"summary": summary(alert), "description": description(alert), "runbook_url": runbook_link(alert, runbook)}
     found |= {name: alert.get(name, "") for name in _NOTES}
     found |= {name: shorten(alert.get(name, "[]")) for name in _LISTS}
     for name, value in _details(alert).items():

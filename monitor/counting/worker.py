@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Owned, Read
+from monitor.counting.observing import Observer, Unobserved
 from monitor.counting.ownership import Ownership
 from monitor.counting.scoring import Scored, Scorer, ScoringThread
 from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
@@ -51,16 +52,6 @@ MOVED = {
     "overflow": "are of streams beyond streams.limit and count together as one stream",
 }
 """What happened to samples that were not counted where they belong."""
-
-
-class Observer(Protocol):
-    """Told of what happens; telemetry is one."""
-
-    def counted(self, samples: int, rejected: dict[str, int], seconds: float) -> None:
-        """A batch is in the store."""
-
-    def store_away(self, away: bool) -> None:
-        """The store went away or came back."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +133,10 @@ class Worker:
         self._settings = settings or WorkerSettings()
         s = self._settings
         self._counter = Counter(contract, scorer, s.bucket_ms, s.examples, s.bad_window)
-        self._clock, self._wait, self._observer, self._name = clock, wait, observer, name
+        self._clock, self._wait, self._name = clock, wait, name
+        self._observer: Observer = observer or Unobserved()
         self._ownership = Ownership(source, store, self._settings.start)
-        self._scoring = ScoringThread(self._counter.score)
+        self._scoring = ScoringThread(self._score)
         self._in_hand: _InHand | None = None
         self._away = False
         self._moved: dict[str, int] = {}
@@ -206,9 +198,11 @@ class Worker:
 
     def _read(self) -> dict[Partition, list[Record]]:
         """The next records; whether they can be read at all is noted for the report."""
+        began = time.perf_counter()
         try:
             polled = self._poll()
         except BrokerUnavailableError as error:
+            self._observer.polled(False, len(self._ownership.owned))
             self._reading.begins(self._source.trouble() or str(error))
             self._warn(error)
             self._wait(0.5)
@@ -217,6 +211,8 @@ class Worker:
             self._reading.begins(trouble)
         else:
             self._reading.is_over()
+        self._observer.took("poll", time.perf_counter() - began)
+        self._observer.polled(not trouble, len(self._ownership.owned))
         return polled
 
     def _warn(self, error: Exception) -> None:
@@ -241,8 +237,7 @@ class Worker:
         if not self._away:
             log.warning("%s; partitions are paused, nothing is lost", error)
             self._away = True
-            if self._observer:
-                self._observer.store_away(True)
+            self._observer.store_away(True)
         self._source.pause(self._source.assigned())
         self._wait(0.2)
 
@@ -252,8 +247,7 @@ class Worker:
         self._store.ping()
         self._away = False
         log.warning("the store answers again; carrying on")
-        if self._observer:
-            self._observer.store_away(False)
+        self._observer.store_away(False)
         # The store may have come back older, or empty: ask it where to go on.
         self._ownership.clear()
         self._source.resume(self._source.assigned())
@@ -290,7 +284,16 @@ class Worker:
             return None
         began = time.perf_counter()
         read = self._counter.read(records, self._clock() + self._store_leads)
+        self._observer.took("decode", time.perf_counter() - began)
         return _InHand(read, self._scoring.begin(read), began)
+
+    def _score(self, read: Read) -> Scored:
+        """Runs in the thread that scores."""
+        began = time.perf_counter()
+        scored = self._counter.score(read)
+        self._observer.took("score", time.perf_counter() - began)
+        self._observer.scored(scored)
+        return scored
 
     def _come_back(self) -> None:
         """What memory had no room for in the batch in hand is polled again."""
@@ -308,14 +311,15 @@ class Worker:
         self._shares.check(batch.progress)
         if rejected:
             self._dead_letters.send(rejected)
+        began = time.perf_counter()
         written = self._commit(batch)
+        self._observer.took("commit", time.perf_counter() - began)
         if written is None:
             return 0
         self._ownership.advance(written.progress)
         self._trouble.is_over()
         self._source.commit({p.partition: p.next for p in written.progress})
-        if self._observer:
-            self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
+        self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
         self._tell(self._shares.notices(written.progress, rejected))
         return taken
 

@@ -73,6 +73,11 @@ class Evaluator:
         """What is known, where this process holds the lease."""
         return self._kept.state if self._kept else None
 
+    @property
+    def rules(self) -> Rules:
+        """Budget, nulls and lifecycle."""
+        return self._rules
+
     def step(self) -> list[Transition]:
         """Fold every closed bucket; the transitions that were written.
 

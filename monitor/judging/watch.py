@@ -46,6 +46,9 @@ class WatchSettings:
     streams: int = 2000
 
 
+SUBJECTS = ("judging", "partitions", "kafka", "lag", "late", "redis", "redis-risk", "canary")
+"""Subjects of alerts of the kind ``stalled``: what can keep the monitor from seeing a surge."""
+
 WATCHED = ("stalled", "streams")
 """Kinds that this module raises, and therefore resolves."""
 

@@ -85,6 +85,7 @@ class Process:
         self._delivery = open_delivery(config, self._name, self._moves)
         self._delivery.start()
         if self._telemetry:
+            self._telemetry.watch_evidence(lambda: self.evaluator.state, self.evaluator.rules)
             self._telemetry.watch_delivery(lambda: self._delivery.statuses)
             self._telemetry.watch_letters(letters.sent)
         self._watcher = self._watch(canary)
@@ -100,9 +101,16 @@ class Process:
     def _open_telemetry(self) -> Telemetry | None:
         if not self._config.telemetry.port:
             return None
+        from line_plugin.version import __version__
         from monitor.service.telemetry import Telemetry
 
-        telemetry = Telemetry(self._scorer.artifact)
+        telemetry = Telemetry(
+            self._scorer.artifact,
+            version=__version__,
+            group=self._config.kafka.group,
+            kafka_client=self._config.kafka.client,
+            redis_seconds=self._config.watch.redis_seconds,
+        )
         telemetry.serve(self._config.telemetry.host, self._config.telemetry.port)
         return telemetry
 
@@ -140,7 +148,7 @@ class Process:
         try:
             said = self.evaluator.step()
             if self._telemetry:
-                self._telemetry.evaluated(self.evaluator.state, said)
+                self._telemetry.evaluated(said)
         except StoreUnavailableError as error:
             log.debug("%s", error)
 

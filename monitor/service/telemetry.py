@@ -1,82 +1,81 @@
-"""Metrics for Prometheus, in a registry of their own. Every one carries the artifact's hash."""
+"""Metrics for Prometheus, in a registry of their own. ``monitor.service.catalogue`` says what each of them is.
+
+What the loop tells is a few additions a batch. Everything else is worked out when somebody asks for the page.
+"""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from monitor.alerts.runners import SinkStatus
+from monitor.counting.observing import STAGES, Stage
+from monitor.counting.scoring import Scored
 from monitor.errors import ConfigError, MissingLibraryError
 from monitor.math.lifecycle import Transition
-from monitor.math.state import MonitorState
+from monitor.math.state import MonitorState, Rules
+from monitor.messages.reasons import REASONS
 from monitor.messages.record import Partition
+from monitor.service.evidence_metrics import EvidenceCollector
+from monitor.service.families import family, kept
+from monitor.service.group_metrics import GroupCollector
 from monitor.sources.deadletters import Sent
 from monitor.store.counts import PartitionState
 from monitor.store.verdicts import Health, Notice
 
-STALLED = ("judging", "partitions", "lag", "late", "kafka", "canary", "redis-risk")
-"""Subjects of alerts of the kind ``stalled`` that are found in the store."""
-
 
 class Telemetry:
-    """Told by the worker and the evaluator; read over HTTP.
+    """Told by the worker, the watch and the evaluator; read over HTTP.
 
     Args:
-        artifact: content hash, a label of every metric.
+        artifact: content hash; its first twelve digits are shown.
+        version: of this package.
+        group: of this monitor.
+        kafka_client: the library that reads the topic.
+        redis_seconds: Redis out of reach for so long counts as stalled.
 
     Raises:
         MissingLibraryError: ``prometheus-client`` is not installed.
     """
 
-    def __init__(self, artifact: str) -> None:
+    def __init__(
+        self,
+        artifact: str,
+        *,
+        version: str = "",
+        group: str = "",
+        kafka_client: str = "",
+        redis_seconds: float = 30.0,
+    ) -> None:
         try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+            from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
         except ImportError:
             raise MissingLibraryError("telemetry.port is set: pip install prometheus-client") from None
+        # Else every counter has a second series, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._artifact = artifact[:12]
-        more: dict[str, Any] = {"labelnames": ["artifact"], "registry": self.registry}
-        self._samples = Counter("ood_monitor_samples_total", "Embeddings counted", **more)
-        self._rejected = Counter(
-            "ood_monitor_rejected_total",
-            "Records sent to the dead letters",
-            ["artifact", "reason"],
-            registry=self.registry,
-        )
-        self._seconds = Histogram("ood_monitor_batch_seconds", "From polled to counted", **more)
-        self._away = Gauge("ood_monitor_store_away", "1 while Redis is away and partitions are paused", **more)
-        self._firing = Gauge("ood_monitor_alerts_firing", "Alerts that fire, seen by the leaseholder", **more)
-        self._transitions = Counter(
-            "ood_monitor_alert_transitions_total",
-            "Raised, updated, resolved",
-            ["artifact", "change"],
-            registry=self.registry,
-        )
-        self._charged = Gauge(
-            "ood_monitor_budget_samples", "Samples charged to the budget", ["artifact", "level"], registry=self.registry
-        )
-        self._clock = Gauge("ood_monitor_clock_offset_seconds", "Clock of this host less the clock of Redis", **more)
-        self._pending = Gauge("ood_monitor_pending_buckets", "Buckets counted and not judged yet", **more)
-        self._streams = Gauge("ood_monitor_streams", "Streams counted by name", **more)
-        self._lag = Gauge("ood_monitor_lag_records", "Records in the topic that are not counted yet", **more)
-        self._moved = Gauge(
-            "ood_monitor_moved_samples",
-            "Samples not counted where they belong, since the beginning: late, ahead of the clock, overflow, skipped",
-            ["artifact", "why"],
-            registry=self.registry,
-        )
-        self._canary = Gauge(
-            "ood_monitor_canary_age_seconds", "Since the last canary was noticed; -1 for never", **more
-        )
-        self._stalled = Gauge(
-            "ood_monitor_stalled",
-            "1 while the monitor cannot tell whether inputs surge, by what stalls it",
-            ["artifact", "subject"],
-            registry=self.registry,
-        )
-        self._folded = Gauge("ood_monitor_last_bucket_end_seconds", "End of the last bucket judged (Unix time)", **more)
+        ProcessCollector(registry=self.registry)
+        kept("build_info", self.registry).labels(version, artifact[:12], group, kafka_client).set(1)
+        self._samples = kept("samples_total", self.registry)
+        self._scored = kept("scored_samples_total", self.registry)
+        self._flagged = kept("flagged_samples_total", self.registry)
+        rejected = kept("rejected_total", self.registry)
+        self._rejected = {reason: rejected.labels(reason) for reason in REASONS}
+        self._batch = kept("batch_seconds", self.registry)
+        stages = kept("stage_seconds", self.registry)
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        self._polled_at = time.monotonic()
+        kept("last_poll_age_seconds", self.registry).set_function(lambda: time.monotonic() - self._polled_at)
+        self._owned = kept("partitions_owned", self.registry)
+        self._store_away = kept("store_away", self.registry)
+        self._broker_away = kept("broker_away", self.registry)
+        self._clock = kept("clock_offset_seconds", self.registry)
+        transitions = kept("alert_transitions_total", self.registry)
+        self._transitions = {change: transitions.labels(change) for change in ("raised", "updated", "resolved")}
+        self._flag_cells, self._flags_of = 0, list[Any]()
+        self._group = GroupCollector(redis_seconds)
+        self.registry.register(self._group)
 
     def serve(self, host: str, port: int) -> None:
         """Answer ``/metrics`` from a thread of its own.
@@ -91,93 +90,98 @@ class Telemetry:
         except OSError as error:
             raise ConfigError(f"telemetry cannot listen on {host}:{port}: {error.strerror}") from error
 
-    def counted(self, samples: int, rejected: dict[str, int], seconds: float) -> None:
+    # -- told by the loop, once a batch ----------------------------------------------------------------------------
+
+    def polled(self, reachable: bool, partitions: int) -> None:
+        """The loop came round."""
+        self._polled_at = time.monotonic()
+        self._broker_away.set(not reachable)
+        self._owned.set(partitions)
+
+    def took(self, stage: Stage, seconds: float) -> None:
+        """A stage of a batch is over."""
+        self._stages[stage].observe(seconds)
+
+    def scored(self, batch: Scored) -> None:
+        """A batch was scored; the thread that scores adds up what is flagged."""
+        cells = batch.cells[batch.usable]
+        self._scored.inc(len(cells))
+        for flagged, n in zip(self._flags_of, (cells < self._flag_cells).sum(axis=0).tolist(), strict=False):
+            flagged.inc(n)
+
+    def counted(self, samples: int, rejected: Mapping[str, int], seconds: float) -> None:
         """A batch is in the store."""
-        self._samples.labels(self._artifact).inc(samples)
-        self._seconds.labels(self._artifact).observe(seconds)
+        self._samples.inc(samples)
+        self._batch.observe(seconds)
         for reason, n in rejected.items():
-            self._rejected.labels(self._artifact, reason).inc(n)
+            self._rejected[reason].inc(n)
 
     def store_away(self, away: bool) -> None:
         """The store went away or came back."""
-        self._away.labels(self._artifact).set(int(away))
+        self._store_away.set(away)
 
-    def watch_delivery(self, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
-        """Show how each sink fares, read whenever somebody asks."""
-        self.registry.register(_DeliveryCollector(self._artifact, statuses))
-
-    def watch_letters(self, sent: Sent) -> None:
-        """Show what became of the dead letters, read whenever somebody asks."""
-        self.registry.register(_LettersCollector(self._artifact, sent))
+    # -- told by the watch and the evaluator -------------------------------------------------------------------------
 
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
         """The monitor looked at itself: how the whole group is doing, as every process sees it."""
-        by = self._artifact
-        self._clock.labels(by).set(time.time() - health.now_ms / 1000)
-        self._pending.labels(by).set(health.pending)
-        self._streams.labels(by).set(health.streams)
-        self._lag.labels(by).set(sum(max(0, p.lag) for p in partitions.values()))
-        for why, n in health.sums.items():
-            self._moved.labels(by, why).set(n)
-        seen = health.times.get("canary_seen")
-        self._canary.labels(by).set((health.now_ms - seen) / 1000 if seen else -1)
-        firing = {n.subject for n in found if n.kind == "stalled"}
-        for subject in STALLED:
-            self._stalled.labels(by, subject).set(subject in firing)
+        self._clock.set(time.time() - health.now_ms / 1000)
+        self._group.watched(health, partitions, found)
 
-    def evaluated(self, state: MonitorState | None, transitions: Iterable[Transition]) -> None:
-        """Buckets were folded; ``state`` is ``None`` where another process holds the lease."""
+    def evaluated(self, transitions: Iterable[Transition]) -> None:
+        """Buckets were judged by this process, and these changes of alerts were written."""
         for t in transitions:
-            self._transitions.labels(self._artifact, t.change).inc()
-        self._firing.labels(self._artifact).set(len(state.alerts) if state else 0)
-        for level, n in state.samples.items() if state else ():
-            self._charged.labels(self._artifact, level).set(n)
-        if state is not None and math.isfinite(state.last_end):
-            self._folded.labels(self._artifact).set(state.last_end)
+            self._transitions[t.change].inc()
+
+    # -- read whenever somebody asks -----------------------------------------------------------------------------------
+
+    def watch_evidence(self, state: Callable[[], MonitorState | None], rules: Rules) -> None:
+        """Show evidence, alerts and budget. ``state`` gives ``None`` while another process judges."""
+        self._flags_of = [self._flagged.labels(name) for name in rules.experts]
+        self._flag_cells = rules.flag_cells
+        self.registry.register(EvidenceCollector(state, rules))
+
+    def watch_delivery(self, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
+        """Show how each sink fares."""
+        self.registry.register(_DeliveryCollector(statuses))
+
+    def watch_letters(self, sent: Sent) -> None:
+        """Show what became of the dead letters."""
+        self.registry.register(_LettersCollector(sent))
 
 
 class _DeliveryCollector:
     """Metrics of the sinks, made from plain numbers that their threads keep."""
 
-    def __init__(self, artifact: str, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
-        self._artifact, self._statuses = artifact, statuses
+    def __init__(self, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
+        self._statuses = statuses
 
     def collect(self) -> Iterator[Any]:
         """What prometheus_client asks of a collector."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-        sent = CounterMetricFamily(
-            "ood_monitor_deliveries", "Attempts to tell a sink, by outcome", labels=["artifact", "sink", "outcome"]
+        now = self._statuses()
+        yield family(
+            "deliveries_total",
+            {
+                (sink, outcome): n
+                for sink, s in now.items()
+                for outcome, n in (("delivered", s.delivered), ("failed", s.failed), ("dropped", s.dropped))
+            },
         )
-        waiting = GaugeMetricFamily(
-            "ood_monitor_delivery_oldest_seconds",
-            "Age of the oldest change that a sink has not taken; 0 if it has them all",
-            labels=["artifact", "sink"],
-        )
-        for sink, status in self._statuses().items():
-            for outcome, n in (("delivered", status.delivered), ("failed", status.failed), ("dropped", status.dropped)):
-                sent.add_metric([self._artifact, sink, outcome], n)
-            waiting.add_metric([self._artifact, sink], status.oldest_seconds)
-        yield sent
-        yield waiting
+        yield family("delivery_oldest_seconds", {(sink,): s.oldest_seconds for sink, s in now.items()})
 
 
 class _LettersCollector:
     """Metrics of the dead letters, made from plain numbers that the worker's loop keeps."""
 
-    def __init__(self, artifact: str, sent: Sent) -> None:
-        self._artifact, self._sent = artifact, sent
+    def __init__(self, sent: Sent) -> None:
+        self._sent = sent
 
     def collect(self) -> Iterator[Any]:
         """What prometheus_client asks of a collector."""
-        from prometheus_client.core import CounterMetricFamily
-
-        found = CounterMetricFamily(
-            "ood_monitor_dead_letters",
-            "Dead letters by what was sent: whole records, stubs with place and reason, or nothing (see the log)",
-            labels=["artifact", "sent"],
-        )
-        whole = self._sent.letters - self._sent.stubs
-        for kind, n in (("whole", whole), ("stub", self._sent.stubs), ("nothing", self._sent.unsent)):
-            found.add_metric([self._artifact, kind], n)
-        yield found
+        s = self._sent
+        kinds: dict[tuple[str, ...], float] = {
+            ("whole",): s.letters - s.stubs,
+            ("stub",): s.stubs,
+            ("nothing",): s.unsent,
+        }
+        yield family("dead_letters_total", kinds)
+        yield family("dead_letter_failures_total", {(): s.failures})

@@ -33,11 +33,15 @@ class DeadLetters(Protocol):
 
 @dataclass
 class Sent:
-    """How many letters were sent so far, how many of them as stubs, and how many not even so."""
+    """How many letters were sent so far, how many of them as stubs, how many not even so, and how many attempts failed.
+
+    A failed attempt loses no letter: its records are read again, and rejected again.
+    """
 
     letters: int = 0
     stubs: int = 0
     unsent: int = 0
+    failures: int = 0
 
 
 class KafkaDeadLetters:
@@ -90,7 +94,11 @@ class KafkaDeadLetters:
             if again:
                 self._as_stubs(again, refused)
 
-        self._guarded(deliver)
+        try:
+            self._guarded(deliver)
+        except BrokerError:
+            self.sent.failures += 1
+            raise
 
     def _as_stubs(self, rejections: Sequence[Rejection], refused: dict[int, Exception]) -> None:
         """What Kafka refused as it was, once more without its content."""

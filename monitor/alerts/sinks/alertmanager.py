@@ -48,6 +48,8 @@ class Alertmanager:
         self.shown, self.every = shown(url), d.resend_seconds
         self._alerts_url, self._ready_url = beneath(url, "/api/v2/alerts"), beneath(url, "/-/ready")
         self._group, self._extra = context.group, d.labels
+        self._runbook = d.runbook_url
+        self._link = {"runbook_url": f"{d.runbook_url}#heartbeat"} if d.runbook_url else {}
         self._ahead = INTERVALS_AHEAD * max(d.resend_seconds, d.timeout_seconds)
         self._heartbeat, self._healthy = d.heartbeat, context.healthy
         self._clock, self._skew = context.clock, 0.0
@@ -92,7 +94,7 @@ class Alertmanager:
             ends = max(starts, min(_seconds(alert.get("ended_at", ""), now) + self._skew, now))
         return {
             "labels": identity(alert, self._group, self._extra),
-            "annotations": notes(alert),
+            "annotations": notes(alert, self._runbook),
             "startsAt": moment(starts),
             "endsAt": moment(ends),
         }
@@ -101,7 +103,7 @@ class Alertmanager:
         summary = f"The monitor of group {self._group} is alive. It always fires: route it to what notices its absence."
         return {
             "labels": {**self._extra, "alertname": HEARTBEAT, "group": self._group},
-            "annotations": {"summary": summary, "severity": "none"},
+            "annotations": {"summary": summary, "severity": "none"} | self._link,
             "startsAt": moment(min(self._started + self._skew, now)),
             "endsAt": moment(now + self._ahead),
         }

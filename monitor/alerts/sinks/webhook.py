@@ -22,6 +22,7 @@ class Webhook:
     def __init__(self, url: str, context: Context) -> None:
         self.shown = shown(url)
         self._url, self._group, self._extra = url, context.group, context.delivery.labels
+        self._runbook = context.delivery.runbook_url
         self._exchange = Exchange(context.delivery.timeout_seconds)
 
     def send(self, alerts: Sequence[Fields]) -> Outcome:
@@ -36,7 +37,7 @@ class Webhook:
 
     def document(self, event: Fields) -> dict[str, Any]:
         """One transition as it is posted."""
-        labels, annotations = identity(event, self._group, self._extra), notes(event)
+        labels, annotations = identity(event, self._group, self._extra), notes(event, self._runbook)
         status, fingerprint = event.get("status", "firing"), event.get("fingerprint", "")
         alert = {
             "status": status,

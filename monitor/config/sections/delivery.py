@@ -26,6 +26,9 @@ class DeliveryConfig(Section):
         description="Alertmanager hears of an alert as firing for at least so long, even if it is over sooner: it "
         "notifies nobody of what ends within its group_wait (30 s) or, in a group that exists, group_interval (5 min)",
     )  # fmt: skip
+    runbook_url: str = Field(
+        "", description="where you keep docs/runbook.md; each alert links to its entry there; empty: no link"
+    )
     information: bool = Field(
         False, description="receivers are told information too (kind drift, severity info), which asks for no haste"
     )
@@ -71,6 +74,15 @@ class DeliveryConfig(Section):
                     "; ".join(f"{name}: {explain_error(e, known[name])}" for e in error.errors())
                 ) from None
         return found
+
+    @field_validator("runbook_url")
+    @classmethod
+    def _link(cls, given: str) -> str:
+        if given and not re.fullmatch(r"https?://[!-~]{1,300}", given):
+            raise ValueError("runbook_url: expected an address that begins with http:// or https://, without spaces")
+        if "#" in given:
+            raise ValueError("runbook_url: leave out '#' and what follows: the entry of each alert is put there")
+        return given
 
     @field_validator("labels")
     @classmethod

@@ -15,8 +15,6 @@ from monitor.alerts.sink import TAKEN, Outcome
 from monitor.alerts.state import StateRunner
 from monitor.alerts.transitions import OUTBOX, TransitionRunner
 from monitor.config import DeliveryConfig
-from monitor.service.telemetry import Telemetry
-from monitor.sources.deadletters import Sent
 from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore, outage
 from monitor.testing.receivers import Receiver
@@ -671,23 +669,6 @@ def test_the_settings_switch_on_the_webhook_alertmanager_and_the_heartbeat():
         assert {a["labels"]["alertname"] for a in posted.json} == {"MonitorStalled", "MonitorHeartbeat"}
         beat.wait(lambda requests: len(requests) == 1)
         delivery.close()
-
-
-def test_metrics_are_in_a_registry_of_their_own_and_carry_the_artifact():
-    pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
-    from prometheus_client import REGISTRY, generate_latest
-
-    telemetry = Telemetry("0123456789abcdef")
-    telemetry.counted(5, {"wrong-width": 2}, 0.01)
-    telemetry.store_away(True)
-    telemetry.watch_letters(Sent(letters=9, stubs=3, unsent=1))
-    text = generate_latest(telemetry.registry).decode()
-    assert 'ood_monitor_samples_total{artifact="0123456789ab"} 5.0' in text
-    assert 'ood_monitor_rejected_total{artifact="0123456789ab",reason="wrong-width"} 2.0' in text
-    assert 'ood_monitor_store_away{artifact="0123456789ab"} 1.0' in text
-    for kind, n in (("whole", 6.0), ("stub", 3.0), ("nothing", 1.0)):
-        assert f'ood_monitor_dead_letters_total{{artifact="0123456789ab",sent="{kind}"}} {n}' in text
-    assert b"ood_monitor" not in generate_latest(REGISTRY)
 
 
 # -- information -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,65 @@
+"""Metrics of the whole group, as every process sees them in Redis."""
+
+from __future__ import annotations
+
+from monitor.judging.watch import SUBJECTS
+from monitor.service.catalogue.metric import Metric
+from monitor.store.verdicts import SUMS
+
+GROUP: tuple[Metric, ...] = (
+    Metric(
+        "ood_monitor_group_seen_age_seconds", "gauge",
+        "Time since this process last looked at the group in Redis; all numbers of the group are as old as that",
+        "Above 10: Redis is away or slow", "group", "seconds",
+    ),
+    Metric(
+        "ood_monitor_workers", "gauge", "Processes that reported within the last 15 seconds",
+        "Fewer than you started: look at those that are missing", "group", "processes",
+    ),
+    Metric(
+        "ood_monitor_lag_records", "gauge", "Records in the topic that are not counted yet, over all partitions",
+        "If it grows for minutes, start more workers (up to one a partition) or find what slows them down",
+        "group", "records",
+    ),
+    Metric(
+        "ood_monitor_lag_seconds", "gauge",
+        "How long the oldest record that is not counted has been in the topic, by the clock of Redis, over all "
+        "partitions: the delay that counting adds to an alert",
+        "As for ood_monitor_lag_records. After a start it begins at 0 and is a lower bound", "group", "seconds",
+    ),
+    Metric(
+        "ood_monitor_pending_buckets", "gauge", "Buckets that hold counts and are not judged yet: open, or waiting",
+        "A few are normal. If it grows, see ood_monitor_judging_wait_seconds", "group", "buckets",
+    ),
+    Metric(
+        "ood_monitor_judging_wait_seconds", "gauge",
+        "For how long counts have been waiting without any bucket being judged; 0 if nothing waits",
+        "Above watch.stalled_seconds a surge would not be noticed: see stalled judging in docs/runbook.md",
+        "group", "seconds",
+    ),
+    Metric(
+        "ood_monitor_last_judged_age_seconds", "gauge",
+        "Time since a bucket was last judged, by the clock of Redis; -1 if none ever was",
+        "It grows when the topic is quiet, too. ood_monitor_judging_wait_seconds tells the two apart",
+        "group", "seconds",
+    ),
+    Metric(
+        "ood_monitor_streams", "gauge", "Streams counted by their own name",
+        "Near streams.limit: see TooManyStreams in docs/runbook.md", "group", "streams",
+    ),
+    Metric(
+        "ood_monitor_moved_samples", "gauge",
+        "Since the beginning of the group: samples counted elsewhere than where they belong (late, ahead of the clock, "
+        "overflow of streams), and records that were skipped",
+        "late, ahead: clocks of senders. overflow: streams.limit. skipped: messages.model and other_models",
+        "group", "samples", {"why": SUMS},
+    ),
+    Metric(
+        "ood_monitor_canary_age_seconds", "gauge", "Time since the last canary was noticed; -1 for never",
+        "It should stay below canary.seconds + canary.timeout_seconds", "group", "seconds",
+    ),
+    Metric(
+        "ood_monitor_stalled", "gauge", "1 while the monitor cannot tell whether inputs surge, by what stalls it",
+        "docs/runbook.md has an entry for each subject", "group", labels={"subject": SUBJECTS},
+    ),
+)  # fmt: skip

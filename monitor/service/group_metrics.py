@@ -1,0 +1,108 @@
+"""The group as metrics: what the watch last saw of it in Redis, and how long ago that was."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitor.judging.watch import SUBJECTS
+from monitor.messages.record import Partition
+from monitor.service.families import family
+from monitor.store.counts import PartitionState
+from monitor.store.verdicts import SUMS, Health, Notice
+
+REPORTED_MS = 15_000
+"""A worker that has not reported for so long is not counted."""
+
+REMEMBERED = 512
+"""Ends of a log that are remembered of a partition, at most."""
+
+
+class LagClock:
+    """How long a partition has been behind: since when the record that is next to be counted has been in the log.
+
+    It goes by when the end of the log was seen to pass that record, on the clock of Redis. Times that senders chose
+    play no part, and neither do the clocks of workers.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[Partition, deque[tuple[int, int]]] = {}
+
+    def seconds(self, now_ms: int, partitions: Mapping[Partition, PartitionState]) -> float:
+        """The longest of all partitions, 0 if everything is counted."""
+        for gone in set(self._ends) - set(partitions):
+            del self._ends[gone]
+        return max((self._behind(now_ms, p, state) for p, state in partitions.items()), default=0.0)
+
+    def _behind(self, now_ms: int, partition: Partition, state: PartitionState) -> float:
+        ends = self._ends.setdefault(partition, deque())
+        end = state.next + max(0, state.lag)
+        if ends and end < ends[-1][0]:
+            ends.clear()  # another log: it was made again, or cut off
+        while ends and ends[0][0] <= state.next:
+            ends.popleft()
+        if state.lag > 0 and (not ends or end > ends[-1][0]):
+            if len(ends) >= REMEMBERED:
+                ends = self._ends[partition] = deque(list(ends)[::2])  # coarser, so that memory stays bounded
+            ends.append((end, now_ms))
+        return (now_ms - ends[0][1]) / 1000 if ends else 0.0
+
+
+@dataclass(frozen=True)
+class _Seen:
+    health: Health
+    lag: int
+    lag_seconds: float
+    stalled: frozenset[str]
+    at: float
+
+
+@dataclass(eq=False)
+class GroupCollector:
+    """Shows what was last seen of the group. Ages go on growing while Redis is away.
+
+    Attributes:
+        redis_seconds: Redis not seen for so long counts as stalled.
+        monotonic: a clock that only goes forward, in seconds.
+    """
+
+    redis_seconds: float = 30.0
+    monotonic: Callable[[], float] = time.monotonic
+    _lag: LagClock = field(default_factory=LagClock)
+    _seen: _Seen = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = _Seen(Health(0), 0, 0.0, frozenset(), self.monotonic())
+
+    def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
+        """The watch looked at the group."""
+        lag = sum(max(0, p.lag) for p in partitions.values())
+        stalled = frozenset(n.subject for n in found if n.kind == "stalled")
+        self._seen = _Seen(health, lag, self._lag.seconds(health.now_ms, partitions), stalled, self.monotonic())
+
+    def collect(self) -> Iterator[Any]:
+        """What prometheus-client asks of a collector."""
+        seen = self._seen
+        health, times = seen.health, seen.health.times
+        age = self.monotonic() - seen.at
+        now_ms = health.now_ms + 1000 * age
+
+        def since(name: str) -> float:
+            return (now_ms - times[name]) / 1000 if times.get(name) else -1.0
+
+        reporting = sum(health.now_ms - at < REPORTED_MS for at, _ in health.workers.values())
+        stalled = seen.stalled | ({"redis"} if age > self.redis_seconds else set())
+        yield family("group_seen_age_seconds", {(): age})
+        yield family("workers", {(): reporting})
+        yield family("lag_records", {(): seen.lag})
+        yield family("lag_seconds", {(): seen.lag_seconds})
+        yield family("pending_buckets", {(): health.pending})
+        yield family("judging_wait_seconds", {(): max(0.0, since("pending_since")) if health.pending else 0.0})
+        yield family("last_judged_age_seconds", {(): since("folded_at")})
+        yield family("streams", {(): health.streams})
+        yield family("moved_samples", {(why,): health.sums.get(why, 0) for why in SUMS})
+        yield family("canary_age_seconds", {(): since("canary_seen")})
+        yield family("stalled", {(subject,): subject in stalled for subject in SUBJECTS})
