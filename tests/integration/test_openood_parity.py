@@ -132,7 +132,9 @@ def test_both_engines_of_the_command_line_print_the_same_json(
 
 def command(tmp_path: Path, *more: str) -> list[str]:
     """`openood eval` on a small world, LINe with nothing but its rule, and the panel."""
-    data = openood_data.build(tmp_path / "data", seed=3)
+    data = tmp_path / "data"
+    if not data.exists():
+        openood_data.build(data, seed=3)
     flags = ["eval", "--postprocessor", "line,panel", "--model", "tests.fixtures.upstream:SmallNet"]
     flags += ["--data-root", str(data), "--cache-dir", str(tmp_path / "cache"), "--num-workers", "0", "--device", "cpu"]
     return [*flags, "--set", "line.clip=auto", *more]
