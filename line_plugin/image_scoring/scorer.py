@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,10 +83,11 @@ class ImageScorer:
         """In sentences, what the artifact cannot tell of an image."""
         calibration = self.artifact.calibration
         if calibration is None or self.level is None:
-            return [
+            sentence = (
                 "The artifact holds no calibration: its confidences rank these images, but nothing says how low an ID "
                 "image may score, so there are no p-values and nothing is flagged; run `openood calibrate`."
-            ]
+            )
+            return [sentence]
         sentences = []
         if conformal.rank(calibration.n, self.level) < 1:
             sentences.append(
@@ -173,8 +175,8 @@ class ImageScorer:
         known = self.artifact.provenance.model_sha256
         if known and known != (found := fingerprint(self.model)):
             raise SettingsError(
-                f"the artifact was fitted on another network (weights {known[:12]}, given {found[:12]}): score with the "
-                "checkpoint of the fit, or fit on this one"
+                f"the artifact was fitted on another network (weights {known[:12]}, given {found[:12]}): score with "
+                "the checkpoint of the fit, or fit on this one"
             )
 
     def _checked_head(self, head: Head) -> Head:
@@ -190,6 +192,6 @@ class ImageScorer:
         return head
 
 
-def _number(value: np.floating) -> float:  # type: ignore[type-arg]
+def _number(value: np.floating[Any]) -> float:
     """The shortest number that reads as this float32: 0.1 and not 0.10000000149."""
     return float(str(value))

@@ -58,7 +58,9 @@ def explanation_table(row: ImageScore, explanation: Explanation | PanelExplanati
     named = f"class {line.predicted}{f' ({line.class_name})' if line.class_name else ''}"
     before = f"{readable(row.path)}: {named}, confidence {explanation.confidence:.4f}."
     if isinstance(explanation, PanelExplanation):
-        said = ", ".join(f"{e.name} {e.score:+.3f}{f' (p {_p(e.p_value)})' if e.p_value else ''}" for e in _low(explanation))
+        said = ", ".join(
+            f"{e.name} {e.score:+.3f}{f' (p {_p(e.p_value)})' if e.p_value else ''}" for e in _low(explanation)
+        )
         before += f" Experts, the lowest first: {said}. The neurons below are those of the expert line."
     found = Table()
     heads = ("neuron", "activation", "clipped to", "weight", "kept", "adds to its logit", "adds to the confidence")
@@ -79,8 +81,8 @@ def _low(explanation: PanelExplanation) -> list[Any]:
 def _sum_of(line: Explanation) -> str:
     p = line.parts
     return (
-        f"{line.confidence:.4f} = {float(p.score_contributions.sum()):.4f} from all neurons {p.score_bias:+.4f} from the "
-        f"bias {p.entropy:+.4f} from the spread over classes. Of the logit of class {line.predicted}, clipping took "
+        f"{line.confidence:.4f} = {float(p.score_contributions.sum()):.4f} from all neurons {p.score_bias:+.4f} from "
+        f"the bias {p.entropy:+.4f} from the spread over classes. Of the logit of class {line.predicted}, clipping took "
         f"{float(p.clipped_away.sum()):.4g} and the masks took {float(p.masked_away.sum()):.4g} "
         f"({int((~p.kept).sum())} of {len(p.kept)} neurons masked); the confidence would be {p.score_without_clip:.4f} "
         f"without clipping and {p.score_without_mask:.4f} without masks."

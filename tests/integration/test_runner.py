@@ -264,7 +264,9 @@ def test_a_listed_image_that_is_not_there_or_empty_is_named_before_anything_is_r
         raise AssertionError("an image was read")
 
     monkeypatch.setattr(FileDigests, "of", read)
-    expected = r"lacks 1 of the 30 images in .*9\.png is not there, or empty; get it from the test archive; .*far_b/3\.png"
+    expected = (
+        r"lacks 1 of the 30 images in .*9\.png is not there, or empty; get it from the test archive; .*far_b/3\.png"
+    )
     with pytest.raises(MissingDataError, match=expected):
         runner.evaluate(benchmark, root, cache(tmp_path, net), Options(("ebo",)))
     assert net.forwarded == 0
