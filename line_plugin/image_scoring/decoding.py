@@ -65,7 +65,7 @@ def decode(plan: Iterator[list[Item]], preprocessing: Preprocessing, num_workers
     """
     loader = DataLoader(
         _Decoder(preprocessing),
-        batch_sampler=plan,  # type: ignore[arg-type]  # torch reads it as an iterable and needs no length
+        batch_sampler=plan,  # read as an iterable: torch asks for no length
         num_workers=num_workers,
         collate_fn=_collate,
         generator=torch.Generator(),  # leaves torch's global random state alone

@@ -82,8 +82,8 @@ def _sum_of(line: Explanation) -> str:
     p = line.parts
     return (
         f"{line.confidence:.4f} = {float(p.score_contributions.sum()):.4f} from all neurons {p.score_bias:+.4f} from "
-        f"the bias {p.entropy:+.4f} from the spread over classes. Of the logit of class {line.predicted}, clipping took "
-        f"{float(p.clipped_away.sum()):.4g} and the masks took {float(p.masked_away.sum()):.4g} "
+        f"the bias {p.entropy:+.4f} from the spread over classes. Of the logit of class {line.predicted}, clipping "
+        f"took {float(p.clipped_away.sum()):.4g} and the masks took {float(p.masked_away.sum()):.4g} "
         f"({int((~p.kept).sum())} of {len(p.kept)} neurons masked); the confidence would be {p.score_without_clip:.4f} "
         f"without clipping and {p.score_without_mask:.4f} without masks."
     )
