@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart
+from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart, report
 from line_plugin.errors import LinePluginError
 from line_plugin.version import __version__
 
-_COMMANDS = (evaluate, fit, calibrate, export, match, listing, quickstart)
+_COMMANDS = (evaluate, report, fit, calibrate, export, match, listing, quickstart)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 after an error that stderr states in one line, or 130 after Ctrl-C.
     """
     args = parser().parse_args(argv)
+    args.typed = report.typed(argv)
     warnings.showwarning = _show_warning
     if sys.stderr.isatty():  # such as: the scoring kernel is being compiled, once
         logging.basicConfig(format="openood: %(message)s", level=logging.WARNING)

@@ -25,7 +25,7 @@ def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
     net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     work = parser.add_argument_group("work")
     work.add_argument("--batch-size", type=positive, help="images a forward pass (200, on a CPU 32)")
-    work.add_argument("--num-workers", type=_natural, help="decoding processes (8 at most; on a CPU a core in 4)")
+    work.add_argument("--num-workers", type=natural, help="decoding processes (8 at most; on a CPU a core in 4)")
     work.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
 
 
@@ -56,7 +56,8 @@ def positive(text: str) -> int:
     return value
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """A whole number of at least 0, for argparse."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} given, expected 0 or more")
