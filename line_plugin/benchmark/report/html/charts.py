@@ -6,7 +6,6 @@ Every picture has its axes in the same place, :data:`FRAME`, so that the page's 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,6 @@ FRAME = (34.0, 16.0, 250.0, 158.0)  # left, top, right, bottom of the axes in th
 LEAST_FPR = 1e-3  # left end of the logarithmic picture
 _BINS = 60
 _GRID = np.unique(np.r_[np.linspace(0, 1, 301), np.geomspace(1e-4, 1, 200)])
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """A picture, and the confidences at the left and right end of its axis."""
-
-    picture: str
-    low: float
-    high: float
 
 
 def _figure() -> tuple[Any, Any]:
@@ -54,7 +44,7 @@ def histogram(
     span: tuple[float, float],
     *,
     far: bool,
-) -> Histogram:
+) -> str:
     """Confidences of an OOD set over those of ID, each scaled to its own peak; the end bins hold what lies beyond."""
     bins = np.linspace(*span, _BINS + 1)
     with svg.page_style():
@@ -69,7 +59,7 @@ def histogram(
         ax.spines["left"].set_visible(False)
         ax.locator_params(axis="x", nbins=5)
         about = f"Histogram of the confidences of ID and of {title}; the table of shares below says it in figures."
-        return Histogram(svg.inline(figure, name, about), *span)
+        return svg.inline(figure, name, about)
 
 
 def roc(

@@ -37,8 +37,9 @@ def tabulate(id_scores: NDArray[np.floating], ood_scores: dict[str, NDArray[np.f
     values = ordered[np.minimum(places, len(ordered) - 1)]
     # Behind the last image everything is flagged, OOD with more confidence than any ID image too.
     above = max(float(v.max()) for v in (ordered, *ood_scores.values()))
+    values = values.astype(np.float32)
+    values[-1] = np.nextafter(np.float32(above), np.float32(np.inf))
     values = values.astype(np.float64)
-    values[-1] = np.nextafter(above, np.inf)
     flagged = {"ID": _count_below(ordered, values)}
     flagged |= {name: _count_below(np.sort(scores), values) for name, scores in ood_scores.items()}
     return Thresholds(values, flagged)
