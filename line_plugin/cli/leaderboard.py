@@ -101,4 +101,3 @@ def save(
     ]
     settings = {s.method: [run.results[i].settings for run in runs] for i, s in enumerate(summaries)}
     return report.save_board(folder, entry, summaries, hashes, settings)
-

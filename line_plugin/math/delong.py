@@ -85,8 +85,7 @@ def compare_all(parts: Mapping[str, Parts]) -> list[Comparison]:
     found = [_compare(a, parts[a], b, parts[b]) for i, a in enumerate(names) for b in names[i + 1 :]]
     adjusted = holm([c.p for c in found])
     return [
-        Comparison(c.first, c.second, c.difference, c.low, c.high, c.p, q)
-        for c, q in zip(found, adjusted, strict=True)
+        Comparison(c.first, c.second, c.difference, c.low, c.high, c.p, q) for c, q in zip(found, adjusted, strict=True)
     ]
 
 

@@ -159,7 +159,9 @@ def find_runs(path: Path) -> list[Path]:
     for pattern in (FILE, f"run/{FILE}", f"run/*/{FILE}"):
         if found := sorted(path.glob(pattern)):
             return [each.parent for each in found]
-    raise DataError(f"no run in {path}: expected {FILE} there or in its folder run/; write one by `openood eval --save-run`")
+    raise DataError(
+        f"no run in {path}: expected {FILE} there or in its folder run/; write one by `openood eval --save-run`"
+    )
 
 
 def load_run(folder: Path) -> Run:
@@ -200,7 +202,9 @@ def _read_record(path: Path) -> RunRecord:
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise DataError(f"{path} is not a run of openood: expected JSON with format {FORMAT!r}")
     if raw.get("version") != VERSION:
-        raise DataError(f"{path} has version {raw.get('version')!r}, this release reads {VERSION}: upgrade openood-line")
+        raise DataError(
+            f"{path} has version {raw.get('version')!r}, this release reads {VERSION}: upgrade openood-line"
+        )
     try:
         return RunRecord.model_validate(raw)
     except ValidationError as error:

@@ -74,9 +74,7 @@ def literal_variance(a: dict[str, np.ndarray], b: dict[str, np.ndarray], ood: li
         return 1.0 if x > y else 0.5 if x == y else 0.0
 
     n, sets = len(a["id"]), len(ood)
-    of_id = [
-        np.mean([np.mean([psi(s["id"][i], y) for y in s[o]]) for o in ood]) for s in (a, b) for i in range(n)
-    ]
+    of_id = [np.mean([np.mean([psi(s["id"][i], y) for y in s[o]]) for o in ood]) for s in (a, b) for i in range(n)]
     id_gap = np.array(of_id[:n]) - np.array(of_id[n:])
     total = id_gap.var(ddof=1) / n
     for o in ood:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,10 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Shown:
-    """A miss as it is shown."""
+    """A miss as it is shown; ``short`` is its path below the folder that its set shares."""
 
     path: str
+    short: str
     picture: int | None
     confidence: float
     predicted: str
@@ -111,19 +113,32 @@ def _neighbours(
 def _show(run: Run, root: Path, miss: Miss, found: dict[Key, list[tuple[int, float]]], album: Album) -> Shown:
     names = names_of_classes(run)
     path = run.files[miss.set_name][miss.place]
+    shared = _shared_folder(run.files[miss.set_name])
     label = int(run.labels[miss.set_name][miss.place])
     near = [
         Neighbour(album.add(root / run.files["train"][i]), _class(names, int(run.labels["train"][i])), similarity)
         for i, similarity in found.get(miss.key, ())
     ]
     return Shown(
-        path=path.encode("utf-8", "replace").decode(),
+        path=_readable(path),
+        short=_readable(path.removeprefix(shared)),
         picture=album.add(root / path),
         confidence=miss.confidence,
         predicted=_class(names, int(run.predicted[miss.set_name][miss.place])),
         label=_class(names, label),
         neighbours=tuple(near),
     )
+
+
+def _readable(path: str) -> str:
+    """A path that may not be UTF-8, for people."""
+    return path.encode("utf-8", "replace").decode()
+
+
+def _shared_folder(paths: Sequence[str]) -> str:
+    """The folder that all paths share, with its slash; empty if there is none."""
+    common = os.path.commonprefix([min(paths), max(paths)])
+    return common[: common.rfind("/") + 1]
 
 
 def _class(names: Sequence[str], index: int) -> str:

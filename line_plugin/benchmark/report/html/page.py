@@ -74,6 +74,7 @@ def make_page(runs: Sequence[Run], chosen: PageOptions, progress: Progress | Non
         "scatter": _scatter(entries, images),
         "details": shown,
         "album": album,
+        "detailed_neighbours": any(m.neighbours for d in shown for g in d.groups for m in g.shown),
         "roc": _roc(entries, images),
         "dashes": [charts.style_of(i)[1] for i in range(len(entries))],
         "compared": compared,
@@ -101,9 +102,13 @@ def _render(context: dict[str, Any]) -> str:
 
     style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     env = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    env.filters |= {"figure": _figure, "setting": choices.show_setting, "shell": shlex.join}
+    env.filters |= {"breakable": _breakable, "figure": _figure, "setting": choices.show_setting, "shell": shlex.join}
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Style, script and drawings are this package's own; the JSON is escaped for HTML by _as_data.
     trusted = {"style": Markup(style), "script": Markup(script), "data": Markup(context["data"])}  # noqa: S704
@@ -114,6 +119,14 @@ def _render(context: dict[str, Any]) -> str:
 def _figure(value: float, decimals: int = 2) -> str:
     """A number with a true minus sign; an en dash if there is none."""
     return "–" if value != value else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def _breakable(text: str) -> Any:
+    """A name, escaped, that may be broken behind an underscore or a slash."""
+    from markupsafe import Markup, escape
+
+    wbr = Markup("<wbr>")
+    return escape(text).replace("_", "_" + wbr).replace("/", "/" + wbr)
 
 
 def _best(entries: Sequence[rows.Entry], images: rows.Images) -> dict[str, dict[str, float]]:
@@ -129,9 +142,7 @@ def _best(entries: Sequence[rows.Entry], images: rows.Images) -> dict[str, dict[
     }
 
 
-def _findings(
-    entries: Sequence[rows.Entry], images: rows.Images, compared: Sequence[differences.Matrix]
-) -> list[str]:
+def _findings(entries: Sequence[rows.Entry], images: rows.Images, compared: Sequence[differences.Matrix]) -> list[str]:
     """The page in sentences: who leads each group, and who cannot be told from the leader."""
     out = []
     matrices = {m.group: m for m in compared}
@@ -163,7 +174,8 @@ def _roc(entries: Sequence[rows.Entry], images: rows.Images) -> list[dict[str, s
     for number, name in enumerate(images.ood):
         curves = [charts.thin(e.id_scores, e.ood_scores[name]) for e in entries]
         pictures = {
-            scale: charts.roc(f"roc{number}{scale}", name, curves, logarithmic=scale == "log") for scale in ("lin", "log")
+            scale: charts.roc(f"roc{number}{scale}", name, curves, logarithmic=scale == "log")
+            for scale in ("lin", "log")
         }
         out.append({"name": name, **pictures})
     return out

@@ -28,9 +28,7 @@ def pareto(points: Sequence[Point]) -> list[int]:
     front = [
         i
         for i, p in enumerate(points)
-        if not any(
-            o.near >= p.near and o.far >= p.far and (o.near > p.near or o.far > p.far) for o in points
-        )
+        if not any(o.near >= p.near and o.far >= p.far and (o.near > p.near or o.far > p.far) for o in points)
     ]
     return sorted(front, key=lambda i: points[i].near)
 
@@ -86,7 +84,9 @@ def _write_labels(ax: Any, labels: Sequence[str], at: Sequence[tuple[float, floa
         wide = 5.4 * len(labels[i])
         for radius in (9, 16, 26, 38, 52, 68, 86):
             boxes = [_box(x, y, dx * radius, dy * radius, wide) for dx, dy in _DIRECTIONS]
-            free = [b for b in boxes if _inside(b, left, _SIZE[1] - bottom, right, _SIZE[1] - top) and not _hits(b, taken)]
+            free = [
+                b for b in boxes if _inside(b, left, _SIZE[1] - bottom, right, _SIZE[1] - top) and not _hits(b, taken)
+            ]
             if free:
                 box = free[0]
                 break

@@ -71,7 +71,7 @@ def inline(figure: Figure, name: str, described: str) -> str:
     found = re.sub(r"<style[^>]*>.*?</style>", "", found, flags=re.DOTALL)
     found = re.sub(r"<!--.*?-->", "", found, flags=re.DOTALL)
     found = re.sub(r'\bid="', f'id="{name}-', found)
-    found = re.sub(r'url\(#', f"url(#{name}-", found)
+    found = re.sub(r"url\(#", f"url(#{name}-", found)
     found = re.sub(r'xlink:href="#', f'href="#{name}-', found)
     found = re.sub(r"font-family:[^;\"]*;?|font: ([\d.]+px)[^;\"]*;?", _font_size, found)
     for colour, variable in _VARIABLES.items():
