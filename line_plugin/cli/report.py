@@ -1,4 +1,4 @@
-"""``openood report``, and ``--report`` and ``--save-run`` of ``openood eval``: a run on disk, and a page made of runs."""
+"""``openood report``, and ``--report`` and ``--save-run`` of ``openood eval``: runs on disk, a page made of them."""
 
 from __future__ import annotations
 

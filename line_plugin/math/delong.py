@@ -94,10 +94,8 @@ def _compare(first: str, a: Parts, second: str, b: Parts) -> Comparison:
     variance = _variance_of_mean(a.of_id - b.of_id)
     variance += sum(_variance_of_mean(x - y) for x, y in zip(a.of_ood, b.of_ood, strict=True)) / len(a.of_ood) ** 2
     error = math.sqrt(variance)
-    if error == 0:  # the same order of all images, or perfect separation by both
-        p = 1.0 if difference == 0 else 0.0
-    else:
-        p = math.erfc(abs(difference) / error / math.sqrt(2))
+    # Without any spread: the same order of all images, or perfect separation by both.
+    p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else float(difference == 0)
     return Comparison(first, second, difference, difference - 1.96 * error, difference + 1.96 * error, p, p)
 
 

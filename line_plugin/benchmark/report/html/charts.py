@@ -112,5 +112,5 @@ def thin(
     high = np.searchsorted(ordered_ood, thresholds) / len(ordered_ood)
     # Where an ID image is flagged, OOD images of the very same confidence are flagged with it: a slope, then a step.
     low = np.r_[0.0, np.searchsorted(ordered_ood, thresholds[:-1], "right") / len(ordered_ood)]
-    keep = np.unique(np.searchsorted(fpr, _GRID, "right") - 1)
+    keep = np.unique(np.searchsorted(np.asarray(fpr), _GRID, "right") - 1)
     return np.repeat(fpr[keep], 2), np.stack([low[keep], high[keep]], axis=1).ravel()

@@ -29,7 +29,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a method tried on the validation sets: one row a combination, AUROC in per cent, and the best one's place."""
+    """What a method tried on the validation sets: a row a combination, AUROC in per cent, and the best one's place."""
 
     label: str
     names: tuple[str, ...]

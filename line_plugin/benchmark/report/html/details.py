@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,8 +136,9 @@ def _readable(path: str) -> str:
 
 def _shared_folder(paths: Sequence[str]) -> str:
     """The folder that all paths share, with its slash; empty if there is none."""
-    common = os.path.commonprefix([min(paths), max(paths)])
-    return common[: common.rfind("/") + 1]
+    first, last = min(paths), max(paths)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first[:same].rfind("/") + 1]
 
 
 def _class(names: Sequence[str], index: int) -> str:
@@ -158,7 +158,8 @@ def _detail(
         for i, n in enumerate(images.ood)
     )
     artifact = next((a for a in run.record.artifacts if a.method == entry.method.name and a.calibration), None)
-    position, shares = None, ()
+    position: int | None = None
+    shares: tuple[tuple[str, float], ...] = ()
     if artifact is not None and artifact.calibration is not None and np.isfinite(artifact.calibration.threshold):
         cut = artifact.calibration.threshold
         position = max(0, int(np.searchsorted(thresholds.values, cut, side="right")) - 1)

@@ -41,7 +41,7 @@ class Missed:
 
 
 def worst_misses(run: Run, entry: Entry, images: Images, most: int) -> list[Missed]:
-    """ID images that are flagged, the least confident first; of each OOD set images that are kept, most confident first.
+    """ID images that are flagged, the least confident first, and kept images of each OOD set, most confident first.
 
     Args:
         run: whose images.

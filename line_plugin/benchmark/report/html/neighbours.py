@@ -60,4 +60,5 @@ def nearest(run: Run, wanted: list[Key], cache: Path, count: int = 3) -> dict[Ke
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, np.finfo(np.float32).tiny)
+    scaled: NDArray[np.float32] = rows / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled

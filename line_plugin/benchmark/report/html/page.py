@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _render(context: dict[str, Any]) -> str:
 
 def _figure(value: float, decimals: int = 2) -> str:
     """A number with a true minus sign; an en dash if there is none."""
-    return "–" if value != value else f"{value:.{decimals}f}".replace("-", "−")
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
 
 
 def _breakable(text: str) -> Any:

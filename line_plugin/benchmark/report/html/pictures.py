@@ -60,6 +60,9 @@ def thumbnail(path: Path) -> str | None:
     lossless = max(small.size) <= _LOSSLESS
     small.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
-    small.save(out, **({"format": "PNG", "optimize": True} if lossless else {"format": "JPEG", "quality": 82}))
+    if lossless:
+        small.save(out, format="PNG", optimize=True)
+    else:
+        small.save(out, format="JPEG", quality=82)
     kind = "png" if lossless else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"

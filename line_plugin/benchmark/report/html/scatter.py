@@ -34,7 +34,7 @@ def pareto(points: Sequence[Point]) -> list[int]:
 
 
 def scatter(name: str, points: Sequence[Point]) -> str:
-    """The picture. Both axes are logarithmic in what is missing to 100, so that good methods do not sit on each other."""
+    """The picture. Both axes are logarithmic in what is missing to 100, so that good methods lie apart."""
     from matplotlib.figure import Figure
 
     front = pareto(points)

@@ -25,7 +25,7 @@ DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
 
 @contextmanager
 def page_style() -> Iterator[None]:
-    """Matplotlib's settings for a figure that becomes part of the page; a name with a dollar sign is not mathematics."""
+    """Matplotlib's settings for a figure of the page; a name with a dollar sign is not mathematics."""
     import matplotlib as mpl
 
     settings = {
