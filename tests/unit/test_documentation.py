@@ -13,7 +13,7 @@ import yaml
 from line_plugin.cli import parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md"]
+PAGES = ["README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md", "docs/report.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:

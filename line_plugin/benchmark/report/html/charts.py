@@ -108,9 +108,9 @@ def thin(
     """
     ordered_id, ordered_ood = (np.sort(v.astype(np.float64)) for v in (id_scores, ood_scores))
     thresholds = np.r_[np.unique(ordered_id), np.inf]  # an image is flagged if its confidence is below
-    fpr = np.searchsorted(ordered_id, thresholds) / len(ordered_id)
-    high = np.searchsorted(ordered_ood, thresholds) / len(ordered_ood)
+    fpr: NDArray[np.float64] = np.asarray(np.searchsorted(ordered_id, thresholds) / len(ordered_id))
+    high: NDArray[np.float64] = np.asarray(np.searchsorted(ordered_ood, thresholds) / len(ordered_ood))
     # Where an ID image is flagged, OOD images of the very same confidence are flagged with it: a slope, then a step.
-    low = np.r_[0.0, np.searchsorted(ordered_ood, thresholds[:-1], "right") / len(ordered_ood)]
-    keep = np.unique(np.searchsorted(np.asarray(fpr), _GRID, "right") - 1)
+    low: NDArray[np.float64] = np.r_[0.0, np.searchsorted(ordered_ood, thresholds[:-1], "right") / len(ordered_ood)]
+    keep = np.unique(np.searchsorted(fpr, _GRID, "right") - 1)
     return np.repeat(fpr[keep], 2), np.stack([low[keep], high[keep]], axis=1).ravel()
