@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart, score
+from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart, report, score
 from line_plugin.errors import LinePluginError
 from line_plugin.version import __version__
 
-_COMMANDS = (evaluate, fit, calibrate, score, export, match, listing, quickstart)
+_COMMANDS = (evaluate, report, fit, calibrate, score, export, match, listing, quickstart)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         some of the images or sets that it looked at are missing or broken. 130 after Ctrl-C.
     """
     args = parser().parse_args(argv)
+    args.typed = report.typed(argv)
     warnings.showwarning = _show_warning
     if sys.stderr.isatty():  # such as: the scoring kernel is being compiled, once
         logging.basicConfig(format="openood: %(message)s", level=logging.WARNING)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_plugin.cli import leaderboard, options, plots
+from line_plugin.cli import report as report_command
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     out.add_argument("--brief", action="store_true", help="print the comparison of all methods only")
     out.add_argument("--json", action="store_true", help="print JSON instead of tables")
     out.add_argument("--output-dir", type=Path, help="where files go (results/ID-DATA)")
+    report_command.add_eval_flags(parser)
     leaderboard.add_flags(parser)
     return parser
 
@@ -62,6 +65,8 @@ def run(args: argparse.Namespace) -> None:
     benchmark = options.benchmark_of(args)
     chosen = options_of(args)
     leaderboard.check(args, benchmark, chosen.methods)
+    report_command.check(args)
+    started = report_command.now()
     if args.engine == "openood":
         from line_plugin.cli import upstream
 
@@ -72,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         runs.append(evaluate(args, benchmark, chosen, checkpoint))
         if name:
             options.console(stderr=True).print(f"{name}: done")
-    show(args, benchmark, runs)
+    show(args, benchmark, runs, started)
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -110,7 +115,7 @@ def evaluate(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, ch
         return runner.evaluate(benchmark, args.data_root, cache, chosen, progress)
 
 
-def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation]) -> None:
+def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation], started: datetime) -> None:
     """Print and save what came out."""
     from line_plugin.benchmark import report
 
@@ -125,6 +130,8 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
         saved += plots.save(folder, runs[0])
     if args.board:
         saved += leaderboard.save(args, benchmark, runs, summaries, checkpoints(args), folder / "board")
+    if args.save_run or args.report:
+        saved += report_command.save(args, runs, checkpoints(args), folder, started)
     if args.json:
         found = report.as_json(runs)
         if args.published:

@@ -13,7 +13,10 @@ import yaml
 from line_plugin.cli import parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md", "docs/score.md"]
+PAGES = [
+    "README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md", "docs/report.md",
+    "docs/score.md",
+]  # fmt: skip
 
 
 def blocks(page: str, language: str) -> list[str]:
