@@ -64,12 +64,12 @@ def _flat(data: Any, rows: int, dim: int, wanted: Wanted) -> list[Any]:
         raise RecordError(
             "undecodable", f"'data' of output {wanted.output!r} is {type(data).__name__}, expected a list"
         )
-    if data and isinstance(data[0], list):
-        if len(data) != rows or not all(isinstance(row, list) and len(row) == dim for row in data):
-            raise RecordError(
-                "wrong-shape", f"'data' of output {wanted.output!r} is not {rows} lists of {dim}, as its shape says"
-            )
-    numbers = [number for row in data for number in row] if data and isinstance(data[0], list) else list(data)
+    nested = bool(data) and isinstance(data[0], list)
+    if nested and (len(data) != rows or not all(isinstance(row, list) and len(row) == dim for row in data)):
+        raise RecordError(
+            "wrong-shape", f"'data' of output {wanted.output!r} is not {rows} lists of {dim}, as its shape says"
+        )
+    numbers = [number for row in data for number in row] if nested else list(data)
     tensors.check_count(len(numbers), rows, dim, wanted)
     return numbers
 

@@ -115,13 +115,13 @@ def message_class() -> Any:
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
         for number, label, kind in fields:
-            many, kind = kind.endswith("*"), kind.rstrip("*")
+            one = kind.removesuffix("*")
             added = message.field.add(name=label, number=number)
-            added.label = field.LABEL_REPEATED if many else field.LABEL_OPTIONAL
-            if kind in MESSAGES:
-                added.type, added.type_name = field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
+            added.label = field.LABEL_OPTIONAL if one == kind else field.LABEL_REPEATED
+            if one in MESSAGES:
+                added.type, added.type_name = field.TYPE_MESSAGE, f".{PACKAGE}.{one}"
             else:
-                added.type = getattr(field, f"TYPE_{kind}")
+                added.type = getattr(field, f"TYPE_{one}")
     parameter = file.message_type[0]
     parameter.oneof_decl.add(name="parameter_choice")
     for choice in parameter.field:
