@@ -16,7 +16,7 @@ from typing import Literal
 from monitor.errors import RecordError, RecordSkippedError
 from monitor.messages import decoders, dtypes, times
 from monitor.messages.accepting import Rule
-from monitor.messages.decoders.cloudevents import open_envelope
+from monitor.messages.decoders.cloudevents import open_envelope, read_data
 from monitor.messages.documents import Document
 from monitor.messages.limits import Limits
 from monitor.messages.names import StreamFrom, header_name, is_canary, text
@@ -85,9 +85,10 @@ class Contract:
             raise RecordError("too-large", f"{len(value)} bytes, expected at most {self.max_bytes}")
         document: bytes | Document = value
         if enveloped:
-            document, headers = open_envelope(value, headers, self.limits)
+            envelope, headers = open_envelope(value, headers, self.limits)
             rules = self._fitting(record, headers)
             self._check_headers(record, headers)
+            document = read_data(envelope, self.limits)
         stream = None if self._stream_field else self.stream(record, headers)
         wanted = Wanted(self.limits, self.output, self._stream_field, partial(self._check_model, rules))
         payloads = decoders.decode(document, headers, wanted, self.format)

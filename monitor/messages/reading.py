@@ -223,14 +223,14 @@ class Reader:
                 return None
             arrived = stamp if stamp <= now else now
             time_ms = self._time(record, values[layout.time], arrived) if layout.time >= 0 else arrived
-            name = values[layout.id].decode() if layout.id >= 0 else ""
+            name = (values[layout.id].decode() if layout.id >= 0 else "") or place(record)
         except Exception:  # the contract says what is wrong, if anything is
             return None
         if len(name) > self._id_length:
             return None
         if stamp > now:
             self._leads.append(stamp - now)
-        return name or place(record), stream, time_ms
+        return name, stream, time_ms
 
     def _is_plain(self, record: Record, layout: _Layout, names: tuple[str, ...], rest: Headers) -> bool:
         """Whether a value under these headers is its own vector; remembered, unless they are too many or too long."""

@@ -28,9 +28,7 @@ class MessagesConfig(Section):
         "embedding", min_length=1, max_length=200, description="output tensor of a model server that holds embeddings"
     )
     stream_from: str = Field("key", description="names the stream: key, topic, header:NAME, field:NAME or constant")
-    default_stream: str = Field(
-        "default", min_length=1, max_length=200, description="stream of records that name none"
-    )
+    default_stream: str = Field("default", min_length=1, max_length=200, description="stream of records that name none")
     max_bytes: int = Field(1_000_000, ge=1, description="largest value of a record")
     max_rows: int = Field(10_000, ge=1, description="embeddings of one record, at most")
     max_decoded_bytes: int = Field(16_000_000, ge=1, description="what a value may become when it is decoded")

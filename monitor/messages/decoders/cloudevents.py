@@ -32,39 +32,42 @@ def decode(_value: bytes | Document, _headers: Mapping[str, bytes], _wanted: Wan
     raise RecordError("undecodable", "a CloudEvents envelope within another one, expected an embedding")
 
 
-def open_envelope(
-    value: bytes, headers: Mapping[str, bytes], limits: Limits
-) -> tuple[bytes | Document, dict[str, bytes]]:
-    """What an envelope holds, and the headers under which that is read: the attributes, over those of the record.
+def open_envelope(value: bytes, headers: Mapping[str, bytes], limits: Limits) -> tuple[Document, dict[str, bytes]]:
+    """The envelope, and the headers under which its data is read: the attributes, over those of the record.
+
+    The data is not looked at yet (:func:`read_data`), as the attributes may say that nobody asked for it.
 
     Raises:
-        RecordError: ``undecodable``, ``too-complex`` or ``too-large``.
+        RecordError: ``undecodable`` or ``too-complex``.
     """
     envelope = documents.load(value, limits, "the attributes of a CloudEvent")
-    if envelope.get("specversion", "1.0") != "1.0":
-        raise RecordError("undecodable", f"CloudEvents {str(envelope['specversion'])[:20]!r}, expected version 1.0")
-    kind = envelope.get("datacontenttype")
-    if kind is not None and not isinstance(kind, str):
-        raise RecordError("undecodable", f"datacontenttype is {type(kind).__name__}, expected text")
     found = {name: given for name, given in headers.items() if name not in OF_THE_VALUE}
     for name, given in envelope.items():
-        if name in NOT_ATTRIBUTES or given is None or not (name.isascii() and name.isalnum()):
-            continue
-        if isinstance(given, bool) or not isinstance(given, str | int):
-            raise RecordError(
-                "undecodable", f"attribute {name[:40]} is {type(given).__name__}, expected text or a whole number"
-            )
-        found[name.lower()] = str(given).encode("utf-8", "backslashreplace")
-    inner = _data(envelope, kind, limits)
-    if kind is not None:
+        if name not in NOT_ATTRIBUTES and name.isascii() and name.isalnum() and _is_attribute(given):
+            found[name.lower()] = _as_text(given).encode("utf-8", "backslashreplace")
+    kind = envelope.get("datacontenttype")
+    if isinstance(kind, str):
         found["content-type"] = kind.encode("utf-8", "backslashreplace")
-    elif isinstance(inner, dict):
+    elif "data" in envelope:
         found["content-type"] = b"application/json"
-    return inner, found
+    return envelope, found
 
 
-def _data(envelope: Document, kind: str | None, limits: Limits) -> bytes | Document:
-    """The data as bytes, or the JSON object that it is."""
+def read_data(envelope: Document, limits: Limits) -> bytes | Document:
+    """The data of an envelope as bytes, or the JSON object that it is.
+
+    Raises:
+        RecordError: ``undecodable`` or ``too-large``.
+    """
+    if envelope.get("specversion", "1.0") != "1.0":
+        raise RecordError("undecodable", f"CloudEvents {str(envelope['specversion'])[:20]!r}, expected version 1.0")
+    for name, given in envelope.items():
+        wrong = not isinstance(given, str) if name == "datacontenttype" else not _is_attribute(given)
+        if name not in ("data", "data_base64") and given is not None and wrong:
+            raise RecordError(
+                "undecodable",
+                f"attribute {name[:40]} is {type(given).__name__}, expected text, a whole number or a boolean",
+            )
     if "data" in envelope and "data_base64" in envelope:
         raise RecordError("undecodable", "a CloudEvent with both 'data' and 'data_base64', expected one of them")
     if "data_base64" in envelope:
@@ -76,3 +79,11 @@ def _data(envelope: Document, kind: str | None, limits: Limits) -> bytes | Docum
             "undecodable", f"'data' of the CloudEvent {got}, expected a JSON object, or 'data_base64' for other formats"
         )
     return data
+
+
+def _is_attribute(given: object) -> bool:
+    return isinstance(given, str | int)  # and so a boolean
+
+
+def _as_text(given: object) -> str:
+    return str(given).lower() if isinstance(given, bool) else str(given)

@@ -108,6 +108,11 @@ BAD = {
     "undecodable": record(b"{", kind="application/json"),
     "too-complex": record(b"[" * 33 + b"]" * 33, kind="application/json"),
     "wrong-model": record(GOOD, ("ce_model", b"vit")),
+    "missing-output": record(b'{"outputs":[],"model_name":"resnet"}', kind="application/json"),
+    "wrong-shape": record(
+        b'{"outputs":[{"name":"embedding","datatype":"FP32","shape":[2],"data":[1]}],"model_name":"resnet"}',
+        kind="application/json",
+    ),
     "wrong-dtype": record(GOOD, MODEL, ("ce_dtype", b"int8")),
     "wrong-width": record(GOOD[:8], MODEL),
     "wrong-size": record(GOOD[:7], MODEL),
