@@ -243,13 +243,14 @@ def odd_response(value: bytes, rng: random.Random) -> bytes:
         if choice == 0:
             output[rng.choice(["name", "datatype", "shape", "data", "parameters"])] = rng.choice(ODD)
         elif choice == 1:
-            output["shape"] = [rng.choice([*NUMBERS, 10**60]) for _ in range(rng.choice([0, 1, 2, 3, 50_000]))]
+            output["shape"] = [rng.choice([*NUMBERS, 10**60]) for _ in range(rng.choice([0, 1, 2, 3, 4000]))]
         elif choice == 2:
-            output["data"] = rng.choice([[0.5] * 250_000, [[0.5]] * 100_000, [[]] * 200_000, [[0.5] * WIDTH] * 3000])
+            one, times = rng.choice([(0.5, 55_000), ([0.5], 40_000), ([], 70_000), ([0.5] * WIDTH, 3000)])
+            output["data"] = [one] * times
         elif choice == 3:
             document[rng.choice(["id", "model_name", "outputs", "parameters", "embedding"])] = rng.choice(ODD)
         else:
-            document["outputs"] = [rng.choice([output, {}, {"name": "embedding"}, 1])] * rng.choice([0, 1, 2, 30_000])
+            document["outputs"] = [rng.choice([output, {}, {"name": "embedding"}, 1])] * rng.choice([0, 1, 2, 10_000])
     if rng.random() < 0.5:
         return json.dumps(document).encode()
     event = {"specversion": rng.choice(["1.0", "1.0", *ODD]), "datacontenttype": rng.choice([JSON, CLOUD, PROTO, *ODD])}

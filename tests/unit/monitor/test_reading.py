@@ -153,6 +153,22 @@ def test_raw_vectors_need_no_literal_reading_under_other_settings(chosen, taken,
     assert seen == rows.skipped  # only those
 
 
+@pytest.mark.parametrize(
+    ("stream_from", "headers"),
+    [
+        ("header:site", [(("site", b"s" * 5000),)]),
+        ("header:site", [(("site", b"\xff"),)]),
+        ("key", [(("Inference-Header-Content-Length", None),), (("Inference-Header-Content-Length", b"3"),)]),
+    ],
+)
+def test_headers_that_take_a_raw_vector_from_the_fast_path(stream_from, headers):
+    contract = Contract(4, stream_from=StreamFrom.parse(stream_from))
+    records = [Record("t", 0, n, NOW, b"k", ROW, some) for n, some in enumerate(headers)]
+    expected = literally(contract, records)
+    assert expected[1][-1][0] == records[-1]  # it is rejected
+    assert at_once(Reader(contract), records) == expected
+
+
 def test_what_is_remembered_stays_small_where_nothing_repeats(monkeypatch):
     monkeypatch.setattr(reading, "REMEMBERED", 10)
     reader = Reader(Contract(4))
