@@ -6,6 +6,7 @@
     ├── ConfigError                a setting that is unknown, missing or outside its range
     ├── MissingLibraryError        an optional library that the settings ask for is not installed
     ├── RecordError                a record that cannot be scored; carries its named reason (goes to the dead letters)
+    ├── RecordSkippedError         a record that is not meant for this monitor; it is counted as skipped, no more
     ├── BadShareError              too many such records: the worker stops rather than drain the topic
     ├── ModelError                 the artifact cannot serve (no calibration, another width)
     ├── BrokerError                Kafka refused for good (authorisation, unknown topic, wrong settings)
@@ -47,6 +48,10 @@ class RecordError(MonitorError, ValueError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class RecordSkippedError(MonitorError):
+    """A record is not meant for this monitor: ``messages.accept`` leaves it out. It is counted as skipped, no more."""
 
 
 class BadShareError(MonitorError, RuntimeError):
