@@ -16,7 +16,7 @@ from monitor.messages import decoders, dtypes, times
 from monitor.messages.limits import Limits
 from monitor.messages.reasons import REASONS
 from monitor.messages.record import Embedding, Payload, Record, place
-from monitor.messages.text import bounded, stream_name, valid
+from monitor.messages.text import CANARY, bounded, stream_name, valid
 
 __all__ = ["REASONS", "Contract"]
 
@@ -36,6 +36,7 @@ class Contract:
         max_age_ms, max_ahead_ms: event time against the record's timestamp, so that a redelivery is judged the same.
         other_models: ``reject`` sends records of another model to the dead letters, ``skip`` passes over them.
         limits: how much a record may ask for.
+        prefix: stands in front of every stream, but for the monitor's own.
     """
 
     width: int
@@ -46,6 +47,7 @@ class Contract:
     max_ahead_ms: int = 60_000
     other_models: Literal["reject", "skip"] = "reject"
     limits: Limits = field(default_factory=Limits)
+    prefix: str = ""
 
     def read(self, record: Record, now_ms: int | None = None) -> list[Embedding]:
         """The embeddings of a record. Their numbers are checked when they are scored (:mod:`monitor.counting.scoring`).
@@ -83,11 +85,12 @@ class Contract:
             RecordError: ``bad-key``.
         """
         if not key:
-            return self.default_stream
+            return self.prefix + self.default_stream
         try:
-            return stream_name(key.decode("utf-8"), self.limits.stream_length)
+            name = stream_name(key.decode("utf-8"), self.limits.stream_length)
         except UnicodeDecodeError as error:
             raise RecordError("bad-key", f"the key is not UTF-8 ({error.reason} at byte {error.start})") from None
+        return name if name.startswith(CANARY) else self.prefix + name
 
     def _headers(self, record: Record) -> dict[str, bytes]:
         """The headers by name. Too many are refused: among those left out could be the one that names the model."""

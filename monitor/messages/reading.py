@@ -59,6 +59,7 @@ class Rows:
         streams: what they are counted under.
         times_ms: event times.
         vectors: D little-endian float32 each, as bytes.
+        model_of: index of each vector's model; empty if there is one model.
         taken: records that were read, whatever became of them.
         skipped: records of another model that were passed over.
         ahead: records whose timestamp lay after the time now, and by how much at most, in ``ahead_ms``.
@@ -70,6 +71,7 @@ class Rows:
     streams: list[str] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     vectors: list[bytes] = field(default_factory=list)
+    model_of: list[int] = field(default_factory=list)
     taken: int = 0
     skipped: list[Record] = field(default_factory=list)
     ahead: int = 0

@@ -32,12 +32,16 @@ def _budget(config: MonitorConfig) -> str:
 
 
 def _model(config: MonitorConfig) -> str:
-    from monitor.counting.scoring import Scorer
-    from monitor.judging.rules import rules_of
+    from monitor.service.assembly import open_models, rules_of
 
-    scorer = Scorer.load(config.model.artifact, config.model.device)
-    words = rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts).budget.words()
-    return f"{scorer.line!r}, artifact {scorer.artifact[:12]}, {scorer.calibration.n} calibration samples; {words}"
+    models = open_models(config)
+    words = rules_of(config, models).budget.words()
+    each = [
+        f"{f'{m.name}: ' if m.name else ''}{m.scorer.line!r}, artifact {m.scorer.artifact[:12]}, "
+        f"{m.scorer.calibration.n} calibration samples"
+        for m in models
+    ]
+    return f"{'; '.join(each)}; {words}"
 
 
 def _kafka(config: MonitorConfig) -> str:
