@@ -1,6 +1,6 @@
 """The models whose embeddings one worker scores: one, or several that share the streams' evidence and the budget.
 
-Which model a record belongs to is decided before it is read, by its topic and its ``model`` header. A stream of one of
+Which model a record belongs to is decided before it is read, by its ``model`` header. A stream of one of
 several models is counted as ``NAME/STREAM``, so that a stream never holds the cells of two calibrations.
 """
 
@@ -30,15 +30,13 @@ class Model:
         scorer: its artifact.
         contract: what a record of it must be.
         name: empty if there is one alone.
-        takes: values of the ``model`` header that are its own; empty for any.
-        topics: topics that are its own; empty for any.
+        takes: values of the ``model`` header that are its own; empty if there is one model alone.
     """
 
     scorer: Scorer
     contract: Contract
     name: str = ""
     takes: frozenset[str] = frozenset()
-    topics: frozenset[str] = frozenset()
 
 
 class Models:
@@ -118,7 +116,7 @@ class Models:
             if value is not None and name.lower().removeprefix("ce_") == "model":
                 given = value.decode("utf-8", "replace")  # of one that comes twice the last counts
         for n, m in enumerate(self._models):
-            if (not m.topics or record.topic in m.topics) and (not m.takes or given in m.takes):
+            if given in m.takes:
                 return n
         return -1
 

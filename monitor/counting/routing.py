@@ -59,7 +59,7 @@ class Router:
         for record in records:
             given = next((v for k, v in record.headers if k.lower() in ("ce_model", "model") and v), b"")
             said = printable(given.decode("utf-8", "replace"), 100)
-            detail = f"topic {record.topic!r} and model {said!r} belong to none of models: {names}"
+            detail = f"model {said!r}, expected one that models takes ({names})"
             rejected.append((record, "wrong-model", printable(detail)))
 
     def score(self, rows: Rows, magnitude: float = Limits.magnitude) -> Scored:

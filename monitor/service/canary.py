@@ -66,14 +66,7 @@ def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
     """
     if len(models) == 1:
         return [Target(find_canary(models.first.scorer), config.kafka.topic, config.messages.model)]
-    return [
-        Target(
-            find_canary(m.scorer),
-            min(m.topics, default=config.kafka.topic),
-            min(m.takes, default=""),
-        )
-        for m in models
-    ]
+    return [Target(find_canary(m.scorer), config.kafka.topic, min(m.takes)) for m in models]
 
 
 class Canary:

@@ -6,6 +6,7 @@ import time
 
 import yaml
 
+from line_plugin import load_artifact
 from monitor.counting.models import SEPARATOR
 from tests.cluster import differences
 from tests.monitor_support import embeddings, small_line
@@ -53,4 +54,4 @@ def test_two_models_are_counted_apart_over_a_kill_and_a_surge_of_one_is_an_alert
     assert differences(c.store.totals(), expected) == (0, 0)
     c.wait(lambda: any(a["stream"] == "wide/tenant" and a["kind"] == "ood" for a in c.store.alerts()))
     (alert,) = [a for a in c.store.alerts() if a["stream"] == "wide/tenant" and a["kind"] == "ood"]
-    assert alert["artifact"] == line.content_sha256
+    assert alert["artifact"] == load_artifact(artifact).content_sha256

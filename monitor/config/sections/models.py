@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from monitor.config.sections.base import Section
 
@@ -26,25 +26,15 @@ class ModelConfig(Section):
 
 
 class ServedModel(Section):
-    """One of several models whose records one worker scores. It takes what matches every list that is not empty."""
+    """One of several models whose records one worker scores."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="stands in front of its streams: NAME/STREAM"
     )
     artifact: Path = Field(description="its artifact")
-    model: tuple[str, ...] = Field((), description="values of the model header that it takes")
-    topic: tuple[str, ...] = Field((), description="topics that it takes")
+    model: tuple[str, ...] = Field(min_length=1, description="values of the model header that are its own")
 
-    @field_validator("model", "topic", mode="before")
+    @field_validator("model", mode="before")
     @classmethod
     def _one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _takes_something(self) -> ServedModel:
-        if not self.model and not self.topic:
-            raise ValueError(
-                f"model {self.name!r} says neither by the model header nor by the topic which records it takes: give "
-                "it model: or topic:"
-            )
-        return self
