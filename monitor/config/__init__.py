@@ -11,6 +11,7 @@ from monitor.config.sections import (
     DeadLetterConfig,
     DeliveryConfig,
     DriftConfig,
+    HttpConfig,
     KafkaConfig,
     LoggingConfig,
     MessagesConfig,
@@ -19,7 +20,6 @@ from monitor.config.sections import (
     RedisConfig,
     Section,
     StreamConfig,
-    TelemetryConfig,
     WatchConfig,
 )
 from monitor.config.urls import SecretUrl, show_url
@@ -32,6 +32,7 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "DriftConfig",
+    "HttpConfig",
     "KafkaConfig",
     "LoggingConfig",
     "MessagesConfig",
@@ -42,7 +43,6 @@ __all__ = [
     "SecretUrl",
     "Section",
     "StreamConfig",
-    "TelemetryConfig",
     "WatchConfig",
     "load",
     "secrets_of",
