@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from monitor.messages.record import Partition
 from monitor.store.connection import translate_redis_errors
 from monitor.store.counts import CountKey, Example, PartitionState
-from monitor.store.keys import STREAM_FIELD, Keys, parse_field
+from monitor.store.keys import STREAM_FIELD, parse_field
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import Health
 
@@ -68,7 +68,7 @@ class OverviewStore(Protocol):
         """The packed evidence of these streams (JSON); those that have none are left out."""
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
-        """Counts of buckets, in the order given, until ``most`` fields are read; the first that holds any is read anyway.
+        """Counts of buckets, in the order given, until ``most`` fields are read; the first with any is read anyway.
 
         A bucket that holds none is in the answer too. One that is not was not read.
         """

@@ -82,7 +82,10 @@ def shown(alert: Fields, facts: Facts, held: Alert | None, history: Sequence[Fie
         "streams": [str(s) for s in _list(alert, "streams")][:LISTED],
         "examples": examples(_list(alert, "examples"), facts),
         "resolving": resolving(held, facts.rules),
-        "history": [{"at": h.get("updated_at", ""), "change": h.get("change", ""), "severity": h.get("severity", "")} for h in steps],
+        "history": [
+            {"at": h.get("updated_at", ""), "change": h.get("change", ""), "severity": h.get("severity", "")}
+            for h in steps
+        ],
     }
 
 
@@ -135,9 +138,7 @@ def _classes(alert: Fields, facts: Facts, held: Alert | None) -> list[dict[str, 
     surged = set(held.classes)
     rates = {label: (n, flagged) for label, n, flagged in held.by_class if label in surged}
     order = sorted(surged, key=lambda label: (-rates.get(label, (0, 0))[1], label))[:LISTED]
-    return [
-        {"class": facts.class_name(label), **(rate_of(*rates[label]) if label in rates else {})} for label in order
-    ]
+    return [{"class": facts.class_name(label), **(rate_of(*rates[label]) if label in rates else {})} for label in order]
 
 
 def _list(alert: Fields, name: str) -> list[Any]:

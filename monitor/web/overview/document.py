@@ -13,7 +13,8 @@ from monitor.web.overview import alerts, group, streams
 from monitor.web.overview.evidence import Standing
 from monitor.web.overview.facts import Facts, Present
 from monitor.web.overview.gathering import Gatherer
-from monitor.web.overview.streams import PIECES, POINTS, Query
+from monitor.web.overview.points import POINTS
+from monitor.web.overview.streams import PIECES, Query
 from monitor.web.overview.texts import at, stream_id
 from monitor.web.overview.verdict import verdict
 
@@ -85,9 +86,7 @@ def stream_document(
     recent = gatherer.points.recent(until, streams.RECENT * gatherer.points.step_ms).tolist()
     found = dict(zip(gatherer.points.streams(), recent, strict=True)).get(name, [0, 0])
     step = gatherer.points.step_ms
-    drift = next(
-        (a for a in alerts.information(gatherer.known.look.alerts) if a.get("subject") == name), None
-    )
+    drift = next((a for a in alerts.information(gatherer.known.look.alerts) if a.get("subject") == name), None)
     return {
         "schema": SCHEMA,
         "read_at": at(gatherer.known.now_ms),

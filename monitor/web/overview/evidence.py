@@ -138,7 +138,9 @@ def standings(
     for stream, row in whole.items():
         one = _standing(state, keys[row], logs, rules)
         other = nearest[stream]
-        found[stream] = StreamStanding(one, one if other == row else _standing(state, keys[other], logs, rules), read_ms)
+        found[stream] = StreamStanding(
+            one, one if other == row else _standing(state, keys[other], logs, rules), read_ms
+        )
     return found
 
 

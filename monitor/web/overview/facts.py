@@ -29,6 +29,7 @@ class Facts:
         drift_window: inputs of a window of slow drift, 0 if nobody looks for it.
         streams_limit: streams that are counted by name.
         receivers: sink to where it goes, as people may see it.
+        redact: a text without secrets.
     """
 
     rules: Rules
@@ -46,6 +47,7 @@ class Facts:
     drift_window: int = 0
     streams_limit: int = 0
     receivers: Mapping[str, str] = field(default_factory=dict)
+    redact: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from monitor.errors import StoreError
 from monitor.judging.closing import SEEN_MS
 from monitor.math import packing
-from monitor.math.lifecycle import Alert
+from monitor.math.lifecycle import Alert, Kind
 from monitor.messages.text import CANARY
 from monitor.store.counts import OVERFLOW, CountKey
 from monitor.store.overviews import Look, OverviewStore
@@ -44,7 +44,7 @@ class Known:
 
     look: Look = field(default_factory=lambda: Look(Health(0)))
     header: Mapping[str, Any] = field(default_factory=dict)
-    firing: Mapping[tuple[str | None, str], Alert] = field(default_factory=dict)
+    firing: Mapping[tuple[str | None, Kind], Alert] = field(default_factory=dict)
     away_seconds: float = 0.0
     why: str = ""
 
@@ -78,7 +78,7 @@ class Gatherer:
     """
 
     def __init__(self, store: OverviewStore, facts: Facts, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._facts, self._monotonic = store, facts, monotonic
+        self.store, self._facts, self._monotonic = store, facts, monotonic
         self.points = Points(facts.bucket_ms, facts.rules.flag_cells)
         self.evidence = EvidenceBook(facts.rules)
         self.known = Known()
@@ -88,17 +88,18 @@ class Gatherer:
     def look(self) -> Callable[[], None]:
         """Read. What was read is taken over by the function that is returned, which does not wait for anything."""
         try:
-            look = self._store.look([*self._facts.receivers])
+            look = self.store.look([*self._facts.receivers])
             header: dict[str, Any] = json.loads(look.header) if look.header else {}
             firing = packing.unpacked(header, {}, self._facts.rules.columns).alerts if header else {}
             wanted = [s for s, kind in firing if s is not None and kind == "ood"]
             names = self.evidence.wanted(look.streams, MOST_STREAMS, wanted)
-            packed = self._store.evidence(names) if header else {}
+            packed = self.store.evidence(names) if header else {}
             last = header.get("last_bucket")
             buckets = [] if last is None else self.points.wanted(last, MOST_BUCKETS)
-            counts = self._store.counts(buckets, MOST_FIELDS) if buckets else {}
+            counts = self.store.counts(buckets, MOST_FIELDS) if buckets else {}
         except StoreError as error:
-            return lambda why=str(error): self._missed(why)  # type: ignore[misc]
+            why = self._facts.redact(str(error))
+            return lambda: self._missed(why)
         known = Known(look, header, firing)
         return lambda: self._take(known, counts, packed, sorted({*names} - packed.keys()))
 

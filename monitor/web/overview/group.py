@@ -46,7 +46,8 @@ def budget(facts: Facts, known: Known) -> dict[str, Any]:
         "spent": round(rules.budget.spent(watched), 6),
         "raised": known.header.get("raises", 0),
         "levels": [
-            {"level": level, "samples": n, "needed": round(rules.budget.threshold(level))} for level, n in watched.items()
+            {"level": level, "samples": n, "needed": round(rules.budget.threshold(level))}
+            for level, n in watched.items()
         ],
         "everything": evidence(everything(known.header, rules), facts, known.now_ms) if known.header else None,
     }
