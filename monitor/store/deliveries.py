@@ -22,7 +22,7 @@ MOST_TOLD = 10_000
 _AT_ONCE = 500
 
 Done = Literal["delivered", "dropped", "passed", "muted"]
-"""How a sink is done with a transition: it took it, it refuses it, it was switched off then, or a mute holds it back."""
+"""How a sink is done with a transition: it took it, refuses it, was switched off then, or a mute holds it back."""
 
 Event = Mapping[str, str]
 """A transition as the history holds it: the fields of an alert, and its ``id`` in the history."""
