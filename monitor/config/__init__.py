@@ -11,7 +11,6 @@ from monitor.config.sections import (
     DeadLetterConfig,
     DeliveryConfig,
     DriftConfig,
-    HttpConfig,
     KafkaConfig,
     LoggingConfig,
     MessagesConfig,
@@ -20,6 +19,7 @@ from monitor.config.sections import (
     RedisConfig,
     Section,
     StreamConfig,
+    TelemetryConfig,
     WatchConfig,
 )
 from monitor.config.urls import SecretUrl, show_url
@@ -32,7 +32,6 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "DriftConfig",
-    "HttpConfig",
     "KafkaConfig",
     "LoggingConfig",
     "MessagesConfig",
@@ -43,6 +42,7 @@ __all__ = [
     "SecretUrl",
     "Section",
     "StreamConfig",
+    "TelemetryConfig",
     "WatchConfig",
     "load",
     "secrets_of",
