@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitor.errors import ConfigError
+from monitor.messages.names import header_name
 
 if TYPE_CHECKING:
     from monitor.counting.scoring import Scorer
@@ -111,14 +112,20 @@ class Models:
         """Which model a record belongs to; -1 for none."""
         if len(self._models) == 1:
             return 0
-        given: str | None = None
-        for name, value in record.headers:
-            if value is not None and name.lower().removeprefix("ce_") == "model":
-                given = value.decode("utf-8", "replace")  # of one that comes twice the last counts
+        given = named_model(record)
         for n, m in enumerate(self._models):
             if given in m.takes:
                 return n
         return -1
+
+
+def named_model(record: Record) -> str | None:
+    """What the ``model`` header of a record holds; of one that comes twice the last counts."""
+    given: str | None = None
+    for name, value in record.headers:
+        if value is not None and header_name(name) == "model":
+            given = value.decode("utf-8", "replace")
+    return given
 
 
 def _words(value: object) -> str:

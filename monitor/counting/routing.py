@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.counting.models import Models
+from monitor.counting.models import Models, named_model
 from monitor.counting.scoring import Scored
 from monitor.messages.limits import Limits
 from monitor.messages.reading import Reader, Rejected, Rows
@@ -52,14 +52,15 @@ class Router:
 
     def _pass_over(self, records: Sequence[Record], rows: Rows, rejected: Rejected) -> None:
         rows.taken += len(records)
-        if self._models.first.contract.other_models == "skip":
-            rows.skipped += records
-            return
+        contract = self._models.first.contract  # all are the same but for the width and the streams' prefix
         names = ", ".join(m.name for m in self._models)
         for record in records:
-            given = next((v for k, v in record.headers if k.lower() in ("ce_model", "model") and v), b"")
-            said = printable(given.decode("utf-8", "replace"), 100)
-            detail = f"model {said!r}, expected one that models takes ({names})"
+            if contract.other_models == "skip" or contract.skips(record):
+                rows.skipped.append(record)
+                continue
+            given = named_model(record)
+            got = "no model header" if given is None else f"model {printable(given, 100)!r}"
+            detail = f"{got} was got, expected a model that an entry of models lists ({names})"
             rejected.append((record, "wrong-model", printable(detail)))
 
     def score(self, rows: Rows, magnitude: float = Limits.magnitude) -> Scored:

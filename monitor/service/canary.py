@@ -66,7 +66,13 @@ def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
     """
     if len(models) == 1:
         return [Target(find_canary(models.first.scorer), config.kafka.topic, config.messages.model)]
-    return [Target(find_canary(m.scorer), config.kafka.topic, min(m.takes)) for m in models]
+    targets = []
+    for m in models:
+        try:
+            targets.append(Target(find_canary(m.scorer), config.kafka.topic, min(m.takes)))
+        except ConfigError as error:
+            raise ConfigError(f"model {m.name}: {error}") from None
+    return targets
 
 
 class Canary:

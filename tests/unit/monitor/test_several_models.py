@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from monitor.counting.scoring import Scorer
 from monitor.errors import ConfigError
 from monitor.judging.binding import binding_of
 from monitor.math import nulls
+from monitor.messages.accepting import Rule
 from monitor.messages.contract import Contract
 from monitor.messages.names import StreamFrom
 from monitor.messages.record import Partition, Record
@@ -111,6 +113,23 @@ def test_a_record_that_no_model_takes_is_skipped_if_the_settings_say_so_and_else
     assert reason == "wrong-model"
     assert "'stranger'" in detail
     assert "wide, slim" in detail
+
+
+def test_what_accept_leaves_out_is_skipped_and_an_envelope_that_names_no_model_is_refused_loudly() -> None:
+    rule = Rule.of({"ce_type": "response"})
+    both = Models([Model(m.scorer, replace(m.contract, accept=(rule,)), m.name, m.takes) for m in models()])
+    headers = [
+        (("ce_type", b"request"),),  # as a model server logs it: no model, no embedding
+        (("ce_type", b"request"), ("ce_model", b"wide")),
+        (("ce_type", b"response"), ("ce_model", b"wide")),
+        (("ce_type", b"response"),),
+        (("content-type", b"application/cloudevents+json"),),
+        (("ce_type", b"response"), ("ce_model", b"\xff")),
+    ]
+    records = [Record("t", 0, n, 0, b"a", WIDE_ROWS[n].tobytes(), given) for n, given in enumerate(headers)]
+    found = Recount(Counter(both, 1000, 0))
+    list(found.add({Partition("t", 0): records}))
+    assert (found.samples, found.skipped, found.rejected) == (1, 2, {"wrong-model": 3})
 
 
 def test_one_poll_stops_where_memory_is_full_and_goes_on_there_with_either_model() -> None:
