@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Owned, Read
@@ -83,20 +83,27 @@ class Trouble:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic, self._what, self._since = monotonic, "", 0.0
+        self._topics: Sequence[str] = ()
 
-    def begins(self, what: str) -> None:
-        """Something went wrong; the first time counts for how long it lasts."""
+    def begins(self, what: str, topics: Sequence[str] = ()) -> None:
+        """Something went wrong; the first time counts for how long it lasts.
+
+        Args:
+            what: in one sentence.
+            topics: that it is about, if others can be read; empty if it is about everything.
+        """
         self._since = self._since if self._what else self._monotonic()
-        self._what = what
+        self._what, self._topics = what, topics
 
     def is_over(self) -> None:
         """A batch was counted."""
         self._what = ""
 
-    def report(self) -> dict[str, str | int]:
-        """``trouble`` and ``trouble_for_ms``."""
+    def report(self) -> dict[str, Any]:
+        """``trouble`` and ``trouble_for_ms``, and ``topics`` if it is about some of them alone."""
         lasts = round(1000 * (self._monotonic() - self._since)) if self._what else 0
-        return {"trouble": self._what, "trouble_for_ms": lasts}
+        about = {"topics": list(self._topics)} if self._what and self._topics else {}
+        return {"trouble": self._what, "trouble_for_ms": lasts, **about}
 
 
 class Worker:
@@ -206,7 +213,7 @@ class Worker:
             self._wait(0.5)
             return {}
         if trouble := self._source.trouble():
-            self._reading.begins(trouble)
+            self._reading.begins(trouble, self._source.unreadable())
         else:
             self._reading.is_over()
         self._observer.took("poll", time.perf_counter() - began)

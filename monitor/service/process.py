@@ -94,7 +94,7 @@ class Process:
         self._due = 0.0
         text, fields = describe_start(config, self._models, self._delivery.receivers)
         log.info("%s", text, extra=fields)
-        self._role = Role(config.kafka.topic, config.kafka.group)
+        self._role = Role(config.kafka.topic_names, config.kafka.group)
         # What is loaded by now stays: else every full collection walks through all of torch again.
         gc.collect()
         gc.freeze()

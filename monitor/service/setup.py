@@ -141,7 +141,7 @@ def _settings(choices: Choices, files: Mapping[tuple[str, str], Path]) -> dict[s
 
 
 def make_topics(config: MonitorConfig, partitions: int, replication: int) -> Iterator[str]:
-    """Make the topic and the one for dead letters; what was done, in words.
+    """Make the topics and the one for dead letters; what was done, in words.
 
     Raises:
         BrokerError: Kafka cannot be used; the message says how to go on.
@@ -149,7 +149,7 @@ def make_topics(config: MonitorConfig, partitions: int, replication: int) -> Ite
     from monitor.sources.creating import advise, create_topic
     from monitor.sources.diagnosis import diagnose
 
-    for topic, wanted in ((config.kafka.topic, partitions), (config.dead_letter_topic, 1)):
+    for topic, wanted in (*((t, partitions) for t in config.kafka.topic_names), (config.dead_letter_topic, 1)):
         try:
             yield create_topic(config.kafka, topic, wanted, replication)
         except BrokerError as error:

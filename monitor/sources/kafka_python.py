@@ -33,7 +33,7 @@ class KafkaSource:
     If Kafka is away when it is made, it connects with the first poll that finds it back.
 
     Raises:
-        TopicMissingError: the topic does not exist.
+        TopicMissingError: no topic exists.
         BrokerError: a setting is wrong; the message names it.
     """
 
@@ -49,7 +49,7 @@ class KafkaSource:
 
     def _connected(self) -> Any:
         if self._consumer is None:
-            if self._lookout.trouble:
+            if self._lookout.trouble and not self._lookout.unreadable:
                 raise BrokerUnavailableError(self._lookout.trouble)
             from kafka import KafkaConsumer
 
@@ -67,14 +67,16 @@ class KafkaSource:
                     heartbeat_interval_ms=config.heartbeat_interval_ms,
                     partition_assignment_strategy=_assignors(config.assignment),
                 )
-                consumer.partitions_for_topic(config.topic)  # else a leader may deal partitions before it knows of any
-                consumer.subscribe([config.topic], listener=_listener(self._given, self._taken))
+                for topic in config.topic_names:  # else a leader may deal partitions before it knows of any
+                    if topic in self._lookout.sights:
+                        consumer.partitions_for_topic(topic)
+                consumer.subscribe(list(config.topic_names), listener=_listener(self._given, self._taken))
             self._consumer = consumer
         return self._consumer
 
-    def _join_again(self, orphans: frozenset[int]) -> None:
+    def _join_again(self, orphans: frozenset[Partition]) -> None:
         """Leave the group and join it anew. kafka-python 3.0 does not notice if it dealt partitions by old metadata."""
-        names = ", ".join(str(Partition(self._config.topic, n)) for n in sorted(orphans))
+        names = ", ".join(str(p) for p in sorted(orphans))
         log.warning("no worker was given %s although the group is settled; this worker joins the group again", names)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
@@ -143,13 +145,17 @@ class KafkaSource:
         except KeyError:  # taken away since
             return
 
-    def look(self) -> Sight:
-        """The topic as it was last seen."""
-        return self._lookout.sight
+    def look(self) -> Mapping[str, Sight]:
+        """Each topic as it was last seen."""
+        return self._lookout.sights
 
     def trouble(self) -> str:
-        """Why nothing can be read now; empty if all is well."""
+        """Why something cannot be read now; empty if all is well."""
         return self._lookout.trouble
+
+    def unreadable(self) -> tuple[str, ...]:
+        """The topics that trouble is about if others can be read."""
+        return self._lookout.unreadable
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None

@@ -67,9 +67,16 @@ class MonitorConfig(Section):
 
     @model_validator(mode="after")
     def _no_loop(self) -> MonitorConfig:
-        if self.dead_letter_topic == self.kafka.topic:
+        topics = self.kafka.topic_names
+        if len(topics) > 1 and not self.dead_letters.topic:
             raise ValueError(
-                f"dead_letters.topic is {self.kafka.topic!r}, the topic that is read: each dead letter would come back "
+                "dead_letters.topic is missing: kafka.topics are several, and all of them send what cannot be scored to "
+                f"one topic, which you name, such as {topics[0]}.dead-letter; each letter says where it comes from"
+            )
+        if self.dead_letter_topic in topics:
+            which = "the topic that is read" if len(topics) == 1 else "one of the topics that are read"
+            raise ValueError(
+                f"dead_letters.topic is {self.dead_letter_topic!r}, {which}: each dead letter would come back "
                 "as a record that cannot be scored; name another one"
             )
         return self
@@ -97,7 +104,7 @@ class MonitorConfig(Section):
     @property
     def dead_letter_topic(self) -> str:
         """Where rejected records go."""
-        return self.dead_letters.topic or f"{self.kafka.topic}.dead-letter"
+        return self.dead_letters.topic or f"{self.kafka.topic_names[0]}.dead-letter"
 
     @property
     def bucket_ms(self) -> int:
