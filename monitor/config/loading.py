@@ -152,4 +152,4 @@ def _decoded(variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     try:
         return {str(section): dict(values) for section, values in source().items()}
     except SettingsError as error:
-        raise ConfigError(f"environment: a list or a mapping must be JSON ({error})") from None
+        raise ConfigError(f'environment: a list or a mapping must be JSON, such as ["a", "b"] ({error})') from None

@@ -217,7 +217,9 @@ class Worker:
         else:
             self._reading.is_over()
         self._observer.took("poll", time.perf_counter() - began)
-        self._observer.polled(not trouble, len(self._ownership.owned))
+        unreadable = self._source.unreadable()
+        self._observer.polled(not trouble or bool(unreadable), len(self._ownership.owned))
+        self._observer.unreadable(unreadable)
         return polled
 
     def _warn(self, error: Exception) -> None:

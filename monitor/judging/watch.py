@@ -216,7 +216,7 @@ class Watch:
     def _settle(
         self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
     ) -> list[Notice]:
-        """Resolve notices that are found no more, alerts on lost records after a while, and those of topics left out."""
+        """Resolve what is found no more, alerts on lost records after a while, and those of topics left out."""
         over, left = [], self._left_out(partitions, now_ms)
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
@@ -224,7 +224,8 @@ class Watch:
             notice = Notice(alert["kind"], alert["subject"], True, alert["severity"], alert["summary"])
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found
-            if gone or (alert["kind"] == "gap" and old) or (alert["kind"] in ON_PARTITIONS and alert["subject"] in left):
+            left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
+            if gone or left_out or (alert["kind"] == "gap" and old):
                 over.append(replace(notice, firing=False))
         return [n for n in over if self._store.notice(n)]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from monitor.config import MonitorConfig
 from monitor.errors import BrokerError, TopicMissingError
+from monitor.messages.text import name_topics
 from monitor.sources.diagnosis import diagnose
 from monitor.sources.topic import Description, TopicQuestions, how_to_create
 
@@ -19,7 +20,7 @@ def check_kafka(config: MonitorConfig) -> str:
     Raises:
         BrokerError: Kafka cannot be used; the message names the setting to change.
     """
-    k, said = config.kafka, list[str]()
+    k, said, means = config.kafka, list[str](), dict[str, list[str]]()
     questions = TopicQuestions(k)
     try:
         for topic, seen in questions.describe().items():
@@ -27,7 +28,9 @@ def check_kafka(config: MonitorConfig) -> str:
                 raise TopicMissingError(f"no topic {topic!r} on {k.bootstrap_servers}: {how_to_create(k, topic)}")
             if isinstance(seen, BrokerError):
                 raise seen
-            said += [*_describe(topic, seen), *_meaning(questions.settings(topic))]
+            said += _describe(topic, seen)
+            for text in _meaning(questions.settings(topic)):
+                means.setdefault(text, []).append(topic)
         letters = questions.exists(config.dead_letter_topic)
     except TopicMissingError:
         raise
@@ -41,6 +44,8 @@ def check_kafka(config: MonitorConfig) -> str:
             f"topic {config.dead_letter_topic!r} for dead letters does not exist: create it, else the first record "
             "that cannot be scored makes it, or stops the worker if the broker makes no topics by itself"
         )
+    of_all = len(k.topic_names)
+    said += [text if len(of) == of_all else f"{name_topics(of)}: {text}" for text, of in means.items()]
     return "; ".join(said)
 
 

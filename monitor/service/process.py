@@ -110,6 +110,7 @@ class Process:
             version=__version__,
             group=self._config.kafka.group,
             kafka_client=self._config.kafka.client,
+            topics=self._config.kafka.topic_names,
             redis_seconds=self._config.watch.redis_seconds,
         )
         telemetry.serve(self._config.telemetry.host, self._config.telemetry.port)

@@ -1,4 +1,4 @@
-"""A bounded range of the topics, read to the ends that they had at the beginning, or an error that says how far it got."""
+"""A bounded range of the topics, read to the ends that they had at the start, or an error that says how far it got."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
     }
     told = ", ".join(fields["receivers"]) or "nobody besides Redis"
     text = (
-        f"ood-monitor {__version__} starts: {name_topics(k.topic_names)} (dead letters to {config.dead_letter_topic}) on Kafka "
-        f"{k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
+        f"ood-monitor {__version__} starts: {name_topics(k.topic_names)} (dead letters to {config.dead_letter_topic}) "
+        f"on Kafka {k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
         f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {told}; "
         f"metrics: {fields['metrics'] or 'off (telemetry.port)'}. It stands by until it is given partitions to count."
     )

@@ -164,11 +164,11 @@ class Lookout:
         seen = {topic: d for topic, d in found.items() if isinstance(d, Description)}
         readable = {p for p in self._ours() if p.topic in seen and p.number in _readable(seen[p.topic])}
         logs = self._questions.ends(sorted(readable), {topic: d.topic_id for topic, d in seen.items()})
-        sights = {
-            topic: Sight(d.topic_id, len(d.partitions), {p: log for p, log in logs.items() if p.topic == topic}, asked_at)
-            for topic, d in seen.items()
-        }
-        self._sights = {**self._sights, **sights}
+        sights = dict(self._sights)
+        for topic, d in seen.items():
+            its = {p: log for p, log in logs.items() if p.topic == topic}
+            sights[topic] = Sight(d.topic_id, len(d.partitions), its, asked_at)
+        self._sights = sights
         if seen:
             self._see_group()
         return found

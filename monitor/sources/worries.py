@@ -1,4 +1,4 @@
-"""What is wrong with Kafka or with one of the topics: said once, then once a minute while it lasts, and when it is over."""
+"""What is wrong with Kafka or with one of the topics: said once, once a minute while it lasts, and when it is over."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ class MonitorConfig(Section):
         topics = self.kafka.topic_names
         if len(topics) > 1 and not self.dead_letters.topic:
             raise ValueError(
-                "dead_letters.topic is missing: kafka.topics are several, and all of them send what cannot be scored to "
-                f"one topic, which you name, such as {topics[0]}.dead-letter; each letter says where it comes from"
+                "dead_letters.topic is missing: kafka.topics names several, and what cannot be scored of all of them "
+                f"goes to one topic, which you name, such as {topics[0]}.dead-letter; each letter says where it is from"
             )
         if self.dead_letter_topic in topics:
             which = "the topic that is read" if len(topics) == 1 else "one of the topics that are read"

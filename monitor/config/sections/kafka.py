@@ -82,7 +82,10 @@ class KafkaConfig(Section):
     def _one_or_several(cls, given: str, info: ValidationInfo) -> str:
         several = info.data.get("topics", (given,))  # not there if it has an error of its own
         if given and several and "topics" in info.data:
-            raise ValueError("topic and topics are both given, expected one of them: keep topics, or leave it out")
+            raise ValueError(
+                "topic and topics are both given, expected one of them: take one out, or empty the other with "
+                "OOD_MONITOR__KAFKA__TOPIC= or OOD_MONITOR__KAFKA__TOPICS=[]"
+            )
         if not given and not several:
             raise PydanticCustomError("missing", "topic is missing")
         return given
@@ -106,7 +109,8 @@ class DeadLetterConfig(Section):
     """Where records go that cannot be scored."""
 
     topic: str = Field(
-        "", description="empty: the source topic with .dead-letter behind it; must be named if kafka.topics are several"
+        "",
+        description="empty: kafka.topic with .dead-letter behind it; must be named if kafka.topics names several",
     )
     max_share: float = Field(
         0.1, gt=0, le=1, description="share of a partition's recent records that may be bad before at_limit applies"
