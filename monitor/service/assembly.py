@@ -118,7 +118,7 @@ def open_models(config: MonitorConfig) -> Models:
     for m in config.models:
         scorer = Scorer.load(m.artifact, device, threads)
         accepted = contract(config, scorer.width, m.name + SEPARATOR)
-        loaded.append(Model(scorer, accepted, m.name, frozenset(m.model)))
+        loaded.append(Model(scorer, accepted, m.name, frozenset(m.model), frozenset(m.topics)))
     return Models(loaded)
 
 

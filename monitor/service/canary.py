@@ -19,6 +19,7 @@ from monitor.config import MonitorConfig
 from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
 from monitor.errors import ConfigError
+from monitor.messages.record import Record
 from monitor.sources.settings import connection
 from monitor.store.protocol import Store
 
@@ -59,7 +60,7 @@ class Target:
 
 
 def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
-    """The canaries: one of each model for each topic.
+    """The canaries: one of each model for each topic that it takes records of.
 
     Raises:
         ConfigError: of :func:`find_canary`.
@@ -69,13 +70,21 @@ def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
         vector = find_canary(models.first.scorer)
         return [Target(vector, topic, config.messages.model) for topic in topics]
     targets = []
-    for m in models:
+    for n, m in enumerate(models):
         try:
             vector = find_canary(m.scorer)
         except ConfigError as error:
             raise ConfigError(f"model {m.name}: {error}") from None
-        targets += [Target(vector, topic, min(m.takes)) for topic in topics]
+        for topic in topics:
+            made = (Target(vector, topic, model) for model in sorted(m.takes) or [""])
+            targets += [t for t in made if _goes_to(models, t) == n][:1]
     return targets
+
+
+def _goes_to(models: Models, target: Target) -> int:
+    """Which model a canary is read by: of a topic that another one takes whole, that one."""
+    headers = (("ce_model", target.model.encode()),) if target.model else ()
+    return models.index_of(Record(target.topic, 0, 0, 0, b"", b"", headers))
 
 
 class Canary:

@@ -77,11 +77,13 @@ class KafkaBench:
         self.config = self.config.model_copy(update={"topic": "", "topics": (self.topic, self.other)})
 
     def delete_other(self):
-        from kafka import KafkaAdminClient
+        from kafka import KafkaAdminClient, KafkaProducer
 
+        self.producer.close()  # one that has sent to the topic would have it made again
         admin = KafkaAdminClient(bootstrap_servers=self.config.bootstrap_servers)
         admin.delete_topics([self.other])
         admin.close()
+        self.producer = KafkaProducer(bootstrap_servers=self.config.bootstrap_servers)
 
     def send(self, value, partition=0, headers=(), topic=None):
         at = topic or self.topic

@@ -21,7 +21,7 @@ from monitor.config.sections.judging import (
 from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
-from monitor.config.sections.models import ModelConfig, ServedModel
+from monitor.config.sections.models import ModelConfig, ServedModel, find_contradiction
 from monitor.config.sections.redis import RedisConfig
 from monitor.config.sections.telemetry import TelemetryConfig
 
@@ -92,6 +92,8 @@ class MonitorConfig(Section):
         names = [m.name for m in self.models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"models holds {', '.join(twice)} twice: the name stands in front of its streams")
+        if wrong := find_contradiction(self.models, self.kafka.topic_names):
+            raise ValueError(wrong)
         if self.messages.model:
             raise ValueError("messages.model and models are both given: each of models says which model it takes")
         if self.alerts.class_calibration:
