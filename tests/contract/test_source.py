@@ -394,6 +394,8 @@ def test_each_of_two_topics_is_described_with_its_own_id(bench):
     assert (source.trouble(), source.unreadable()) == ("", ())
 
 
+# librdkafka 2.16 dies of SIGSEGV if Tansu deletes a topic that it reads, the only one or one of two.
+@pytest.mark.parametrize("bench", ["double", *REAL, CONFLUENT[1]], indirect=True)
 def test_one_of_two_topics_that_is_deleted_is_named_and_the_other_is_read_on(bench):
     bench.make_other()
     bench.send(b"before")
