@@ -14,6 +14,7 @@ from typing import Any
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition, Record
+from monitor.messages.text import name_topics
 from monitor.sources.header_names import tolerate_any_header_name
 from monitor.sources.kafka_errors import kafka_errors
 from monitor.sources.lookout import Lookout
@@ -74,10 +75,8 @@ class KafkaSource:
             self._consumer = consumer
         return self._consumer
 
-    def _join_again(self, orphans: frozenset[Partition]) -> None:
+    def _join_again(self) -> None:
         """Leave the group and join it anew. kafka-python 3.0 does not notice if it dealt partitions by old metadata."""
-        names = ", ".join(str(p) for p in sorted(orphans))
-        log.warning("no worker was given %s although the group is settled; this worker joins the group again", names)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=5000)
@@ -96,7 +95,16 @@ class KafkaSource:
         """Records by partition, in offset order, at least one each."""
         orphans = self._lookout.take_orphans()
         if orphans and self._consumer is not None:  # else it has not joined yet: the artifact may take long to load
-            self._join_again(orphans)
+            names = ", ".join(str(p) for p in sorted(orphans))
+            log.warning(
+                "no worker was given %s although the group is settled; this worker joins the group again", names
+            )
+            self._join_again()
+        if (returned := self._lookout.take_returned()) and self._consumer is not None:
+            log.info(
+                "%s came back; this worker joins the group again to be given its partitions", name_topics(returned)
+            )
+            self._join_again()
         consumer = self._connected()
         with kafka_errors("poll"):
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)

@@ -58,6 +58,8 @@ class Lookout:
         self._watch_group, self._group_at = watch_group, clock()
         self._without_worker: frozenset[Partition] = frozenset()
         self._orphans: frozenset[Partition] = frozenset()
+        self._gone: set[str] = set()
+        self._returned: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
 
@@ -81,10 +83,18 @@ class Lookout:
         found, self._orphans = self._orphans, frozenset()
         return found
 
+    def take_returned(self) -> list[str]:
+        """Topics that were missing and are there again for a while, without a partition of them being ours."""
+        due = [topic for topic, at in self._returned.items() if self._clock() - at >= GROUP_SECONDS]
+        for topic in due:
+            del self._returned[topic]
+        ours = {p.topic for p in self._ours()} if due else set()
+        return [topic for topic in due if topic not in ours]
+
     def begin(self) -> None:
         """Look once, then from the thread. Kafka away is waited for; what waiting does not mend is raised.
 
-        Of several topics some may be missing, or forbidden: the others are read, and it is said.
+        Of several topics some may be missing: the others are read, and it is said.
 
         Raises:
             TopicMissingError: no topic exists.
@@ -95,8 +105,9 @@ class Lookout:
             wrong = [d for d in seen.values() if isinstance(d, BrokerError)]
             if wrong and all(isinstance(d, TopicMissingError) for d in seen.values()):
                 raise TopicMissingError("; ".join(map(str, wrong)))
-            if len(wrong) == len(seen):
-                raise next(d for d in wrong if not isinstance(d, TopicMissingError))
+            refused = [d for d in wrong if not isinstance(d, TopicMissingError | BrokerUnavailableError)]
+            if refused or len(wrong) == len(seen):
+                raise next(iter(refused), next(d for d in wrong if not isinstance(d, TopicMissingError)))
             self._settle(seen)
         except BrokerUnavailableError as error:
             found = self._explain(self._config)
@@ -176,6 +187,11 @@ class Lookout:
     def _settle(self, found: Mapping[str, Described]) -> None:
         """Say what is wrong with each topic, and what is so no more."""
         for topic, seen in found.items():
+            if isinstance(seen, TopicMissingError):
+                self._gone.add(topic)
+            elif topic in self._gone and isinstance(seen, Description):
+                self._gone.remove(topic)
+                self._returned[topic] = self._clock()
             kind, text = self._wrong(topic, seen)
             self._worries.about(topic, kind, text)
         self._worries.settle()

@@ -246,6 +246,30 @@ def test_at_the_start_one_missing_topic_is_waited_for_and_all_missing_is_an_erro
         both.lookout.begin()
 
 
+def test_a_topic_that_came_back_is_told_once_unless_a_partition_of_it_is_ours_by_then():
+    bench = Several(others=TopicMissingError("gone"))
+    bench.lookout.look()
+    bench.found["others"] = Description("id-2", frozenset({0}), frozenset())
+    bench.lookout.look()
+    assert bench.lookout.take_returned() == []  # the client may notice by itself
+    bench.now += 3.0
+    assert bench.lookout.take_returned() == []  # OTHER is ours
+    bench.lookout._ours = lambda: {P0}
+    bench.found["others"] = TopicMissingError("gone")
+    bench.lookout.look()
+    bench.found["others"] = Description("id-3", frozenset({0}), frozenset())
+    bench.lookout.look()
+    bench.now += 3.0
+    assert bench.lookout.take_returned() == ["others"]
+    assert bench.lookout.take_returned() == []
+
+
+def test_at_the_start_one_forbidden_topic_is_an_error_of_the_settings():
+    bench = Several(others=BrokerError("may not see topic 'others'"))
+    with pytest.raises(BrokerError, match="may not see topic 'others'"):
+        bench.lookout.begin()
+
+
 def test_kafka_away_after_one_topic_was_missing_is_about_everything_and_its_return_names_what_is_back(caplog):
     caplog.set_level(logging.WARNING)
     bench = Several(others=TopicMissingError("gone"))
