@@ -19,7 +19,7 @@ from monitor.config.sections.judging import (
     StreamConfig,
     WatchConfig,
 )
-from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
+from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig, KafkaConnection
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.redis import RedisConfig
@@ -33,6 +33,7 @@ __all__ = [
     "DeliveryConfig",
     "DriftConfig",
     "KafkaConfig",
+    "KafkaConnection",
     "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
