@@ -11,6 +11,7 @@ from monitor.config.sections import (
     DeadLetterConfig,
     DeliveryConfig,
     DriftConfig,
+    HttpConfig,
     KafkaConfig,
     KafkaConnection,
     LoggingConfig,
@@ -20,7 +21,6 @@ from monitor.config.sections import (
     RedisConfig,
     Section,
     StreamConfig,
-    TelemetryConfig,
     WatchConfig,
 )
 from monitor.config.urls import SecretUrl, show_url
@@ -33,6 +33,7 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "DriftConfig",
+    "HttpConfig",
     "KafkaConfig",
     "KafkaConnection",
     "LoggingConfig",
@@ -44,7 +45,6 @@ __all__ = [
     "SecretUrl",
     "Section",
     "StreamConfig",
-    "TelemetryConfig",
     "WatchConfig",
     "load",
     "secrets_of",

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from monitor.config.sections.base import Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
+from monitor.config.sections.http import HttpConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
@@ -23,7 +24,6 @@ from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig, KafkaCo
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.redis import RedisConfig
-from monitor.config.sections.telemetry import TelemetryConfig
 
 __all__ = [
     "AlertConfig",
@@ -32,6 +32,7 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "DriftConfig",
+    "HttpConfig",
     "KafkaConfig",
     "KafkaConnection",
     "LoggingConfig",
@@ -41,7 +42,6 @@ __all__ = [
     "RedisConfig",
     "Section",
     "StreamConfig",
-    "TelemetryConfig",
     "WatchConfig",
 ]
 
@@ -60,7 +60,7 @@ class MonitorConfig(Section):
     watch: WatchConfig = Field(default_factory=WatchConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
-    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    http: HttpConfig = Field(default_factory=HttpConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 

@@ -1,0 +1,237 @@
+"""Who may ask, and what every answer carries. It stands before all routes, so no route can forget it.
+
+- A client shows the token (``Authorization: Bearer ...``; as a password of any user, for browsers), or a certificate.
+  Health probes need neither.
+- A web page that somebody looks at elsewhere may not act here with what their browser knows: names that lead to this
+  process must be known (DNS rebinding), and what changes something must come as JSON from a page of our own (CSRF).
+- Nothing from another host is loaded by a page of ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from monitor.web.answers import BODY_BYTES, RefusedError, error_answer
+
+log = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
+"""Asked by whatever starts and stops processes: without a token, under any name. They tell nothing but one sentence."""
+
+RUNNING = 16
+"""Requests that are worked on at once; probes and streams of events do not count."""
+
+HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "object-src 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""Of every answer. ``cache-control: no-store`` is added if a route says nothing of its own."""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        token: asked for if it is not empty; never shown.
+        certificates: clients must have shown a certificate of the authority in the settings.
+        hosts: names that lead to this process, in lower case, besides addresses and ``localhost``.
+    """
+
+    token: str = field(default="", repr=False)
+    certificates: bool = False
+    hosts: frozenset[str] = frozenset()
+
+    def refuse(self, scope: Scope) -> None:
+        """Let a request through, or not.
+
+        Raises:
+            RefusedError: with what is missing.
+        """
+        headers = _headers(scope)
+        if scope["path"] in OPEN_PATHS and scope["method"] in SAFE:
+            return
+        if self.certificates and not scope.get("state", {}).get("certified"):
+            raise RefusedError(401, "a client certificate is needed, of the authority in http.tls_client_cafile")
+        if self.token and not self._knows_token(headers.get("authorization", "")):
+            asks = {"www-authenticate": 'Bearer realm="ood-monitor", Basic realm="ood-monitor"'}
+            raise RefusedError(401, "the token of http.token is needed: Authorization: Bearer TOKEN", asks)
+        changes = scope["method"] not in SAFE
+        if changes or not (self.token or self.certificates):
+            self._refuse_host(headers.get("host", ""))
+        if changes:
+            _refuse_foreign(headers)
+
+    def _knows_token(self, given: str) -> bool:
+        scheme, _, value = given.partition(" ")
+        shown = value.strip()
+        if scheme.lower() == "basic":
+            shown = _password(shown)
+        elif scheme.lower() != "bearer":
+            return False
+        return hmac.compare_digest(_digest(shown), _digest(self.token))
+
+    def _refuse_host(self, given: str) -> None:
+        """A name that an attacker owns may lead here, but an address or a name of ours cannot be theirs."""
+        name = _host_of(given)
+        if name == "localhost" or name in self.hosts or _is_address(name):
+            return
+        raise RefusedError(
+            421, "the Host header names a host that is not known here: use an address, or add it to http.allowed_hosts"
+        )
+
+
+def _refuse_foreign(headers: Mapping[str, str]) -> None:
+    """What changes something must come as JSON, which no form of another site can send, and from no other origin."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RefusedError(415, "expected Content-Type: application/json")
+    origin = headers.get("origin", "")
+    if origin and _netloc(origin) != headers.get("host", "").lower():
+        raise RefusedError(403, "the request comes from a page of another site, which may not change anything here")
+
+
+class Guard:
+    """ASGI middleware: refuses what may not be asked, bounds what is worked on, and answers every error in JSON.
+
+    Args:
+        app: everything behind it.
+        access: who may ask.
+        redact: a text without secrets.
+        streams: paths of answers that last; they bound themselves.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, redact: object = None, streams: frozenset[str] = frozenset()):
+        self._app, self._access, self._streams = app, access, streams
+        self._redact = redact if callable(redact) else str
+        self._running, self._said_at = 0, float("-inf")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        started = complete = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started, complete
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *_missing(message)]
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        try:
+            self._access.refuse(scope)
+            _refuse_body(_headers(scope))
+            await self._run(scope, receive, send_guarded)
+        except RefusedError as refused:
+            sentence, status, headers = refused.sentence, refused.status, refused.headers
+        except Exception as error:
+            status, sentence, headers = 500, "this is a fault of the monitor; its log says more", {}
+            self._say(scope, error)
+        else:
+            return
+        if started and not complete:
+            raise ConnectionAbortedError
+        if started:
+            return
+        close = {"connection": "close"} if status in (413, 500) else {}
+        answer = error_answer(status, self._redact(sentence), {**headers, **close})
+        await answer(scope, receive, send_guarded)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counts = scope["path"] not in OPEN_PATHS | self._streams
+        if counts and self._running >= RUNNING:
+            raise RefusedError(503, f"{RUNNING} requests are worked on already: try again", {"retry-after": "1"})
+        self._running += counts
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running -= counts
+
+    def _say(self, scope: Scope, error: Exception) -> None:
+        """Once a minute: whoever asks again and again must not fill the log."""
+        if time.monotonic() - self._said_at > 60:
+            self._said_at = time.monotonic()
+            log.error("a request to %s failed; this is said once a minute", scope["path"][:200], exc_info=error)
+
+
+async def answer_http_error(_request: object, error: Exception) -> object:
+    """What Starlette refuses by itself: a path that there is not, a method that a path does not know."""
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for that class
+    words = {404: "there is nothing at this path", 405: "this path does not know that method"}
+    return error_answer(error.status_code, words.get(error.status_code, error.detail), error.headers)
+
+
+def _refuse_body(headers: Mapping[str, str]) -> None:
+    length = headers.get("content-length", "0")
+    if not length.isascii() or not length.isdigit() or len(length) > 9 or int(length) > BODY_BYTES:
+        raise RefusedError(413, f"the body is larger than {BODY_BYTES} bytes")
+
+
+def _missing(message: Message) -> list[tuple[bytes, bytes]]:
+    """Headers of ours that an answer does not have yet."""
+    there = {name.lower() for name, _ in message.get("headers", ())}
+    wanted = {**HEADERS, "cache-control": "no-store"}
+    return [(k.encode(), v.encode()) for k, v in wanted.items() if k.encode() not in there]
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """By their names in lower case; of a header that is given twice both, as one text that nothing accepts."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _host_of(header: str) -> str:
+    try:
+        return (urlsplit(f"//{header}").hostname or "").rstrip(".").lower()
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _password(encoded: str) -> str:
+    try:
+        return base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
