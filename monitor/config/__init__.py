@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.config.loading import PREFIX, load, validate
+from monitor.config.loading import PREFIX, load, load_as, validate, validate_as
 from monitor.config.redaction import Redactor, secrets_of
 from monitor.config.sections import (
     AlertConfig,
@@ -47,7 +47,9 @@ __all__ = [
     "StreamConfig",
     "WatchConfig",
     "load",
+    "load_as",
     "secrets_of",
     "show_url",
     "validate",
+    "validate_as",
 ]

@@ -1,1 +1,1 @@
-"""A small HTTP server beside servers that can only post: it takes CloudEvents and plain posts, and writes each to Kafka."""
+"""A small HTTP server for model servers that can only post: CloudEvents and plain posts become records in Kafka."""

@@ -52,14 +52,7 @@ def check_attributes(attributes: Mapping[str, str], place: str) -> None:
     if len(attributes) > MAX_ATTRIBUTES:
         raise PostError(400, f"{len(attributes)} attributes, expected at most {MAX_ATTRIBUTES}")
     for name, value in attributes.items():
-        if not _NAME.fullmatch(name):
-            raise PostError(
-                400, f"{place}{name[:MAX_NAME]!r}: expected a name of 1 to {MAX_NAME} small letters a to z and digits"
-            )
-        if len(value.encode("utf-8", "surrogatepass")) > MAX_VALUE:
-            raise PostError(400, f"{place}{name} is longer than {MAX_VALUE} bytes")
-        if _CONTROL.search(value) or not _encodes(value):
-            raise PostError(400, f"{place}{name} holds a control character or is not text")
+        _check_attribute(name, value, place)
     for name in REQUIRED:
         if not attributes.get(name):
             raise PostError(400, f"{place}{name} is missing: a CloudEvent has specversion, id, source and type")
@@ -70,6 +63,16 @@ def check_attributes(attributes: Mapping[str, str], place: str) -> None:
             parse_time(attributes["time"])
         except RecordError as error:
             raise PostError(400, f"{place}time: {error.detail}") from None
+
+
+def _check_attribute(name: str, value: str, place: str) -> None:
+    if not _NAME.fullmatch(name):
+        expected = f"a name of 1 to {MAX_NAME} small letters a to z and digits"
+        raise PostError(400, f"{place}{name[:MAX_NAME]!r}: expected {expected}")
+    if len(value.encode("utf-8", "surrogatepass")) > MAX_VALUE:
+        raise PostError(400, f"{place}{name} is longer than {MAX_VALUE} bytes")
+    if _CONTROL.search(value) or not _encodes(value):
+        raise PostError(400, f"{place}{name} holds a control character or is not text")
 
 
 def _encodes(value: str) -> bool:

@@ -78,7 +78,7 @@ def read_post(headers: Headers, body: bytes, accepted: Accepted) -> list[Event]:
 
 def media_type(content_type: str) -> str:
     """Without parameters, in small letters."""
-    return content_type.split(";")[0].strip().lower()
+    return content_type.split(";", maxsplit=1)[0].strip().lower()
 
 
 def _by_name(headers: Headers) -> dict[str, str]:

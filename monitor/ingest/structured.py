@@ -1,4 +1,4 @@
-"""CloudEvents in JSON: one event (``application/cloudevents+json``), or a list (``application/cloudevents-batch+json``)."""
+"""CloudEvents in JSON: one (``application/cloudevents+json``), or a list (``application/cloudevents-batch+json``)."""
 
 from __future__ import annotations
 
@@ -58,8 +58,10 @@ def _parse(body: bytes, limits: Limits) -> Any:
 def _event(given: Any, which: str) -> Event:
     if not isinstance(given, dict):
         raise PostError(400, f"{which}a JSON {_kind(given)} was got, expected an object with specversion, id, source")
-    attributes = {n: _text(v, f"{which}attribute {n[:40]!r}") for n, v in given.items() if n not in _DATA}
-    attributes = {name: value for name, value in attributes.items() if value is not None}
+    texts = {
+        name: _text(value, f"{which}attribute {name[:40]!r}") for name, value in given.items() if name not in _DATA
+    }
+    attributes = {name: text for name, text in texts.items() if text is not None}
     content_type = attributes.pop("datacontenttype", JSON)
     check_attributes(attributes, f"{which}attribute ")
     return Event(attributes, content_type, _data(given, content_type, which))
@@ -95,11 +97,13 @@ def _data(given: dict[str, Any], content_type: str, which: str) -> bytes:
             return data.encode("utf-8")
         return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
     except ValueError:  # not a number of JSON, or half a character
-        raise PostError(400, f"{which}data holds what JSON cannot: NaN, a number beyond doubles, half a character") from None
+        raise PostError(
+            400, f"{which}data holds what JSON cannot: NaN, a number beyond doubles, half a character"
+        ) from None
 
 
 def _is_json(content_type: str) -> bool:
-    media = content_type.split(";")[0].strip().lower()
+    media = content_type.split(";", maxsplit=1)[0].strip().lower()
     return media == JSON or media.endswith("+json")
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from monitor.publishing.messages import Block, Encoder, Message, Unsendable, wire_type
 
-
 CLOSED = "the queue was closed before Kafka had it"
 """Why a message was given up that nothing is wrong with."""
 

@@ -62,7 +62,7 @@ class Sending:
         topic: str,
         where: str,
         complaints: Complaints,
-        wording: Wording = Wording(),  # noqa: B008  frozen
+        wording: Wording = Wording(),
         look_first: bool = False,
     ) -> None:
         self._outbox, self._encoder, self._open = outbox, encoder, open_producer

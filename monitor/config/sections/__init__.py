@@ -6,9 +6,11 @@ secret may also stand in a file, which the key with ``_file`` behind it names (`
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
-from monitor.config.sections.base import Section
+from monitor.config.sections.base import ProcessSettings, Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
 from monitor.config.sections.http import HttpConfig
@@ -39,6 +41,7 @@ __all__ = [
     "MessagesConfig",
     "ModelConfig",
     "MonitorConfig",
+    "ProcessSettings",
     "RedisConfig",
     "Section",
     "StreamConfig",
@@ -46,8 +49,10 @@ __all__ = [
 ]
 
 
-class MonitorConfig(Section):
+class MonitorConfig(ProcessSettings):
     """Everything one process needs."""
+
+    environment: ClassVar[str] = "OOD_MONITOR"
 
     model: ModelConfig
     kafka: KafkaConfig

@@ -1,0 +1,137 @@
+"""An HTTP/1.1 server that bounds what a sender may hold: connections, headers, and the time that headers take."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Generator
+from typing import Any
+
+import h11
+from starlette.types import ASGIApp
+from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from monitor.config.ingest import IngestConfig
+from monitor.errors import ConfigError
+
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\nconnection: close\r\n"
+    b"content-length: 78\r\n\r\n"
+    b'{"error": "as many connections are open as bounds.connections allows; retry"}\n'
+)
+LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class BoundedServer(Server):
+    """Stops when it is asked to, and leaves the end of the process to whoever started it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """SIGTERM and Ctrl-C end the server in order, and are not raised again."""
+        old = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def make_server(app: ASGIApp, config: IngestConfig) -> BoundedServer:
+    """A server for this application; it does not listen yet."""
+    http, bounds = config.http, config.bounds
+    settings: dict[str, Any] = {}
+    if http.tls_certfile:
+        settings |= {"ssl_certfile": http.tls_certfile, "ssl_keyfile": http.tls_keyfile}
+    if http.tls_client_cafile:  # asked for and not demanded here: probes have none, and the door refuses the others
+        settings |= {"ssl_ca_certs": http.tls_client_cafile, "ssl_cert_reqs": ssl.CERT_OPTIONAL}
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    kind = type(
+        "BoundedProtocol",
+        (_Protocol,),
+        {
+            "most": bounds.connections,
+            "seconds": bounds.header_seconds,
+            "full": FULL % config.queue.retry_after_seconds,
+        },
+    )
+    return BoundedServer(
+        Config(
+            app,
+            http=kind,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=bounds.idle_seconds,
+            timeout_graceful_shutdown=max(1, round(config.queue.drain_seconds)),
+            h11_max_incomplete_event_size=bounds.header_bytes,
+            backlog=bounds.connections,
+            **settings,
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            f"http.host {host!r} and http.port {port} cannot be listened on: {error.strerror or error}; take another "
+            "port, or end what listens there"
+        ) from None
+
+
+class _Protocol(H11Protocol):
+    """One connection, which must bring the headers of its request in time."""
+
+    most, seconds, full = 256, 5.0, FULL
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "certified": bool(transport.get_extra_info("peercert"))}
+        if len(self.connections) > self.most:
+            transport.write(self.full)
+            transport.close()
+            return
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        began = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if not began:
+            self._cancel()
+        elif self._timer is None:
+            self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel()
+        super().connection_lost(exc)
+
+    def _expect_headers(self) -> None:
+        self._timer = self.loop.call_later(self.seconds, self._refuse_late)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse_late(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.write(LATE)
+            self.transport.close()
