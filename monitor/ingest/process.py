@@ -29,6 +29,9 @@ from monitor.web.access import Access
 
 log = logging.getLogger(__name__)
 
+LINGER_MS = 2
+"""How long a batch waits for more events: senders wait for the answer, and some post one after the other."""
+
 WORDING = Wording("an event", "events", "kafka.security_protocol, kafka.sasl_* and kafka.ssl_* in the settings")
 
 
@@ -54,7 +57,7 @@ class Ingest:
             kafka.bootstrap_servers,
             complaints,
             WORDING,
-            look_first=True,
+            prompt=True,
         )
         self._handover = Handover(
             self._outbox,
@@ -157,7 +160,8 @@ def producer_settings(config: IngestConfig) -> Mapping[str, Any]:
     named: Callable[..., dict[str, Any]] = (
         librdkafka_connection if config.kafka.client == "confluent-kafka" else connection
     )
-    return {k: v for k, v in named(config.kafka).items() if k not in ("bootstrap_servers", "bootstrap.servers")}
+    given = {k: v for k, v in named(config.kafka).items() if k not in ("bootstrap_servers", "bootstrap.servers")}
+    return {"linger_ms": LINGER_MS, **given}
 
 
 __all__ = ["BoundedServer", "Ingest", "accepted", "key_from", "producer_settings"]

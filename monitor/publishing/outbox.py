@@ -142,10 +142,12 @@ class Outbox:
             self._changed.wait_for(lambda: self._waiting or self.closing, seconds)
             return self._waiting > 0
 
-    def wait_for_answers(self, below: int, seconds: float) -> bool:
-        """Wait until fewer than ``below`` messages are in flight; whether that came to be."""
+    def wait_for_answers(self, below: int, seconds: float, *, or_work: bool = False) -> bool:
+        """Wait until fewer than ``below`` messages are in flight, or there is work if that is of interest, too."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._in_flight < below or self.abandoned, seconds)
+            return self._changed.wait_for(
+                lambda: self._in_flight < below or self.abandoned or (or_work and self._waiting > 0), seconds
+            )
 
     def wait_for_close(self, seconds: float) -> None:
         """Sleep, unless the queue is closed meanwhile."""

@@ -27,6 +27,9 @@ REST_SECONDS = 1.0
 SILENT_SECONDS = 10.0
 """After so long without an acknowledgement a person is told."""
 
+PROMPT_SECONDS = 1.0
+"""After so long without an acknowledgement, looking for one often is of no use."""
+
 
 @dataclass(frozen=True)
 class Wording:
@@ -48,7 +51,8 @@ class Sending:
         where: the Kafka that is meant, for people.
         complaints: rate-limited lines.
         wording: of these lines.
-        look_first: look for the topic as soon as there is a connection, whether or not there is something to send.
+        prompt: somebody waits for each answer: look for answers often, and for the topic as soon as there is a
+            connection, whether or not there is something to send.
 
     Attributes:
         topic_found: whether the topic was there when it was last looked for.
@@ -63,11 +67,11 @@ class Sending:
         where: str,
         complaints: Complaints,
         wording: Wording = Wording(),
-        look_first: bool = False,
+        prompt: bool = False,
     ) -> None:
         self._outbox, self._encoder, self._open = outbox, encoder, open_producer
         self._topic, self._where, self._complaints = topic, where, complaints
-        self._wording, self._look_first = wording, look_first
+        self._wording, self._prompt = wording, prompt
         self.topic_found = False
         self._turn = itertools.count()
         # Daemon: a Kafka that hangs must not keep the serving process from ending.
@@ -100,7 +104,7 @@ class Sending:
         about = f"topic {self._topic!r} of Kafka at {self._where}"
         flight = _Flight(self._outbox, self._complaints, about, self._wording)
         try:
-            while self._look_first and not self._outbox.finished and not self._partitions(producer):
+            while self._prompt and not self._outbox.finished and not self._partitions(producer):
                 self._serve(producer, 0)
             while not self._outbox.finished:
                 self._serve(producer, 0)
@@ -113,7 +117,7 @@ class Sending:
                 elif self._outbox.wait_for_work(0 if self._outbox.in_flight else 0.5):
                     self._send_some(producer, flight)
                 elif self._outbox.in_flight:
-                    self._await_answers(producer, flight, self._outbox.in_flight)
+                    self._await_any(producer, flight)
         finally:
             flight.closing = True
             producer.close(1.0)
@@ -173,6 +177,16 @@ class Sending:
         )
         self._rest(1.0)
         return []
+
+    def _await_any(self, producer: Producer, flight: _Flight) -> None:
+        """Wait for an answer, or for more to send."""
+        flying = self._outbox.in_flight
+        if not self._prompt or flight.silent_seconds() > PROMPT_SECONDS:
+            self._await_answers(producer, flight, flying)
+            return
+        self._serve(producer, 0.003)
+        if self._outbox.in_flight >= flying:
+            self._outbox.wait_for_answers(flying, 0.003, or_work=True)
 
     def _await_answers(self, producer: Producer, flight: _Flight, below: int) -> None:
         """Give Kafka a little time to answer."""
