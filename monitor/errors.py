@@ -7,6 +7,7 @@
     ├── MissingLibraryError        an optional library that the settings ask for is not installed
     ├── RecordError                a record that cannot be scored; carries its named reason (goes to the dead letters)
     ├── PostError                  a post that the ingest server refuses; carries its HTTP status
+    ├── RecordSkippedError         a record that is not meant for this monitor; it is counted as skipped, no more
     ├── BadShareError              too many such records: the worker stops rather than drain the topic
     ├── ModelError                 the artifact cannot serve (no calibration, another width)
     ├── BrokerError                Kafka refused for good (authorisation, unknown topic, wrong settings)
@@ -64,6 +65,10 @@ class PostError(MonitorError, ValueError):
     def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
         self.status, self.sentence, self.headers = status, sentence, dict(headers or {})
+
+
+class RecordSkippedError(MonitorError):
+    """A record is not meant for this monitor: ``messages.accept`` leaves it out. It is counted as skipped, no more."""
 
 
 class BadShareError(MonitorError, RuntimeError):

@@ -15,8 +15,10 @@ from monitor.judging.rules import rules_of
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.watch import WatchSettings
 from monitor.math.drift import weights_of
+from monitor.messages.accepting import Rule
 from monitor.messages.contract import Contract
 from monitor.messages.limits import Limits
+from monitor.messages.names import StreamFrom
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.store.connection import connect_to
@@ -62,7 +64,11 @@ def open_store(config: MonitorConfig) -> RedisStore:
 
 
 def contract(config: MonitorConfig, width: int) -> Contract:
-    """What a record must be."""
+    """What a record must be.
+
+    Raises:
+        ConfigError: ``messages.stream_from`` or ``messages.accept`` says nothing that can be done.
+    """
     m = config.messages
     limits = Limits(
         rows=m.max_rows,
@@ -87,6 +93,10 @@ def contract(config: MonitorConfig, width: int) -> Contract:
         round(m.max_ahead_seconds * 1000),
         m.other_models,
         limits,
+        m.format,
+        m.output,
+        StreamFrom.parse(m.stream_from),
+        tuple(Rule.of(conditions) for conditions in m.accept),
     )
 
 

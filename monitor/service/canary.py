@@ -85,6 +85,7 @@ class Canary:
             partitions = sorted(self._producer.partitions_for(topic) or ())
             for n in range(self._config.canary.samples):
                 headers = [("ce_id", f"canary-{now_ms}-{n}"), ("ce_type", "ood-monitor.canary"), ("ce_model", model)]
+                headers.append(("content-type", "application/x-float32"))  # whatever messages.format is
                 self._producer.send(
                     topic,
                     key=self._stream.encode(),
