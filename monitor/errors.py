@@ -16,6 +16,7 @@
     ├── StoreError                 Redis refused for good (wrong type, authentication, another schema)
     │   ├── StoreUnavailableError    Redis cannot be reached now; trying again helps
     │   └── ReboundError             the group was given other settings or another artifact: restart with those
+    ├── HandlingError              a mute or an acknowledgement that cannot be made as it is asked for
     ├── LaunchError                a local broker or store did not start
     └── ReplayError                a range of the topic that cannot be read or judged
 
@@ -101,6 +102,10 @@ class StoreUnavailableError(StoreError):
 
 class ReboundError(StoreError):
     """The group was given other settings or another artifact while this process ran."""
+
+
+class HandlingError(MonitorError, ValueError):
+    """A mute or an acknowledgement cannot be made as it is asked for."""
 
 
 class LaunchError(MonitorError, RuntimeError):

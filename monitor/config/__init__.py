@@ -11,7 +11,6 @@ from monitor.config.sections import (
     DeadLetterConfig,
     DeliveryConfig,
     DriftConfig,
-    HttpConfig,
     KafkaConfig,
     KafkaConnection,
     LoggingConfig,
@@ -21,6 +20,7 @@ from monitor.config.sections import (
     RedisConfig,
     Section,
     StreamConfig,
+    TelemetryConfig,
     WatchConfig,
 )
 from monitor.config.urls import SecretUrl, show_url
@@ -33,7 +33,6 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "DriftConfig",
-    "HttpConfig",
     "KafkaConfig",
     "KafkaConnection",
     "LoggingConfig",
@@ -45,6 +44,7 @@ __all__ = [
     "SecretUrl",
     "Section",
     "StreamConfig",
+    "TelemetryConfig",
     "WatchConfig",
     "load",
     "load_as",

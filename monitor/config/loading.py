@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from monitor.config.explaining import RENAMED, explain_error, explain_renamed, is_secret, known_keys
+from monitor.config.explaining import explain_error, is_secret, known_keys
 from monitor.config.secret_files import read_secret_folder
 from monitor.config.sections import MonitorConfig, ProcessSettings
 from monitor.errors import ConfigError
@@ -150,11 +150,6 @@ class _Environment:
         known = [f"{self._prefix}{s}__{k}".upper() for s in sections for k in known_keys([s], self._kind)]
         if name.upper() in known:
             return
-        section, _, key = name.upper().removeprefix(self._prefix).partition("__")
-        if self._kind is MonitorConfig and section.lower() in RENAMED:
-            now = RENAMED[section.lower()]
-            instead = f"{self._prefix}{now.upper()}__{key}"
-            raise ConfigError(f"{what} {name}: {explain_renamed(section.lower())}: {instead}")
         raise ConfigError(f"{what} {name}: no setting has this name; {self._hint(name.upper(), known)}")
 
     def _hint(self, name: str, known: Iterable[str]) -> str:

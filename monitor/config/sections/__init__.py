@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from monitor.config.sections.base import ProcessSettings, Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
-from monitor.config.sections.http import HttpConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
@@ -26,6 +25,7 @@ from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig, KafkaCo
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.redis import RedisConfig
+from monitor.config.sections.telemetry import TelemetryConfig
 
 __all__ = [
     "AlertConfig",
@@ -34,7 +34,6 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "DriftConfig",
-    "HttpConfig",
     "KafkaConfig",
     "KafkaConnection",
     "LoggingConfig",
@@ -45,6 +44,7 @@ __all__ = [
     "RedisConfig",
     "Section",
     "StreamConfig",
+    "TelemetryConfig",
     "WatchConfig",
 ]
 
@@ -65,7 +65,7 @@ class MonitorConfig(ProcessSettings):
     watch: WatchConfig = Field(default_factory=WatchConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
-    http: HttpConfig = Field(default_factory=HttpConfig)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 

@@ -14,7 +14,7 @@ SHORTEST_TOKEN = 16
 
 
 class HttpConfig(Section):
-    """Health, metrics, alerts and the status page, over HTTP."""
+    """An HTTP server, and who may ask it."""
 
     port: int = Field(0, ge=0, le=65535, description="0: nothing is served")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all of IPv4")
@@ -60,7 +60,7 @@ class HttpConfig(Section):
         if self.port and not self.guarded and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is not a loopback address, and nothing tells who may ask: set http.token_file (or "
-                "OOD_MONITOR__HTTP__TOKEN), or http.tls_client_cafile, or leave http.host at 127.0.0.1"
+                "http.token in the environment), or http.tls_client_cafile, or leave http.host at 127.0.0.1"
             )
         return self
 
