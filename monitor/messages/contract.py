@@ -123,6 +123,15 @@ class Contract:
             return False
         return True
 
+    def skips(self, record: Record) -> bool:
+        """Whether the headers of a record say already that it is not meant for this monitor."""
+        headers = named(record)
+        try:
+            self._fitting(record, headers, anything=decoders.is_envelope(headers, self.format))
+        except RecordSkippedError:
+            return True
+        return False
+
     @property
     def _stream_field(self) -> str:
         return self.stream_from.name if self.stream_from.kind == "field" else ""

@@ -30,4 +30,5 @@ def narrow(row: npt.NDArray[np.float64], name: str) -> bytes:
     """
     if ((np.abs(row) > LARGEST) & np.isfinite(row)).any():
         raise RecordError("out-of-range", f"{name} holds a number beyond what float32 holds")
-    return row.astype("<f4").tobytes()
+    with np.errstate(invalid="ignore"):  # a signalling NaN stays one and is refused when it is scored
+        return row.astype("<f4").tobytes()

@@ -42,13 +42,15 @@ class StreamFrom:
     Attributes:
         kind: ``key``, ``topic``, ``header``, ``field`` of the decoded document, or ``constant`` for none.
         name: of the header or the field.
+        prefix: stands in front of every stream but the canary's: of one of several models, its name.
     """
 
     kind: Kind = "key"
     name: str = ""
+    prefix: str = ""
 
     @classmethod
-    def parse(cls, given: str) -> StreamFrom:
+    def parse(cls, given: str, prefix: str = "") -> StreamFrom:
         """From ``key``, ``topic``, ``constant``, ``header:NAME`` or ``field:NAME``.
 
         Raises:
@@ -56,11 +58,11 @@ class StreamFrom:
         """
         kind, colon, name = (part.strip() for part in given.partition(":"))
         if kind in ("key", "topic", "constant") and not colon:
-            return cls(cast("Kind", kind))
+            return cls(cast("Kind", kind), prefix=prefix)
         if kind == "header" and name:
-            return cls("header", header_name(name))
+            return cls("header", header_name(name), prefix)
         if kind == "field" and name and name not in ("embedding", "embedding_base64", "outputs", "time"):
-            return cls("field", name)
+            return cls("field", name, prefix)
         raise ConfigError(
             f"messages.stream_from is {given[:60]!r}, expected key, topic, constant, header:NAME or field:NAME"
         )
@@ -81,27 +83,27 @@ class StreamFrom:
             RecordError: ``bad-key`` or ``bad-header``.
         """
         if self.kind == "key" or is_canary(record):
-            return of_key(record.key, default, longest)
+            return self.of_key(record.key, default, longest)
         if self.kind == "topic":
-            return stream_name(record.topic, longest)
+            return self.prefix + stream_name(record.topic, longest)
         given = text(headers, self.name) if self.kind == "header" else field
-        return stream_name(valid(given), longest) if given else default
+        return self.prefix + (stream_name(valid(given), longest) if given else default)
+
+    def of_key(self, key: bytes | None, default: str, longest: int) -> str:
+        """The stream that a key names.
+
+        Raises:
+            RecordError: ``bad-key``.
+        """
+        if not key:
+            return self.prefix + default
+        try:
+            name = stream_name(key.decode("utf-8"), longest)
+        except UnicodeDecodeError as error:
+            raise RecordError("bad-key", f"the key is not UTF-8 ({error.reason} at byte {error.start})") from None
+        return name if key.startswith(_CANARY) else self.prefix + name
 
 
 def is_canary(record: Record) -> bool:
     """Whether the key is one that the monitor's own canary has."""
     return bool(record.key) and record.key.startswith(_CANARY)  # type: ignore[union-attr]  # it is not empty
-
-
-def of_key(key: bytes | None, default: str, longest: int) -> str:
-    """The stream that a key names.
-
-    Raises:
-        RecordError: ``bad-key``.
-    """
-    if not key:
-        return default
-    try:
-        return stream_name(key.decode("utf-8"), longest)
-    except UnicodeDecodeError as error:
-        raise RecordError("bad-key", f"the key is not UTF-8 ({error.reason} at byte {error.start})") from None

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from monitor.errors import RecordError, RecordSkippedError
 from monitor.messages.contract import Contract, named
 from monitor.messages.limits import Limits
-from monitor.messages.names import header_name, of_key
+from monitor.messages.names import header_name
 from monitor.messages.record import Record, place
 from monitor.messages.text import printable
 from monitor.messages.times import LATEST_MS, parse_time
@@ -63,6 +63,7 @@ class Rows:
         streams: what they are counted under.
         times_ms: event times.
         vectors: D little-endian float32 each, as bytes.
+        model_of: index of each vector's model; empty if there is one model.
         taken: records that were read, whatever became of them.
         skipped: records that were passed over: those of another model, and those that ``messages.accept`` leaves out.
         ahead: records whose timestamp lay after the time now, and by how much at most, in ``ahead_ms``.
@@ -74,6 +75,7 @@ class Rows:
     streams: list[str] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     vectors: list[bytes] = field(default_factory=list)
+    model_of: list[int] = field(default_factory=list)
     taken: int = 0
     skipped: list[Record] = field(default_factory=list)
     ahead: int = 0
@@ -246,7 +248,7 @@ class Reader:
         return _remembered(layout.plain, rest, plain, PLAIN) if longest <= LONGEST else plain
 
     def _stream(self, key: bytes | None) -> str:
-        stream = of_key(key, self._contract.default_stream, self._limits.stream_length)
+        stream = self._contract.stream_from.of_key(key, self._contract.default_stream, self._limits.stream_length)
         return _remembered(self._streams, key, stream) if len(key or b"") <= LONGEST else stream
 
     def _time(self, record: Record, given: bytes, arrived: int) -> int:

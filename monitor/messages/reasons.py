@@ -37,7 +37,7 @@ ADVICE: dict[str, str] = {
     "too-complex": f"{_PUBLISHER}; messages.max_depth, max_digits and max_arrow_batches are the bounds",
     "too-large": "send fewer embeddings a record; messages.max_bytes and max_decoded_bytes are the bounds",
     "too-many-rows": "send fewer embeddings a record; messages.max_rows is the bound",
-    "wrong-model": "set messages.model to the model that is served, or messages.other_models to skip",
+    "wrong-model": "name the served model in messages.model or models, or set messages.other_models to skip",
     "missing-output": "set messages.output to the tensor that holds the embedding; the model has to return it",
     "wrong-shape": "let the model return one row of D numbers an input: no other dimension, and no empty one",
     "wrong-dtype": "send float32, float16 or bfloat16; in a response of a model server FP32, FP16, BF16 or FP64",

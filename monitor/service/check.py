@@ -37,19 +37,23 @@ def _budget(config: MonitorConfig) -> str:
 
 
 def _artifact_findings(config: MonitorConfig) -> Iterator[Finding]:
-    """Whether the artifact can be used, and if so, what its calibration set supports."""
-    from monitor.counting.scoring import Scorer
-    from monitor.judging.rules import rules_of
+    """Whether the artifacts can be used, and if so, what their calibration sets support."""
+    from monitor.service.assembly import open_models, rules_of
 
     try:
-        scorer = Scorer.load(config.model.artifact, config.model.device)
-        rules = rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts)
+        models = open_models(config)
+        rules = rules_of(config, models)
     except (MonitorError, LinePluginError) as error:
         yield ("model", True, str(error))
         return
-    size = f"{scorer.calibration.n} calibration samples"
-    yield ("model", False, f"{scorer.line!r}, artifact {scorer.artifact[:12]}, {size}; {rules.budget.words()}")
-    yield ("calibration", False, " ".join([*scorer.calibration.limits(), _describe_masses(rules.nulls)]))
+    each, limits = [], []
+    for m in models:
+        name, scorer = f"{m.name}: " if m.name else "", m.scorer
+        size = f"{scorer.calibration.n} calibration samples"
+        each.append(f"{name}{scorer.line!r}, artifact {scorer.artifact[:12]}, {size}")
+        limits += [f"{name}{limit}" for limit in scorer.calibration.limits()]
+    yield ("model", False, f"{'; '.join(each)}; {rules.budget.words()}")
+    yield ("calibration", False, " ".join([*limits, _describe_masses(rules.nulls)]))
 
 
 def _describe_masses(nulls: Nulls) -> str:
