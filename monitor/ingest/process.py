@@ -15,7 +15,6 @@ from monitor.ingest.bodies import Bodies
 from monitor.ingest.handover import Handover
 from monitor.ingest.metrics import Metrics
 from monitor.ingest.posts import Accepted
-from monitor.ingest.server import BoundedServer, listen, make_server
 from monitor.ingest.site import Desk, build_site
 from monitor.messages import decoders
 from monitor.messages.limits import Limits
@@ -26,6 +25,7 @@ from monitor.publishing.producers import open_producer
 from monitor.publishing.sending import Sending, Wording
 from monitor.sources.settings import connection, librdkafka_connection
 from monitor.web.access import Access
+from monitor.web.server import BoundedServer, Bounds, listen, make_server
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Ingest:
         http = config.http
         access = Access(http.token.get_secret_value(), bool(http.tls_client_cafile), frozenset(http.allowed_hosts))
         site = build_site(desk, config.posts.path, access, metrics, self.why_not_ready, complaints)
-        self._server = make_server(site, config)
+        self._server = make_server(site, config.http, server_bounds(config))
 
     def why_not_ready(self) -> str:
         """Why events cannot be written now, in a sentence; empty if they can."""
@@ -133,6 +133,20 @@ class Ingest:
             )
         self._sending.thread.join(max(0.0, min(5.0, until - time.monotonic())))
         log.info("stopped: %d events were acknowledged by Kafka, and no post is under way", self._outbox.sent)
+
+
+def server_bounds(config: IngestConfig) -> Bounds:
+    """What clients may hold."""
+    b = config.bounds
+    return Bounds(
+        b.connections,
+        b.header_bytes,
+        b.header_seconds,
+        b.idle_seconds,
+        config.queue.drain_seconds,
+        config.queue.retry_after_seconds,
+        "as many connections are open as bounds.connections allows; retry",
+    )
 
 
 def accepted(config: IngestConfig) -> Accepted:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import socket
 import ssl
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 
 import h11
@@ -16,14 +18,9 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from monitor.config.ingest import IngestConfig
+from monitor.config.sections.http import HttpConfig
 from monitor.errors import ConfigError
 
-FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\nconnection: close\r\n"
-    b"content-length: 78\r\n\r\n"
-    b'{"error": "as many connections are open as bounds.connections allows; retry"}\n'
-)
 LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -41,9 +38,35 @@ class BoundedServer(Server):
                 signal.signal(number, handler)
 
 
-def make_server(app: ASGIApp, config: IngestConfig) -> BoundedServer:
-    """A server for this application; it does not listen yet."""
-    http, bounds = config.http, config.bounds
+@dataclass(frozen=True)
+class Bounds:
+    """How much clients may hold, together and each.
+
+    Attributes:
+        connections: open at once; more are told to come back.
+        header_bytes: request line and headers of one request.
+        header_seconds: within this the headers of a request must be here.
+        idle_seconds: a connection without a request is closed after this.
+        drain_seconds: how long the end waits for requests that are under way.
+        retry_after_seconds: what a client that is told to come back is told to wait.
+        full: what a client is told if as many connections are open.
+    """
+
+    connections: int = 64
+    header_bytes: int = 16_384
+    header_seconds: float = 5.0
+    idle_seconds: int = 30
+    drain_seconds: float = 2.0
+    retry_after_seconds: int = 2
+    full: str = "as many connections are open as this server allows; retry"
+
+
+def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer:
+    """A server for this application; it does not listen yet.
+
+    Raises:
+        ConfigError: a file of TLS cannot be used.
+    """
     settings: dict[str, Any] = {}
     if http.tls_certfile:
         settings |= {"ssl_certfile": http.tls_certfile, "ssl_keyfile": http.tls_keyfile}
@@ -56,7 +79,7 @@ def make_server(app: ASGIApp, config: IngestConfig) -> BoundedServer:
         {
             "most": bounds.connections,
             "seconds": bounds.header_seconds,
-            "full": FULL % config.queue.retry_after_seconds,
+            "full": _full(bounds),
         },
     )
     return BoundedServer(
@@ -70,12 +93,20 @@ def make_server(app: ASGIApp, config: IngestConfig) -> BoundedServer:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=bounds.idle_seconds,
-            timeout_graceful_shutdown=max(1, round(config.queue.drain_seconds)),
+            timeout_graceful_shutdown=max(1, round(bounds.drain_seconds)),
             h11_max_incomplete_event_size=bounds.header_bytes,
             backlog=bounds.connections,
             **settings,
         )
     )
+
+
+def _full(bounds: Bounds) -> bytes:
+    body = json.dumps({"error": bounds.full}).encode() + b"\n"
+    return (
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
+        b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
+    ) % (bounds.retry_after_seconds, len(body), body)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -96,7 +127,7 @@ def listen(host: str, port: int) -> socket.socket:
 class _Protocol(H11Protocol):
     """One connection, which must bring the headers of its request in time."""
 
-    most, seconds, full = 256, 5.0, FULL
+    most, seconds, full = 256, 5.0, b""
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
