@@ -21,7 +21,7 @@ from monitor.config.sections import (
     Section,
     ServedModel,
     StreamConfig,
-    TelemetryConfig,
+    StatusConfig,
     WatchConfig,
 )
 from monitor.config.urls import SecretUrl, show_url
@@ -46,7 +46,7 @@ __all__ = [
     "Section",
     "ServedModel",
     "StreamConfig",
-    "TelemetryConfig",
+    "StatusConfig",
     "WatchConfig",
     "load",
     "load_as",

@@ -12,6 +12,9 @@ from monitor.config.urls import SecretUrl, show_url
 
 _KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
 
+MOVED = {"telemetry": "it is called 'http' now, and serves the status page, too; port and host mean what they meant"}
+"""Sections that earlier versions had, with what became of them."""
+
 
 def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     """One error of pydantic on this model, with the nearest known key for an unknown one."""
@@ -19,6 +22,8 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     name = ".".join(location)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
+        if name in MOVED and model is MonitorConfig:
+            return f"unknown key {name!r}: {MOVED[name]}"
         known = known_keys(location[:-1], model)
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""

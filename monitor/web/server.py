@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ class BoundedServer(Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """SIGTERM and Ctrl-C end the server in order, and are not raised again."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # the process has its own way to end, which ends this server too
+            return
         old = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
