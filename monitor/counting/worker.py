@@ -155,7 +155,7 @@ class Worker:
 
     @property
     def trouble(self) -> str:
-        """What keeps this worker from its records now, for people; empty if nothing does. To be read from any thread."""
+        """What keeps this worker from its records now, for people; empty if nothing does; for any thread."""
         return self._away_why or self._reading.what or self._trouble.what
 
     # -- the loop --------------------------------------------------------------------------------------------------

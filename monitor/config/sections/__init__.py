@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from monitor.config.sections.base import ProcessSettings, Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
+from monitor.config.sections.http import StatusConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
@@ -20,7 +21,6 @@ from monitor.config.sections.judging import (
     StreamConfig,
     WatchConfig,
 )
-from monitor.config.sections.http import StatusConfig
 from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig, KafkaConnection
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
