@@ -48,7 +48,8 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
         f"ood-monitor {__version__} starts: topic {k.topic} (dead letters to {config.dead_letter_topic}) on Kafka "
         f"{k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
         f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {told}; "
-        f"status page, metrics and health: {fields['http'] or 'off (http.port)'}. It stands by until it is given partitions to count."
+        f"status page, metrics and health: {fields['http'] or 'off (http.port)'}. "
+        "It stands by until it is given partitions to count."
     )
     return text, fields
 
