@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -29,7 +28,8 @@ class Serving:
     def __init__(self, app: ASGIApp, http: HttpConfig) -> None:
         from monitor.web.server import Bounds, listen, make_server
 
-        self._server = make_server(app, http, Bounds())
+        self._bounds = Bounds()
+        self._server = make_server(app, http, self._bounds)
         self._listening = listen(http.host, http.port)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
@@ -45,7 +45,9 @@ class Serving:
         self._listening.close()
 
     def _run(self) -> None:
+        from monitor.web.server import serve
+
         try:
-            asyncio.run(self._server.serve([self._listening]))
+            serve(self._server, self._listening, self._bounds.header_seconds)
         except Exception:
             log.exception("nothing is served over HTTP any more; counting and alerts go on. Restart this process")

@@ -113,6 +113,36 @@ def _full(bounds: Bounds) -> bytes:
     ) % (bounds.retry_after_seconds, len(body), body)
 
 
+def serve(server: BoundedServer, listening: socket.socket, handshake_seconds: float) -> None:
+    """Answer until the server is asked to stop, in an event loop of this thread.
+
+    Args:
+        server: of :func:`make_server`.
+        listening: of :func:`listen`.
+        handshake_seconds: within this a client must have begun to speak TLS, if the server does.
+    """
+    loop = _Loop(handshake_seconds)
+    try:
+        loop.run_until_complete(server.serve([listening]))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A client that never finishes its handshake is a connection that no bound of HTTP sees."""
+
+    def __init__(self, handshake_seconds: float) -> None:
+        super().__init__()
+        self._handshake_seconds = handshake_seconds
+
+    async def create_server(self, *arguments: Any, **named: Any) -> Any:
+        """asyncio's, with less patience."""
+        if named.get("ssl") is not None:
+            named.setdefault("ssl_handshake_timeout", self._handshake_seconds)
+        return await super().create_server(*arguments, **named)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
@@ -132,16 +162,29 @@ class _Protocol(H11Protocol):
     """One connection, which must bring the headers of its request in time."""
 
     most, seconds, full = 256, 5.0, b""
+    _since = 0.0
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "certified": bool(transport.get_extra_info("peercert"))}
-        if len(self.connections) > self.most:
+        self._since = self.loop.time()
+        if len(self.connections) > self.most and not self._make_room():
             transport.write(self.full)
             transport.close()
             return
         self._expect_headers()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has asked for nothing longest: whoever only holds one must not keep others out."""
+        held: list[Any] = [c for c in self.connections if c is not self and not c.transport.is_closing()]
+        idle = [c for c in held if c.cycle is None or c.cycle.response_complete]
+        if len(held) < self.most:
+            return True
+        if not idle:
+            return False
+        min(idle, key=lambda c: c._since).transport.close()
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -149,6 +192,7 @@ class _Protocol(H11Protocol):
         super().data_received(data)
         began = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
         if not began:
+            self._since = self.loop.time()
             self._cancel()
         elif self._timer is None:
             self._expect_headers()
