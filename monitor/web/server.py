@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -73,6 +74,7 @@ def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer
     """
     settings: dict[str, Any] = {}
     if http.tls_certfile:
+        _try_files(http)
         settings |= {"ssl_certfile": http.tls_certfile, "ssl_keyfile": http.tls_keyfile}
     if http.tls_client_cafile:  # asked for and not demanded here: probes have none, and the door refuses the others
         settings |= {"ssl_ca_certs": http.tls_client_cafile, "ssl_cert_reqs": ssl.CERT_OPTIONAL}
@@ -103,6 +105,32 @@ def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer
             **settings,
         )
     )
+
+
+def _try_files(http: HttpConfig) -> None:
+    """Read the files of TLS once, as OpenSSL names no file, and asks the terminal for the password of a locked key."""
+    for key in ("tls_certfile", "tls_keyfile", "tls_client_cafile"):
+        name = getattr(http, key)
+        try:
+            Path(name or ".").stat()
+        except OSError as error:
+            raise ConfigError(f"http.{key} {name} cannot be read ({error.strerror})") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(http.tls_certfile, http.tls_keyfile, password="")
+    except OSError as error:
+        raise ConfigError(
+            f"http.tls_certfile {http.tls_certfile} and http.tls_keyfile {http.tls_keyfile} cannot be used "
+            f"({error.strerror or type(error).__name__}): expected a certificate and its own key in the format PEM, "
+            "the key not encrypted"
+        ) from None
+    try:
+        if http.tls_client_cafile:
+            context.load_verify_locations(http.tls_client_cafile)
+    except OSError:
+        raise ConfigError(
+            f"http.tls_client_cafile {http.tls_client_cafile} holds no certificates: expected text in the format PEM"
+        ) from None
 
 
 def _full(bounds: Bounds) -> bytes:
