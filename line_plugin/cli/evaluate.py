@@ -13,6 +13,7 @@ from line_plugin.cli import report as report_command
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
+    from line_plugin.benchmark.protocol.image_list import Sets
     from line_plugin.benchmark.protocol.runner import Evaluation, Options
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
@@ -67,14 +68,21 @@ def run(args: argparse.Namespace) -> None:
     leaderboard.check(args, benchmark, chosen.methods)
     report_command.check(args)
     started = report_command.now()
+    from line_plugin.benchmark.protocol import runner
+
     if args.engine == "openood":
         from line_plugin.cli import upstream
 
         upstream.run(args, benchmark, chosen)
         return
+    sets = runner.read_sets(benchmark, args.data_root, chosen)
+    found = checkpoints(args)
+    if len(found) > 1:  # a broken one is found now, not when the runs before it are done
+        for _, checkpoint in found:
+            options.network_of(args, benchmark, checkpoint)
     runs = []
-    for name, checkpoint in checkpoints(args):
-        runs.append(evaluate(args, benchmark, chosen, checkpoint))
+    for name, checkpoint in found:
+        runs.append(evaluate(args, benchmark, chosen, checkpoint, sets))
         if name:
             options.console(stderr=True).print(f"{name}: done")
     show(args, benchmark, runs, started)
@@ -106,13 +114,15 @@ def checkpoints(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
     return [(path.parent.name, path) for path in found]
 
 
-def evaluate(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None) -> Evaluation:
+def evaluate(
+    args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None, sets: Sets
+) -> Evaluation:
     """One network."""
     from line_plugin.benchmark.protocol import runner
 
     cache = options.cache_of(args, benchmark, checkpoint)
     with options.progress_bar("forward") as progress:
-        return runner.evaluate(benchmark, args.data_root, cache, chosen, progress)
+        return runner.evaluate(benchmark, args.data_root, cache, chosen, progress, sets)
 
 
 def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation], started: datetime) -> None:
