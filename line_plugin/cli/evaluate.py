@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_plugin.cli import leaderboard, options, plots
 from line_plugin.cli import report as report_command
-from line_plugin.errors import SettingsError
+from line_plugin.errors import MissingDataError, SettingsError
 
 if TYPE_CHECKING:
     from line_plugin.benchmark.protocol.image_list import Sets
@@ -68,24 +69,34 @@ def run(args: argparse.Namespace) -> None:
     leaderboard.check(args, benchmark, chosen.methods)
     report_command.check(args)
     started = report_command.now()
-    from line_plugin.benchmark.protocol import runner
-
     if args.engine == "openood":
         from line_plugin.cli import upstream
 
         upstream.run(args, benchmark, chosen)
         return
-    sets = runner.read_sets(benchmark, args.data_root, chosen)
     found = checkpoints(args)
-    if len(found) > 1:  # a broken one is found now, not when the runs before it are done
-        for _, checkpoint in found:
-            options.network_of(args, benchmark, checkpoint)
+    sets = _check(args, benchmark, chosen, [path for _, path in found])
     runs = []
     for name, checkpoint in found:
         runs.append(evaluate(args, benchmark, chosen, checkpoint, sets))
         if name:
             options.console(stderr=True).print(f"{name}: done")
     show(args, benchmark, runs, started)
+
+
+def _check(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, weights: Sequence[Path | None]) -> Sets:
+    """Find in seconds what would end a run in hours, and name all of it in one line: lists, images, checkpoints."""
+    from line_plugin.benchmark.protocol import runner
+
+    gone = [f"no checkpoint at {path}" for path in weights if path is not None and not path.is_file()]
+    try:
+        sets = runner.read_sets(benchmark, args.data_root, chosen)
+    except MissingDataError as error:
+        raise MissingDataError("; ".join([*gone, str(error)])) from error
+    if len(weights) > 1:  # a broken one is found now, not when the runs before it are done
+        for path in weights:
+            options.network_of(args, benchmark, path)
+    return sets
 
 
 def options_of(args: argparse.Namespace) -> Options:
