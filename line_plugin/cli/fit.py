@@ -88,7 +88,7 @@ def fitted(args: argparse.Namespace) -> tuple[Method, LINe | Panel]:
 
 def _given(args: argparse.Namespace) -> dict[str, float | int | str | None]:
     """The settings that the command line names."""
-    from line_plugin.benchmark.methods.line import AUTO
+    from line_plugin.method.auto import AUTO
 
     name = args.postprocessor
     if name != "line" and (args.auto or args.preset):
