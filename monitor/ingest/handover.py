@@ -51,7 +51,7 @@ class Handover:
 
     @property
     def away(self) -> float | None:
-        """Since when Kafka has not acknowledged what it was handed, by the clock; ``None`` if nothing waits for that."""
+        """Since when Kafka acknowledges nothing, by the clock; ``None`` if it does, or if nothing waits for it."""
         return self._away if self._outbox.pending else None
 
     async def hand_over(self, messages: Sequence[Message]) -> None:
