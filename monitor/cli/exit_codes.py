@@ -22,8 +22,10 @@ class ExitCode(IntEnum):
 
     DONE = (
         0,
-        "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand, "
-        "`ingest` was and answered its posts",
+        (
+            "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand, "
+            "`ingest` was and answered its posts"
+        ),
     )
     FAILED = (
         1,
