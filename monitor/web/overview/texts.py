@@ -47,6 +47,11 @@ def log10_of(natural: float) -> float | None:
     return round(natural / math.log(10), 3) if math.isfinite(natural) else None
 
 
+def finite(value: Any) -> float | None:
+    """A number that JSON can hold; None if it is none."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
 def image_link(template: str, request: str) -> str:
     """Where the image of a request is; empty without a template, or if the id would lead somewhere else.
 
