@@ -30,6 +30,8 @@ INFORMATION = "info"
 
 RANKS = {"critical": 0, "warning": 1, INFORMATION: 2}
 
+NAMELESS = "the stream without a name"
+
 TO_DO = {
     "ood": "Look at the most unusual requests below and find who sends them. Route them to people or to a fallback, "
     "or roll back what changed.",
@@ -126,7 +128,7 @@ def about(alert: Fields) -> str:
     """What an alert is about, for people."""
     if not is_of_stream(alert):
         return alert.get("subject") or "everything together"
-    return alert.get("stream") or "the stream without a name"
+    return alert.get("stream") or NAMELESS
 
 
 def mute_of(mute: Mute) -> dict[str, Any]:
