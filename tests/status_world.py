@@ -53,7 +53,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
-        self.rules = rules(AlertConfig(silence_seconds=self.silence, requests=self.requests), 50_000)
+        self.rules = rules(AlertConfig(silence_seconds=self.silence, requests_per_false_alert=self.requests), 50_000)
         self.parts = [Partition(TOPIC, n) for n in range(self.partitions)]
         self.claims = self.store.claim(dict.fromkeys(self.parts, 0), "topic-id", self.partitions)
         self.next = dict.fromkeys(self.parts, 0)

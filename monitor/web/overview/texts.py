@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -56,10 +57,10 @@ def image_link(template: str, request: str) -> str:
     """Where the image of a request is; empty without a template, or if the id would lead somewhere else.
 
     Args:
-        template: begins with ``http://`` or ``https://`` and holds ``{id}`` behind the host.
+        template: begins with ``http://`` or ``https://`` and holds ``{id}`` behind the host; any other makes no link.
         request: its id, as the sender chose it.
     """
-    if not template or request in ("", ".", ".."):
+    if request in ("", ".", "..") or not re.match(r"https?://[^/?#{}\\@\s]+[/?#]", template):
         return ""
     link = template.replace("{id}", quote(request.encode("utf-8", "backslashreplace"), safe=""))
     return link if len(link) <= LONGEST_LINK else ""
