@@ -1,4 +1,4 @@
-"""A monitored service, some time into its life, for tests of what people see: drawn counts, a real evaluator, any store."""
+"""A monitored service some time into its life, for tests of what people see: drawn counts and a real evaluator."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ from monitor.math.state import Rules
 from monitor.messages.record import Partition
 from monitor.store.counts import Batch, Example, Progress, Seen
 from monitor.store.protocol import Store
-from monitor.web.overview.facts import Facts
+from monitor.testing import FakeClock, MemoryStore
+from monitor.testing.overviews import MemoryOverviews
+from monitor.web.overview.document import document
+from monitor.web.overview.facts import Facts, Present
+from monitor.web.overview.gathering import Gatherer
+from monitor.web.overview.streams import Query
+from tests.oracle import literal_overview as literal
 
+BEGIN = 1_700_000_000
 EDGES = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
 NULL = np.diff(EDGES)
 OUT = np.diff([0, 0.2, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
@@ -134,3 +141,46 @@ class World:
         seen = {p: Seen(self.claims[p].epoch, n, n > 500) for p, n in zip(self.parts, lags, strict=False)}
         entry = json.dumps({"partitions": len(seen), "trouble": trouble})
         self.store.report(worker, entry, seen)
+
+
+class Bench:
+    """A world on the double, and the page's view of it."""
+
+    def __init__(self, **more) -> None:
+        self.clock = FakeClock(BEGIN * 1000)
+        self.store = MemoryStore(self.clock)
+        self.world = World(self.store, BEGIN, **{"requests": 100_000} | more)
+        self.now = 0.0
+        self.facts = self.world.facts()
+        self.gatherer = Gatherer(MemoryOverviews(self.store), self.facts, lambda: self.now)
+
+    def run(self, buckets: int, shares: dict[str, float], **more) -> None:
+        for _ in range(buckets // 10):
+            self.world.write(10, shares, **more)
+            self.clock.advance(10)
+            self.world.judge()
+
+    def look(self) -> None:
+        self.gatherer.look()()
+
+    def document(self, present: Present | None = None, **query) -> dict:
+        self.look()
+        found = document(self.gatherer, self.facts, present or Present(), Query(**query))
+        json.dumps(found, allow_nan=False)  # plain values, whatever is in them
+        return found
+
+    def buckets(self) -> dict:
+        last = self.world.evaluator.state.last_bucket
+        return {b: self.store.counts(b) for b in range(BEGIN, last + 1)}
+
+    def between(self, stream: str, first_ms: int, end_ms: int) -> tuple[int, int]:
+        flags = self.world.rules.flag_cells
+        return literal.between(self.buckets(), stream, first_ms, end_ms, self.world.bucket_ms, flags)
+
+
+def surging_bench() -> Bench:
+    """Two minutes in distribution, then a minute of a surge of one stream into one class."""
+    bench = Bench()
+    bench.run(120, {"front": 0.0, "back": 0.0, "side": 0.0})
+    bench.run(60, {"front": 0.4, "back": 0.0, "side": 0.01}, into=2)
+    return bench
