@@ -55,6 +55,7 @@ class World:
     requests: float = 100_000
     holder: str = "worker-1"
     silence: float = 0
+    group: str = GROUP
     ids: Mapping[str, str] = field(default_factory=dict)
     rules: Rules = field(init=False)
 
@@ -65,7 +66,7 @@ class World:
         self.claims = self.store.claim(dict.fromkeys(self.parts, 0), "topic-id", self.partitions)
         self.next = dict.fromkeys(self.parts, 0)
         settings = EvaluatorSettings(
-            GROUP,
+            self.group,
             "3f9a1c77d02b",
             bucket_ms=self.bucket_ms,
             idle_ms=0,
@@ -83,7 +84,7 @@ class World:
         known = {
             "version": "1.4.0",
             "artifact": "3f9a1c77d02b",
-            "group": GROUP,
+            "group": self.group,
             "topic": TOPIC,
             "class_name": self.class_name,
             "runbook": RUNBOOK,

@@ -163,6 +163,13 @@ def test_a_judged_bucket_is_read_once_and_a_late_viewer_has_the_past(surging):
     assert surging.gatherer.unread == 0
 
 
+def test_a_bucket_that_is_added_again_is_not_counted_again():
+    found = points.Points(1000, 5)
+    for _ in range(2):
+        found.add({4: {("a", 0, 0): 3, ("a", 0, 6): 4}})
+    assert found.recent(4999, 10_000).tolist() == [[7, 3]]
+
+
 def test_only_so_many_points_are_kept_and_streams_that_are_gone_are_forgotten():
     found = points.Points(1000, 5)
     found.add({n: {(f"s{n % 300}", 0, 0): 1} for n in range(20_000)})
