@@ -28,7 +28,6 @@ class Handover:
 
     Attributes:
         draining: the process is being stopped, and takes nothing more.
-        away: since when Kafka has not acknowledged what was handed to it, by the clock; ``None`` if it does.
         acknowledged: events that Kafka has acknowledged.
     """
 
@@ -47,8 +46,13 @@ class Handover:
         self._seconds, self._retry = ack_seconds, {"retry-after": str(retry_after_seconds)}
         self._where, self._clock = where, clock
         self.draining = False
-        self.away: float | None = None
+        self._away: float | None = None
         self.acknowledged = 0
+
+    @property
+    def away(self) -> float | None:
+        """Since when Kafka acknowledges nothing, by the clock; ``None`` if it does, or if nothing waits for it."""
+        return self._away if self._outbox.pending else None
 
     async def hand_over(self, messages: Sequence[Message]) -> None:
         """Return once Kafka has acknowledged all of them.
@@ -70,8 +74,8 @@ class Handover:
         except asyncio.TimeoutError:
             for message in messages:
                 self._outbox.withdraw(message)  # those that are with the producer stay there
-            if self.away is None:
-                self.away = self._clock() - self._seconds
+            if self._away is None:
+                self._away = self._clock() - self._seconds
             raise self._later(f"Kafka at {self._where} has not acknowledged it in {self._seconds:g} s") from None
         if why == CLOSED:
             raise self._later("this server is being stopped")
@@ -90,8 +94,9 @@ class Handover:
             raise PostError(
                 413, f"{len(messages)} events at once, expected at most {self._max_events} and {self._max_bytes} bytes"
             )
-        if self.away is not None and self._outbox.pending:
-            seconds = self._clock() - self.away
+        away = self.away
+        if away is not None:
+            seconds = self._clock() - away
             raise self._later(f"Kafka at {self._where} has acknowledged nothing for {seconds:.0f} s")
 
     def _later(self, why: str) -> PostError:
@@ -99,7 +104,7 @@ class Handover:
 
     def _acknowledge(self) -> None:
         self.acknowledged += 1
-        self.away = None
+        self._away = None
 
 
 class _Receipt:

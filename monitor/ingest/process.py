@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 LINGER_MS = 2
 """How long a batch waits for more events: senders wait for the answer, and some post one after the other."""
 
+RENEW_SECONDS = 15.0
+"""After so long without an acknowledgement the producer is opened again, at the earliest."""
+
 WORDING = Wording("an event", "events", "kafka.security_protocol, kafka.sasl_* and kafka.ssl_* in the settings")
 
 
@@ -57,6 +60,7 @@ class Ingest:
             complaints,
             WORDING,
             prompt=True,
+            renew_seconds=max(RENEW_SECONDS, 3 * queue.ack_seconds),
         )
         self._handover = Handover(
             self._outbox,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -53,6 +54,8 @@ class Sending:
         wording: of these lines.
         prompt: somebody waits for each answer: look for answers often, and for the topic as soon as there is a
             connection, whether or not there is something to send.
+        renew_seconds: after so long without an acknowledgement the producer is opened again, and what it had is sent
+            once more, perhaps twice then. A broker that lost what it knew of a producer refuses that producer for ever.
 
     Attributes:
         topic_found: whether the topic was there when it was last looked for.
@@ -68,10 +71,11 @@ class Sending:
         complaints: Complaints,
         wording: Wording = Wording(),
         prompt: bool = False,
+        renew_seconds: float = math.inf,
     ) -> None:
         self._outbox, self._encoder, self._open = outbox, encoder, open_producer
         self._topic, self._where, self._complaints = topic, where, complaints
-        self._wording, self._prompt = wording, prompt
+        self._wording, self._prompt, self._renew_seconds = wording, prompt, renew_seconds
         self.topic_found = False
         self._turn = itertools.count()
         # Daemon: a Kafka that hangs must not keep the serving process from ending.
@@ -84,6 +88,7 @@ class Sending:
             try:
                 self._send_with(self._open())
             except Exception as error:  # whatever a library raises: the served model must not hear of it
+                self.topic_found = False
                 self._complain_of_connection(error)
             pause = BACKOFF_SECONDS[0] if time.monotonic() - began > 60 else min(2 * pause, BACKOFF_SECONDS[1])
             if not self._outbox.finished:
@@ -203,6 +208,8 @@ class Sending:
                 f"{silent:.0f} s: "
                 f"{self._waiting()}. Check that the broker is up; it is tried again all the time",
             )
+        if silent > self._renew_seconds:
+            flight.broken = flight.broken or f"nothing was acknowledged for {silent:.0f} s"
 
     def _serve(self, producer: Producer, seconds: float) -> None:
         complaint = producer.serve(seconds)

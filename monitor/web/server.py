@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import h11
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.config.sections.http import HttpConfig
 from monitor.errors import ConfigError
+from monitor.web.answers import error_answer
 
 LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -49,7 +50,7 @@ class Bounds:
 
     Attributes:
         connections: open at once; more are told to come back.
-        header_bytes: request line and headers of one request.
+        header_bytes: request line and headers of one request; a larger one is answered 400 or 431.
         header_seconds: within this the headers of a request must be here.
         idle_seconds: a connection without a request is closed after this.
         drain_seconds: how long the end waits for requests that are under way.
@@ -90,7 +91,7 @@ def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer
     )
     return BoundedServer(
         Config(
-            app,
+            _HeaderBound(app, bounds.header_bytes),
             http=kind,
             ws="none",
             lifespan="off",
@@ -131,6 +132,22 @@ def _try_files(http: HttpConfig) -> None:
         raise ConfigError(
             f"http.tls_client_cafile {http.tls_client_cafile} holds no certificates: expected text in the format PEM"
         ) from None
+
+
+class _HeaderBound:
+    """Refuses headers that are too large and came all at once: the parser bounds only those that it waits for."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        size = len(scope.get("raw_path", b"")) + len(scope.get("query_string", b""))
+        size += sum(len(name) + len(value) + 4 for name, value in scope.get("headers", ()))
+        if size <= self._most:
+            return await self._app(scope, receive, send)
+        sentence = f"the request line and the headers are larger than {self._most} bytes"
+        return await error_answer(431, sentence, {"connection": "close"})(scope, receive, send)
 
 
 def _full(bounds: Bounds) -> bytes:

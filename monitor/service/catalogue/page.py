@@ -84,5 +84,5 @@ def _row(m: Metric) -> str:
 def _label(name: str, values: tuple[str, ...] | str) -> str:
     if isinstance(values, str):
         return f"`{name}` ({values})"
-    some = ", ".join(f"`{v}`" for v in values) if len(values) <= 8 else f"{len(values)} values, see runbook.md"
+    some = ", ".join(f"`{v}`" for v in values) if len(values) <= 8 else f"{len(values)} values"
     return f"`{name}` ({some})"

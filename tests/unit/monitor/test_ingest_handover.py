@@ -95,6 +95,18 @@ def test_a_post_that_kafka_does_not_take_in_time_is_withdrawn_and_holds_no_room(
     asyncio.run(run())
 
 
+def test_kafka_is_not_called_away_once_nothing_waits_for_it():
+    async def run():
+        box, handover = desk()
+        assert (await refusal(handover, messages())).status == 503  # withdrawn: nothing will ever be acknowledged
+        assert handover.away is None
+        task, (message,) = await handed_over(handover, box, messages())
+        box.acknowledge(message)
+        await task
+
+    asyncio.run(run())
+
+
 def test_while_kafka_is_away_one_post_tries_and_the_others_need_not_wait():
     async def run():
         box, handover = desk(seconds=0.05)
