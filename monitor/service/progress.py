@@ -39,6 +39,11 @@ class Progress:
         """What is due was judged, or another process judges."""
         self._judged = self._monotonic()
 
+    @property
+    def ends(self) -> bool:
+        """Whether the process is being stopped."""
+        return self._ends
+
     def end(self) -> None:
         """The process is being stopped."""
         self._ends = True

@@ -71,6 +71,7 @@ def open_site(
         owned=lambda: read_behind(worker, source),
         ready=progress.ready,
         healthy=progress.healthy,
+        ends=lambda: progress.ends,
         group=config.kafka.group,
         version=__version__,
         artifact=models.artifact,

@@ -212,6 +212,7 @@ def test_more_requests_than_can_be_worked_on_are_told_to_come_back_and_probes_ar
         probes: list[int] = []
         client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
         async with client, anyio.create_task_group() as group:
+            group.cancel_scope.deadline = anyio.current_time() + 10
             for _ in range(RUNNING + 5):
                 group.start_soon(one)
         return codes, probes[0]
