@@ -44,9 +44,12 @@ def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None
         SettingsError: a flag that needs the native engine. OpenOODError: upstream is not installed or cannot run.
     """
     from line_plugin.benchmark import report
+    from line_plugin.benchmark.protocol import image_list
 
     if args.save_score or args.plots:
         raise SettingsError("--save-score and --plots need the native engine")
+    # Upstream opens every list, and skips nothing.
+    image_list.read_all(benchmark, args.data_root, csid=chosen.fsood, ood_val=True, skip_missing=False)
     nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
     methods = [_evaluate(args, benchmark, chosen, name, nets) for name in chosen.methods]
     summaries = [report.from_upstream(m.name, m.tables) for m in methods]
