@@ -18,7 +18,7 @@ from monitor.alerts.runners import SinkStatus
 from monitor.errors import HandlingError
 from monitor.store.handling import Mute
 from monitor.store.overviews import OverviewStore
-from monitor.store.protocol import Store
+from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 from monitor.web import site
 from monitor.web.access import Access
@@ -75,7 +75,7 @@ def served(world: World, overviews: OverviewStore, *, settings: Mapping[str, Any
         thread.join(20)
 
 
-def _site(sources: Sources, store: Store) -> Any:
+def _site(sources: Sources, store: RedisStore) -> Any:
     """Every folder's routes; those that change alerts stand in for a process that serves them otherwise."""
     found = site.added_routes
     own = lambda: (overview_routes, page_routes, lambda _: handling_routes(store))  # noqa: E731
@@ -86,15 +86,15 @@ def _site(sources: Sources, store: Store) -> Any:
         site.added_routes = found
 
 
-def handling_routes(store: Store) -> Sequence[BaseRoute]:
+def handling_routes(store: RedisStore) -> Sequence[BaseRoute]:
     """Acknowledgements and mutes, on the store's own functions."""
 
     async def acknowledge(request: Request) -> Response:
         fingerprint = request.path_params["fingerprint"]
         body = await read_json(request)
         if request.method == "DELETE":
-            done = await in_thread(lambda: store.withdraw(fingerprint))  # type: ignore[attr-defined]
-            return json_answer({"undone": done})
+            done = await in_thread(lambda: store.client.hdel(store.keys.acknowledged, fingerprint))
+            return json_answer({"undone": bool(done)})
         return json_answer(await _tried(lambda: vars(store.acknowledge(fingerprint, body["author"], body["reason"]))))
 
     async def mute(request: Request) -> Response:

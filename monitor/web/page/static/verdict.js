@@ -32,39 +32,33 @@ export function showVerdict(where, speaker, verdict, alerts) {
 }
 
 function headline(verdict) {
+  const started = verdict.since ? [" ", h("span", { class: "started" }, "since ", since(verdict.since, (long) => `(${long})`))] : null;
   return h(
     "div",
     { class: "headline" },
     sign(verdict.level),
     h("p", { class: "level" }, LEVELS[verdict.level]),
-    h("h1", {}, shown(verdict.headline)),
+    h("h1", {}, shown(verdict.headline), started),
   );
 }
 
 function body(verdict) {
-  if (!verdict.findings.length) return h("p", { class: "do" }, CALM[verdict.level] ?? "");
-  const [first, ...rest] = verdict.findings;
+  const { findings, more } = verdict;
+  if (!findings.length) return h("p", { class: "do" }, CALM[verdict.level] ?? "");
+  const [first] = findings;
   return [
-    finding(first),
-    rest.length ? h("ul", { class: "others", "aria-label": "What else is wrong" }, rest.map(other)) : null,
-    verdict.more ? h("p", { class: "quiet" }, `And ${verdict.more} more, below.`) : null,
+    h("p", { class: "do" }, shown(first.to_do), " ", runbook(first.runbook, first.title)),
+    findings.length > 1 ? h("ul", { class: "others", "aria-label": "What is wrong" }, findings.map((one, i) => item(one, findings, i))) : null,
+    more ? h("p", { class: "quiet" }, `And ${more} more, below.`) : null,
   ];
 }
 
-function finding(found) {
-  const started = found.since ? ["Since ", since(found.since, (long) => `(${long})`), ". "] : null;
-  return h("p", { class: "do" }, started, shown(found.to_do), " ", runbook(found.runbook, found.title));
-}
-
-function other(found) {
+/** One of several findings. What to do is said once, if it is the same for several. */
+function item(found, findings, place) {
   const started = found.since ? [" since ", since(found.since, (long) => `(${long})`)] : null;
-  return h(
-    "li",
-    {},
-    sign(found.level),
-    h("span", {}, h("strong", {}, shown(found.title)), started, ". ", shown(found.to_do), " "),
-    runbook(found.runbook, found.title),
-  );
+  const fresh = findings.slice(0, place).every((one) => one.to_do !== found.to_do);
+  const words = fresh && place ? [". ", shown(found.to_do), " ", runbook(found.runbook, found.title)] : null;
+  return h("li", {}, sign(found.level), h("span", {}, h("strong", {}, shown(found.title)), started, words));
 }
 
 /** A link to what the runbook says; nothing if the settings do not say where it is. */

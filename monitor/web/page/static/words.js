@@ -40,10 +40,20 @@ export function clock(text, nowMs) {
   return day === new Date(nowMs).toISOString().slice(0, 10) ? time : `${day} ${time}`;
 }
 
-/** A number of base ten as a factor: "× 3,200", or a power of ten if it is large. */
+/** Evidence, which is kept as a logarithm of base ten: "3,200", or a power of ten if it is large. */
 export function factor(log10) {
   if (log10 === null || log10 === undefined || log10 < 0) return "below 1";
-  return log10 < 6 ? count(Math.round(10 ** log10)) : `10^${log10.toFixed(1)}`;
+  return log10 < 6 ? count(Math.round(10 ** log10)) : `10${raised(Math.round(log10))}`;
+}
+
+function raised(n) {
+  return [...String(n)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("");
+}
+
+/** How much of the evidence that raises an alert there is, from 0 to 1. */
+export function share(found) {
+  if (found.log10 === null || found.needed_log10 === null) return 0;
+  return Math.min(1, 10 ** (found.log10 - found.needed_log10));
 }
 
 const HIDDEN = /(?! )[\p{C}\p{Z}]/gu;
