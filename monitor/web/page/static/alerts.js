@@ -141,7 +141,7 @@ function buttons(alert, act) {
     "div",
     { class: "buttons" },
     alert.acknowledged
-      ? button("undo", "Undo acknowledgement", () => act.undo(alert))
+      ? button("acknowledge", "Undo acknowledgement", () => act.undo(alert))
       : button("acknowledge", "Acknowledge", () => act.acknowledge(alert, title(alert))),
     alert.muted ? null : button("mute", "Mute", () => act.mute(alert, title(alert))),
     runbook(alert.runbook, title(alert)),

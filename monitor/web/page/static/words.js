@@ -1,5 +1,6 @@
 // Numbers, times and names as people read them. Times are the store's and in UTC, as in logs and alerts.
 
+const THIN = "\u00a0"; // a number and its sign stay on one line
 const NUMBER = new Intl.NumberFormat("en");
 
 /** A whole number with separators. */
@@ -11,12 +12,12 @@ export function count(n) {
 export function percent(rate) {
   if (rate === null || rate === undefined) return "–";
   const value = 100 * rate;
-  return `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %`;
+  return `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)}${THIN}%`;
 }
 
 /** "2.1 to 6.4 %": what a rate may be. */
 export function between(low, high) {
-  return `${percent(low).replace(" %", "")} to ${percent(high)}`;
+  return `${percent(low).replace(`${THIN}%`, "")} to ${percent(high)}`;
 }
 
 /** "1 record", "2 records". */
