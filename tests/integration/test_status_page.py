@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
+from PIL import Image
 
 from monitor.store.connection import connect
 from monitor.store.overviews import RedisOverviews
@@ -22,6 +24,7 @@ from tests.status_site import served
 from tests.status_world import GROUP, RUNBOOK, World
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+sync_api.expect.set_options(timeout=12_000)
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
 SCREENSHOTS = os.environ.get("STATUS_PAGE_SCREENSHOTS")
@@ -90,6 +93,7 @@ def visit(chromium) -> Iterator[Callable[..., object]]:
 
     def opened(url: str, size=WIDE, scheme: str = "light", path: str = "/"):
         page = chromium.new_context(viewport=size, color_scheme=scheme).new_page()
+        page.set_default_timeout(10_000)
         page.asked, page.faults, page.expected = [], [], ""
         page.on("request", lambda request: page.asked.append(request.url))
         page.on("pageerror", lambda error: page.faults.append(str(error)))
@@ -128,7 +132,10 @@ def test_the_first_sentence_says_what_is_wrong_since_when_and_what_to_do(scene, 
     )
     assert verdict.locator(".level").inner_text() == "Alarm"
     assert "Look at the most unusual requests below" in verdict.locator(".do").inner_text()
-    assert verdict.get_by_role("link", name="Runbook").get_attribute("href") == f"{RUNBOOK}#ood"
+    assert (
+        verdict.get_by_role("link", name=f"Runbook for Surge in stream {SURGING}").get_attribute("href")
+        == f"{RUNBOOK}#ood"
+    )
     assert page.title() == f"Alarm: Surge in stream {SURGING} – OOD monitor"
     assert page.locator("h1").count() == 1
 
@@ -185,7 +192,7 @@ def test_a_link_to_a_stream_opens_it(scene, visit):
     page = visit(scene.url, path=f"/#stream={identity}")
     sync_api.expect(page.locator("#stream-title")).to_have_text("kiosk-12")
     page.keyboard.press("Escape")
-    assert page.evaluate("location.hash") == ""
+    page.wait_for_function("location.hash === ''")
 
 
 def test_streams_are_found_and_ordered(scene, visit):
@@ -198,7 +205,7 @@ def test_streams_are_found_and_ordered(scene, visit):
     page.get_by_label("Find").fill("")
     page.get_by_label("Order").select_option("name")
     sync_api.expect(page.locator("table.streams tbody th").first).to_have_text("camera-gate")
-    page.get_by_label("Over").select_option("long")
+    page.locator("#span").select_option("long")
     sync_api.expect(page.locator("table.streams thead")).to_contain_text("Last 60 min")
 
 
@@ -219,7 +226,7 @@ def test_a_tool_finds_nothing_that_shuts_people_out(scene, visit, size, scheme):
     page.get_by_text("These figures as a table").click()
     assert violations(page) == []
     page.keyboard.press("Escape")
-    page.get_by_role("button", name=re.compile("^Mute:")).first.click()
+    page.get_by_role("button", name=re.compile("^Mute ")).first.click()
     assert violations(page) == []
 
 
@@ -246,7 +253,7 @@ def test_landmarks_and_headings_tell_the_parts_of_the_page(scene, visit):
     ]
     assert page.locator("#spoken").get_attribute("aria-live") == "polite"
     for table in page.locator("table").all():
-        assert table.locator("caption").inner_text()
+        assert table.locator("caption").text_content()
         assert table.locator("thead th[scope=col]").count() >= 3
         assert table.locator("tbody tr").count() == table.locator("tbody th[scope=row]").count()
 
@@ -267,7 +274,7 @@ def test_an_alert_is_taken_on_by_keyboard_alone_and_everybody_sees_it(redis_serv
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to what is wrong"
         page.keyboard.press("Enter")
-        tab_to(page, f"Acknowledge: Surge in {SURGING}")
+        tab_to(page, f"Acknowledge Surge in {SURGING}")
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.name") == "author"
         page.keyboard.type("Mira")
@@ -298,7 +305,7 @@ def test_a_stream_is_muted_for_a_while_and_the_mute_is_ended(redis_server, visit
     scene = Scene(redis_server, "mutes")
     with served(scene.world, scene.overviews()) as scene.url:
         page = visit(scene.url)
-        page.get_by_role("button", name=re.compile("^Mute:")).first.click()
+        page.get_by_role("button", name=re.compile("^Mute ")).first.click()
         page.get_by_label("Your name").fill("Mira")
         page.get_by_label("Reason").fill("a load test")
         page.get_by_label("every alert on the inputs of this stream").check()
@@ -311,14 +318,14 @@ def test_a_stream_is_muted_for_a_while_and_the_mute_is_ended(redis_server, visit
         page.get_by_role("button", name=f"End the mute of stream {SURGING}").click()
         sync_api.expect(page.locator("#details")).to_contain_text("Nothing is muted.")
         assert scene.store.handling().in_force() == ()
-        page.get_by_role("button", name=re.compile("^Mute:")).first.click()
+        page.get_by_role("button", name=re.compile("^Mute ")).first.click()
         assert page.get_by_label("Your name").input_value() == "Mira"
 
 
 def test_what_the_monitor_refuses_is_said_in_the_form_and_nothing_is_lost(scene, visit):
     page = visit(scene.url)
     page.expected = "400"
-    page.get_by_role("button", name=re.compile("^Acknowledge:")).first.click()
+    page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
     page.get_by_label("Your name").fill("Mira")
     page.get_by_label("Reason").fill("\u202e")
     page.locator("#action-send").click()
@@ -337,9 +344,11 @@ def test_what_changes_is_shown_and_spoken_without_a_reload_and_nothing_else_is_s
         page = visit(scene.url)
         page.get_by_text("History,").first.click()
         page.get_by_text("History,").first.focus()
-        page.evaluate("""() => { globalThis.spoken = [];
-            new MutationObserver(() => spoken.push(document.getElementById('spoken').textContent))
-                .observe(document.getElementById('spoken'), {childList: true, characterData: true, subtree: true}); }""")
+        page.evaluate("""() => {
+            globalThis.spoken = [];
+            const place = document.getElementById('spoken');
+            new MutationObserver(() => spoken.push(place.textContent)).observe(place, {childList: true, subtree: true});
+        }""")
         with page.expect_response("**/api/v1/overview*"), page.expect_response("**/api/v1/overview*"):
             pass
         assert page.evaluate("spoken") == []
@@ -425,8 +434,12 @@ def test_names_that_senders_chose_are_text_and_nothing_else(redis_server, visit)
 def test_a_script_that_gets_into_the_page_is_not_run(scene, visit):
     page = visit(scene.url)
     page.expected = "Content Security Policy|Refused to"
-    page.evaluate("""() => { const s = document.createElement('script'); s.textContent = 'globalThis.broken = 1';
-        document.body.append(s); document.body.insertAdjacentHTML('beforeend', '<p style="color: red" id="p">x</p>'); }""")
+    page.evaluate("""() => {
+        const script = document.createElement('script');
+        script.textContent = 'globalThis.broken = 1';
+        document.body.append(script);
+        document.body.insertAdjacentHTML('beforeend', '<p style="color: red" id="p">x</p>');
+    }""")
     assert page.evaluate("globalThis.broken") is None
     assert page.evaluate("getComputedStyle(document.getElementById('p')).color") != "rgb(255, 0, 0)"
 
@@ -455,13 +468,19 @@ def test_pictures_of_the_page_are_small_enough_for_the_documentation(scene, visi
     folder = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path
     for name, size, scheme in (("light", WIDE, "light"), ("dark", WIDE, "dark"), ("phone", PHONE, "light")):
         page = visit(scene.url, size, scheme)
-        scene.world.report()
-        path = folder / f"status-page-{name}.png"
-        page.screenshot(path=path, clip={"x": 0, "y": 0, **size}, full_page=True)
-        assert 10_000 < path.stat().st_size < 150_000, f"{path.name} has {path.stat().st_size} bytes"
+        keep(
+            page.screenshot(clip={"x": 0, "y": 0, **size, "height": 1180}, full_page=True),
+            folder / f"status-page-{name}.png",
+        )
     page = visit(scene.url)
     page.get_by_role("button", name=SURGING, exact=True).click()
     page.locator("svg.chart").wait_for()
-    path = folder / "status-page-stream.png"
-    page.locator("#stream").screenshot(path=path)
-    assert 10_000 < path.stat().st_size < 150_000
+    keep(page.locator("#stream").screenshot(), folder / "status-page-stream.png")
+
+
+def keep(picture: bytes, path: Path) -> None:
+    """Few colours are enough for a page that has few."""
+    whole = Image.open(io.BytesIO(picture)).convert("RGB")
+    assert len(whole.getcolors(2**24) or ()) > 50  # something is on it
+    whole.quantize(128).save(path, optimize=True)
+    assert path.stat().st_size < 150_000

@@ -134,7 +134,7 @@ function progress(alert) {
 }
 
 function buttons(alert, act) {
-  const about = h("span", { class: "unseen" }, `: ${title(alert)}`);
+  const about = h("span", { class: "unseen" }, ` ${title(alert)}`);
   const button = (key, words, does) =>
     h("button", { type: "button", "data-focus": `${key}-${alert.fingerprint}`, onclick: does }, words, about.cloneNode(true));
   return h(

@@ -2,7 +2,7 @@
 
 import { h, place, sign } from "./elements.js";
 import { since } from "./clock.js";
-import { safeLink, shown } from "./words.js";
+import { safeLink, short, shown } from "./words.js";
 
 export const LEVELS = {
   alarm: "Alarm",
@@ -24,7 +24,7 @@ let told = "";
 export function showVerdict(where, speaker, verdict, alerts) {
   where.dataset.level = verdict.level;
   place(where, verdict, () => [headline(verdict), body(verdict)]);
-  const title = `${LEVELS[verdict.level]}: ${shown(verdict.headline)}`;
+  const title = `${LEVELS[verdict.level]}: ${short(verdict.headline, 120)}`;
   document.title = `${title} – OOD monitor`;
   const text = `${title}. ${alerts.total === 1 ? "One alert fires." : `${alerts.total} alerts fire.`}`;
   if (text !== told) speaker.textContent = text;
@@ -38,7 +38,7 @@ function headline(verdict) {
     { class: "headline" },
     sign(verdict.level),
     h("p", { class: "level" }, LEVELS[verdict.level]),
-    h("h1", {}, shown(verdict.headline), started),
+    h("h1", {}, short(verdict.headline, 120), started),
   );
 }
 
@@ -58,12 +58,12 @@ function item(found, findings, place) {
   const started = found.since ? [" since ", since(found.since, (long) => `(${long})`)] : null;
   const fresh = findings.slice(0, place).every((one) => one.to_do !== found.to_do);
   const words = fresh && place ? [". ", shown(found.to_do), " ", runbook(found.runbook, found.title)] : null;
-  return h("li", {}, sign(found.level), h("span", {}, h("strong", {}, shown(found.title)), started, words));
+  return h("li", {}, sign(found.level), h("span", {}, h("strong", {}, short(found.title, 120)), started, words));
 }
 
 /** A link to what the runbook says; nothing if the settings do not say where it is. */
 export function runbook(link, about) {
   const safe = safeLink(link);
   if (!safe) return null;
-  return h("a", { class: "runbook", href: safe, rel: "noreferrer" }, "Runbook", h("span", { class: "unseen" }, `: ${shown(about)}`));
+  return h("a", { class: "runbook", href: safe, rel: "noreferrer" }, "Runbook", h("span", { class: "unseen" }, ` for ${short(about, 120)}`));
 }
