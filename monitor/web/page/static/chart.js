@@ -70,7 +70,7 @@ export function sparkline(series, top, usual) {
 
 /** A chart with scales, `width` wide. */
 export function chart(series, usual, width) {
-  const size = { width: Math.max(260, Math.min(760, width)), height: 220 };
+  const size = { width: Math.max(260, Math.min(812, width)), height: 220 };
   const box = { left: 44, top: 10, width: size.width - 56, height: size.height - 44 };
   const top = scaleOf([series], usual);
   const { parts, y } = drawing(series, top, box);
