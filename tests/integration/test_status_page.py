@@ -274,7 +274,7 @@ def test_an_alert_is_taken_on_by_keyboard_alone_and_everybody_sees_it(redis_serv
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to what is wrong"
         page.keyboard.press("Enter")
-        tab_to(page, f"Acknowledge Surge in {SURGING}")
+        tab_to(page, f"Acknowledge Surge in stream {SURGING}")
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.name") == "author"
         page.keyboard.type("Mira")
@@ -353,7 +353,8 @@ def test_what_changes_is_shown_and_spoken_without_a_reload_and_nothing_else_is_s
             pass
         assert page.evaluate("spoken") == []
         troubled(scene.store)
-        sync_api.expect(page.locator("#firing")).to_contain_text("BadRecords: embeddings/1", timeout=20_000)
+        words = "Many records of embeddings/1 cannot be scored"
+        sync_api.expect(page.locator("#firing")).to_contain_text(words, timeout=20_000)
         assert page.evaluate("spoken") == [f"Alarm: Surge in stream {SURGING}. 2 alerts fire."]
         assert page.locator("article.alert details").first.evaluate("e => e.open")
         assert page.evaluate("document.activeElement.textContent").startswith("History,")

@@ -49,10 +49,7 @@ function card(alert, usual, act) {
 }
 
 function title(alert) {
-  const about = alert.stream_id ? short(alert.about, 60) : shown(alert.about);
-  if (alert.kind === "ood") return `Surge in ${about}`;
-  if (alert.kind === "silence") return `${about} is silent`;
-  return `${alert.name}: ${about}`;
+  return short(alert.title, 90);
 }
 
 function sentence(alert, usual) {

@@ -47,18 +47,23 @@ function body(verdict) {
   if (!findings.length) return h("p", { class: "do" }, CALM[verdict.level] ?? "");
   const [first] = findings;
   return [
-    h("p", { class: "do" }, shown(first.to_do), " ", runbook(first.runbook, first.title)),
+    h("p", { class: "do" }, words(first), " ", runbook(first.runbook, first.title)),
     findings.length > 1 ? h("ul", { class: "others", "aria-label": "What is wrong" }, findings.map((one, i) => item(one, findings, i))) : null,
     more ? h("p", { class: "quiet" }, `And ${more} more, below.`) : null,
   ];
 }
 
+/** What is known of a finding, and what to do. */
+function words(found) {
+  return [found.text, found.to_do].filter(Boolean).map((text) => short(text, 500)).join(" ");
+}
+
 /** One of several findings. What to do is said once, if it is the same for several. */
 function item(found, findings, place) {
   const started = found.since ? [" since ", since(found.since, (long) => `(${long})`)] : null;
-  const fresh = findings.slice(0, place).every((one) => one.to_do !== found.to_do);
-  const words = fresh && place ? [". ", shown(found.to_do), " ", runbook(found.runbook, found.title)] : null;
-  return h("li", {}, sign(found.level), h("span", {}, h("strong", {}, short(found.title, 120)), started, words));
+  const fresh = findings.slice(0, place).every((one) => words(one) !== words(found));
+  const more = fresh ? [". ", words(found), " ", runbook(found.runbook, found.title)] : null;
+  return h("li", {}, sign(found.level), h("span", {}, h("strong", {}, short(found.title, 120)), started, more));
 }
 
 /** A link to what the runbook says; nothing if the settings do not say where it is. */
