@@ -124,7 +124,7 @@ function about(mute) {
 function recent(found) {
   if (!found.length) return none("No alert has changed yet.");
   const columns = [{ name: "At (UTC)" }, { name: "Change" }, { name: "Alert", header: true }, { name: "Severity" }];
-  const rows = found.map((one) => [since(one.at), one.change, [`${one.name}: `, h("bdi", {}, short(one.about, 60))], one.severity]);
+  const rows = found.map((one) => [since(one.at), one.change, short(one.title, 90), one.severity]);
   return framed("Recent changes of alerts", table("Recent changes of alerts", columns, rows));
 }
 
@@ -133,8 +133,8 @@ function budget(found) {
   const parts = found.levels.map((one) => `${one.level} ${count(one.needed)}`).join(", ");
   return [
     h("p", {}, `At most 1 false alert per ${of(found.requests, "input")} is affordable. ${of(found.judged, "input")} were `
-      + `judged, in which at most ${falseAlerts(found)} false alerts are expected; ${of(found.raised, "alert")} on inputs `
-      + `were raised. Evidence that raises one: ${parts}.`),
+      + `judged, in which at most ${falseAlerts(found)} false alerts are expected, and `
+      + `${of(found.raised, "alert")} raised so far. Evidence that raises one: ${parts}.`),
     together
       ? h("p", { class: "progress" }, bar(share(together), share(together) > 0.1 ? "near" : "calm"),
           h("span", {}, `All streams together have evidence ${factor(together.log10)} of ${factor(together.needed_log10)}.`))

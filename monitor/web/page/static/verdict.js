@@ -46,9 +46,10 @@ function body(verdict) {
   const { findings, more } = verdict;
   if (!findings.length) return h("p", { class: "do" }, CALM[verdict.level] ?? "");
   const [first] = findings;
+  const listed = verdict.headline === first.title ? findings.slice(1) : findings;
   return [
     h("p", { class: "do" }, words(first), " ", runbook(first.runbook, first.title)),
-    findings.length > 1 ? h("ul", { class: "others", "aria-label": "What is wrong" }, findings.map((one, i) => item(one, findings, i))) : null,
+    listed.length ? h("ul", { class: "others", "aria-label": "What is wrong" }, listed.map((one) => item(one, findings))) : null,
     more ? h("p", { class: "quiet" }, `And ${more} more, below.`) : null,
   ];
 }
@@ -59,9 +60,9 @@ function words(found) {
 }
 
 /** One of several findings. What to do is said once, if it is the same for several. */
-function item(found, findings, place) {
+function item(found, findings) {
   const started = found.since ? [" since ", since(found.since, (long) => `(${long})`)] : null;
-  const fresh = findings.slice(0, place).every((one) => words(one) !== words(found));
+  const fresh = findings.find((one) => words(one) === words(found)) === found && found !== findings[0];
   const more = fresh ? [". ", words(found), " ", runbook(found.runbook, found.title)] : null;
   return h("li", {}, sign(found.level), h("span", {}, h("strong", {}, short(found.title, 120)), started, more));
 }

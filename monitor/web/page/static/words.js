@@ -44,7 +44,7 @@ export function clock(text, nowMs) {
 /** Evidence, which is kept as a logarithm of base ten: "3,200", or a power of ten if it is large. */
 export function factor(log10) {
   if (log10 === null || log10 === undefined || log10 < 0) return "below 1";
-  return log10 < 6 ? count(Math.round(10 ** log10)) : `10${raised(Math.round(log10))}`;
+  return log10 < 6 ? count(Number((10 ** log10).toPrecision(3))) : `10${raised(Math.round(log10))}`;
 }
 
 function raised(n) {
