@@ -31,12 +31,12 @@ def night(
     """
     now = store.now_ms() // 1000
     names = {stream: f"req-{stream}" for stream in STREAMS} | dict(ids or {})
-    world = World(store, now - seconds, ids=names, seed=4, group=group)
+    world = World(store, now - seconds, ids=names, seed=4, group=group, requests=2_000_000)
     usual = dict.fromkeys((*STREAMS, *(ids or {})), 0.0)
-    while world.bucket < now - surge:
-        busy = 30 + 18 * math.sin(world.bucket / 300)
+    while world.bucket < now - surge:  # the same draws at any time of day
+        busy = 30 + 18 * math.sin((now - world.bucket) / 300)
         world.write(1, usual, samples=round(busy), step=STEP)
-        if world.bucket % 300 < STEP:
+        if (now - world.bucket) % 300 < STEP:
             world.judge()
     for part in range(surge // STEP):
         share = min(0.45, 0.06 * (part + 1))

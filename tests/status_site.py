@@ -35,7 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "canary": {"seconds": 60, "timeout_seconds": 120},
     "streams": {"limit": 2000},
 }
-LIMITS = ("The budget of 1 false alert per 100,000 requests stands on 50,000 calibration samples.",)
+LIMITS = ("The budget of 1 false alert per 2,000,000 requests stands on 50,000 calibration samples.",)
 
 
 @contextmanager

@@ -358,7 +358,7 @@ def test_what_changes_is_shown_and_spoken_without_a_reload_and_nothing_else_is_s
         assert page.evaluate("spoken") == [f"Alarm: Surge in stream {SURGING}. 2 alerts fire."]
         assert page.locator("article.alert details").first.evaluate("e => e.open")
         assert page.evaluate("document.activeElement.textContent").startswith("History,")
-        assert page.locator("#verdict .others li").count() == 2
+        assert page.locator("#verdict .others li").count() == 1
 
 
 def test_if_the_monitor_does_not_answer_the_page_says_so_and_how_old_it_is(scene, visit):
