@@ -79,11 +79,16 @@ class _InHand:
 
 
 class Trouble:
-    """What keeps a worker from its records, and for how long: it is told if it lasts."""
+    """What keeps a worker from its records, and for how long: it is told if it lasts.
+
+    Attributes:
+        what: for people; empty if nothing does.
+        topics: that it is about, if others can be read; empty if it is about everything.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic, self._what, self._since = monotonic, "", 0.0
-        self._topics: Sequence[str] = ()
+        self._monotonic, self.what, self._since = monotonic, "", 0.0
+        self.topics: Sequence[str] = ()
 
     def begins(self, what: str, topics: Sequence[str] = ()) -> None:
         """Something went wrong; the first time counts for how long it lasts.
@@ -92,18 +97,18 @@ class Trouble:
             what: in one sentence.
             topics: that it is about, if others can be read; empty if it is about everything.
         """
-        self._since = self._since if self._what else self._monotonic()
-        self._what, self._topics = what, topics
+        self._since = self._since if self.what else self._monotonic()
+        self.what, self.topics = what, topics
 
     def is_over(self) -> None:
         """A batch was counted."""
-        self._what = ""
+        self.what = ""
 
     def report(self) -> dict[str, Any]:
         """``trouble`` and ``trouble_for_ms``, and ``topics`` if it is about some of them alone."""
-        lasts = round(1000 * (self._monotonic() - self._since)) if self._what else 0
-        about = {"topics": list(self._topics)} if self._what and self._topics else {}
-        return {"trouble": self._what, "trouble_for_ms": lasts, **about}
+        lasts = round(1000 * (self._monotonic() - self._since)) if self.what else 0
+        about = {"topics": list(self.topics)} if self.what and self.topics else {}
+        return {"trouble": self.what, "trouble_for_ms": lasts, **about}
 
 
 class Worker:
@@ -143,7 +148,7 @@ class Worker:
         self._ownership = Ownership(source, store, self._settings.start)
         self._scoring = ScoringThread(self._score)
         self._in_hand: _InHand | None = None
-        self._away = False
+        self._away, self._away_why = False, ""
         self._moved: dict[str, int] = {}
         self._moved_at = self._warned_at = -60.0
         self._reported = -REPORT_SECONDS
@@ -155,6 +160,15 @@ class Worker:
     def owned(self) -> Mapping[Partition, Owned]:
         """The partitions that this worker has claimed, and where each stands."""
         return self._ownership.owned
+
+    @property
+    def trouble(self) -> str:
+        """What keeps this worker from its records now, for people; empty if nothing does; for any thread.
+
+        A topic that cannot be read while others can is none: the worker does what it can, and restarting helps nobody.
+        """
+        reading = "" if self._reading.topics else self._reading.what
+        return self._away_why or reading or self._trouble.what
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -243,7 +257,7 @@ class Worker:
         """Stop fetching but keep polling, so that the group keeps us."""
         if not self._away:
             log.warning("%s; partitions are paused, nothing is lost", error)
-            self._away = True
+            self._away, self._away_why = True, str(error) or "Redis cannot be reached"
             self._observer.store_away(True)
         self._source.pause(self._source.assigned())
         self._wait(0.2)
@@ -252,7 +266,7 @@ class Worker:
         """While the store is away: carry on once it answers. Whatever was polled is read again after the claim."""
         self._source.pause(self._source.assigned())
         self._store.ping()
-        self._away = False
+        self._away, self._away_why = False, ""
         log.warning("the store answers again; carrying on")
         self._observer.store_away(False)
         # The store may have come back older, or empty: ask it where to go on.

@@ -15,7 +15,7 @@ from line_plugin.cli import parser
 ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md", "docs/report.md",
-    "docs/score.md",
+    "docs/score.md", "docs/data.md",
 ]  # fmt: skip
 
 
@@ -49,8 +49,11 @@ def test_the_readmes_first_example_runs() -> None:
 
 def test_the_example_of_the_settings_runs() -> None:
     scope: dict[str, Any] = {}
-    exec(blocks("docs/settings.md", "python")[0], scope)
+    first, second = blocks("docs/settings.md", "python")
+    exec(first, scope)
     assert len(scope["line"].choice.candidates) == 13
+    exec(second, scope)
+    assert scope["detector"].choice == scope["line"].choice
 
 
 def test_the_example_of_an_explanation_runs_and_sums_to_the_confidence() -> None:

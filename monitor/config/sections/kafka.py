@@ -15,10 +15,30 @@ MOST_TOPICS = 100
 """Topics of one group, at most: each of them has metrics of its own."""
 
 
-class KafkaConfig(Section):
-    """Where embeddings come from."""
+class KafkaConnection(Section):
+    """How Kafka is reached, whoever reads or writes there."""
 
     bootstrap_servers: str = Field(description="host:port, comma separated")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
+    ssl_key_password_file: str = ""
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    sasl_password_file: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secret(cls, data: Any) -> Any:
+        return from_file(from_file(data, "sasl_password"), "ssl_key_password")
+
+
+class KafkaConfig(KafkaConnection):
+    """Where embeddings come from."""
+
     topics: tuple[str, ...] = Field(
         (), max_length=MOST_TOPICS, description="several topics, in place of topic: one group counts them all"
     )
@@ -42,21 +62,6 @@ class KafkaConfig(Section):
     )
     look_seconds: float = Field(2.0, gt=0, le=30, description="time between two looks at whether the topic is there")
     instance_id: str = Field("", description="static membership: a restart keeps its partitions")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    ssl_cafile: str = ""
-    ssl_certfile: str = ""
-    ssl_keyfile: str = ""
-    ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
-    ssl_key_password_file: str = ""
-    sasl_mechanism: str = ""
-    sasl_username: str = ""
-    sasl_password: SecretStr = SecretStr("")
-    sasl_password_file: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _secret(cls, data: Any) -> Any:
-        return from_file(from_file(data, "sasl_password"), "ssl_key_password")
 
     @field_validator("topics", mode="before")
     @classmethod
