@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 import yaml
 
+from monitor.config import load
+from monitor.errors import TopicMissingError
+from monitor.service.check_kafka import check_kafka
+from monitor.service.replay import replay
+from monitor.service.setup import make_topics
 from monitor.testing import launcher
 from tests.cluster import differences
 from tests.monitor_support import embeddings
@@ -112,3 +118,22 @@ def test_a_topic_that_goes_away_is_told_by_name_while_the_other_is_counted_and_i
     assert gaps == {two.other}
     assert sum(of_stream(c.store.totals(), c.topic).values()) == 360
     assert sum(of_stream(c.store.totals(), two.other).values()) == 120
+
+
+def test_check_and_replay_speak_of_every_topic_and_the_topics_are_made(cluster, capsys):
+    c = cluster()
+    two = Two(c)
+    two.read_both()
+    config = load(c.path, {})
+    assert [text.split()[1] for text in make_topics(config, 6, 1)] == [c.topic, two.other, f"{c.topic}.dead-letter"]
+    two.send(300, c.topic)
+    two.send(200, two.other)
+    said = check_kafka(config)
+    assert f"topic {c.topic!r} has 6 partitions; topic {two.other!r} has 6 partitions" in said
+    assert replay(config, "earliest", "latest", as_json=True) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert (judged["records"], judged["requests"]) == (500, 500)
+    missing = config.model_copy(update={"kafka": config.kafka.model_copy(update={"topics": (c.topic, "not-there")})})
+    for asks in (check_kafka, lambda k: replay(k, "earliest", "latest")):
+        with pytest.raises(TopicMissingError, match=r"'not-there'.*kafka.topics"):
+            asks(missing)

@@ -361,3 +361,12 @@ def test_topics_come_from_the_environment_as_json_and_empty_what_the_file_says(t
     assert load(path, {**given, "OOD_MONITOR__KAFKA__TOPIC": ""}).kafka.topic_names == ("cars", "birds")
     with pytest.raises(ConfigError, match=r'must be JSON, such as \["a", "b"\]'):
         load(path, {"OOD_MONITOR__KAFKA__TOPICS": "cars,birds"})
+
+
+def test_the_settings_of_several_topics_in_the_documentation_are_valid():
+    text = (REFERENCE.parents[1] / "docs" / "monitor.md").read_text(encoding="utf-8")
+    blocks = [b.split("```")[0] for b in text.split("```yaml\n")[1:]]
+    (given,) = [yaml.safe_load(b) for b in blocks if "topics: [birds, cars]" in b]
+    config = validate(given)
+    assert config.kafka.topic_names == ("birds", "cars")
+    assert [m.topics for m in config.models] == [("birds",), ("cars",)]
