@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,11 @@ def settings(recipe: str, file: str = "monitor.yml") -> dict:
     if file == "monitor.yml":
         load(path)
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def recording(server: str) -> Any:
+    """What a server was recorded to send: tests/fixtures/recordings/README.md says how."""
+    return json.loads((REPOSITORY / "tests" / "fixtures" / "recordings" / f"{server}.json").read_text("utf-8"))
 
 
 def wide_artifact(folder: Path, width: int) -> Path:

@@ -60,7 +60,9 @@ def served(world: World, overviews: OverviewStore, *, settings: Mapping[str, Any
         receivers={"alertmanager": "http://alertmanager:9093", "webhook": "https://pager.example.org"},
         sinks=lambda: {"alertmanager": SinkStatus(delivered=41), "webhook": SinkStatus(delivered=17)},
     )
-    server = uvicorn.Server(uvicorn.Config(_site(sources, world.store), host=launcher.HOST, port=0, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(_site(sources, world.store), host=launcher.HOST, port=0, log_level="warning")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20
