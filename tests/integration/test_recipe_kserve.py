@@ -7,6 +7,7 @@ import json
 import time
 
 import httpx
+
 from monitor.config import load_as
 from monitor.config.ingest import IngestConfig
 from tests.ingest import IngestServer
