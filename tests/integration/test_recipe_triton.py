@@ -37,7 +37,10 @@ pytestmark = pytest.mark.skipif(
     TRITON is None,
     reason="Triton is not installed: pip install nvidia-pytriton, or name its environment in OOD_MONITOR_TRITON",
 )
+PYTHON_LIBRARIES = Path(sys.base_prefix).glob("lib*")
 STAND_IN = """
+import json
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -58,12 +61,16 @@ def served(cluster, tmp_path):
     """A worker, and Triton with the recipe's repository; its address."""
     c = cluster(model={"artifact": str(wide_artifact(tmp_path, 512))}, messages=settings("triton")["messages"])
     c.start_worker()
+    # Its own numpy goes before ours: this release returns empty tensors under numpy 2.
+    paths = [str(TRITON.parents[1]), str(REPOSITORY), *(path for path in sys.path if path.endswith("site-packages"))]
     repository = tmp_path / "models"
     shutil.copytree(RECIPES / "triton" / "model_repository", repository)
     config = repository / "resnet" / "config.pbtxt"
     config.write_text(config.read_text().replace('"onnxruntime"', '"python"'))
     (repository / "resnet" / "1").mkdir()
     (repository / "resnet" / "1" / "model.py").write_text(STAND_IN)
+    for model in repository.glob("*/1/model.py"):  # the stub ignores PYTHONPATH: tell it where our packages are
+        model.write_text(model.read_text().replace("import json\n", f"import json, sys\nsys.path[:0] = {paths}\n", 1))
     backends = tmp_path / "backends"  # a copy: the stub of this Python has to lie in the backend's own folder
     shutil.copytree(TRITON / "backends", backends)
     stub = (
@@ -76,10 +83,9 @@ def served(cluster, tmp_path):
         "--http-address=127.0.0.1", f"--http-port={port}", "--allow-grpc=false", "--allow-metrics=false",
         f"--backend-config=python,shm-region-prefix-name=ood{os.getpid()}",
     ]  # fmt: skip
-    paths = [str(REPOSITORY), *(p for p in sys.path if p.endswith("site-packages"))]
     env = {
-        **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OOD_TAP_KAFKA": c.bootstrap, "OOD_TAP_TOPIC": c.topic,
-        "LD_LIBRARY_PATH": os.pathsep.join(map(str, [TRITON / "external_libs", *Path(sys.base_prefix).glob("lib")])),
+        **os.environ, "OOD_TAP_KAFKA": c.bootstrap, "OOD_TAP_TOPIC": c.topic,
+        "LD_LIBRARY_PATH": os.pathsep.join(map(str, (*TRITON.parents[1].glob("*pytriton.libs"), *PYTHON_LIBRARIES))),
     }  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
@@ -92,7 +98,7 @@ def served(cluster, tmp_path):
         process.wait()
 
 
-def wait_until_ready(process, url, log, seconds=120):
+def wait_until_ready(process, url, log, seconds=60):
     until = time.monotonic() + seconds
     while True:
         assert process.poll() is None, log.read_text()
