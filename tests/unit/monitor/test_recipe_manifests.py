@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from monitor.config import load_as
 from monitor.config.ingest import IngestConfig, QueueConfig
+from tests.cluster import REPOSITORY
 from tests.recipes import RECIPES, settings
 
 NAMES = sorted(path.name for path in RECIPES.iterdir())
@@ -21,6 +23,13 @@ def manifests(name):
 @pytest.mark.parametrize("recipe", NAMES)
 def test_the_settings_of_every_recipe_are_valid_as_they_stand(recipe):
     assert settings(recipe)["model"]["artifact"] == "line.safetensors"
+
+
+@pytest.mark.parametrize("recipe", NAMES)
+def test_the_page_of_every_recipe_shows_the_settings_that_its_file_has(recipe):
+    page = (REPOSITORY / "docs" / "recipes" / f"{recipe}.md").read_text(encoding="utf-8")
+    shown = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)]
+    assert {"messages": settings(recipe)["messages"]} in shown
 
 
 def test_kserves_logger_posts_responses_to_where_ingest_listens():
