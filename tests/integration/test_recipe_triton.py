@@ -33,11 +33,32 @@ def triton_folder():
 
 
 TRITON = triton_folder()
-pytestmark = pytest.mark.skipif(
-    TRITON is None,
-    reason="Triton is not installed: pip install nvidia-pytriton, or name its environment in OOD_MONITOR_TRITON",
-)
-PYTHON_LIBRARIES = Path(sys.base_prefix).glob("lib*")
+VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def stub():
+    """The program in which Triton runs a model of the Python backend."""
+    return TRITON / "python_backend_stubs" / VERSION / "triton_python_backend_stub"
+
+
+def environment():
+    """With which that program finds its libraries."""
+    folders = [*TRITON.parents[1].glob("*pytriton.libs"), *Path(sys.base_prefix).glob("lib*")]
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, folders))}
+
+
+def why_not():
+    """Why Triton cannot run here, empty if it can."""
+    if TRITON is None:
+        return "Triton is not installed: pip install nvidia-pytriton, or name its environment in OOD_MONITOR_TRITON"
+    if not stub().exists():
+        return f"this Triton has no Python backend for Python {VERSION}"
+    needs = subprocess.run(["ldd", str(stub())], env=environment(), capture_output=True, text=True, check=False).stdout
+    missing = [line.split()[0] for line in needs.splitlines() if "not found" in line]
+    return f"Triton's Python backend does not find {', '.join(missing)}" if missing else ""
+
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 STAND_IN = """
 import json
 
@@ -73,20 +94,14 @@ def served(cluster, tmp_path):
         model.write_text(model.read_text().replace("import json\n", f"import json, sys\nsys.path[:0] = {paths}\n", 1))
     backends = tmp_path / "backends"  # a copy: the stub of this Python has to lie in the backend's own folder
     shutil.copytree(TRITON / "backends", backends)
-    stub = (
-        TRITON / "python_backend_stubs" / f"{sys.version_info[0]}.{sys.version_info[1]}" / "triton_python_backend_stub"
-    )
-    shutil.copy(stub, backends / "python")
+    shutil.copy(stub(), backends / "python")
     port, log = launcher.free_port(), tmp_path / "triton.log"
     command = [
         str(TRITON / "bin" / "tritonserver"), f"--model-repository={repository}", f"--backend-directory={backends}",
         "--http-address=127.0.0.1", f"--http-port={port}", "--allow-grpc=false", "--allow-metrics=false",
         f"--backend-config=python,shm-region-prefix-name=ood{os.getpid()}",
     ]  # fmt: skip
-    env = {
-        **os.environ, "OOD_TAP_KAFKA": c.bootstrap, "OOD_TAP_TOPIC": c.topic,
-        "LD_LIBRARY_PATH": os.pathsep.join(map(str, (*TRITON.parents[1].glob("*pytriton.libs"), *PYTHON_LIBRARIES))),
-    }  # fmt: skip
+    env = {**environment(), "OOD_TAP_KAFKA": c.bootstrap, "OOD_TAP_TOPIC": c.topic}
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
     url = f"http://127.0.0.1:{port}"
