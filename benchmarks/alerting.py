@@ -27,6 +27,7 @@ import numpy as np
 import scipy
 from scipy.stats import beta, norm
 
+from benchmarks.held_out_scores import cifar10_scores, masses_of, quickstart_scores
 from benchmarks.other_detectors import installed
 from line_plugin.math.conformal import CELL_EDGES
 from monitor.math import evidence as ev
@@ -42,6 +43,7 @@ A = 1e5
 CONTAMINATION = (0.01, 0.05, 0.2, 0.5)
 TARGETS = {0.01: 2000, 0.05: 250, 0.2: 45, 0.5: 20}
 SHIFT = 2.49
+SPLITS, ROWS = 200, 2  # of real scores, and rows that are simulated for each split
 CUTS = norm.isf(np.array(CELL_EDGES[:-1]))
 Floats = Any
 Row = dict[str, Any]
@@ -73,11 +75,35 @@ def advance(state: Evidence, counts: Floats, table: Floats, t: float) -> tuple[E
 def false_alerts(
     rng: np.random.Generator, known: Nulls, laws: Floats, samples: int, rows: int, size: int, repeat: float = 0.0
 ) -> Row:
-    """Raises on ID traffic after a run-in of 50,000 samples a key, none of them counted.
+    """Raises on ID traffic if one law holds for all rows, with an interval that takes raises to be independent."""
+    raised, each = raises_by_row(rng, known, laws, samples, rows, size, repeat)
+    return {"samples": each * rows, "raised": int(raised.sum()), **per_100k(int(raised.sum()), each * rows)}
+
+
+def false_alerts_by_split(
+    rng: np.random.Generator, known: Nulls, laws: Floats, samples: int, splits: int, size: int
+) -> Row:
+    """Raises on ID traffic if every split into calibration set and stream has a law of its own.
+
+    Args:
+        laws: (rows, 7), the rows of a split beside each other, equally many for each.
+    """
+    rows = len(laws)
+    raised, each = raises_by_row(rng, known, laws, samples, rows, size)
+    by_split = raised.reshape(splits, -1).sum(axis=1)
+    in_split = each * rows // splits
+    return {"samples": each * rows, "raised": int(raised.sum()), **per_100k_by_split(rng, by_split, in_split)}
+
+
+def raises_by_row(
+    rng: np.random.Generator, known: Nulls, laws: Floats, samples: int, rows: int, size: int, repeat: float = 0.0
+) -> tuple[Floats, int]:
+    """(rows,) raises on ID traffic and how many samples each row saw, after a run-in of 50,000 that is not counted.
 
     ``repeat`` is the probability that a sample (buckets of one) is that of before once more.
     """
-    table, state, raised = ev.log_bets(known), Evidence.empty(rows), 0
+    table, state = ev.log_bets(known), Evidence.empty(rows)
+    raised = np.zeros(rows, dtype=np.int64)
     steps, settle = max(1, samples // (rows * size)), 200
     for t in range(500):
         state, _ = advance(state, draw(rng, 100, laws, rows), table, t)
@@ -86,8 +112,9 @@ def false_alerts(
         fresh = draw(rng, size, laws, rows)
         counts = np.where(rng.random(rows)[:, None] < repeat, counts, fresh) if repeat else fresh
         state, hit = advance(state, counts, table, 500 + t)
-        raised += len(hit) if t >= settle else 0
-    return {"samples": steps * rows * size, "raised": raised, **per_100k(raised, steps * rows * size)}
+        if t >= settle:
+            raised[hit] += 1
+    return raised, steps * size
 
 
 def per_100k(raised: int, samples: int) -> Row:
@@ -95,6 +122,20 @@ def per_100k(raised: int, samples: int) -> Row:
     low = beta.ppf(0.025, raised, samples - raised + 1) if raised else 0.0
     high = beta.ppf(0.975, raised + 1, samples - raised)
     return {"per_100k": raised / samples * 1e5, "low": float(low) * 1e5, "high": float(high) * 1e5}
+
+
+def per_100k_by_split(rng: np.random.Generator, raised: Floats, samples: int, draws: int = 4000) -> Row:
+    """Rate per 100,000 samples with a 95 % bootstrap interval that draws whole splits again.
+
+    Within a split every sample is judged by the same calibration set, so its raises are not independent.
+
+    Args:
+        raised: (splits,) raises of each.
+        samples: that each split saw.
+    """
+    drawn = raised[rng.integers(0, len(raised), (draws, len(raised)))].mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975)) / samples * 1e5
+    return {"per_100k": float(raised.mean()) / samples * 1e5, "low": float(low), "high": float(high)}
 
 
 def median_delay(
@@ -134,7 +175,10 @@ def delay(args: argparse.Namespace) -> list[Row]:
 
 
 def calibration(args: argparse.Namespace) -> list[Row]:
-    """What calibration sets of n cost: 400 sets each, false alerts per 100,000 over all of them, median delays."""
+    """What calibration sets of n cost: 400 sets each, false alerts per 100,000 over all of them, median delays.
+
+    The interval of false alerts is a bootstrap over calibration sets.
+    """
     rng, out = np.random.default_rng(args.seed), []
     for n in (500, 2000, 10_000, 50_000):
         # The m-th largest of n scores is the upper quantile of a Beta(m, n + 1 - m) mass, jointly by spacings.
@@ -143,7 +187,7 @@ def calibration(args: argparse.Namespace) -> list[Row]:
         cuts = norm.isf(np.clip(np.cumsum(spacings, axis=1)[:, :-1], 1e-300, 1))
         for rule in ("nominal", "expectation", "simultaneous"):
             known = nulls.pooled(n, rule)  # type: ignore[arg-type]
-            spoiled = false_alerts(rng, known, law(0, cuts), args.samples // 5, 400, 5)
+            spoiled = false_alerts_by_split(rng, known, law(0, cuts), args.samples // 5, 400, 5)
             out.append({"n": n, "rule": rule, **spoiled, **delays(rng, known, cuts, 400)})
     return out
 
@@ -246,9 +290,12 @@ def _one_delay(feed: Callable[[float], bool], as_input: Any, rng: Any, c: float,
 
 
 def real(args: argparse.Namespace) -> list[Row]:
-    """LINe scores of real images: 20 splits of held-out ID images, one half calibrates, the other is the ID stream."""
+    """LINe scores of real images: 200 splits of held-out ID images, one half calibrates, the other is the ID stream.
+
+    The interval of false alerts is a bootstrap over splits.
+    """
     rows: list[Row] = []
-    for name, scores in (("CIFAR-10", _cifar10_scores()), ("quickstart digits", _quickstart_scores(args.quickstart))):
+    for name, scores in (("CIFAR-10", cifar10_scores()), ("quickstart digits", quickstart_scores(args.quickstart))):
         if isinstance(scores, str):
             rows.append({"stream": f"{name} not measured: {scores}"})
             continue
@@ -261,59 +308,23 @@ def real(args: argparse.Namespace) -> list[Row]:
 def _real_rows(rng: np.random.Generator, name: str, confidence: dict[str, Any], rule: Any, samples: int) -> list[Row]:
     from line_plugin.method.calibration import Calibration
 
-    splits, half = 20, len(confidence["test"]) // 2
+    half = len(confidence["test"]) // 2
     calm, bounds = [], []
-    for _ in range(splits):
+    for _ in range(SPLITS):
         order = rng.permutation(2 * half)
         held = Calibration.from_scores(confidence["test"][order[:half]])
         bounds.append(held)
-        calm.append(_masses(held.cells(confidence["test"][order[half:]])))
-    known, each = nulls.pooled(half, rule), np.repeat(np.array(calm), 20, axis=0)
-    spoiled = false_alerts(rng, known, each, samples, splits * 20, 1)
+        calm.append(masses_of(held.cells(confidence["test"][order[half:]])))
+    known, each = nulls.pooled(half, rule), np.repeat(np.array(calm), ROWS, axis=0)
+    spoiled = false_alerts_by_split(rng, known, each, samples, SPLITS, 1)
     out: list[Row] = [{"stream": f"{name} (ID)", "n": half, "rule": rule, **spoiled}]
     for ood_name in (k for k in confidence if k != "test"):
-        ood = np.repeat(np.array([_masses(b.cells(confidence[ood_name])) for b in bounds]), 20, axis=0)
+        ood = np.repeat(np.array([masses_of(b.cells(confidence[ood_name])) for b in bounds]), ROWS, axis=0)
         row: Row = {"stream": ood_name, "n": half, "rule": rule}
         for c in CONTAMINATION:
-            row[f"{c:.0%}"] = median_delay(rng, known, each, (1 - c) * each + c * ood, splits * 20, cap=30_000)
+            row[f"{c:.0%}"] = median_delay(rng, known, each, (1 - c) * each + c * ood, SPLITS * ROWS, cap=30_000)
         out.append(row)
     return out
-
-
-def _cifar10_scores() -> dict[str, Any] | str:
-    """The paper's DenseNet on CIFAR-10, or why not."""
-    path = (
-        Path(os.environ.get("OPENOOD_LINE_DATA", "../shared/data")) / "features/densenet_bc100_12_cifar10.safetensors"
-    )
-    return _line_scores(path) if path.exists() else f"no {path.name} under $OPENOOD_LINE_DATA"
-
-
-def _quickstart_scores(folder: Path) -> dict[str, Any]:
-    """The quickstart model, trained where ``folder`` does not hold it: held-out digits and the far-OOD images."""
-    import torch
-
-    from line_plugin import LINe
-    from monitor.demo.material import material
-
-    made = material(folder)
-    line = LINe.load(made.artifact)
-    assert line.calibration is not None
-    held_out = torch.cat([line.calibration.confidence, line.score(made.in_distribution)])
-    return {"test": held_out, "faces, textures, photographs": line.score(made.out_of_distribution)}
-
-
-def _line_scores(path: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    from line_plugin import LINe
-
-    t = load_file(str(path))
-    line = LINe.preset("cifar10-densenet").fit_features(t["train.features"], t["train.labels"], t["weight"], t["bias"])
-    return {k: line.score(t[f"{k}.features"]) for k in ("test", "textures", "mnist", "tin", "cifar100")}
-
-
-def _masses(cells: Any) -> Floats:
-    return np.bincount(np.asarray(cells), minlength=7) / len(cells)
 
 
 def cost(args: argparse.Namespace) -> list[Row]:

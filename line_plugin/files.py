@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def write_whole(target: Path, blob: bytes) -> None:
     """Write ``blob`` beside ``target`` and rename it over: a reader never sees half a file."""
+    with open_whole(target) as file:
+        file.write(blob)
+
+
+@contextmanager
+def open_whole(target: Path) -> Iterator[IO[bytes]]:
+    """A binary file beside ``target`` that gets its name when the block ends; an error in the block leaves nothing."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(blob)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)

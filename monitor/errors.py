@@ -6,6 +6,7 @@
     ├── ConfigError                a setting that is unknown, missing or outside its range
     ├── MissingLibraryError        an optional library that the settings ask for is not installed
     ├── RecordError                a record that cannot be scored; carries its named reason (goes to the dead letters)
+    ├── RecordSkippedError         a record that is not meant for this monitor; it is counted as skipped, no more
     ├── BadShareError              too many such records: the worker stops rather than drain the topic
     ├── ModelError                 the artifact cannot serve (no calibration, another width)
     ├── BrokerError                Kafka refused for good (authorisation, unknown topic, wrong settings)
@@ -14,6 +15,7 @@
     ├── StoreError                 Redis refused for good (wrong type, authentication, another schema)
     │   ├── StoreUnavailableError    Redis cannot be reached now; trying again helps
     │   └── ReboundError             the group was given other settings or another artifact: restart with those
+    ├── HandlingError              a mute or an acknowledgement that cannot be made as it is asked for
     ├── LaunchError                a local broker or store did not start
     └── ReplayError                a range of the topic that cannot be read or judged
 
@@ -49,6 +51,10 @@ class RecordError(MonitorError, ValueError):
         self.detail = detail
 
 
+class RecordSkippedError(MonitorError):
+    """A record is not meant for this monitor: ``messages.accept`` leaves it out. It is counted as skipped, no more."""
+
+
 class BadShareError(MonitorError, RuntimeError):
     """More records are rejected than the limit allows."""
 
@@ -79,6 +85,10 @@ class StoreUnavailableError(StoreError):
 
 class ReboundError(StoreError):
     """The group was given other settings or another artifact while this process ran."""
+
+
+class HandlingError(MonitorError, ValueError):
+    """A mute or an acknowledgement cannot be made as it is asked for."""
 
 
 class LaunchError(MonitorError, RuntimeError):

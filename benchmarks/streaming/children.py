@@ -56,7 +56,7 @@ def worker(config: dict[str, Any], messages: int, head: bool = False, every: int
     from monitor.service.process import Process
 
     process = Process(validate(config))
-    line = process._scorer.line
+    line = process._models.first.scorer.line
     clock = _Clock()
     trips = Counter[str]()
     _count_trips(redis, trips)
@@ -65,7 +65,7 @@ def worker(config: dict[str, Any], messages: int, head: bool = False, every: int
         ("poll", w._source, "poll"),
         ("offsets", w._source, "commit"),
         ("read", w._counter, "read"),
-        ("score", process._scorer, "score"),
+        ("score", process._models.first.scorer, "score"),
         ("count", w._counter, "count"),
         ("redis", process.store, "commit"),
         ("judge", process, "_evaluate"),

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart
+from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart, report, score
 from line_plugin.errors import LinePluginError
 from line_plugin.version import __version__
 
-_COMMANDS = (evaluate, fit, calibrate, export, match, listing, quickstart)
+_COMMANDS = (evaluate, report, fit, calibrate, score, export, match, listing, quickstart)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,15 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 1 after an error that stderr states in one line, or 130 after Ctrl-C.
+        0, or 1 after an error that stderr states in one line, or what the command returns: 3 if it ran to its end but
+        some of the images or sets that it looked at are missing or broken. 130 after Ctrl-C.
     """
     args = parser().parse_args(argv)
+    args.typed = report.typed(argv)
     warnings.showwarning = _show_warning
     if sys.stderr.isatty():  # such as: the scoring kernel is being compiled, once
         logging.basicConfig(format="openood: %(message)s", level=logging.WARNING)
         logging.getLogger("line_plugin").setLevel(logging.INFO)
     try:
-        args.run(args)
+        return int(args.run(args) or 0)
     except LinePluginError as error:
         if args.debug:
             raise
@@ -65,7 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         return _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
-    return 0
 
 
 def _fail(message: str, code: int = 1) -> int:

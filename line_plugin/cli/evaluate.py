@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_plugin.cli import leaderboard, options, plots
+from line_plugin.cli import report as report_command
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from line_plugin.benchmark.protocol.runner import Evaluation, Options
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
@@ -55,6 +55,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     out.add_argument("--brief", action="store_true", help="print the comparison of all methods only")
     out.add_argument("--json", action="store_true", help="print JSON instead of tables")
     out.add_argument("--output-dir", type=Path, help="where files go (results/ID-DATA)")
+    report_command.add_eval_flags(parser)
     leaderboard.add_flags(parser)
     return parser
 
@@ -64,70 +65,19 @@ def run(args: argparse.Namespace) -> None:
     benchmark = options.benchmark_of(args)
     chosen = options_of(args)
     leaderboard.check(args, benchmark, chosen.methods)
+    report_command.check(args)
+    started = report_command.now()
     if args.engine == "openood":
-        run_upstream(args, benchmark, chosen)
+        from line_plugin.cli import upstream
+
+        upstream.run(args, benchmark, chosen)
         return
     runs = []
     for name, checkpoint in checkpoints(args):
         runs.append(evaluate(args, benchmark, chosen, checkpoint))
         if name:
             options.console(stderr=True).print(f"{name}: done")
-    show(args, benchmark, runs)
-
-
-def run_upstream(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None:
-    """The same networks and methods through OpenOOD's own Evaluator."""
-    from line_plugin.benchmark import report
-    from line_plugin.benchmark.protocol import images
-    from line_plugin.integrations.openood import evaluate_with_openood
-
-    if args.save_score or args.plots:
-        raise SettingsError("--save-score and --plots need the native engine")
-    own_normalisation = args.mean is not None or args.std is not None
-    summaries = []
-    nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
-    for method in chosen.methods:
-        tables = [
-            evaluate_with_openood(
-                net,
-                benchmark.name,
-                args.data_root,
-                method,
-                device=options.device_of(args.device),
-                batch_size=args.batch_size or 200,
-                num_workers=options.workers_of(args),
-                fsood=chosen.fsood,
-                # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
-                sweep=False if chosen.search is None and method == "line" else chosen.search,
-                preprocessor=images.transform(benchmark.preprocessing) if own_normalisation else None,
-                settings=_upstream_settings(method, benchmark, net, chosen),
-            )
-            for net in nets
-        ]
-        summaries.append(report.from_upstream(method, tables))
-    folder = args.output_dir or Path("results") / benchmark.name
-    saved = report.save_csv(folder, summaries, fsood=args.fsood) if args.save_csv else []
-    if args.json:
-        print(
-            json.dumps({"engine": "openood", "methods": {s.method: report.rows_json(s) for s in summaries}}, indent=2)
-        )
-        return
-    print_tables(args, benchmark, summaries, [s.method for s in summaries])
-    print_saved(saved)
-
-
-def _upstream_settings(method: str, benchmark: Benchmark, net: nn.Module, chosen: Options) -> dict[str, Any]:
-    """What to set over upstream's yml: for LINe everything, so that both engines start from the same settings."""
-    from line_plugin.benchmark.protocol import settings
-
-    given = chosen.settings.get(method, {})
-    if method == "line":
-        start = settings.create(method, benchmark, net, given)
-        if start.settings["clip"] == "auto" and start.settings["clip_percentile"] is None:
-            text = "line: its clip is chosen from the training images alone; `openood fit` prints what was tried"
-            options.console(stderr=True).print(text)
-        return dict(start.settings)
-    return {**benchmark.methods.get(method, {}), **given}
+    show(args, benchmark, runs, started)
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -165,7 +115,7 @@ def evaluate(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, ch
         return runner.evaluate(benchmark, args.data_root, cache, chosen, progress)
 
 
-def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation]) -> None:
+def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation], started: datetime) -> None:
     """Print and save what came out."""
     from line_plugin.benchmark import report
 
@@ -180,6 +130,8 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation])
         saved += plots.save(folder, runs[0])
     if args.board:
         saved += leaderboard.save(args, benchmark, runs, summaries, checkpoints(args), folder / "board")
+    if args.save_run or args.report:
+        saved += report_command.save(args, runs, checkpoints(args), folder, started)
     if args.json:
         found = report.as_json(runs)
         if args.published:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_plugin.cli import options
+from line_plugin.cli.report import sha256_of
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -95,17 +95,9 @@ def save(
         link=args.board_link,
     )
     hashes = [
-        {"run": name, "file": path.name, "sha256": _sha256(path), "model_sha256": run.model_sha256}
+        {"run": name, "file": path.name, "sha256": sha256_of(path), "model_sha256": run.model_sha256}
         for (name, path), run in zip(checkpoints, runs, strict=True)
         if path is not None
     ]
     settings = {s.method: [run.results[i].settings for run in runs] for i, s in enumerate(summaries)}
     return report.save_board(folder, entry, summaries, hashes, settings)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -21,23 +21,38 @@ if TYPE_CHECKING:
 
 def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
     """Which data and which network, and how its passes are made."""
-    net = add_classifier(parser, runs=runs)
+    add_work(parser, add_classifier(parser, runs=runs))
+    parser.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
+
+
+def add_work(parser: argparse.ArgumentParser, net: argparse._ArgumentGroup) -> None:
+    """Where and how the passes of the network are made."""
     net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     work = parser.add_argument_group("work")
     work.add_argument("--batch-size", type=positive, help="images a forward pass (200, on a CPU 32)")
-    work.add_argument("--num-workers", type=_natural, help="decoding processes (8 at most; on a CPU a core in 4)")
-    work.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
+    work.add_argument("--num-workers", type=natural, help="decoding processes (8 at most; on a CPU a core in 4)")
 
 
 def add_classifier(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._ArgumentGroup:
     """Which data and which network; the group of the network's flags, for more of them."""
+    data = add_benchmark(parser, "cifar10")
+    data.add_argument("--data-root", type=Path, default=Path("data"), help="folder in OpenOOD's layout (./data)")
+    return add_weights(parser, runs=runs)
+
+
+def add_benchmark(parser: argparse.ArgumentParser, default: str | None) -> argparse._ArgumentGroup:
+    """Which benchmark, and the network's own normalisation."""
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--id-data", default="cifar10", metavar="NAME|FILE.yml", help="benchmark by name, or your own YAML file"
+        "--id-data", default=default, metavar="NAME|FILE.yml", help="benchmark by name, or your own YAML file"
     )
-    data.add_argument("--data-root", type=Path, default=Path("data"), help="folder in OpenOOD's layout (./data)")
     data.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input mean")
     data.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input std")
+    return data
+
+
+def add_weights(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._ArgumentGroup:
+    """Which network."""
     net = parser.add_argument_group("network")
     if runs:
         net.add_argument("--root", type=Path, help="folder of training runs s0/best.ckpt, s1/best.ckpt, ...")
@@ -56,7 +71,8 @@ def positive(text: str) -> int:
     return value
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """A whole number of at least 0, for argparse."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} given, expected 0 or more")
@@ -89,6 +105,18 @@ def device_of(name: str) -> torch.device:
 
 def network_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> nn.Module:
     """Build the network and load its weights."""
+    return build_network(args, benchmark.arch, benchmark.num_classes, f"benchmark {benchmark.name!r}", checkpoint)
+
+
+def build_network(
+    args: argparse.Namespace, usual: str, num_classes: int, owner: str, checkpoint: Path | None
+) -> nn.Module:
+    """Build the network that the command line names and load its weights.
+
+    Args:
+        usual: the architecture if it names none, empty if there is none; owner: whose, for the message.
+        num_classes: K.
+    """
     from line_plugin import networks
 
     if args.model and args.arch:
@@ -96,12 +124,12 @@ def network_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path 
     if args.model:
         net = networks.load_user_model(args.model)
     else:
-        arch = args.arch or benchmark.arch
+        arch = args.arch or usual
         if not arch:
-            raise SettingsError(f"benchmark {benchmark.name!r} names no network: give --arch or --model")
+            raise SettingsError(f"{owner} names no network: give --arch or --model")
         if checkpoint is None:
             raise SettingsError(f"--arch {arch} starts untrained: give its weights with --checkpoint or --root")
-        net = networks.build(arch, benchmark.num_classes)
+        net = networks.build(arch, num_classes)
     if checkpoint is not None:
         networks.load_checkpoint(net, checkpoint)
     return net
@@ -154,7 +182,7 @@ def progress_bar(what: str, unit: str = "images") -> Iterator[Progress]:
     with Bar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None, visible=False)
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total, visible=True)
 
         yield report

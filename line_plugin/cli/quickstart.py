@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     network = ["--id-data", "quickstart", "--data-root", str(data), "--checkpoint", str(checkpoint)]
     network += ["--cache-dir", str(folder / "cache")]
     results = ["--output-dir", str(folder / "results"), "--brief", "--save-csv", "--plots"]
+    results += ["--report", "--artifact", str(artifact)]
     steps = [
         ("3. LINe, fitted on the training digits", ["fit", "--output", str(artifact), *network]),
         ("4. Its threshold, from held-out digits", ["calibrate", str(artifact), *network]),
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
         _print_title(title)
         out.print(f"$ openood {shlex.join(command)}", style="dim", soft_wrap=True, markup=False)
         step = parser().parse_args(command)
+        step.typed = command
         step.run(step)
 
 

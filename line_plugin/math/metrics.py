@@ -48,7 +48,14 @@ def ood_metrics(id_confidence: NDArray[np.floating], ood_confidence: NDArray[np.
             raise FeatureError(f"no {name} score given: metrics need samples of both")
         if np.isnan(values).any():
             raise FeatureError(f"{int(np.isnan(values).sum())} NaN among {len(values)} {name} scores")
-    id_le, ood_le = _counts(id_confidence, ood_confidence)
+    return metrics_of_counts(*_counts(id_confidence, ood_confidence))
+
+
+def metrics_of_counts(id_le: Floats, ood_le: Floats) -> Metrics:
+    """All metrics from how many ID and OOD samples lie at or below each distinct confidence, (V,) each, ascending.
+
+    Every confidence must have a sample of one side at least: a threshold without samples would stand for none.
+    """
     n_id, n_ood = id_le[-1], ood_le[-1]
     # Lowest confidence first: OOD positive.
     fps, tps = _corners(id_le, ood_le)

@@ -111,8 +111,9 @@ class Calibration:
             )
         if self.n < 10_000:
             sentences.append(
-                f"A false-alert budget of 1 per 100,000 needs cell masses known to a few per cent: with {self.n} "
-                "samples use their upper confidence bounds, which costs delay, or calibrate on 10,000 and more."
+                f"{self.n} samples tell the masses of the cells too coarsely to take them as they are: a false-alert "
+                "budget needs upper bounds on them, with which weak surges are raised later; 10,000 samples and more "
+                "cost little delay."
             )
         ties = self.n - int(torch.unique(self.confidence).numel())
         if ties > 0.01 * self.n:

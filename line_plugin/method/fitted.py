@@ -10,9 +10,11 @@ from torch import Tensor
 
 from line_plugin.errors import NotFittedError
 from line_plugin.math.contributions import ClassSums
+from line_plugin.math.decomposition import MaskedHead
 from line_plugin.math.leave_out import LeaveOut
 from line_plugin.method.auto import choice_of
 from line_plugin.method.calibration import Calibration
+from line_plugin.method.explanation import Explanation, explain_rows
 from line_plugin.method.fit import Fitted
 from line_plugin.method.settings import LINeSettings, Provenance
 
@@ -120,6 +122,33 @@ class FittedLine:
             on_device = features.detach().to(state.weight.device, torch.float32)
             classes, confidence = state.scorer.predict(on_device, self.settings.clip)
             return classes.to(features.device), confidence.to(features.device)
+
+    def explain(self, features: Tensor) -> tuple[Explanation, ...]:
+        """Why each row has the confidence that it has: its class, and what each neuron adds to logit and confidence.
+
+        For people who look at a few inputs: each row costs some K x D products in float64 on the CPU, and its
+        explanation keeps about ten vectors of D.
+
+        Args:
+            features: as for :meth:`score`.
+
+        Returns:
+            One a row (:class:`line_plugin.method.explanation.Explanation`).
+
+        Raises:
+            WidthError, NonFiniteError, NotFittedError.
+        """
+        classes, confidence = (t.cpu() for t in self.predict(features))
+        state = self._state
+        return explain_rows(
+            features.detach().to("cpu", torch.float32),
+            classes,
+            confidence,
+            MaskedHead(state.weight.cpu(), state.bias.cpu(), state.floors.cpu()),
+            delta=self.settings.clip,
+            class_names=self.provenance.class_names,
+            calibration=self.calibration,
+        )
 
     def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
         """Score held-out ID features and keep the calibration; :meth:`save` stores it.

@@ -59,7 +59,7 @@ class Panel(PanelScores):
         self.settings = PanelSettings(tuple(experts), prototypes, seed)
         self.line_settings = line
         self.provenance = Provenance()
-        self.calibration, self.evidence_calibrations = None, {}
+        self.calibration, self.evidence_calibrations, self.expert_calibrations = None, {}, {}
         self.content_sha256 = ""
         self._fitted = None
 
@@ -120,7 +120,7 @@ class Panel(PanelScores):
         device = line.device
         self._fitted = FittedPanel.make(line.to("cpu"), gathered, self.settings).to(device)
         self.provenance, self.content_sha256 = line.provenance, ""
-        self.calibration, self.evidence_calibrations = None, {}
+        self.calibration, self.evidence_calibrations, self.expert_calibrations = None, {}, {}
         return self
 
     def with_settings(self, experts: Sequence[str]) -> Panel:
@@ -144,7 +144,13 @@ class Panel(PanelScores):
     def save(self, path: str | Path) -> str:
         """Write the artifact and return its content hash. Equal fits give equal bytes."""
         self.content_sha256 = write_panel(
-            path, self._state, self.settings, self.provenance, self.calibration, self.evidence_calibrations
+            path,
+            self._state,
+            self.settings,
+            self.provenance,
+            self.calibration,
+            self.evidence_calibrations,
+            self.expert_calibrations,
         )
         return self.content_sha256
 
@@ -161,6 +167,7 @@ class Panel(PanelScores):
         panel._fitted = found.fitted.to(device)
         panel.provenance, panel.content_sha256 = found.provenance, found.digest
         panel.calibration, panel.evidence_calibrations = found.calibration, found.evidence_calibrations
+        panel.expert_calibrations = found.expert_calibrations
         return panel
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class PanelContents:
     provenance: Provenance
     calibration: Calibration | None
     evidence_calibrations: dict[str, Calibration]
+    expert_calibrations: dict[str, Calibration]
     fitted: FittedPanel
     digest: str
 
@@ -41,6 +42,7 @@ def write_panel(
     provenance: Provenance,
     calibration: Calibration | None,
     evidence_calibrations: Mapping[str, Calibration],
+    expert_calibrations: Mapping[str, Calibration],
 ) -> str:
     """Write the file and return its content hash. Equal contents give equal bytes."""
     experts = fitted.scorer.experts
@@ -53,11 +55,14 @@ def write_panel(
     }
     if evidence_calibrations:
         tensors["evidence_confidence"] = torch.stack([one.confidence for one in evidence_calibrations.values()])
+    if expert_calibrations:
+        tensors["expert_confidence"] = torch.stack([one.confidence for one in expert_calibrations.values()])
     metadata |= {
         "kind": "panel",
         "panel": {
             **asdict(settings),
             "evidence": list(evidence_calibrations),
+            "calibrated": list(expert_calibrations),
             "is_residual": experts.subspace.is_residual,
             "alpha": experts.alpha,
             "scales": {name: asdict(scale) for name, scale in fitted.scales.items()},
@@ -96,8 +101,19 @@ def _of_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Pan
     settings = PanelSettings(tuple(panel["experts"]), panel["prototypes"], panel["seed"])
     fitted = FittedPanel(line, ExpertScorer(experts), scales)
     digest = str(metadata["content_sha256"])
-    whole, names, each = contents.calibration, panel["evidence"], {}
-    if whole is not None and names:
-        rows = tensors["evidence_confidence"]
-        each = {n: Calibration(row, whole.tpr, whole.source) for n, row in zip(names, rows, strict=True)}
-    return PanelContents(settings, contents.provenance, whole, each, fitted, digest)
+    whole = contents.calibration
+    evidence = _calibrations(whole, panel["evidence"], tensors, "evidence_confidence")
+    # Earlier releases kept no more than those that gather evidence.
+    experts_of = _calibrations(whole, panel.get("calibrated", []), tensors, "expert_confidence") or {
+        name: one for name, one in evidence.items() if name in settings.experts
+    }
+    return PanelContents(settings, contents.provenance, whole, evidence, experts_of, fitted, digest)
+
+
+def _calibrations(
+    whole: Calibration | None, names: Sequence[str], tensors: Mapping[str, Tensor], key: str
+) -> dict[str, Calibration]:
+    """The calibrations (a row of confidences each) that lie beside the one of the whole panel."""
+    if whole is None or not names:
+        return {}
+    return {n: Calibration(row, whole.tpr, whole.source) for n, row in zip(names, tensors[key], strict=True)}

@@ -13,6 +13,7 @@ from torch import Tensor
 from line_plugin.errors import NotFittedError, SettingsError, unknown_name
 from line_plugin.math.leave_out import LeaveOut
 from line_plugin.method.calibration import Calibration
+from line_plugin.method.explanation import ExpertOpinion, PanelExplanation, p_values_of
 from line_plugin.method.line import LINe
 from line_plugin.method.panel_fit import FittedPanel, PanelSettings
 from line_plugin.method.settings import Provenance
@@ -36,6 +37,8 @@ class PanelScores:
         calibration: None until :meth:`calibrate`.
         evidence_calibrations: of whoever gathers evidence of its own in the monitor, by name and on the same inputs;
             empty until :meth:`calibrate`.
+        expert_calibrations: of every expert, by name and on the same inputs; empty until :meth:`calibrate`. An artifact
+            of an earlier release has those of the experts that gather evidence.
         content_sha256: of the artifact that was read or written, empty if there is none.
     """
 
@@ -43,6 +46,7 @@ class PanelScores:
     provenance: Provenance
     calibration: Calibration | None
     evidence_calibrations: dict[str, Calibration]
+    expert_calibrations: dict[str, Calibration]
     content_sha256: str
     _fitted: FittedPanel | None
 
@@ -144,6 +148,43 @@ class PanelScores:
             classes, found = self._state.score(features, self.settings.experts)
         return classes, [found[name] for name in self.settings.experts]
 
+    def explain(self, features: Tensor) -> tuple[PanelExplanation, ...]:
+        """Why each row has the confidence that it has: what each expert says, who blames it, and LINe's neurons.
+
+        Args:
+            features: as for :meth:`score`; for a few rows (:meth:`LINe.explain`).
+
+        Returns:
+            One a row (:class:`line_plugin.method.explanation.PanelExplanation`).
+
+        Raises:
+            WidthError, NonFiniteError, NotFittedError.
+        """
+        classes, confidence, each = (t.cpu() for t in self.predict_experts(features))
+        chances = p_values_of(self.calibration, confidence)
+        by_expert = self.expert_p_values(each)
+        lines = self.line.explain(features)
+        names = self.provenance.class_names
+        return tuple(
+            PanelExplanation(
+                predicted=c,
+                class_name=names[c] if names else "",
+                confidence=float(confidence[row]),
+                p_value=chances[row],
+                experts=tuple(
+                    ExpertOpinion(name, float(each[row, e]), by_expert[name][row])
+                    for e, name in enumerate(self.settings.experts)
+                ),
+                line=lines[row],
+            )
+            for row, c in enumerate(classes.tolist())
+        )
+
+    def expert_p_values(self, each: Tensor) -> dict[str, list[float | None]]:
+        """The p-value of each expert by name, from what :meth:`predict_experts` gave (N, E); None if not calibrated."""
+        columns = zip(self.settings.experts, each.unbind(dim=1), strict=True)
+        return {name: p_values_of(self.expert_calibrations.get(name), column) for name, column in columns}
+
     @property
     def default_evidence(self) -> tuple[str, ...]:
         """Who gathers evidence of its own if nothing else is asked for."""
@@ -178,6 +219,7 @@ class PanelScores:
         counts = torch.bincount(classes, minlength=self.num_classes).tolist()
         self.calibration = Calibration.from_scores(confidence, tpr, source, counts)
         self.evidence_calibrations = {name: Calibration.from_scores(said[name], tpr, source) for name in names}
+        self.expert_calibrations = {name: Calibration.from_scores(said[name], tpr, source) for name in experts}
         self.content_sha256 = ""
         return self.calibration
 

@@ -10,9 +10,6 @@ from pydantic import BaseModel, SecretStr
 from monitor.config.sections import MonitorConfig
 from monitor.config.urls import SecretUrl, show_url
 
-RENAMED = {"telemetry": "http"}
-"""Sections of earlier releases, and what they are called now."""
-
 _KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
 
 
@@ -22,7 +19,10 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     name = ".".join(location)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return _explain_unknown(location, model)
+        known = known_keys(location[:-1], model)
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
     if error["type"] in ("missing", "model_type"):
         return f"{name} is missing" if error["type"] == "missing" else f"{name} must be a section with keys"
     if is_secret(location, model=model):
@@ -33,21 +33,6 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     if not location or (len(location) < 2 and model is MonitorConfig):  # a whole section: it may hold secrets
         return f"{name}: {message}".removeprefix(": ")
     return f"{name}: {message} (got {_shown(error.get('input'))})"
-
-
-def _explain_unknown(location: list[str], model: type[BaseModel]) -> str:
-    if len(location) == 1 and model is MonitorConfig and location[0] in RENAMED:
-        return explain_renamed(location[0])
-    known = known_keys(location[:-1], model)
-    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown key {'.'.join(location)!r}: {hint}known: {', '.join(known)}"
-
-
-def explain_renamed(section: str) -> str:
-    """A section that an earlier release had."""
-    now = RENAMED[section]
-    return f"section {section!r} is called {now!r} now, with the same keys in it"
 
 
 def known_keys(section: list[str], model: type[BaseModel] = MonitorConfig) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from monitor.config.explaining import RENAMED, explain_error, explain_renamed, is_secret, known_keys
+from monitor.config.explaining import explain_error, is_secret, known_keys
 from monitor.config.secret_files import read_secret_folder
 from monitor.config.sections import MonitorConfig
 from monitor.errors import ConfigError
@@ -133,10 +133,6 @@ def _refuse_unknown(name: str, what: str) -> None:
     known = [f"{PREFIX}{s}__{k}".upper() for s in sections for k in known_keys([s])]
     if name.upper() in known:
         return
-    section, _, key = name.upper().removeprefix(PREFIX).partition("__")
-    if section.lower() in RENAMED:
-        now = RENAMED[section.lower()]
-        raise ConfigError(f"{what} {name}: {explain_renamed(section.lower())}: {PREFIX}{now.upper()}__{key}")
     raise ConfigError(f"{what} {name}: no setting has this name; {_hint(name.upper(), known)}")
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.counting.bad_share import Share
-from monitor.counting.scoring import Scored, Scorer
+from monitor.counting.models import Models
+from monitor.counting.routing import Router
+from monitor.counting.scoring import Scored
 from monitor.counting.telling import Told
 from monitor.errors import RecordError
-from monitor.messages.contract import Contract
-from monitor.messages.reading import Reader, Rejected, Rows
+from monitor.messages.reading import Rejected, Rows
 from monitor.messages.record import Partition, Record
 from monitor.messages.times import arrival
 from monitor.store.counts import Batch, Example, Progress, cell_of
@@ -76,16 +77,15 @@ class Counter:
     """Turns records into a batch: :meth:`read`, :meth:`score`, :meth:`count`, each with what the one before gave.
 
     Args:
-        contract: what a record must be.
-        scorer: embeddings to cells.
+        models: what a record must be, and embeddings to cells.
         bucket_ms: width of a bucket.
         examples: most OOD samples kept per stream and bucket.
         window: recent records of a partition over which the share of bad ones is taken, about.
     """
 
-    def __init__(self, contract: Contract, scorer: Scorer, bucket_ms: int, examples: int, window: int = 2000) -> None:
-        self._reader, self._scorer = Reader(contract), scorer
-        self._magnitude = contract.limits.magnitude
+    def __init__(self, models: Models, bucket_ms: int, examples: int, window: int = 2000) -> None:
+        self._router = Router(models)
+        self._magnitude = models.first.contract.limits.magnitude
         self._bucket_ms, self._examples, self._window = bucket_ms, examples, window
         self._turn = 0
         self._told = Told()
@@ -106,11 +106,11 @@ class Counter:
         waiting = sum(map(len, records.values()))
         for n, (p, chunk) in enumerate(self._in_turn(records)):
             waiting -= len(chunk)
-            room = self._reader.room - len(rows)
+            room = self._router.room - len(rows)
             first, before = len(rows), rows.taken
             if room > 0:
                 share = max(1, room // (len(records) - n), room - waiting)
-                rejected += self._reader.read(chunk, rows, now_ms, share)
+                rejected += self._router.read(chunk, rows, now_ms, share)
             read = rows.taken - before
             if read:
                 taken[p], spans[p] = chunk[:read], slice(first, len(rows))
@@ -125,8 +125,8 @@ class Counter:
         return chunks[self._turn :] + chunks[: self._turn]
 
     def score(self, read: Read) -> Scored:
-        """The only part that takes long; it touches nothing but the scorer, so any thread may do it."""
-        return self._scorer.score(read.rows.vectors, self._magnitude)
+        """The only part that takes long; it touches nothing but the scorers, so any thread may do it."""
+        return self._router.score(read.rows, self._magnitude)
 
     def count(self, read: Read, scored: Scored, owned: Mapping[Partition, Owned]) -> tuple[Batch, Rejected]:
         """What the records add, and those that cannot be scored.
@@ -201,7 +201,7 @@ class Counter:
                 r = rows.records[rows.record_of[n]]
                 p = Partition(r.topic, r.partition)
                 confidence, predicted = float(scored.confidence[n]), int(scored.predicted[n])
-                by = self._scorer.name_expert(int(scored.expert[n]))
+                by = self._router.name_expert(rows, n, int(scored.expert[n]))
                 kept.append(Example(confidence, rows.ids[n], predicted, p, r.offset, by))
         return found
 

@@ -19,11 +19,11 @@ from typing import Literal
 
 from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Owned, Read
+from monitor.counting.models import Models
 from monitor.counting.observing import Observer, Unobserved
 from monitor.counting.ownership import Ownership
-from monitor.counting.scoring import Scored, Scorer, ScoringThread
+from monitor.counting.scoring import Scored, ScoringThread
 from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
-from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
 from monitor.sources.deadletters import DeadLetters
 from monitor.sources.protocol import Source
@@ -105,8 +105,7 @@ class Worker:
     Args:
         source: records in.
         store: counts and offsets out.
-        scorer: embeddings to cells.
-        contract: what a record must be.
+        models: what a record must be, and embeddings to cells.
         dead_letters: where the others go.
         settings: numbers.
         clock: milliseconds since the epoch.
@@ -119,8 +118,7 @@ class Worker:
         self,
         source: Source,
         store: Store,
-        scorer: Scorer,
-        contract: Contract,
+        models: Models,
         dead_letters: DeadLetters,
         settings: WorkerSettings | None = None,
         *,
@@ -132,7 +130,7 @@ class Worker:
         self._source, self._store, self._dead_letters = source, store, dead_letters
         self._settings = settings or WorkerSettings()
         s = self._settings
-        self._counter = Counter(contract, scorer, s.bucket_ms, s.examples, s.bad_window)
+        self._counter = Counter(models, s.bucket_ms, s.examples, s.bad_window)
         self._clock, self._wait, self._name = clock, wait, name
         self._observer: Observer = observer or Unobserved()
         self._ownership = Ownership(source, store, self._settings.start)

@@ -251,11 +251,9 @@ def _recount(config: MonitorConfig) -> tuple[Mapping[CountKey, int], list[int]]:
     """Counts of the topic by a consumer of its own and the worker's counter, and the event times."""
     from monitor.counting.counter import Counter
     from monitor.counting.recount import Recount
-    from monitor.counting.scoring import Scorer
-    from monitor.service.assembly import contract
+    from monitor.service.assembly import open_models
     from monitor.service.reading_topic import read_topic
 
-    scorer = Scorer.load(config.model.artifact)
-    recount = Recount(Counter(contract(config, scorer.width), scorer, config.bucket_ms, 0))
+    recount = Recount(Counter(open_models(config), config.bucket_ms, 0))
     times = [t for records in read_topic(config.kafka) for read, _ in recount.add(records) for t in read.rows.times_ms]
     return recount.totals(), times

@@ -36,12 +36,13 @@ class Binding:
         return str(self.settings["model.artifact"])
 
 
-def binding_of(config: MonitorConfig, artifact: str) -> Binding:
+def binding_of(config: MonitorConfig, artifact: str, models: Mapping[str, str] | None = None) -> Binding:
     """What evidence under these settings stands on.
 
     Args:
         config: the settings of this process.
-        artifact: content hash of the artifact that they name.
+        artifact: content hash of the artifact that they name; of several, of all together.
+        models: several models by name, with the content hash of each.
 
     Raises:
         ConfigError: the class calibration cannot be read.
@@ -53,6 +54,8 @@ def binding_of(config: MonitorConfig, artifact: str) -> Binding:
         "alerts.masses": config.alerts.masses,
         "alerts.class_calibration": _hash_of(config.alerts.class_calibration),
     }
+    if models:
+        settings["models"] = ", ".join(f"{name} {sha[:12]}" for name, sha in sorted(models.items()))
     return Binding(settings, config.bucket_ms)
 
 

@@ -65,13 +65,17 @@ class DriftWatch:
 
     Args:
         store: totals in, notices and windows out; a connection of its own.
-        reference: what the artifact was calibrated on.
+        reference: of a stream, what its artifact was calibrated on; None if it has no artifact.
         settings: numbers.
         rng: of the simulations behind the p-values.
     """
 
     def __init__(
-        self, store: Store, reference: Reference, settings: DriftSettings, rng: np.random.Generator | None = None
+        self,
+        store: Store,
+        reference: Callable[[str], Reference | None],
+        settings: DriftSettings,
+        rng: np.random.Generator | None = None,
     ) -> None:
         self._store, self._reference, self._settings = store, reference, settings
         self._rng = rng or np.random.default_rng()
@@ -90,41 +94,48 @@ class DriftWatch:
 
         A crash on the way leaves the window open: it is compared again, with a few inputs more.
         """
-        totals, kept = by_stream(self._store.totals(), len(self._reference.class_counts)), self._store.windows()
+        totals, kept = by_stream(self._store.totals(), self._classes_of), self._store.windows()
         begun: dict[str, str] = {}
         found: list[Notice] = []
         for stream, counts in totals.items():
-            window = self._window(kept.get(stream, ""), counts)
+            reference = self._reference(stream)
+            if reference is None:
+                continue
+            window = self._window(kept.get(stream, ""), counts, reference.artifact)
             if window is None:
-                begun[stream] = self._began(counts, now_ms)
+                begun[stream] = self._began(counts, now_ms, reference.artifact)
             elif window[0][:CELLS].sum() >= self._settings.window:
-                found.append(self._compare(stream, *window))
-                begun[stream] = self._began(counts, now_ms)
+                found.append(self._compare(stream, reference, *window))
+                begun[stream] = self._began(counts, now_ms, reference.artifact)
         gone = sorted(kept.keys() - totals.keys())
         found += [Notice(KIND, stream, False, "info") for stream in gone]
         changes = [notice for notice in found if self._store.notice(notice)]
         self._store.keep_windows(begun, gone)
         return changes
 
-    def _window(self, kept: str, counts: Counts) -> tuple[Counts, int] | None:
+    def _classes_of(self, stream: str) -> int:
+        reference = self._reference(stream)
+        return len(reference.class_counts) if reference is not None else 0
+
+    def _window(self, kept: str, counts: Counts, artifact: str) -> tuple[Counts, int] | None:
         """What came since the window began, and when that was (ms); None if it has to begin again."""
         if not kept:
             return None
         document = json.loads(kept)
         base = np.frombuffer(zlib.decompress(base64.b64decode(document["counts"])), "<i8")
-        if document["artifact"] != self._reference.artifact or len(base) != len(counts):
+        if document["artifact"] != artifact or len(base) != len(counts):
             return None
         since: Counts = counts - base
         # Fewer than before: Redis has forgotten some, and counts them again.
         return None if since.min() < 0 else (since, int(document["at_ms"]))
 
-    def _began(self, counts: Counts, now_ms: int) -> str:
+    def _began(self, counts: Counts, now_ms: int, artifact: str) -> str:
         packed = base64.b64encode(zlib.compress(counts.astype("<i8").tobytes())).decode()
-        return json.dumps({"artifact": self._reference.artifact, "at_ms": now_ms, "counts": packed})
+        return json.dumps({"artifact": artifact, "at_ms": now_ms, "counts": packed})
 
-    def _compare(self, stream: str, window: Counts, since_ms: int) -> Notice:
+    def _compare(self, stream: str, reference: Reference, window: Counts, since_ms: int) -> Notice:
         cells, classes = window[:CELLS], window[CELLS:]
-        samples, reference = int(cells.sum()), self._reference
+        samples = int(cells.sum())
         scores = compare_cells(cells, reference.weights, self._rng)
         shares = compare_classes(classes, reference.class_counts, self._rng) if len(classes) else Difference(0, 1, 1)
         limit = allowed(samples, self._settings.budget)
@@ -141,35 +152,38 @@ class DriftWatch:
             "p_scores": f"{scores.p_value:.3g}",
             "p_classes": f"{shares.p_value:.3g}",
         }
-        return Notice(KIND, stream, bool(told), "info", self._summary(window, dict(told)), details)
+        return Notice(KIND, stream, bool(told), "info", _summary(reference, window, dict(told)), details)
 
-    def _summary(self, window: Counts, told: Mapping[str, Difference]) -> str:
-        cells, classes = window[:CELLS], window[CELLS:]
-        parts = []
-        if "scores" in told:
-            low, expected = _tail(cells), _tail(self._reference.weights)
-            parts.append(
-                f"{low:.1%} of the scores lie where {expected:.1%} of the calibration scores do "
-                f"(PSI {told['scores'].size:.2f})"
-            )
-        if "classes" in told:
-            changed = ", ".join(_changes(classes, self._reference.class_counts, self._reference.class_name))
-            parts.append(f"the predicted classes have other shares (PSI {told['classes'].size:.2f}; {changed})")
-        return (
-            f"The last {int(cells.sum())} inputs differ from what the artifact was calibrated on: "
-            f"{' and '.join(parts)}. This is information and no surge. If it lasts, find out what has changed in the "
-            "traffic; if the change is wanted, calibrate on present inputs and promote the new artifact."
+
+def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference]) -> str:
+    cells, classes = window[:CELLS], window[CELLS:]
+    parts = []
+    if "scores" in told:
+        low, expected = _tail(cells), _tail(reference.weights)
+        parts.append(
+            f"{low:.1%} of the scores lie where {expected:.1%} of the calibration scores do "
+            f"(PSI {told['scores'].size:.2f})"
         )
+    if "classes" in told:
+        changed = ", ".join(_changes(classes, reference.class_counts, reference.class_name))
+        parts.append(f"the predicted classes have other shares (PSI {told['classes'].size:.2f}; {changed})")
+    return (
+        f"The last {int(cells.sum())} inputs differ from what the artifact was calibrated on: "
+        f"{' and '.join(parts)}. This is information and no surge. If it lasts, find out what has changed in the "
+        "traffic; if the change is wanted, calibrate on present inputs and promote the new artifact."
+    )
 
 
-def by_stream(totals: Mapping[CountKey, int], classes: int) -> dict[str, Counts]:
+def by_stream(totals: Mapping[CountKey, int], classes_of: Callable[[str], int]) -> dict[str, Counts]:
     """(cells + classes,) inputs of each stream, in the cells of the first expert. The monitor's own are left out."""
     found: dict[str, Counts] = {}
     for (stream, predicted, cell), n in totals.items():
         if cell < CELLS and not stream.startswith("__"):
-            row = found.setdefault(stream, np.zeros(CELLS + classes, np.int64))
+            row = found.get(stream)
+            if row is None:
+                row = found[stream] = np.zeros(CELLS + classes_of(stream), np.int64)
             row[cell] += n
-            if predicted < classes:
+            if predicted < len(row) - CELLS:
                 row[CELLS + predicted] += n
     return found
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from line_plugin.math.conformal import CELL_EDGES
 from monitor.config import AlertConfig
@@ -17,16 +17,13 @@ from monitor.math.nulls import Nulls
 from monitor.math.state import Rules
 from monitor.store.counts import CELLS, OVERFLOW
 
-if TYPE_CHECKING:
-    from line_plugin.method.calibration import Calibration
-
 RISK = 0.05
 """Probability that the bounds on the null masses fail, for all experts together; for the classes' the same again."""
 
 
 def rules(
     config: AlertConfig,
-    calibration_samples: int,
+    calibration_samples: int | Sequence[int],
     *,
     artifact: str = "",
     tpr: float = 0.95,
@@ -36,7 +33,7 @@ def rules(
 
     Args:
         config: the budget and how an alert lives.
-        calibration_samples: n behind the artifact's cell bounds.
+        calibration_samples: n behind the artifact's cell bounds; of several models that share the budget, of each.
         artifact: content hash; a class calibration of another one is refused. Empty accepts any.
         tpr: share of ID samples that the artifact's threshold keeps: what lies beyond it counts as flagged.
         experts: of the artifact, all calibrated on those samples. The bounds of all of them hold together.
@@ -44,10 +41,11 @@ def rules(
     Raises:
         ConfigError: the class calibration cannot be read or is another artifact's, or no cell ends at ``1 - tpr``.
     """
+    sizes = [calibration_samples] if isinstance(calibration_samples, int) else calibration_samples
     classes = _classes(config.class_calibration, artifact, len(experts))
     return Rules(
         budget=budget(config),
-        nulls=nulls.pooled(calibration_samples, config.masses, risk=RISK / len(experts)),
+        nulls=nulls.together(sizes, config.masses, risk=RISK / len(experts)),
         class_nulls=classes,
         flag_cells=_flag_cells(tpr),
         unwatched=(OVERFLOW,),
@@ -58,13 +56,6 @@ def rules(
             resolve_after=config.resolve_after,
         ),
     )
-
-
-def rules_of(
-    config: AlertConfig, calibration: Calibration, artifact: str, experts: tuple[str, ...] = ("line",)
-) -> Rules:
-    """The rules under these settings for what an artifact of this calibration, content hash and experts finds."""
-    return rules(config, calibration.n, artifact=artifact, tpr=calibration.tpr, experts=experts)
 
 
 def budget(config: AlertConfig) -> Budget:

@@ -7,12 +7,20 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Served:
+    """What an alert says of the model behind a stream: the artifact's content hash, and the class for people."""
+
+    artifact: str
+    class_name: Callable[[int], str] = str
+
+
+@dataclass(frozen=True)
 class EvaluatorSettings:
     """Numbers of an evaluator; times in milliseconds.
 
     Attributes:
         group: consumer group, part of every fingerprint.
-        artifact: content hash, shown in every alert.
+        artifact: content hash, shown in every alert; of several models, of all together.
         bucket_ms: width of a bucket.
         idle_ms: a partition that moved nothing for so long holds no bucket open.
         hold_ms: no partition holds a bucket open for longer than this once another one has passed it.
@@ -24,6 +32,7 @@ class EvaluatorSettings:
         topic: partitions of other topics do not count; empty for all.
         canary: name of the stream that the monitor sends itself; empty for none.
         class_name: the class for people.
+        served: the model of a stream if there are several, None if it has none.
     """
 
     group: str
@@ -39,3 +48,8 @@ class EvaluatorSettings:
     topic: str = ""
     canary: str = ""
     class_name: Callable[[int], str] = field(default=str)
+    served: Callable[[str], Served | None] = lambda _: None
+
+    def of_stream(self, stream: str | None) -> Served:
+        """The model behind an alert of this stream, or of everything together."""
+        return (self.served(stream) if stream is not None else None) or Served(self.artifact, self.class_name)

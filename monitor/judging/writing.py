@@ -39,16 +39,17 @@ class AlertWriter:
     ) -> AlertWrite:
         """An alert as it is written; ``kept`` False leaves it out of the history."""
         s = self._settings
+        served = s.of_stream(alert.stream)
         key = (alert.stream, alert.scope[0] if alert.scope else None)
         fields = alerts.fields(
             alert,
             change,
             at,
             event,
-            artifact=s.artifact,
+            artifact=served.artifact,
             examples=examples.get(alert.identity, ()),
             offsets=offsets,
-            class_name=s.class_name,
+            class_name=served.class_name,
             log_threshold=self._rules.log_threshold(key),
             experts=self._rules.experts,
         )

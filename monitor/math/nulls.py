@@ -81,8 +81,42 @@ def pooled(n: int, rule: Rule = "expectation", *, risk: float = 0.05, edges: Seq
         # The cutoff is the m-th smallest of n: the mass below it is Beta(m, n + 1 - m), less with ties.
         return Nulls(_bounds([m - 1 for m in ranks[:-1]], n, risk), 1.0, n, rule, risk)
     if rule == "expectation":
-        return Nulls(steps, _expectation_bound(steps, n, risk), n, rule, risk)
+        return Nulls(steps, _expectation_bound(_weights(n, edges), ratios(steps), risk), n, rule, risk)
     raise ValueError(f"rule {rule!r} given, expected nominal, expectation or simultaneous")
+
+
+def together(
+    sizes: Sequence[int], rule: Rule = "expectation", *, risk: float = 0.05, edges: Sequence[float] | None = None
+) -> Nulls:
+    """One bound for inputs of several models, each with cells of its own, cut at its own calibration samples.
+
+    Evidence is then the same whichever model an input belongs to, so that all of them share one budget. The steps are
+    the highest that any model has; the margin is the largest that any of them needs under these steps. The risk is
+    divided among the models, so that the bounds of all of them hold together.
+
+    Args:
+        sizes: calibration samples of each model, at least one model.
+        rule: see :func:`pooled`.
+        risk: probability that any of the bounds fails.
+        edges: see :func:`pooled`.
+
+    Raises:
+        ValueError: no model, or what :func:`pooled` refuses.
+    """
+    from line_plugin.math import conformal
+
+    if not sizes:
+        raise ValueError("no calibration set given, expected that of at least one model")
+    each, edges = risk / len(sizes), conformal.CELL_EDGES if edges is None else edges
+    bounds = [pooled(n, rule, risk=each, edges=edges) for n in sorted(set(sizes))]
+    if len(bounds) == 1:
+        return bounds[0]
+    steps = tuple(max(column) for column in zip(*(b.steps for b in bounds), strict=True))
+    margin = 1.0
+    if rule == "expectation":
+        pays = ratios(steps)
+        margin = max(_expectation_bound(_weights(b.samples, edges), pays, each) for b in bounds)
+    return Nulls(steps, margin, min(sizes), rule, bounds[0].risk)
 
 
 def of_class(counts: Sequence[int], *, risk: float = 0.05) -> Nulls:
@@ -125,18 +159,25 @@ def ratios(steps: Sequence[float]) -> list[float]:
     return [first if math.isnan(r) else r for r in out]
 
 
-def _expectation_bound(steps: Sequence[float], n: int, risk: float) -> float:
-    """The upper ``1 - risk`` quantile of ``sum q_k ratio_k``, q the true cell masses given the calibration set.
+def _weights(n: int, edges: Sequence[float]) -> list[int]:
+    """(cells,) how many of the n + 1 spacings between calibration scores lie in each cell."""
+    from line_plugin.math import conformal
+
+    ranks = [*(conformal.rank(n, e) for e in edges[:-1]), n + 1]
+    return [b - a for a, b in zip([0, *ranks[:-1]], ranks, strict=True)]
+
+
+def _expectation_bound(weights: Sequence[int], pays: Sequence[float], risk: float) -> float:
+    """The upper ``1 - risk`` quantile of ``sum q_k pays_k``, q the true masses given the calibration set; at least 1.
 
     Without ties q is Dirichlet with the ranks between cutoffs as weights (spacings of uniform order statistics), a
-    ratio of independent gammas; ``P(sum (ratio_k - t) G_k > 0)`` follows from the characteristic function
-    (Gil-Pelaez 1951, Imhof 1961). With ties the sum is stochastically smaller.
+    ratio of independent gammas; ``P(sum (pays_k - t) G_k > 0)`` follows from the characteristic function
+    (Gil-Pelaez 1951, Imhof 1961). With ties the sum is stochastically smaller, as ``pays`` falls with the cell.
     """
     from scipy.integrate import quad
     from scipy.optimize import brentq
 
-    masses = [b - a for a, b in zip((0.0, *steps[:-1]), steps, strict=True)]
-    pairs = [(m * (n + 1), r) for m, r in zip(masses, ratios(steps), strict=True) if m > 1e-15]
+    pairs = [(w, r) for w, r in zip(weights, pays, strict=True) if w]
     if len(pairs) < 2:
         return 1.0
 

@@ -1,26 +1,33 @@
 """What a record must be to be scored, and the named reason for which it is not.
 
-A record's key is its stream (a model or a tenant). Headers follow the CloudEvents Kafka binding (``ce_id``,
-``ce_source``, ``ce_time``, and the extensions ``ce_model``, ``ce_dtype``, ``ce_dim``); the bare names are accepted
-too. ``content-type`` chooses the decoder; without one the value is raw little-endian float32.
+A record's key is its stream (a model or a tenant), unless ``messages.stream_from`` names another part of it. Headers
+follow the CloudEvents Kafka binding (``ce_id``, ``ce_source``, ``ce_time``, and the extensions ``ce_model``,
+``ce_dtype``, ``ce_dim``); the bare names are accepted too. ``content-type`` chooses the decoder; without one
+``messages.format`` does, which is raw little-endian float32 by default.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-from monitor.errors import RecordError
+from monitor.errors import RecordError, RecordSkippedError
 from monitor.messages import decoders, dtypes, times
+from monitor.messages.accepting import Rule
+from monitor.messages.decoders.cloudevents import open_envelope, read_data
+from monitor.messages.documents import Document
 from monitor.messages.limits import Limits
+from monitor.messages.names import StreamFrom, header_name, is_canary, text
 from monitor.messages.reasons import REASONS
 from monitor.messages.record import Embedding, Payload, Record, place
-from monitor.messages.text import bounded, stream_name, valid
+from monitor.messages.text import bounded, valid
+from monitor.messages.wanted import Wanted
 
 __all__ = ["REASONS", "Contract"]
 
-READ = frozenset({"content-type", "id", "time", "model", "dtype", "dim"})
+READ = frozenset({"content-type", "id", "time", "model", "dtype", "dim", "inference-header-content-length"})
 """Headers that the contract reads; others may be as long as they like."""
 
 
@@ -31,11 +38,15 @@ class Contract:
     Attributes:
         width: D, the input of the head.
         model: records of another model are not scored; empty accepts all.
-        default_stream: stream of records without a key.
+        default_stream: stream of records that name none.
         max_bytes: largest value.
         max_age_ms, max_ahead_ms: event time against the record's timestamp, so that a redelivery is judged the same.
         other_models: ``reject`` sends records of another model to the dead letters, ``skip`` passes over them.
         limits: how much a record may ask for.
+        format: of values whose content type does not say it.
+        output: the tensor that holds the embeddings, in a response of the Open Inference Protocol.
+        stream_from: the part of a record that names its stream.
+        accept: rules of which a record must fit one, else it is skipped; none accept all.
     """
 
     width: int
@@ -46,6 +57,10 @@ class Contract:
     max_ahead_ms: int = 60_000
     other_models: Literal["reject", "skip"] = "reject"
     limits: Limits = field(default_factory=Limits)
+    format: str = decoders.RAW
+    output: str = "embedding"
+    stream_from: StreamFrom = field(default_factory=StreamFrom)
+    accept: tuple[Rule, ...] = ()
 
     def read(self, record: Record, now_ms: int | None = None) -> list[Embedding]:
         """The embeddings of a record. Their numbers are checked when they are scored (:mod:`monitor.counting.scoring`).
@@ -55,63 +70,136 @@ class Contract:
             now_ms: the time now. Records without a timestamp have arrived then, and none counts later than that.
 
         Raises:
+            RecordSkippedError: the record is not meant for this monitor.
             RecordError: with a reason of :data:`REASONS`. What else a decoder may raise is met by
                 :class:`monitor.messages.reading.Reader`.
         """
-        headers = self._headers(record)
-        given = text(headers, "model")
-        if given is not None:
-            self._same_model(given)
+        headers = named(record)
+        enveloped = decoders.is_envelope(headers, self.format)
+        rules = self._fitting(record, headers, anything=enveloped)
+        self._check_headers(record, headers)
         value = record.value
         if not value:
             raise RecordError("empty-value", "a record without a value was got, expected an embedding")
         if len(value) > self.max_bytes:
             raise RecordError("too-large", f"{len(value)} bytes, expected at most {self.max_bytes}")
-        stream = self.stream(record.key)
-        payloads = decoders.decode(value, headers, self.limits)
+        document: bytes | Document = value
+        if enveloped:
+            envelope, headers = open_envelope(value, headers, self.limits)
+            rules = self._fitting(record, headers)
+            self._check_headers(record, headers)
+            document = read_data(envelope, self.limits)
+        stream = None if self._stream_field else self.stream(record, headers)
+        wanted = Wanted(self.limits, self.output, self._stream_field, partial(self._check_model, rules))
+        payloads = decoders.decode(document, headers, wanted, self.format)
         if not payloads:
             raise RecordError("undecodable", "the record holds no embedding, expected at least one")
         if len(payloads) > self.limits.rows:
             raise RecordError("too-many-rows", f"{len(payloads)} embeddings, expected at most {self.limits.rows}")
         arrived = times.arrival(record.timestamp_ms, now_ms)
-        return [self._embedding(record, headers, stream, arrived, n, len(payloads), p) for n, p in enumerate(payloads)]
+        return [
+            self._embedding(record, headers, rules, stream, arrived, n, len(payloads), payload)
+            for n, payload in enumerate(payloads)
+        ]
 
-    def stream(self, key: bytes | None) -> str:
-        """The stream that a record of this key belongs to; a long one is cut, a reserved one is marked.
+    def stream(self, record: Record, headers: Mapping[str, bytes], given: str | None = None) -> str:
+        """The stream that a record is counted under.
+
+        Args:
+            record: whatever came.
+            headers: of the record, or of the envelope in it.
+            given: what the field of the document holds that names the stream.
 
         Raises:
-            RecordError: ``bad-key``.
+            RecordError: ``bad-key`` or ``bad-header``.
         """
-        if not key:
-            return self.default_stream
-        try:
-            return stream_name(key.decode("utf-8"), self.limits.stream_length)
-        except UnicodeDecodeError as error:
-            raise RecordError("bad-key", f"the key is not UTF-8 ({error.reason} at byte {error.start})") from None
+        return self.stream_from.of(record, headers, given, self.default_stream, self.limits.stream_length)
 
-    def _headers(self, record: Record) -> dict[str, bytes]:
-        """The headers by name. Too many are refused: among those left out could be the one that names the model."""
+    def accepts(self, record: Record, headers: Mapping[str, bytes]) -> bool:
+        """Whether a record whose headers say all about it is meant for this monitor."""
+        try:
+            self._check_model(self._fitting(record, headers), text(headers, "model"))
+        except RecordSkippedError:
+            return False
+        return True
+
+    def skips(self, record: Record) -> bool:
+        """Whether the headers of a record say already that it is not meant for this monitor."""
+        headers = named(record)
+        try:
+            self._fitting(record, headers, anything=decoders.is_envelope(headers, self.format))
+        except RecordSkippedError:
+            return True
+        return False
+
+    @property
+    def _stream_field(self) -> str:
+        return self.stream_from.name if self.stream_from.kind == "field" else ""
+
+    def _fitting(self, record: Record, headers: Mapping[str, bytes], *, anything: bool = False) -> tuple[Rule, ...]:
+        """The rules that the record fits, of which the model is still to be seen if no header names it.
+
+        Args:
+            record: whatever came.
+            headers: of the record, or of the envelope in it.
+            anything: the headers do not say yet what the record is, so its topic alone is looked at.
+
+        Raises:
+            RecordSkippedError: it fits none.
+        """
+        if not self.accept or is_canary(record):
+            return ()
+        fitting = [rule for rule in self.accept if rule.fits_topic(record.topic)]
+        if not anything and not unreadable(headers):
+            fitting = [rule for rule in fitting if rule.fits_headers(headers, self.limits.header_bytes)]
+            if "model" in headers:
+                model = headers["model"].decode("utf-8", "replace")
+                fitting = [rule for rule in fitting if rule.fits_model(model)]
+        if not fitting:
+            raise RecordSkippedError("no rule of messages.accept fits the record")
+        return tuple(fitting)
+
+    def _check_headers(self, record: Record, headers: Mapping[str, bytes]) -> None:
+        """Too many are refused: among those left out could be the one that names the model."""
         if len(record.headers) > self.limits.headers:
             raise RecordError("bad-header", f"{len(record.headers)} headers, expected at most {self.limits.headers}")
-        headers = named(record)
-        if any("\0" in name for name in headers):
+        if unreadable(headers):
             raise RecordError("bad-header", "the name of a header is not UTF-8, expected one that is")
-        for name in READ & headers.keys():
+        looked_at = READ | {self.stream_from.name} if self.stream_from.kind == "header" else READ
+        for name in looked_at & headers.keys():
             if len(headers[name]) > self.limits.header_bytes and name != "id":  # a long id is cut
                 raise RecordError(
                     "bad-header",
-                    f"header {name} has {len(headers[name])} bytes, expected at most {self.limits.header_bytes}",
+                    f"header {name[:40]} has {len(headers[name])} bytes, expected at most {self.limits.header_bytes}",
                 )
-        return headers
+        given = text(headers, "model")
+        if given is not None:
+            self._check_model((), given)
 
-    def _same_model(self, model: str | None) -> None:
+    def _check_model(self, rules: tuple[Rule, ...], model: str | None) -> None:
+        """Refuse or skip a record of another model.
+
+        Args:
+            rules: that it fits otherwise; none if any model will do.
+            model: that a header or the document names.
+        """
+        if rules and not any(rule.fits_model(model) for rule in rules):
+            raise RecordSkippedError(f"no rule of messages.accept allows model {(model or '')[:100]!r}")
         if self.model and model != self.model:
             raise RecordError("wrong-model", f"model {(model or '')[:100]!r}, expected {self.model!r}")
 
     def _embedding(
-        self, record: Record, headers: Mapping[str, bytes], stream: str, arrived: int, n: int, of: int, payload: Payload
+        self,
+        record: Record,
+        headers: Mapping[str, bytes],
+        rules: tuple[Rule, ...],
+        stream: str | None,
+        arrived: int,
+        n: int,
+        of: int,
+        payload: Payload,
     ) -> Embedding:
-        self._same_model(payload.model if payload.model is not None else text(headers, "model"))
+        self._check_model(rules, payload.model if payload.model is not None else text(headers, "model"))
         dtype = payload.dtype or text(headers, "dtype") or "float32"
         dim = payload.dim if payload.dim is not None else _integer(headers, "dim")
         vector = self._vector(payload.vector, dtype, dim)
@@ -120,6 +208,8 @@ class Contract:
         if given is not None and given != "":
             time_ms = self.within(record, times.parse_time(given), arrived)
         name = self._name(payload.id or text(headers, "id") or place(record))
+        if stream is None:
+            stream = self.stream(record, headers, payload.stream)
         return Embedding(name if of == 1 or payload.id else f"{name}#{n}", stream, time_ms, vector)
 
     def _name(self, given: str) -> str:
@@ -132,7 +222,7 @@ class Contract:
         """
         try:
             return (
-                decoders.is_raw(headers)
+                decoders.format_of(headers, self.format) == decoders.RAW
                 and self.model in ("", text(headers, "model"))
                 and (text(headers, "dtype") or "float32") == "float32"
                 and _integer(headers, "dim") in (None, self.width)
@@ -168,25 +258,14 @@ class Contract:
         return times.within(time_ms, record.timestamp_ms, arrived_ms, self.max_age_ms, self.max_ahead_ms)
 
 
-def header_name(name: str) -> str:
-    """A header's name without case and without CloudEvents' prefix."""
-    return name.lower().removeprefix("ce_")
-
-
 def named(record: Record) -> dict[str, bytes]:
     """A record's headers by name; of one that comes twice the last counts."""
     return {header_name(k): v for k, v in record.headers if v is not None}
 
 
-def text(headers: Mapping[str, bytes], name: str) -> str | None:
-    """A header as text, ``None`` if it is absent."""
-    value = headers.get(name)
-    if value is None:
-        return None
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise RecordError("bad-header", f"header {name} is not UTF-8") from None
+def unreadable(headers: Mapping[str, bytes]) -> bool:
+    """Whether the name of a header is not UTF-8."""
+    return any("\0" in name for name in headers)
 
 
 def _integer(headers: Mapping[str, bytes], name: str) -> int | None:

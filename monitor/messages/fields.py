@@ -7,13 +7,42 @@ from typing import Any
 
 from monitor.errors import RecordError
 from monitor.messages.record import Payload
+from monitor.messages.wanted import Wanted
 
 FIELDS = ("id", "time", "model", "dtype", "dim")
 """Names of the fields."""
 
 
-def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None) -> Payload:
-    """Take ``id``, ``time``, ``model``, ``dtype`` and ``dim`` from a decoded map.
+def check_model(document: Mapping[str, Any], name: str, wanted: Wanted) -> None:
+    """Ask whether records of the model that the field ``name`` holds are scored at all, if it holds one."""
+    model = document.get(name)
+    if isinstance(model, str) and model:
+        wanted.check_model(model)
+
+
+def find_stream(document: Mapping[str, Any], wanted: Wanted) -> str | None:
+    """What the field that names the stream holds: a field of the document, or of the ``parameters`` in it.
+
+    Raises:
+        RecordError: ``undecodable`` if it is neither text nor a whole number.
+    """
+    if not wanted.stream_field:
+        return None
+    found = document.get(wanted.stream_field)
+    if found is None and isinstance(document.get("parameters"), Mapping):
+        found = document["parameters"].get(wanted.stream_field)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        raise RecordError(
+            "undecodable",
+            f"field {wanted.stream_field[:40]}, the stream, is {type(found).__name__}, expected text or a number",
+        )
+    return str(found)
+
+
+def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None, wanted: Wanted) -> Payload:
+    """Take ``id``, ``time``, ``model``, ``dtype``, ``dim`` and the field that names the stream from a decoded map.
 
     Raises:
         RecordError: ``undecodable`` if one has the wrong type.
@@ -27,8 +56,8 @@ def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None) -> Pa
     ):
         value = document.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
-            wanted = " or ".join(k.__name__ for k in kinds)
-            raise RecordError("undecodable", f"{name} is {type(value).__name__}, expected {wanted}")
+            wanted_kinds = " or ".join(k.__name__ for k in kinds)
+            raise RecordError("undecodable", f"{name} is {type(value).__name__}, expected {wanted_kinds}")
     return Payload(
         vector,
         dtype or document.get("dtype"),
@@ -36,4 +65,5 @@ def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None) -> Pa
         None if document.get("id") is None else str(document["id"]),
         document.get("time"),
         document.get("model"),
+        find_stream(document, wanted),
     )

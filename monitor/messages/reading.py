@@ -17,9 +17,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from monitor.errors import RecordError
-from monitor.messages.contract import Contract, header_name, named
+from monitor.errors import RecordError, RecordSkippedError
+from monitor.messages.contract import Contract, named
 from monitor.messages.limits import Limits
+from monitor.messages.names import header_name
 from monitor.messages.record import Record, place
 from monitor.messages.text import printable
 from monitor.messages.times import LATEST_MS, parse_time
@@ -35,6 +36,9 @@ LAYOUTS, PLAIN = 256, 64
 
 LONGEST = 256
 """Characters or bytes of what is remembered, at most: senders choose it, and it is to cost little memory."""
+
+OF_THE_VALUE = ("content-type", "model", "dtype", "dim", "inference-header-content-length")
+"""Headers that decide whether a value is its own vector."""
 
 UNFORESEEN = "unforeseen "
 """Begins the detail of an exception that no decoder expects."""
@@ -59,8 +63,9 @@ class Rows:
         streams: what they are counted under.
         times_ms: event times.
         vectors: D little-endian float32 each, as bytes.
+        model_of: index of each vector's model; empty if there is one model.
         taken: records that were read, whatever became of them.
-        skipped: records of another model that were passed over.
+        skipped: records that were passed over: those of another model, and those that ``messages.accept`` leaves out.
         ahead: records whose timestamp lay after the time now, and by how much at most, in ``ahead_ms``.
     """
 
@@ -70,6 +75,7 @@ class Rows:
     streams: list[str] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     vectors: list[bytes] = field(default_factory=list)
+    model_of: list[int] = field(default_factory=list)
     taken: int = 0
     skipped: list[Record] = field(default_factory=list)
     ahead: int = 0
@@ -107,6 +113,7 @@ class Reader:
         self._limits: Limits = contract.limits
         self._size = 4 * contract.width if 4 * contract.width <= contract.max_bytes else -1
         self._id_length, self._max_age_ms = contract.limits.id_length, contract.max_age_ms
+        self._by_key = contract.stream_from.kind == "key" and not contract.accept
         self._leads: list[int] = []  # of records stamped after now, by how much
         self._layouts: dict[tuple[str, ...], _Layout] = {}
         self._streams: dict[bytes | None, str] = {}
@@ -134,12 +141,13 @@ class Reader:
         stop = len(rows) + (len(records) * self._limits.rows if room is None else room)
         size, vectors = self._size, rows.vectors
         taken = len(records)
+        plain = self._plain if self._by_key else self._chosen
         for n, record in enumerate(records):
             if len(vectors) >= stop:
                 taken = n
                 break
             value = record.value
-            found = self._plain(record, now) if value and len(value) == size else None
+            found = plain(record, now) if value and len(value) == size else None
             if found is not None:
                 name, stream, time_ms = found
                 rows.ids.append(name)
@@ -161,6 +169,9 @@ class Reader:
         """Append what the contract finds in a record; False if it is skipped or refused, whatever was wrong with it."""
         try:
             embeddings = self._contract.read(record, now_ms)
+        except RecordSkippedError:
+            rows.skipped.append(record)
+            return False
         except RecordError as error:
             if error.reason == "wrong-model" and self._contract.other_models == "skip":
                 rows.skipped.append(record)
@@ -179,7 +190,20 @@ class Reader:
         rows.vectors += [e.vector for e in embeddings]
         return True
 
-    def _plain(self, record: Record, now: int) -> tuple[str, str, int] | None:
+    def _chosen(self, record: Record, now: int) -> tuple[str, str, int] | None:
+        """As :meth:`_plain`, if the settings skip records or do not take the name of the stream from the key."""
+        try:
+            headers = named(record)
+            if not self._contract.accepts(record, headers):
+                return None
+            stream = self._contract.stream(record, headers)
+            if len(headers.get(self._contract.stream_from.name, b"")) > self._limits.header_bytes:
+                return None
+        except Exception:  # the contract says what is wrong, if anything is
+            return None
+        return self._plain(record, now, stream)
+
+    def _plain(self, record: Record, now: int, stream: str | None = None) -> tuple[str, str, int] | None:
         """``(id, stream, event time)`` of a record that is its own vector; ``None`` if the contract must look."""
         try:
             stamp = record.timestamp_ms
@@ -191,23 +215,24 @@ class Reader:
                 layout = self._laid_out(names)
             rest = layout.rest(values)
             plain = layout.plain.get(rest)
-            stream = self._streams.get(record.key)
             if stream is None:
-                stream = self._stream(record.key)
+                stream = self._streams.get(record.key)
+                if stream is None:
+                    stream = self._stream(record.key)
             if plain is None:
                 plain = self._is_plain(record, layout, names, rest)
             if not plain:
                 return None
             arrived = stamp if stamp <= now else now
             time_ms = self._time(record, values[layout.time], arrived) if layout.time >= 0 else arrived
-            name = values[layout.id].decode() if layout.id >= 0 else ""
+            name = (values[layout.id].decode() if layout.id >= 0 else "") or place(record)
         except Exception:  # the contract says what is wrong, if anything is
             return None
         if len(name) > self._id_length:
             return None
         if stamp > now:
             self._leads.append(stamp - now)
-        return name or place(record), stream, time_ms
+        return name, stream, time_ms
 
     def _is_plain(self, record: Record, layout: _Layout, names: tuple[str, ...], rest: Headers) -> bool:
         """Whether a value under these headers is its own vector; remembered, unless they are too many or too long."""
@@ -223,7 +248,7 @@ class Reader:
         return _remembered(layout.plain, rest, plain, PLAIN) if longest <= LONGEST else plain
 
     def _stream(self, key: bytes | None) -> str:
-        stream = self._contract.stream(key)
+        stream = self._contract.stream_from.of_key(key, self._contract.default_stream, self._limits.stream_length)
         return _remembered(self._streams, key, stream) if len(key or b"") <= LONGEST else stream
 
     def _time(self, record: Record, given: bytes, arrived: int) -> int:
@@ -239,7 +264,7 @@ class Reader:
     def _laid_out(self, names: tuple[str, ...]) -> _Layout:
         """Of headers that come twice the last one counts, as for the contract."""
         last = {header_name(name): n for n, name in enumerate(names)}
-        rest = [last[name] for name in ("content-type", "model", "dtype", "dim") if name in last]
+        rest = [last[name] for name in OF_THE_VALUE if name in last]
         several: Callable[[Headers], Headers] = (
             itemgetter(*rest) if len(rest) > 1 else lambda v: tuple(v[n] for n in rest)
         )

@@ -69,6 +69,7 @@ class Payload:
     id: str | None = None
     time: str | int | None = None
     model: str | None = None
+    stream: str | None = None
 
 
 def place(record: Record) -> str:

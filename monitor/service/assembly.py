@@ -7,16 +7,21 @@ from collections.abc import Callable
 from line_plugin.math import conformal
 from monitor.alerts.delivery import Delivery
 from monitor.config import KafkaConfig, MonitorConfig
+from monitor.counting.models import SEPARATOR, Model, Models
 from monitor.counting.scoring import Scorer
 from monitor.counting.worker import WorkerSettings
+from monitor.judging.binding import Binding, binding_of
 from monitor.judging.drift import DriftSettings, DriftWatch, Reference
 from monitor.judging.evaluator import Evaluator
-from monitor.judging.rules import rules_of
-from monitor.judging.settings import EvaluatorSettings
+from monitor.judging.rules import rules
+from monitor.judging.settings import EvaluatorSettings, Served
 from monitor.judging.watch import WatchSettings
 from monitor.math.drift import weights_of
+from monitor.math.state import Rules
+from monitor.messages.accepting import Rule
 from monitor.messages.contract import Contract
 from monitor.messages.limits import Limits
+from monitor.messages.names import StreamFrom
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.store.connection import connect_to
@@ -61,8 +66,12 @@ def open_store(config: MonitorConfig) -> RedisStore:
     )
 
 
-def contract(config: MonitorConfig, width: int) -> Contract:
-    """What a record must be."""
+def contract(config: MonitorConfig, width: int, prefix: str = "") -> Contract:
+    """What a record must be, of a head of this width; ``prefix`` stands in front of its streams.
+
+    Raises:
+        ConfigError: ``messages.stream_from`` or ``messages.accept`` says nothing that can be done.
+    """
     m = config.messages
     limits = Limits(
         rows=m.max_rows,
@@ -87,7 +96,52 @@ def contract(config: MonitorConfig, width: int) -> Contract:
         round(m.max_ahead_seconds * 1000),
         m.other_models,
         limits,
+        m.format,
+        m.output,
+        StreamFrom.parse(m.stream_from, prefix),
+        tuple(Rule.of(conditions) for conditions in m.accept),
     )
+
+
+def open_models(config: MonitorConfig) -> Models:
+    """The artifacts that the settings name, ready to score.
+
+    Raises:
+        ModelError: an artifact that cannot be used.
+        ConfigError: several that cannot share evidence.
+    """
+    device, threads = config.model.device, config.model.threads
+    if config.model.artifact is not None:
+        scorer = Scorer.load(config.model.artifact, device, threads)
+        return Models.single(scorer, contract(config, scorer.width))
+    loaded = []
+    for m in config.models:
+        scorer = Scorer.load(m.artifact, device, threads)
+        accepted = contract(config, scorer.width, m.name + SEPARATOR)
+        loaded.append(Model(scorer, accepted, m.name, frozenset(m.model)))
+    return Models(loaded)
+
+
+def rules_of(config: MonitorConfig, models: Models) -> Rules:
+    """The rules under these settings for what these artifacts find, whichever of them an input belongs to.
+
+    Raises:
+        ConfigError: of :func:`monitor.judging.rules.rules`.
+    """
+    first = models.first.scorer
+    return rules(
+        config.alerts, models.sizes, artifact=models.artifact, tpr=first.calibration.tpr, experts=first.experts
+    )
+
+
+def binding(config: MonitorConfig, models: Models) -> Binding:
+    """What evidence under these settings stands on.
+
+    Raises:
+        ConfigError: the class calibration cannot be read.
+    """
+    several = {m.name: m.scorer.artifact for m in models} if len(models) > 1 else None
+    return binding_of(config, models.artifact, several)
 
 
 def worker_settings(config: MonitorConfig) -> WorkerSettings:
@@ -124,17 +178,26 @@ def watch_settings(config: MonitorConfig) -> WatchSettings:
     )
 
 
-def open_drift_watch(config: MonitorConfig, scorer: Scorer, store: RedisStore) -> DriftWatch | None:
-    """What compares windows of traffic with the calibration set; None if the settings switch it off."""
-    if not config.drift.window:
-        return None
+def _reference(scorer: Scorer) -> Reference:
     ranks = [conformal.rank(scorer.calibration.n, edge) for edge in conformal.CELL_EDGES]
-    reference = Reference(
+    return Reference(
         scorer.artifact,
         weights_of([*ranks[:-1], scorer.calibration.n + 1], scorer.calibration.n),
         scorer.calibration.class_counts,
         scorer.class_name,
     )
+
+
+def open_drift_watch(config: MonitorConfig, models: Models, store: RedisStore) -> DriftWatch | None:
+    """What compares windows of traffic with the calibration set; None if the settings switch it off."""
+    if not config.drift.window:
+        return None
+    references = {m.name: _reference(m.scorer) for m in models}
+
+    def reference(stream: str) -> Reference | None:
+        model = models.of_stream(stream)
+        return references[model.name] if model is not None else None
+
     settings = DriftSettings(
         window=config.drift.window,
         size=config.drift.size,
@@ -144,11 +207,16 @@ def open_drift_watch(config: MonitorConfig, scorer: Scorer, store: RedisStore) -
     return DriftWatch(store, reference, settings)
 
 
-def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: str, canary: str) -> Evaluator:
+def evaluator(config: MonitorConfig, models: Models, store: RedisStore, name: str, canary: str) -> Evaluator:
     """The evaluator of this process, under the name of the process."""
+
+    def served(stream: str) -> Served | None:
+        model = models.of_stream(stream)
+        return Served(model.scorer.artifact, model.scorer.class_name) if model is not None else None
+
     settings = EvaluatorSettings(
         config.kafka.group,
-        scorer.artifact,
+        models.artifact,
         bucket_ms=config.bucket_ms,
         idle_ms=round(config.buckets.idle_seconds * 1000),
         hold_ms=round(config.buckets.hold_seconds * 1000),
@@ -157,8 +225,6 @@ def evaluator(config: MonitorConfig, scorer: Scorer, store: RedisStore, name: st
         examples=config.alerts.examples,
         topic=config.kafka.topic,
         canary=canary,
-        class_name=scorer.class_name,
+        served=served,
     )
-    return Evaluator(
-        store, rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts), settings, name
-    )
+    return Evaluator(store, rules_of(config, models), settings, name)

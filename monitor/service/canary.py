@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from monitor.config import MonitorConfig
+from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
 from monitor.errors import ConfigError
 from monitor.sources.settings import connection
@@ -46,6 +49,32 @@ def find_canary(scorer: Scorer) -> bytes:
     return vectors[worst]
 
 
+@dataclass(frozen=True)
+class Target:
+    """A canary of one model: its :func:`find_canary`, the topic it goes to, and the model header that it bears."""
+
+    vector: bytes
+    topic: str
+    model: str = ""
+
+
+def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
+    """The canary of each model.
+
+    Raises:
+        ConfigError: of :func:`find_canary`.
+    """
+    if len(models) == 1:
+        return [Target(find_canary(models.first.scorer), config.kafka.topic, config.messages.model)]
+    targets = []
+    for m in models:
+        try:
+            targets.append(Target(find_canary(m.scorer), config.kafka.topic, min(m.takes)))
+        except ConfigError as error:
+            raise ConfigError(f"model {m.name}: {error}") from None
+    return targets
+
+
 class Canary:
     """Sends the monitor a small surge now and then, into one partition after the other.
 
@@ -53,11 +82,11 @@ class Canary:
         config: where to and how often.
         store: remembers when, under the store's clock.
         stream: under which it is counted.
-        vector: of :func:`find_canary`.
+        targets: what is sent, of one model after the other.
     """
 
-    def __init__(self, config: MonitorConfig, store: Store, stream: str, vector: bytes) -> None:
-        self._config, self._store, self._stream, self._vector = config, store, stream, vector
+    def __init__(self, config: MonitorConfig, store: Store, stream: str, targets: Sequence[Target]) -> None:
+        self._config, self._store, self._stream, self._targets = config, store, stream, targets
         self._turn = itertools.count()
         self._producer: Any = None
 
@@ -75,8 +104,9 @@ class Canary:
     def _send(self, now_ms: int) -> None:
         from kafka.errors import KafkaError
 
-        topic, turn = self._config.kafka.topic, next(self._turn)
-        model = self._config.messages.model
+        turn = next(self._turn)
+        target, turn = self._targets[turn % len(self._targets)], turn // len(self._targets)
+        topic, model = target.topic, target.model
         try:
             if self._producer is None:
                 from kafka import KafkaProducer
@@ -85,10 +115,11 @@ class Canary:
             partitions = sorted(self._producer.partitions_for(topic) or ())
             for n in range(self._config.canary.samples):
                 headers = [("ce_id", f"canary-{now_ms}-{n}"), ("ce_type", "ood-monitor.canary"), ("ce_model", model)]
+                headers.append(("content-type", "application/x-float32"))  # whatever messages.format is
                 self._producer.send(
                     topic,
                     key=self._stream.encode(),
-                    value=self._vector,
+                    value=target.vector,
                     headers=[(name, text.encode()) for name, text in headers if text],
                     partition=partitions[turn % len(partitions)] if partitions else None,
                 )

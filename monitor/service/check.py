@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from line_plugin.errors import LinePluginError
 from monitor.config import MonitorConfig
 from monitor.errors import MonitorError, StoreError
+
+if TYPE_CHECKING:
+    from monitor.math.nulls import Nulls
 
 Finding = tuple[str, bool, str]
 """``(what, failed, detail)``."""
@@ -16,7 +20,8 @@ Finding = tuple[str, bool, str]
 def check(config: MonitorConfig) -> Iterator[Finding]:
     """One finding an endpoint; the settings themselves are valid by now."""
     yield ("settings", False, f"valid; {_budget(config)}")
-    for name, reach in (("model", _model), ("kafka", _kafka), ("redis", _redis), ("delivery", _delivery)):
+    yield from _artifact_findings(config)
+    for name, reach in (("kafka", _kafka), ("redis", _redis), ("delivery", _delivery)):
         yield _finding(name, reach, config)
 
 
@@ -31,13 +36,38 @@ def _budget(config: MonitorConfig) -> str:
     return f"budget of 1 false alert per {config.alerts.requests:,.0f} requests"
 
 
-def _model(config: MonitorConfig) -> str:
-    from monitor.counting.scoring import Scorer
-    from monitor.judging.rules import rules_of
+def _artifact_findings(config: MonitorConfig) -> Iterator[Finding]:
+    """Whether the artifacts can be used, and if so, what their calibration sets support."""
+    from monitor.service.assembly import open_models, rules_of
 
-    scorer = Scorer.load(config.model.artifact, config.model.device)
-    words = rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts).budget.words()
-    return f"{scorer.line!r}, artifact {scorer.artifact[:12]}, {scorer.calibration.n} calibration samples; {words}"
+    try:
+        models = open_models(config)
+        rules = rules_of(config, models)
+    except (MonitorError, LinePluginError) as error:
+        yield ("model", True, str(error))
+        return
+    each, limits = [], []
+    for m in models:
+        name, scorer = f"{m.name}: " if m.name else "", m.scorer
+        size = f"{scorer.calibration.n} calibration samples"
+        each.append(f"{name}{scorer.line!r}, artifact {scorer.artifact[:12]}, {size}")
+        limits += [f"{name}{limit}" for limit in scorer.calibration.limits()]
+    yield ("model", False, f"{'; '.join(each)}; {rules.budget.words()}")
+    yield ("calibration", False, " ".join([*limits, _describe_masses(rules.nulls)]))
+
+
+def _describe_masses(nulls: Nulls) -> str:
+    """What the rule for the masses of the cells makes of this calibration set."""
+    from monitor.judging.rules import RISK
+
+    holds = f"the false-alert budget holds for {1 - RISK:.0%} of calibration sets of this size"
+    words = {
+        "nominal": "the false-alert budget is exceeded for about half of the calibration sets of this size: "
+        "set alerts.masses to expectation",
+        "simultaneous": f"every cell is bounded from above, so {holds}",
+        "expectation": f"evidence of OOD inputs is divided by {nulls.margin:.3f}, so {holds}",
+    }
+    return f"With alerts.masses {nulls.rule}, {words[nulls.rule]}."
 
 
 def _kafka(config: MonitorConfig) -> str:

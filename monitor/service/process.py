@@ -13,23 +13,23 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from monitor.config import MonitorConfig
-from monitor.counting.scoring import Scorer
 from monitor.counting.worker import Worker, now_ms
 from monitor.errors import StoreUnavailableError
-from monitor.judging.binding import bind, binding_of
+from monitor.judging.binding import bind
 from monitor.judging.watch import Watch, observe_nothing
 from monitor.service.assembly import (
-    contract,
+    binding,
     evaluator,
     open_delivery,
     open_drift_watch,
+    open_models,
     open_source,
     open_store,
     redis_risks,
     watch_settings,
     worker_settings,
 )
-from monitor.service.canary import Canary, find_canary
+from monitor.service.canary import Canary, find_targets
 from monitor.service.starting import Role, describe_start
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
@@ -55,14 +55,16 @@ class Process:
 
     def __init__(self, config: MonitorConfig, clock: Callable[[], int] = now_ms) -> None:
         self._config, self._clock = config, clock
-        self._scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
-        self._scorer.score([bytes(4 * self._scorer.width)])  # compiles or loads the kernel before a group waits for it
+        self._models = open_models(config)
+        for model in self._models:  # compiles or loads the kernels before a group waits for them
+            model.scorer.score([bytes(4 * model.scorer.width)])
         self.store = open_store(config)
         self.store.ping()
         refuse_eviction(self.store.client)
-        bind(self.store, binding_of(config, self._scorer.artifact), config.kafka.group)
-        for limit in self._scorer.calibration.limits():
-            log.info("calibration: %s", limit)
+        bind(self.store, binding(config, self._models), config.kafka.group)
+        for model in self._models:
+            for limit in model.scorer.calibration.limits():
+                log.info("calibration%s: %s", f" of {model.name}" if model.name else "", limit)
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         canary = self.store.canary_stream(create=config.canary.seconds > 0)
         self._telemetry = self._open_telemetry()
@@ -72,15 +74,14 @@ class Process:
         self._worker = Worker(
             source,
             self.store,
-            self._scorer,
-            contract(config, self._scorer.width),
+            self._models,
             letters,
             worker_settings(config),
             clock=clock,
             observer=self._telemetry,
             name=self._name,
         )
-        self.evaluator = evaluator(config, self._scorer, self.store, self._name, canary)
+        self.evaluator = evaluator(config, self._models, self.store, self._name, canary)
         self._stepped = time.monotonic()
         self._delivery = open_delivery(config, self._name, self._moves)
         self._delivery.start()
@@ -91,7 +92,7 @@ class Process:
         self._watcher = self._watch(canary)
         self._watcher.start()
         self._due = 0.0
-        text, fields = describe_start(config, self._scorer, self._delivery.receivers)
+        text, fields = describe_start(config, self._models, self._delivery.receivers)
         log.info("%s", text, extra=fields)
         self._role = Role(config.kafka.topic, config.kafka.group)
         # What is loaded by now stays: else every full collection walks through all of torch again.
@@ -105,7 +106,7 @@ class Process:
         from monitor.service.telemetry import Telemetry
 
         telemetry = Telemetry(
-            self._scorer.artifact,
+            self._models.artifact,
             version=__version__,
             group=self._config.kafka.group,
             kafka_client=self._config.kafka.client,
@@ -118,7 +119,7 @@ class Process:
         config, store = self._config, open_store(self._config)
         canary = None
         if config.canary.seconds:
-            canary = Canary(config, store, stream, find_canary(self._scorer))
+            canary = Canary(config, store, stream, find_targets(config, self._models))
         return Watcher(
             Watch(
                 store,
@@ -131,7 +132,7 @@ class Process:
             config.watch.redis_seconds,
             canary,
             judges=lambda: self.evaluator.state is not None,
-            drift=open_drift_watch(config, self._scorer, store),
+            drift=open_drift_watch(config, self._models, store),
         )
 
     def step(self) -> int:

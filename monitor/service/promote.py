@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from monitor.alerts import alert as alerts
 from monitor.config import MonitorConfig
+from monitor.counting.models import Models
 from monitor.errors import StoreError
-from monitor.judging.binding import Binding, binding_of, differences
+from monitor.judging.binding import Binding, differences
 from monitor.judging.evaluator import HEADER
+from monitor.service.assembly import binding
 from monitor.store.protocol import Store
 from monitor.store.verdicts import AlertWrite, Promotion
 
@@ -25,7 +27,7 @@ class Promoted:
     changed: str
 
 
-def promote(store: Store, binding: Binding, group: str) -> Promoted | None:
+def promote(store: Store, wanted: Binding, group: str) -> Promoted | None:
     """Give the group these settings; None if it has them already.
 
     Evidence begins at nothing and firing alerts on inputs are resolved, as both speak of the settings before. Counts
@@ -34,25 +36,23 @@ def promote(store: Store, binding: Binding, group: str) -> Promoted | None:
     Raises:
         StoreError: the evidence kept changing while this tried.
     """
-    name, held = store.bind(binding.name, binding.text, binding.bucket_ms, binding.artifact)
-    if name == binding.name:
+    name, held = store.bind(wanted.name, wanted.text, wanted.bucket_ms, wanted.artifact)
+    if name == wanted.name:
         return None
     for _ in range(TRIES):
         header = store.state().get(HEADER, "")
         now_ms = store.now_ms()
         over = [_resolved(a, now_ms, group) for a in store.alerts() if a["status"] == "firing" and "subject" not in a]
-        done = store.promote(
-            Promotion(binding.name, binding.text, binding.bucket_ms, _factor(held, binding), header, over)
-        )
+        done = store.promote(Promotion(wanted.name, wanted.text, wanted.bucket_ms, _factor(held, wanted), header, over))
         if done is not None:
-            return Promoted(*done, differences(held, binding))
+            return Promoted(*done, differences(held, wanted))
     raise StoreError(f"the evidence of group {group!r} changed {TRIES} times while it was read: try again")
 
 
-def promote_group(config: MonitorConfig, artifact: str, store: Store) -> Promoted | None:
-    """Give the group of ``config`` its settings, with an artifact of this content hash."""
+def promote_group(config: MonitorConfig, models: Models, store: Store) -> Promoted | None:
+    """Give the group of ``config`` its settings, with these artifacts."""
     store.ping()
-    return promote(store, binding_of(config, artifact), config.kafka.group)
+    return promote(store, binding(config, models), config.kafka.group)
 
 
 def _factor(held: str, binding: Binding) -> float:

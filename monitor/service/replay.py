@@ -12,16 +12,16 @@ from typing import Any
 from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
 from monitor.counting.counter import Counter, Read, usable_rows
+from monitor.counting.models import Models
 from monitor.counting.recount import Recount
-from monitor.counting.scoring import Scored, Scorer
+from monitor.counting.scoring import Scored
 from monitor.errors import RecordError, ReplayError
 from monitor.judging.evaluator import by_key
-from monitor.judging.rules import rules_of
 from monitor.math.lifecycle import plain
 from monitor.math.replay_report import FlagOrder, Rate, ReplayReport, report
 from monitor.math.state import Bucket
 from monitor.messages.times import parse_time
-from monitor.service.assembly import contract
+from monitor.service.assembly import open_models, rules_of
 from monitor.service.reading_topic import read_topic
 
 
@@ -49,9 +49,11 @@ def replay(
     Raises:
         ReplayError: an empty range, or one that cannot be read.
     """
-    scorer = Scorer.load(config.model.artifact, config.model.device, config.model.threads)
-    the_rules = rules_of(config.alerts, scorer.calibration, scorer.artifact, scorer.experts)
-    tally = Tally(config, scorer, the_rules.all_cells, the_rules.flag_cells)
+    models = open_models(config)
+    if save_classes and len(models) > 1:
+        raise ReplayError("--save-classes is of one artifact, and models names several: replay with that one alone")
+    the_rules = rules_of(config, models)
+    tally = Tally(config, models, the_rules.all_cells, the_rules.flag_cells)
     for records in read_topic(config.kafka, _moment(begin, "earliest"), _moment(end, "latest")):
         for read, scored in tally.recount.add(records):
             tally.order_flags(read, scored)
@@ -62,7 +64,7 @@ def replay(
         )
     judged = report(tally.closed(), the_rules, tally.order)
     if save_classes:
-        Path(save_classes).write_text(json.dumps({"artifact": scorer.artifact, "classes": tally.classes()}), "utf-8")
+        Path(save_classes).write_text(json.dumps({"artifact": models.artifact, "classes": tally.classes()}), "utf-8")
     print(_as_json(judged, tally) if as_json else "\n".join(_lines(judged, tally)))
     if arm and not judged.arm:
         print("ood-monitor: not armed: this traffic breaks the calibration", file=sys.stderr)
@@ -73,12 +75,11 @@ def replay(
 class Tally:
     """What is replayed: counts by the worker's code, and the flags in order."""
 
-    def __init__(self, config: MonitorConfig, scorer: Scorer, cells: int, flag_cells: int) -> None:
-        accept = contract(config, scorer.width)
-        self.recount = Recount(Counter(accept, scorer, config.bucket_ms, 0))
+    def __init__(self, config: MonitorConfig, models: Models, cells: int, flag_cells: int) -> None:
+        self.recount = Recount(Counter(models, config.bucket_ms, 0))
         self.order: dict[str, FlagOrder] = {}
         self._cells, self._flag_cells = cells, flag_cells
-        self._width, self._magnitude = config.bucket_ms / 1000, accept.limits.magnitude
+        self._width, self._magnitude = config.bucket_ms / 1000, models.first.contract.limits.magnitude
 
     def order_flags(self, read: Read, scored: Scored) -> None:
         """Note which samples were flagged, by any expert, in the order of the log."""

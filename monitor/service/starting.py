@@ -9,26 +9,29 @@ from typing import TYPE_CHECKING, Any
 from monitor.config import MonitorConfig, show_url
 
 if TYPE_CHECKING:
-    from monitor.counting.scoring import Scorer
+    from monitor.counting.models import Models
 
 log = logging.getLogger(__name__)
 
 
-def describe_start(config: MonitorConfig, scorer: Scorer, receivers: Iterable[str]) -> tuple[str, dict[str, Any]]:
+def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[str]) -> tuple[str, dict[str, Any]]:
     """What runs here, in one line for people, and the same as fields for a log collector. No secret is in either.
 
     Args:
         config: the settings.
-        scorer: with the artifact in it.
+        models: with the artifacts in them.
         receivers: who is told, each as people may see it.
     """
     from line_plugin.version import __version__
 
     k, t = config.kafka, config.telemetry
-    experts = ", ".join(scorer.experts)
+    experts = ", ".join(models.first.scorer.experts)
+    scored = f"artifact {models.artifact[:12]} scores"
+    if len(models) > 1:
+        scored = f"artifacts {', '.join(f'{m.name} {m.scorer.artifact[:12]}' for m in models)} score"
     fields: dict[str, Any] = {
         "version": __version__,
-        "artifact": scorer.artifact[:12],
+        "artifact": models.artifact[:12],
         "scores_with": experts,
         "topic": k.topic,
         "group": k.group,
@@ -42,7 +45,7 @@ def describe_start(config: MonitorConfig, scorer: Scorer, receivers: Iterable[st
     told = ", ".join(fields["receivers"]) or "nobody besides Redis"
     text = (
         f"ood-monitor {__version__} starts: topic {k.topic} (dead letters to {config.dead_letter_topic}) on Kafka "
-        f"{k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; artifact {fields['artifact']} scores with "
+        f"{k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
         f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {told}; "
         f"metrics: {fields['metrics'] or 'off (telemetry.port)'}. It stands by until it is given partitions to count."
     )

@@ -9,7 +9,9 @@ from importlib.resources import files
 from typing import Any, Literal, Protocol
 
 from monitor.store.connection import translate_redis_errors
+from monitor.store.handling import Handling
 from monitor.store.keys import Keys
+from monitor.store.redis.handling import fetch_handling
 
 SWITCHED_OFF_MS = 600_000
 """A sink that no process had switched on for so long was switched off, rather than between two processes."""
@@ -19,8 +21,8 @@ MOST_TOLD = 10_000
 
 _AT_ONCE = 500
 
-Done = Literal["delivered", "dropped", "passed"]
-"""How a sink is done with a transition: it took it, it refuses it, or it was switched off at that time."""
+Done = Literal["delivered", "dropped", "passed", "muted"]
+"""How a sink is done with a transition: it took it, refuses it, was switched off then, or a mute holds it back."""
 
 Event = Mapping[str, str]
 """A transition as the history holds it: the fields of an alert, and its ``id`` in the history."""
@@ -97,6 +99,15 @@ class DeliveryStore(Protocol):
 
     def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
         """Keep something that people may want to know of a sink."""
+
+    def handling(self) -> Handling:
+        """Which alerts are muted and which are acknowledged."""
+
+    def held_back(self, sink: str) -> dict[str, str]:
+        """What mutes keep from a sink: fingerprint to text."""
+
+    def hold_back(self, sink: str, held: Mapping[str, str], gone: Sequence[str] = ()) -> None:
+        """Add to what mutes keep from a sink, and take out what they keep from it no more."""
 
     def record(self, sink: str) -> dict[str, str]:
         """What is kept of a sink."""
@@ -188,6 +199,23 @@ class RedisDeliveries:
             if dropped:
                 pipe.hincrby(self.keys.delivered(sink), "dropped", dropped)
             pipe.execute()
+
+    def handling(self) -> Handling:
+        """Which alerts are muted and which are acknowledged."""
+        return fetch_handling(self._client, self.keys)
+
+    def held_back(self, sink: str) -> dict[str, str]:
+        """What mutes keep from a sink: fingerprint to text."""
+        with translate_redis_errors():
+            return dict(self._client.hgetall(self.keys.held_back(sink)))
+
+    def hold_back(self, sink: str, held: Mapping[str, str], gone: Sequence[str] = ()) -> None:
+        """Add to what mutes keep from a sink, and take out what they keep from it no more."""
+        with translate_redis_errors():
+            if held:
+                self._client.hset(self.keys.held_back(sink), mapping=dict(held))
+            if gone:
+                self._client.hdel(self.keys.held_back(sink), *gone)
 
     def record(self, sink: str) -> dict[str, str]:
         """What is kept of a sink."""

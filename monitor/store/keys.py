@@ -119,6 +119,20 @@ class Keys:
         """HASH with TTL: the current state of one alert."""
         return self._name("alert", fingerprint)
 
+    @property
+    def mutes(self) -> str:
+        """HASH: id to a mute (JSON), those that are over for less than two days included."""
+        return self._name("mutes")
+
+    @property
+    def acknowledged(self) -> str:
+        """HASH: fingerprint to who took that alert on (JSON)."""
+        return self._name("acknowledged")
+
+    def held_back(self, sink: str) -> str:
+        """HASH: fingerprint to what a mute keeps from a receiver of transitions (JSON)."""
+        return self._name("held", sink)
+
     def delivered(self, sink: str) -> str:
         """HASH: how far a sink has been told, and what went wrong with it."""
         return self._name("delivered", sink)

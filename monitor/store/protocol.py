@@ -16,6 +16,7 @@ from monitor.store.counts import (
     Reply,
     Seen,
 )
+from monitor.store.handling import Acknowledgement, Handling, Mute
 from monitor.store.verdicts import Fold, Health, Notice, Promotion
 
 
@@ -120,6 +121,32 @@ class Store(Protocol):
 
     def history(self, count: int = 100) -> list[dict[str, str]]:
         """Transitions, the latest first; each with its ``id``."""
+
+    def since(self, after: str, count: int = 100) -> list[dict[str, str]]:
+        """Transitions behind the history id ``after``, the earliest first; each with its ``id``. It never waits."""
+
+    def handling(self) -> Handling:
+        """Which alerts are muted and which are acknowledged."""
+
+    def mute(self, wanted: Mute) -> Mute:
+        """Set a mute; as it is stored. Setting the same again changes nothing.
+
+        Args:
+            wanted: ``begun_ms`` and ``ends_ms`` by the store's clock.
+
+        Raises:
+            HandlingError: it may not be, or there are too many.
+        """
+
+    def unmute(self, name: str) -> bool:
+        """End the mute of this id now; False if none of this id is in force."""
+
+    def acknowledge(self, fingerprint: str, author: str, reason: str) -> Acknowledgement:
+        """Note that somebody has taken a firing alert on, for as long as this episode lasts.
+
+        Raises:
+            HandlingError: there is no such alert, or it does not fire.
+        """
 
     def now_ms(self) -> int:
         """The store's clock, milliseconds since the epoch: the one clock that decides."""

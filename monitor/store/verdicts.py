@@ -17,6 +17,7 @@ class Health:
         pending: buckets that hold counts and are not judged yet.
         streams: how many are known.
         workers: name to when it last reported and what it said (JSON).
+        mutes: how many are in force.
         sums: ``late``, ``ahead``, ``overflow``, ``skipped`` since the beginning.
         times: of what happened so far: ``pending_since`` (nothing pending has been judged since), ``folded_at``,
             ``overflow_at``, ``canary_first``, ``canary_sent``, ``canary_seen``.
@@ -25,6 +26,7 @@ class Health:
     now_ms: int
     pending: int = 0
     streams: int = 0
+    mutes: int = 0
     workers: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     sums: Mapping[str, int] = field(default_factory=dict)
     times: Mapping[str, int] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from monitor.store.deliveries import (
     passed_over,
     snapshot_of,
 )
+from monitor.store.handling import Handling
 from monitor.testing.store import MemoryStore
 
 
@@ -25,6 +26,7 @@ class MemoryDeliveries:
         self._store = store
         self._records: dict[str, dict[str, str]] = {}
         self._leases: dict[str, tuple[str, int, int]] = {}
+        self._held: dict[str, dict[str, str]] = {}
         self._told: dict[str, tuple[int, dict[str, int]]] = {}
 
     def _now(self) -> int:
@@ -110,6 +112,21 @@ class MemoryDeliveries:
         record |= fields
         if dropped:
             record["dropped"] = str(int(record.get("dropped", 0)) + dropped)
+
+    def handling(self) -> Handling:
+        """Which alerts are muted and which are acknowledged."""
+        return self._store.handling()
+
+    def held_back(self, sink: str) -> dict[str, str]:
+        """What mutes keep from a sink."""
+        self._now()
+        return dict(self._held.get(sink, {}))
+
+    def hold_back(self, sink: str, held: Mapping[str, str], gone: Sequence[str] = ()) -> None:
+        """Add to what mutes keep from a sink, and take out what they keep from it no more."""
+        self._now()
+        kept = {**self._held.get(sink, {}), **held}
+        self._held[sink] = {name: text for name, text in kept.items() if name not in gone}
 
     def record(self, sink: str) -> dict[str, str]:
         """What is kept of a sink."""

@@ -1,15 +1,7 @@
 """Everything that is served, as one Starlette application behind :class:`monitor.web.access.Guard`.
 
-Paths, and who adds them:
-
-======================================  =================================
-``/-/healthy``, ``/-/ready``            :mod:`monitor.web.health`
-``/metrics``                            :mod:`monitor.web.metrics`
-``/api/v1/alerts``, ``.../acknowledge`` :mod:`monitor.web.alerts`
-``/api/v1/events``                      :mod:`monitor.web.events`
-``/api/v1/mutes``                       :mod:`monitor.web.mutes`
-anything else                           the folders of this package
-======================================  =================================
+``/-/healthy`` and ``/-/ready`` are :mod:`monitor.web.health`'s. No process serves this site yet: a server that bounds
+its clients, and its settings, are not written.
 
 A folder ``monitor/web/NAME/`` with a function ``routes(sources: Sources) -> list[Route]`` adds its own: it is found,
 not named here. Of its routes: the token, the Host header, security headers, errors in JSON and the number of requests

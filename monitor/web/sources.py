@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from monitor.alerts.runners import SinkStatus
     from monitor.math.state import MonitorState, Rules
     from monitor.messages.record import Partition
+    from monitor.store.overviews import OverviewStore
     from monitor.store.protocol import Store
 
 
@@ -34,6 +36,10 @@ class Sources:
         calibration_limits: what the calibration set cannot support, in sentences; empty if it supports all.
         settings: sections and keys as they are in force. A secret is ``***`` if it is set, and empty if not.
         redact: a text without secrets.
+        class_name: a predicted class for people.
+        overviews: what the status page reads of the store, over a connection of its own; None for no status page.
+        receivers: sink to where it goes, as people may see it.
+        sinks: how each receiver fares in this process.
     """
 
     store: Callable[[], Store]
@@ -50,3 +56,7 @@ class Sources:
     calibration_limits: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     redact: Callable[[str], str] = field(default=str)
+    class_name: Callable[[int], str] = field(default=str)
+    overviews: Callable[[], OverviewStore] | None = None
+    receivers: Mapping[str, str] = field(default_factory=dict)
+    sinks: Callable[[], Mapping[str, SinkStatus]] = field(default=dict)

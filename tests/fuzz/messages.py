@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from monitor.messages import Record
+from monitor.messages.decoders import v2_protobuf
 from monitor.messages.decoders.protobuf import message_class
 from tests.fuzz import corpus
 from tests.monitor_support import WIDTH, embeddings
@@ -21,8 +22,9 @@ NOW = 1_700_000_000_000
 ROWS = embeddings(64, seed=3, ood=0.2)
 ARROW = "application/vnd.apache.arrow.stream"
 JSON, CLOUD = "application/json", "application/cloudevents+json"
+V2_JSON, V2_PROTO = "application/vnd.inference.v2+json", "application/vnd.inference.v2+protobuf"
 PACKED, PROTO, RAW = "application/msgpack", "application/protobuf", "application/octet-stream"
-KINDS = (RAW, JSON, CLOUD, PACKED, PROTO, ARROW)
+KINDS = (RAW, JSON, CLOUD, PACKED, PROTO, ARROW, V2_JSON, V2_PROTO)
 
 
 def row(rng: random.Random) -> np.ndarray:
@@ -60,6 +62,47 @@ def arrow_value(rng: random.Random) -> bytes:
     return stream_of(pa.table(columns))
 
 
+def response(rng: random.Random) -> dict:
+    """A V2 response as JSON."""
+    n = rng.randrange(1, 5)
+    rows = [row(rng).tolist() for _ in range(n)]
+    shape, data = [n, WIDTH], rows if rng.random() < 0.3 else [number for one in rows for number in one]
+    if n == 1 and rng.random() < 0.5:
+        shape, data = [WIDTH], rows[0]
+    found = {"name": "embedding", "datatype": rng.choice(["FP32", "FP64", "FP16"]), "shape": shape, "data": data}
+    logits = {"name": "logits", "datatype": "FP32", "shape": [n, 2], "data": [0.5] * 2 * n}
+    document = {"model_name": "m", "outputs": rng.choice([[found], [logits, found]])}
+    return {**document, "id": "v2", "parameters": {"a": 1}} if rng.random() < 0.5 else document
+
+
+def v2_message(rng: random.Random) -> bytes:
+    """A V2 response as Protocol Buffers."""
+    n = rng.randrange(1, 5)
+    message = v2_protobuf.message_class()(model_name="m", id=rng.choice(["", "v2"]))
+    datatype, dtype = rng.choice([("FP32", "<f4"), ("FP64", "<f8"), ("FP16", "<f2")])
+    rows = np.stack([row(rng) for _ in range(n)]).astype(dtype)
+    message.outputs.add(name="logits", datatype="FP32", shape=[n, 2])
+    output = message.outputs.add(name="embedding", datatype=datatype, shape=[n, WIDTH])
+    if datatype == "FP16" or rng.random() < 0.5:
+        message.raw_output_contents.extend([bytes(8 * n), rows.tobytes()])
+    else:
+        numbers = output.contents.fp32_contents if datatype == "FP32" else output.contents.fp64_contents
+        numbers.extend(rows.ravel().tolist())
+    return message.SerializeToString()
+
+
+def envelope(vector: np.ndarray, beside: dict, rng: random.Random) -> dict:
+    """A CloudEvents envelope around one of several formats."""
+    found = {"specversion": "1.0", "id": "e", "source": "/s", "type": rng.choice(["response", "request"])}
+    choice = rng.randrange(4)
+    if choice == 0:
+        return {**found, "data": {**beside, "embedding": vector.tolist()}}
+    if choice == 1:
+        return {**found, "datacontenttype": JSON, "data": response(rng)}
+    kind, value = (RAW, vector.tobytes()) if choice == 2 else (V2_PROTO, v2_message(rng))
+    return {**found, "datacontenttype": kind, "data_base64": base64.b64encode(value).decode()}
+
+
 def value_of(kind: str, rng: random.Random) -> bytes:
     vector, beside = row(rng), fields(rng)
     if kind == RAW:
@@ -69,7 +112,11 @@ def value_of(kind: str, rng: random.Random) -> bytes:
             return json.dumps({**beside, "embedding_base64": base64.b64encode(vector.tobytes()).decode()}).encode()
         return json.dumps({**beside, "embedding": vector.tolist()}).encode()
     if kind == CLOUD:
-        return json.dumps({"specversion": "1.0", "data": {**beside, "embedding": vector.tolist()}}).encode()
+        return json.dumps(envelope(vector, beside, rng)).encode()
+    if kind == V2_JSON:
+        return json.dumps(response(rng)).encode()
+    if kind == V2_PROTO:
+        return v2_message(rng)
     if kind == PACKED:
         return msgpack.packb({**beside, "note": [1, {"a": []}], "embedding": vector.tobytes()})
     if kind == PROTO:
@@ -101,7 +148,7 @@ TEXTS = [
 STAMPS = [None, -1, -2, -(2**63), 0, 1, NOW, NOW + 1, NOW + 3_600_000, 2**53, 2**63 - 1, 10**30]
 NAMES = [
     "ce_id", "id", "ce_time", "time", "ce_model", "ce_dtype", "ce_dim", "dim", "content-type", "Content-Type", "x",
-    "", "\0", "\u202e", "n" * 3000, "\ud800", "dead-letter-reason",
+    "inference-header-content-length", "ce_type", "", "\0", "\u202e", "n" * 3000, "\ud800", "dead-letter-reason",
 ]  # fmt: skip
 ODD = [
     None, True, False, 0, -1, 2**63, -(2**63), 1.5, float("nan"), float("inf"), -3e38, 3.5e38, 1e300, "", "x", "\ud800",
@@ -187,8 +234,60 @@ def odd_arrow(value: bytes, rng: random.Random) -> bytes:
     return stream_of(pa.table(odd), **({"compression": "lz4"} if rng.random() < 0.2 else {}))
 
 
+def odd_response(value: bytes, rng: random.Random) -> bytes:
+    """V2 documents and envelopes whose parts are not what they should be."""
+    document = response(rng)
+    output = document["outputs"][-1]
+    for _ in range(rng.choice([1, 1, 2])):
+        choice = rng.randrange(5)
+        if choice == 0:
+            output[rng.choice(["name", "datatype", "shape", "data", "parameters"])] = rng.choice(ODD)
+        elif choice == 1:
+            output["shape"] = [rng.choice([*NUMBERS, 10**60]) for _ in range(rng.choice([0, 1, 2, 3, 4000]))]
+        elif choice == 2:
+            one, times = rng.choice([(0.5, 55_000), ([0.5], 40_000), ([], 70_000), ([0.5] * WIDTH, 3000)])
+            output["data"] = [one] * times
+        elif choice == 3:
+            document[rng.choice(["id", "model_name", "outputs", "parameters", "embedding"])] = rng.choice(ODD)
+        else:
+            one, times = rng.choice(
+                [(output, 1), (output, 2), ({}, 10_000), ({"name": "embedding"}, 10_000), (1, 10_000)]
+            )
+            document["outputs"] = [one] * times
+    if rng.random() < 0.5:
+        return json.dumps(document).encode()
+    event = {"specversion": rng.choice(["1.0", "1.0", *ODD]), "datacontenttype": rng.choice([JSON, CLOUD, PROTO, *ODD])}
+    inner = json.dumps(document).encode()
+    data = rng.choice(
+        [{"data": document}, {"data_base64": base64.b64encode(inner).decode()}, {"data": rng.choice(ODD)}]
+    )
+    return json.dumps({**event, **data, rng.choice(["id", "time", "dim", "model", "x"]): rng.choice(ODD)}).encode()
+
+
+def odd_message(value: bytes, rng: random.Random) -> bytes:
+    """V2 messages of many parts, odd shapes and bytes that do not belong there."""
+    message = v2_protobuf.message_class().FromString(v2_message(rng))
+    choice = rng.randrange(6)
+    if choice == 0:
+        del message.outputs[-1].shape[:]
+        sizes = [rng.choice(NUMBERS) % 2**63 * rng.choice([1, -1]) for _ in range(rng.choice([0, 1, 2, 3, 50_000]))]
+        message.outputs[-1].shape.extend(sizes)
+    elif choice == 1:
+        message.raw_output_contents.append(b"x" * rng.choice([0, 1, 900_000]))
+    elif choice == 2:
+        return rng.choice([b"\x2a\x00", b"\x32\x00", b"\x22\x00", b"\x2a\x02\x2a\x00", b"\x08\x01"]) * 149_000
+    elif choice == 3:
+        return b"\x2a" * 100_000 + message.SerializeToString()
+    elif choice == 4:
+        message.outputs[-1].contents.fp32_contents.extend([float("nan")] * rng.choice([1, 60_000]))
+    else:
+        message.outputs[-1].datatype = rng.choice(["", "INT8", "BYTES", "FP16", "BF16", "f" * 5000])
+    return message.SerializeToString()
+
+
 VALUES: list[Callable[[bytes, random.Random], bytes]] = [
-    flip, flip, overwrite, overwrite, cut, splice, nest, digits, retyped, odd_arrow,
+    flip, flip, overwrite, overwrite, cut, splice, nest, digits, retyped, odd_arrow, odd_response,
+    odd_message,
 ]  # fmt: skip
 
 
@@ -233,6 +332,8 @@ def spoil(record: Record, rng: random.Random) -> Record:
 KIND_OF = {
     retyped: (JSON, PACKED),
     odd_arrow: (ARROW,),
+    odd_response: (JSON, V2_JSON, CLOUD),
+    odd_message: (V2_PROTO,),
 }
 KEPT = corpus.load()
 

@@ -76,7 +76,7 @@ def test_check_reaches_every_endpoint_and_names_the_one_that_fails(cluster, caps
     c = cluster()
     assert cli.main(["check", "--config", str(c.path)]) == 0
     said = capsys.readouterr().out
-    assert said.count("ok ") == 6
+    assert said.count("ok ") == 7
     assert "6 partitions" in said
     monkeypatch.setenv("OOD_MONITOR__REDIS__URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("OOD_MONITOR__KAFKA__TOPIC", "missing")

@@ -64,7 +64,7 @@ def test_without_a_terminal_it_writes_makes_topics_and_a_worker_counts_with_what
     assert done.returncode == 0, done.stdout + done.stderr
     topic = flags[5]
     assert (partitions(broker.address, topic), partitions(broker.address, f"{topic}.dead-letter")) == (3, 1)
-    assert sum(line.startswith("ok ") for line in done.stdout.splitlines()) == 5
+    assert sum(line.startswith("ok ") for line in done.stdout.splitlines()) == 6
     assert "ood-monitor run --config monitor.yml" in done.stdout
     text = (tmp_path / "monitor.yml").read_text()
     assert "# consumer group, and the name of everything" in text

@@ -128,3 +128,48 @@ def test_both_engines_of_the_command_line_print_the_same_json(
             if c != "FPR95_ID_positive"
         }
     assert tables["native"] == pytest.approx(tables["openood"], abs=5e-5)
+
+
+def command(tmp_path: Path, *more: str) -> list[str]:
+    """`openood eval` on a small world, LINe with nothing but its rule, and the panel."""
+    data = tmp_path / "data"
+    if not data.exists():
+        openood_data.build(data, seed=3)
+    flags = ["eval", "--postprocessor", "line,panel", "--model", "tests.fixtures.upstream:SmallNet"]
+    flags += ["--data-root", str(data), "--cache-dir", str(tmp_path / "cache"), "--num-workers", "0", "--device", "cpu"]
+    return [*flags, "--set", "line.clip=auto", *more]
+
+
+def told_of_the_choice(printed: str) -> list[str]:
+    """The table of candidates and the sentences of both methods about it."""
+    lines = [line.strip() for line in printed.splitlines()]
+    start = next((i for i, line in enumerate(lines) if line.startswith("Clips that")), len(lines))
+    return [line for line in lines[start:] if line and not line.startswith("Images forwarded")]
+
+
+def test_both_engines_print_the_clips_that_were_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {}
+    for engine in ("native", "openood"):
+        torch.manual_seed(0)
+        assert main([*command(tmp_path), "--engine", engine]) == 0
+        found[engine] = told_of_the_choice(capsys.readouterr().out)
+    assert found["openood"] == found["native"]
+    assert found["openood"][0] == "Clips that line tried on left-out classes"
+    assert any("was chosen from" in line for line in found["openood"])
+
+
+def test_upstreams_json_holds_the_choice_of_each_method_that_made_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command(tmp_path, "--json"), "--engine", "openood"]) == 0
+    choice = json.loads(capsys.readouterr().out)["choice"]
+    assert list(choice) == ["line", "panel"]
+    assert len(choice["line"][0]["candidates"]) == 13
+
+
+@pytest.mark.parametrize("more", [["--sweep"], ["--set", "line.clip_percentile=90"]], ids=str)
+def test_a_clip_that_replaces_the_chosen_one_is_not_told_as_chosen(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command(tmp_path, *more), "--engine", "openood"]) == 0
+    assert "Clips that line tried" not in capsys.readouterr().out

@@ -15,6 +15,7 @@ from PIL import ImageFile
 from line_plugin import LINe
 from line_plugin.benchmark import methods, report
 from line_plugin.benchmark.protocol import runner, spec
+from line_plugin.benchmark.protocol.digests import FileDigests
 from line_plugin.benchmark.protocol.features import FeatureCache, default_batch_size
 from line_plugin.benchmark.protocol.runner import Options
 from line_plugin.cli import options
@@ -251,11 +252,34 @@ def test_a_truncated_image_is_named_and_leaves_no_half_written_features(
         assert (folder / "about.json").is_file()
 
 
-def test_a_listed_image_that_is_not_there_is_named(world: tuple[spec.Benchmark, Path], tmp_path: Path) -> None:
+def test_a_listed_image_that_is_not_there_or_empty_is_named_before_anything_is_read_or_forwarded(
+    world: tuple[spec.Benchmark, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     benchmark, root = world
     (root / "images/test/9.png").unlink()
-    with pytest.raises(ImageError, match=r"9\.png is not there"):
-        runner.evaluate(benchmark, root, cache(tmp_path), Options(("ebo",)))
+    (root / "images/far_b/3.png").write_bytes(b"")
+    net = small_net()
+
+    def read(self: FileDigests, files: object) -> list[bytes]:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr(FileDigests, "of", read)
+    expected = (
+        r"lacks 1 of the 30 images in .*9\.png is not there, or empty; get it from the test archive; .*far_b/3\.png"
+    )
+    with pytest.raises(MissingDataError, match=expected):
+        runner.evaluate(benchmark, root, cache(tmp_path, net), Options(("ebo",)))
+    assert net.forwarded == 0
+
+
+def test_a_test_set_with_a_part_missing_is_left_out_and_never_measured_in_part(
+    world: tuple[spec.Benchmark, Path], tmp_path: Path
+) -> None:
+    benchmark, root = world
+    (root / "images/far_b/3.png").unlink()
+    found = runner.evaluate(benchmark, root, cache(tmp_path), Options(("ebo",), skip_missing=True))
+    assert "far_b" not in found.labels
+    assert found.missing[0].startswith("data set 'far_b' lacks 1 of the 14 images")
 
 
 @pytest.mark.parametrize(

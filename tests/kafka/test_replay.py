@@ -13,6 +13,7 @@ import pytest
 from monitor import cli
 from monitor.config import KafkaConfig
 from monitor.counting.counter import Counter
+from monitor.counting.models import Models
 from monitor.counting.recount import Recount
 from monitor.counting.scoring import Scorer
 from monitor.errors import ReplayError, TopicMissingError
@@ -50,7 +51,7 @@ def count(chunks):
 
 def test_everything_up_to_the_end_is_read_and_counted_as_the_worker_counts(made):
     made.publish(3000)
-    recount = Recount(Counter(Contract(made.line.width), Scorer(made.line), 1000, 0))
+    recount = Recount(Counter(Models.single(Scorer(made.line), Contract(made.line.width)), 1000, 0))
     chunks = read_topic(config(made))
     for found in chunks:
         for _ in recount.add(found):

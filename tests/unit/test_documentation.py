@@ -13,7 +13,10 @@ import yaml
 from line_plugin.cli import parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md"]
+PAGES = [
+    "README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md", "docs/report.md",
+    "docs/score.md",
+]  # fmt: skip
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -48,6 +51,12 @@ def test_the_example_of_the_settings_runs() -> None:
     scope: dict[str, Any] = {}
     exec(blocks("docs/settings.md", "python")[0], scope)
     assert len(scope["line"].choice.candidates) == 13
+
+
+def test_the_example_of_an_explanation_runs_and_sums_to_the_confidence() -> None:
+    scope: dict[str, Any] = {}
+    exec(blocks("docs/score.md", "python")[0], scope)
+    assert scope["total"] == pytest.approx(scope["found"].confidence, abs=1e-6, rel=1e-6)
 
 
 def test_the_benchmark_in_the_docs_is_valid() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
 from line_plugin.errors import SettingsError
+from line_plugin.math.leave_out import LeaveOut
 from line_plugin.math.percentiles import clip_at_percentile
 from line_plugin.method.auto import CHOICE_KEY
 from line_plugin.method.line import LINe
@@ -30,6 +31,22 @@ def _optional(settings: dict[str, Setting], key: str) -> float | None:
             "brings its own masks"
         )
     return None if value is None else number(settings, key)
+
+
+def describe_choice(line: LINe, choice: LeaveOut, name: str, origin: str = "") -> list[str]:
+    """Which clip a fit chose and from what, in sentences for the user.
+
+    Args:
+        line: the fit, which made that choice.
+        name: of the method. origin: why it had to choose, as a clause.
+    """
+    because, settings = f"{origin}, so " if origin else "", line.settings
+    chosen = (
+        f"{name}: {because}its clip {choice.clip:.4g} was chosen from {choice.rows} training images alone, by "
+        f"leaving classes out: percentile {choice.percentile:g} of their activations, masks p_w "
+        f"{_text(settings.p_w)} and p_a {_text(settings.p_a)}."
+    )
+    return [chosen, *choice.limits()]
 
 
 class LineMethod(Method):
@@ -103,16 +120,10 @@ class LineMethod(Method):
 
     def remarks(self) -> list[str]:
         """See :meth:`Method.remarks`."""
-        choice, settings = self.line.choice, self.line.settings
+        choice = self.line.choice
         if choice is None:
             return [*super().remarks(), *self._doubts()]
-        because = f"{self.origin}, so " if self.origin else ""
-        chosen = (
-            f"{self.name}: {because}its clip {choice.clip:.4g} was chosen from {choice.rows} training images alone, by "
-            f"leaving classes out: percentile {choice.percentile:g} of their activations, masks p_w "
-            f"{_text(settings.p_w)} and p_a {_text(settings.p_a)}."
-        )
-        return [chosen, *choice.limits()]
+        return describe_choice(self.line, choice, self.name, self.origin)
 
     def _doubts(self) -> list[str]:
         """Whether published settings seem to be for other weights than these: a clip is in units of the features."""

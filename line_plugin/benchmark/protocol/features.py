@@ -31,8 +31,8 @@ from line_plugin.networks.fingerprint import fingerprint
 from line_plugin.networks.head import Head, find_head
 from line_plugin.networks.tap import forward
 
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+Progress = Callable[[int, int | None], None]
+"""Called with (images done, images in all, None if nobody knows)."""
 
 
 @dataclass(frozen=True)

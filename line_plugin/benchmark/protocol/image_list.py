@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 from line_plugin.errors import DataError, MissingDataError
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"}
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"})
+"""What a file among the images of a folder is called."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def read(name: str, images: ImageSet, root: Path, num_classes: int | None) -> Im
         num_classes: K for an ID set, whose labels must lie in [0, K); None for an OOD set, labelled -1 throughout.
 
     Raises:
-        MissingDataError: the list, the folder or its first image is not there. DataError: a malformed list.
+        MissingDataError: the list, the folder or any of its images is not there: a look at every name costs seconds,
+            and the same error in the middle of a run costs hours. DataError: a malformed list.
     """
     if images.folder is not None:
         return _folder(name, images, root / images.folder, num_classes)
@@ -45,32 +49,69 @@ def read(name: str, images: ImageSet, root: Path, num_classes: int | None) -> Im
     path = root / images.list_file
     base = root / images.images
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        found = list(entries(path, base))
     except OSError as error:
         raise MissingDataError(_missing(name, path, images)) from error
-    files, labels = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        file, _, label = line.rpartition(" ")
-        try:
-            labels.append(int(label))
-        except ValueError:
-            raise DataError(f"{path}, line {number}: {line!r} is not 'relative/path label'") from None
-        if not file or file.startswith("/"):
-            raise DataError(f"{path}, line {number}: {line!r} needs a path below {base}")
-        files.append(base / file)
+    files, labels = [file for file, _ in found], [label for _, label in found]
     if not files:
         raise DataError(f"{path} is empty: data set {name!r} needs at least one image")
-    if not files[0].is_file():
+    lacking = absent(files)
+    if len(lacking) == len(files):
         raise MissingDataError(_missing(name, files[0], images))
+    if lacking:
+        source = f"; get it from {images.source}" if images.source else ""
+        raise MissingDataError(
+            f"data set {name!r} lacks {len(lacking):,} of the {len(files):,} images in {path}: {lacking[0]} is not "
+            f"there, or empty{source}"
+        )
     return _checked(name, path, files, np.array(labels, dtype=np.int64), num_classes)
+
+
+def absent(files: Sequence[Path]) -> list[Path]:
+    """Those that are not there, not a file, or empty: a few microseconds each, no byte is read."""
+    return [file for file in files if not _has_bytes(file)]
+
+
+def _has_bytes(file: Path) -> bool:
+    try:
+        found = file.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
+def entries(path: Path, base: Path) -> Iterator[tuple[Path, int]]:
+    """The images and labels of a list, line by line: whatever its length, one line is held.
+
+    Args:
+        path: the list, lines ``relative/path label``.
+        base: folder that its paths start from.
+
+    Raises:
+        DataError: a malformed line, or text that is not UTF-8. OSError: the list cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, text in enumerate(lines, 1):
+                line = text.rstrip("\r\n")
+                if not line.strip():
+                    continue
+                file, _, label = line.rpartition(" ")
+                try:
+                    known = int(label)
+                except ValueError:
+                    raise DataError(f"{path}, line {number}: {line!r} is not 'relative/path label'") from None
+                if not file or file.startswith("/"):
+                    raise DataError(f"{path}, line {number}: {line!r} needs a path below {base}")
+                yield base / file, known
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a list of images: it is not UTF-8 text ({error.reason})") from error
 
 
 def _folder(name: str, images: ImageSet, folder: Path, num_classes: int | None) -> ImageList:
     if not folder.is_dir():
         raise MissingDataError(_missing(name, folder, images))
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not files:
         raise DataError(f"{folder} holds no image: data set {name!r} needs at least one")
     if num_classes is None:

@@ -52,13 +52,35 @@ class _Images(Dataset[Tensor | str]):
 
     def __getitem__(self, index: int) -> Tensor | str:
         path = self.files[index]
-        try:
-            with _whole_images_only(), Image.open(path) as image:
-                return self.transforms[self.which[index]](image.convert("RGB"))
-        except FileNotFoundError:
+        found = decode(path, self.transforms[self.which[index]])
+        if not isinstance(found, Unreadable):
+            return found
+        if found.missing:
             return f"image {path} is not there: the list names a file that the folder lacks"
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"image {path} cannot be decoded ({error}): replace it or take it off the list"
+        return f"image {path} cannot be decoded ({found.reason}): replace it or take it off the list"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Why an image gives no tensor."""
+
+    reason: str
+    missing: bool = False
+
+
+def decode(path: Path, prepare: Callable[[Image.Image], Tensor]) -> Tensor | Unreadable:
+    """One image, decoded as RGB and prepared; a missing or broken one as its reason, whatever is wrong with it.
+
+    Args:
+        prepare: what :func:`transform` makes.
+    """
+    try:
+        with _whole_images_only(), Image.open(path) as image:
+            return prepare(image.convert("RGB"))
+    except FileNotFoundError:
+        return Unreadable("there is no such file", missing=True)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return Unreadable(str(error))
 
 
 @contextmanager

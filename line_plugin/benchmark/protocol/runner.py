@@ -82,17 +82,27 @@ class MethodResult:
 
 @dataclass
 class Evaluation:
-    """All methods on one network."""
+    """All methods on one network.
+
+    Attributes:
+        groups: ``id``, ``csid``, ``near`` or ``far`` by set name.
+        labels, predicted: (N,) int64 by set name; both know ``train`` too.
+        files, keys: the images of each set in order, and its name in the feature cache; with ``train``.
+        head: module path of the network's ``Linear``.
+    """
 
     benchmark: Benchmark
     fsood: bool
     results: list[MethodResult]
-    groups: dict[str, str]  # set name -> id, csid, near, far
+    groups: dict[str, str]
     labels: dict[str, NDArray[np.int64]]
     predicted: dict[str, NDArray[np.int64]]
     missing: tuple[str, ...]
     forwarded: int
     model_sha256: str = ""
+    files: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,8 @@ def evaluate(
     data = fit_data(benchmark, cache, loaded.train, loaded.val)
     groups = {"id": "id"} | dict.fromkeys(sets.csid, "csid") | dict.fromkeys(sets.near, "near")
     groups |= dict.fromkeys(sets.far, "far")
-    everything = loaded.id_sets | loaded.ood
+    everything = loaded.id_sets | loaded.ood | {"train": loaded.train}
+    listed = {"train": sets.train, "id": sets.test, **sets.csid, **sets.near, **sets.far}
     return Evaluation(
         benchmark=benchmark,
         fsood=options.fsood,
@@ -142,6 +153,9 @@ def evaluate(
         missing=sets.missing,
         forwarded=cache.forwarded - before,
         model_sha256=cache.model_sha256,
+        files={n: s.files for n, s in listed.items()},
+        keys={n: s.key for n, s in everything.items()},
+        head=cache.head.path,
     )
 
 

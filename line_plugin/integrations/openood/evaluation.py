@@ -32,6 +32,7 @@ def evaluate_with_openood(
     preprocessor: Callable[..., Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     config_root: str | Path | None = None,
+    after_fit: Callable[[Any], None] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Evaluate ``net`` with upstream's Evaluator. What upstream prints goes to stderr.
 
@@ -47,6 +48,8 @@ def evaluate_with_openood(
         preprocessor: image transform; by default upstream's for the benchmark.
         settings: instead of the yml's ``postprocessor_args``, name by name.
         config_root: a folder with ``postprocessors/<method>.yml``, looked into before the one shipped here.
+        after_fit: is given the postprocessor once it is fitted and searched: ``postprocessor.line.choice`` tells which
+            clips LINe tried.
 
     Returns:
         Upstream's table, in percent: ``{"cifar100": {"FPR@95": ..., "AUROC": ..., "AUPR_IN": ..., "AUPR_OUT": ...,
@@ -74,6 +77,8 @@ def evaluate_with_openood(
             batch_size=batch_size,
             num_workers=num_workers,
         )
+        if after_fit is not None:
+            after_fit(postprocessor)
         table = evaluator.eval_ood(fsood=fsood)
     return {str(row): {str(k): float(v) for k, v in values.items()} for row, values in table.T.to_dict().items()}
 

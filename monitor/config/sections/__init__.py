@@ -11,19 +11,19 @@ from pydantic import Field, model_validator
 from monitor.config.sections.base import Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
-from monitor.config.sections.http import HttpConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
     CanaryConfig,
-    ModelConfig,
     StreamConfig,
     WatchConfig,
 )
 from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
+from monitor.config.sections.models import ModelConfig, ServedModel
 from monitor.config.sections.redis import RedisConfig
+from monitor.config.sections.telemetry import TelemetryConfig
 
 __all__ = [
     "AlertConfig",
@@ -32,7 +32,6 @@ __all__ = [
     "DeadLetterConfig",
     "DeliveryConfig",
     "DriftConfig",
-    "HttpConfig",
     "KafkaConfig",
     "LoggingConfig",
     "MessagesConfig",
@@ -40,7 +39,9 @@ __all__ = [
     "MonitorConfig",
     "RedisConfig",
     "Section",
+    "ServedModel",
     "StreamConfig",
+    "TelemetryConfig",
     "WatchConfig",
 ]
 
@@ -48,7 +49,8 @@ __all__ = [
 class MonitorConfig(Section):
     """Everything one process needs."""
 
-    model: ModelConfig
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    models: tuple[ServedModel, ...] = Field((), description="several artifacts in one worker, under one budget")
     kafka: KafkaConfig
     messages: MessagesConfig = Field(default_factory=MessagesConfig)
     dead_letters: DeadLetterConfig = Field(default_factory=DeadLetterConfig)
@@ -59,7 +61,7 @@ class MonitorConfig(Section):
     watch: WatchConfig = Field(default_factory=WatchConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
-    http: HttpConfig = Field(default_factory=HttpConfig)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 
@@ -69,6 +71,26 @@ class MonitorConfig(Section):
             raise ValueError(
                 f"dead_letters.topic is {self.kafka.topic!r}, the topic that is read: each dead letter would come back "
                 "as a record that cannot be scored; name another one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_scores(self) -> MonitorConfig:
+        if not self.models:
+            if self.model.artifact is None:
+                raise ValueError("model.artifact is missing: name the file that `openood calibrate` wrote")
+            return self
+        if self.model.artifact is not None:
+            raise ValueError("model.artifact and models are both given: keep one")
+        names = [m.name for m in self.models]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"models holds {', '.join(twice)} twice: the name stands in front of its streams")
+        if self.messages.model:
+            raise ValueError("messages.model and models are both given: each of models says which model it takes")
+        if self.alerts.class_calibration:
+            raise ValueError(
+                "alerts.class_calibration is of one artifact, and models names several: leave it out, or run a worker "
+                "for that artifact alone"
             )
         return self
 

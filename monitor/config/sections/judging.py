@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from monitor.config.sections.base import Section
 from monitor.math.budget import requests_in
-
-
-class ModelConfig(Section):
-    """What scores."""
-
-    artifact: Path = Field(description="fitted and calibrated artifact of LINe or the panel")
-    device: str = Field("cpu", description="torch device: cpu, cuda, cuda:0")
-    threads: int = Field(1, ge=0, description="torch CPU threads; 0 leaves torch's own choice")
 
 
 class BucketConfig(Section):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from monitor.config.sections.base import Section
 
@@ -16,7 +17,18 @@ class MessagesConfig(Section):
     other_models: Literal["reject", "skip"] = Field(
         "reject", description="what becomes of records of another model: dead letters, or nothing"
     )
-    default_stream: str = Field("default", min_length=1, max_length=200, description="stream of records without a key")
+    accept: list[dict[str, str | list[str]]] = Field(
+        default_factory=list,
+        description="rules of which a record must fit one, else it is skipped; none accept all records",
+    )
+    format: Literal["raw", "json", "v2-json", "v2-protobuf", "cloudevents", "msgpack", "protobuf", "arrow"] = Field(
+        "raw", description="how values are read whose content type is absent or application/octet-stream"
+    )
+    output: str = Field(
+        "embedding", min_length=1, max_length=200, description="output tensor of a model server that holds embeddings"
+    )
+    stream_from: str = Field("key", description="names the stream: key, topic, header:NAME, field:NAME or constant")
+    default_stream: str = Field("default", min_length=1, max_length=200, description="stream of records that name none")
     max_bytes: int = Field(1_000_000, ge=1, description="largest value of a record")
     max_rows: int = Field(10_000, ge=1, description="embeddings of one record, at most")
     max_decoded_bytes: int = Field(16_000_000, ge=1, description="what a value may become when it is decoded")
@@ -32,3 +44,19 @@ class MessagesConfig(Section):
     max_stream_length: int = Field(200, ge=32, description="characters of a stream's name; longer ones are cut")
     max_age_seconds: float = Field(86_400, gt=0, description="event time behind the record's timestamp, at most")
     max_ahead_seconds: float = Field(60, ge=0, description="event time before the record's timestamp, at most")
+
+    @field_validator("stream_from")
+    @classmethod
+    def _part_of_a_record(cls, given: str) -> str:
+        if not re.fullmatch(r"key|topic|constant|(header|field):\s*\S+", given):
+            raise ValueError("expected key, topic, constant, header:NAME or field:NAME")
+        return given
+
+    @field_validator("accept")
+    @classmethod
+    def _rules(cls, given: list[dict[str, str | list[str]]]) -> list[dict[str, str | list[str]]]:
+        if not all(rule and all(name.strip() and allowed for name, allowed in rule.items()) for rule in given):
+            raise ValueError(
+                "each rule needs conditions, and each condition a text or a list of texts, such as {ce_type: TEXT}"
+            )
+        return given

@@ -1,4 +1,4 @@
-"""One file a content type: each names its ``CONTENT_TYPES`` and has ``decode(value, headers, limits)``.
+"""One file a format: each names its ``FORMAT`` and ``CONTENT_TYPES``, and has ``decode(value, headers, wanted)``.
 
 A decoder raises :class:`RecordError` with a reason for what it foresees, and keeps to the limits before it allocates.
 A new decoder is one new module in this folder. Libraries are imported when the first record needs them.
@@ -10,54 +10,95 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monitor.errors import MissingLibraryError, RecordError
+from monitor.messages.documents import Document
 
 if TYPE_CHECKING:
-    from monitor.messages.limits import Limits
     from monitor.messages.record import Payload
+    from monitor.messages.wanted import Wanted
 
-    Decoder = Callable[[bytes, Mapping[str, bytes], Limits], list[Payload]]
+    Decoder = Callable[[bytes | Document, Mapping[str, bytes], Wanted], list[Payload]]
 
-DEFAULT = "application/octet-stream"
+RAW, ENVELOPE = "raw", "cloudevents"
+UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream")
+"""Content types that say no more than that there are bytes; ``messages.format`` says what they are."""
+
+SHARED = {"v2-protobuf": ("application/protobuf", "application/x-protobuf")}
+"""Content types that name a family of messages: they are taken for this format if ``messages.format`` names it."""
 
 
 @cache
-def known() -> dict[str, Decoder]:
-    """Content type to decoder."""
-    found: dict[str, Decoder] = {}
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        loaded = importlib.import_module(module.name)
-        found.update(dict.fromkeys(loaded.CONTENT_TYPES, loaded.decode))
-    return found
+def known() -> dict[str, str]:
+    """Content type to format."""
+    return {kind: name for name, module in _modules().items() for kind in module.CONTENT_TYPES}
+
+
+@cache
+def formats() -> dict[str, Decoder]:
+    """Format to decoder."""
+    return {name: module.decode for name, module in _modules().items()}
+
+
+@cache
+def _modules() -> dict[str, Any]:
+    loaded = [importlib.import_module(m.name) for m in pkgutil.iter_modules(__path__, f"{__name__}.")]
+    return {module.FORMAT: module for module in loaded}
 
 
 def content_type(headers: Mapping[str, bytes]) -> str:
-    """The media type without its parameters; :data:`DEFAULT` if none is given, empty if only parameters are."""
+    """The media type without its parameters; empty if none is given, ``;`` if only parameters are."""
     given = headers.get("content-type", b"").decode("latin-1").strip()
-    return given.split(";")[0].strip().lower() if given else DEFAULT
+    return (given.split(";")[0].strip().lower() or ";") if given else ""
 
 
-def is_raw(headers: Mapping[str, bytes]) -> bool:
-    """Whether the value is decoded as the default is: not at all."""
-    return known().get(content_type(headers)) is known()[DEFAULT]
+def format_of(headers: Mapping[str, bytes], default: str = RAW) -> str:
+    """How a value under these headers is read.
+
+    Args:
+        headers: of the record.
+        default: ``messages.format``: what is taken for bytes of which the content type says no more.
+
+    Raises:
+        RecordError: ``unknown-content-type``.
+    """
+    given = content_type(headers)
+    if given in UNSPECIFIC and "inference-header-content-length" in headers:
+        return "v2-json"
+    if given in UNSPECIFIC or given in SHARED.get(default, ()):
+        return default
+    found = known().get(given)
+    if found is None:
+        raise RecordError("unknown-content-type", f"content type {given[:100]!r}, known: {', '.join(sorted(known()))}")
+    return found
 
 
-def decode(value: bytes, headers: Mapping[str, bytes], limits: Limits) -> list[Payload]:
+def is_envelope(headers: Mapping[str, bytes], default: str = RAW) -> bool:
+    """Whether the value is a CloudEvents envelope, which has to be opened before anything is known of the record."""
+    given = content_type(headers)
+    return known().get(given) == ENVELOPE or (given in UNSPECIFIC and format_of(headers, default) == ENVELOPE)
+
+
+def decode(value: bytes | Document, headers: Mapping[str, bytes], wanted: Wanted, default: str = RAW) -> list[Payload]:
     """Decode by the ``content-type`` header.
+
+    Args:
+        value: bytes, or the JSON object that an envelope held.
+        headers: of the record or the envelope.
+        wanted: what to look for.
+        default: the format of values whose content type does not say it.
 
     Raises:
         RecordError: ``unknown-content-type``, or what the decoder says.
     """
-    given = content_type(headers)
-    decoder = known().get(given)
-    if decoder is None:
-        raise RecordError("unknown-content-type", f"content type {given[:100]!r}, known: {', '.join(sorted(known()))}")
+    name = format_of(headers, default)
+    if isinstance(value, dict) and name not in ("json", "v2-json", ENVELOPE):
+        raise RecordError("undecodable", f"a JSON object was got, expected bytes of format {name}: send 'data_base64'")
     try:
-        return decoder(value, headers, limits)
+        return formats()[name](value, headers, wanted)
     except MissingLibraryError as error:
-        raise RecordError("unknown-content-type", f"{given}: {error}") from None
+        raise RecordError("unknown-content-type", f"{content_type(headers) or name}: {error}") from None
 
 
 def need(library: str, package: str) -> MissingLibraryError:

@@ -1,7 +1,8 @@
 """Arrow IPC stream, not compressed: many embeddings a record.
 
 Column ``embedding`` is a fixed-size list of float32 or float16. Column ``id`` (text or whole numbers) and column
-``time`` (RFC 3339 text, milliseconds since the epoch, or timestamps) are optional; other flat columns are not read.
+``time`` (RFC 3339 text, milliseconds since the epoch, or timestamps) are optional, as is one that names the stream of
+each row; other flat columns are not read.
 """
 
 from __future__ import annotations
@@ -12,24 +13,25 @@ from typing import Any
 from monitor.errors import RecordError
 from monitor.messages import arrow_stream
 from monitor.messages.decoders import need
-from monitor.messages.limits import Limits
 from monitor.messages.record import Payload
+from monitor.messages.wanted import Wanted
 
 CONTENT_TYPES = ("application/vnd.apache.arrow.stream",)
+FORMAT = "arrow"
 _DTYPES = {"float": "float32", "halffloat": "float16"}
 _READ = ("embedding", "id", "time")
 
 
-def decode(value: bytes, _headers: Mapping[str, bytes], limits: Limits) -> list[Payload]:
+def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
     """One payload a row. Nothing of a batch is touched before all of it has been validated."""
     try:
         import pyarrow as pa
     except ImportError:
         raise need("pyarrow", "pyarrow") from None
-    arrow_stream.check(value, limits)
+    arrow_stream.check(value, wanted.limits)
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(value))
-        columns = _columns(schema, pa.types)
+        columns = _columns(schema, pa.types, wanted.stream_field)
         options = pa.ipc.IpcReadOptions(
             ensure_native_endian=False, use_threads=False, included_fields=sorted(columns.values())
         )
@@ -37,19 +39,19 @@ def decode(value: bytes, _headers: Mapping[str, bytes], limits: Limits) -> list[
         with pa.ipc.open_stream(pa.py_buffer(value), options=options) as stream:
             for batch in stream:
                 batch.validate(full=True)
-                found += _rows(batch, columns, pa)
+                found += _rows(batch, columns, wanted.stream_field, pa)
     except (pa.ArrowException, OSError) as error:
         raise RecordError("undecodable", f"not an Arrow IPC stream: {error}") from None
     return found
 
 
-def _columns(schema: Any, types: Any) -> dict[str, int]:
+def _columns(schema: Any, types: Any, stream: str) -> dict[str, int]:
     """Where the columns are that are read, each once and of a type that is understood; the others are flat."""
     found: dict[str, int] = {}
     for n, column in enumerate(schema):
         if column.name in found:
             raise RecordError("undecodable", f"column {column.name!r} stands twice in the Arrow stream")
-        if column.name in _READ:
+        if column.name in _READ or (stream and column.name == stream):
             found[column.name] = n
         elif types.is_nested(column.type) or types.is_dictionary(column.type):
             raise RecordError("undecodable", f"column {column.name[:40]!r} is {column.type}, expected a flat one")
@@ -61,14 +63,16 @@ def _columns(schema: Any, types: Any) -> dict[str, int]:
         raise RecordError(
             "undecodable", f"column 'embedding' is {vector}, expected a fixed-size list of float32 or float16"
         )
-    for name, known in (("id", types.is_integer), ("time", lambda t: types.is_integer(t) or types.is_timestamp(t))):
+    known_kinds = {stream: types.is_integer} if stream else {}
+    known_kinds |= {"id": types.is_integer, "time": lambda t: types.is_integer(t) or types.is_timestamp(t)}
+    for name, known in known_kinds.items():
         kind = schema.field(found[name]).type if name in found else None
         if kind is not None and not (known(kind) or types.is_string(kind) or types.is_large_string(kind)):
             raise RecordError("undecodable", f"column {name!r} is {kind}, expected text or whole numbers")
     return found
 
 
-def _rows(batch: Any, columns: Mapping[str, int], pa: Any) -> list[Payload]:
+def _rows(batch: Any, columns: Mapping[str, int], stream: str, pa: Any) -> list[Payload]:
     by_name = dict(zip(sorted(columns, key=columns.__getitem__), batch.columns, strict=True))
     vectors = by_name["embedding"]
     if vectors.null_count or vectors.flatten().null_count:
@@ -79,7 +83,8 @@ def _rows(batch: Any, columns: Mapping[str, int], pa: Any) -> list[Payload]:
     flat = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
     ids = _names(by_name.get("id"), len(batch))
     times = _times(by_name.get("time"), len(batch), pa)
-    return [Payload(row.tobytes(), dtype, dim, ids[n], times[n]) for n, row in enumerate(flat)]
+    streams = _names(by_name.get(stream) if stream else None, len(batch))
+    return [Payload(row.tobytes(), dtype, dim, ids[n], times[n], stream=streams[n]) for n, row in enumerate(flat)]
 
 
 def _names(column: Any, rows: int) -> list[str | None]:

@@ -1,7 +1,7 @@
 """MessagePack: a map with ``embedding`` as bytes, and ``id``, ``time``, ``model``, ``dtype``, ``dim`` beside it.
 
-Only these six are made into objects; whatever else the map holds is passed over, so that one byte of a record cannot
-become a hundred bytes of memory.
+Only these six are made into objects, and the field that names the stream if the settings name one; whatever else the
+map holds is passed over, so that one byte of a record cannot become a hundred bytes of memory.
 """
 
 from __future__ import annotations
@@ -11,40 +11,43 @@ from typing import Any
 
 from monitor.errors import RecordError
 from monitor.messages.decoders import need
-from monitor.messages.fields import FIELDS, payload
-from monitor.messages.limits import Limits
+from monitor.messages.fields import FIELDS, check_model, payload
 from monitor.messages.record import Payload
+from monitor.messages.wanted import Wanted
 
 CONTENT_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+FORMAT = "msgpack"
 
 
-def decode(value: bytes, _headers: Mapping[str, bytes], _limits: Limits) -> list[Payload]:
+def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
     """One vector."""
     try:
         import msgpack
     except ImportError:
         raise need("msgpack", "msgpack") from None
     try:
-        document = _document(value, msgpack.Unpacker(raw=False, max_buffer_size=len(value)))
+        document = _document(value, msgpack.Unpacker(raw=False, max_buffer_size=len(value)), wanted)
     except (ValueError, msgpack.UnpackException) as error:
         if isinstance(error, RecordError):
             raise
         raise RecordError("undecodable", f"not MessagePack: {str(error) or type(error).__name__}") from None
+    check_model(document, "model", wanted)
     if not isinstance(document.get("embedding"), bytes):
         raise RecordError("undecodable", "MessagePack without a map that holds 'embedding' as bytes")
-    return [payload(document, document["embedding"], None)]
+    return [payload(document, document["embedding"], None, wanted)]
 
 
-def _document(value: bytes, unpacker: Any) -> dict[str, Any]:
+def _document(value: bytes, unpacker: Any, wanted: Wanted) -> dict[str, Any]:
     """The known fields of the map that the value is."""
     first = value[0]
     if not (0x80 <= first <= 0x8F or first in (0xDE, 0xDF)):
         raise RecordError("undecodable", "MessagePack without a map that holds 'embedding' as bytes")
     unpacker.feed(value)
+    read = {*FIELDS, "embedding", wanted.stream_field or "embedding"}
     document: dict[str, Any] = {}
     for _ in range(unpacker.read_map_header()):
         key = unpacker.unpack() if _is_text(value, unpacker.tell()) else unpacker.skip()
-        if key not in FIELDS and key != "embedding":
+        if key not in read:
             unpacker.skip()
         elif _is_container(value, unpacker.tell()):
             raise RecordError(

@@ -8,15 +8,16 @@ from typing import Any
 
 from monitor.errors import RecordError
 from monitor.messages.decoders import need
-from monitor.messages.fields import payload
-from monitor.messages.limits import Limits
+from monitor.messages.fields import check_model, payload
 from monitor.messages.record import Payload
+from monitor.messages.wanted import Wanted
 
 CONTENT_TYPES = ("application/protobuf", "application/x-protobuf")
+FORMAT = "protobuf"
 FIELDS = ("id", "time", "model", "dtype", "dim", "embedding")
 
 
-def decode(value: bytes, _headers: Mapping[str, bytes], _limits: Limits) -> list[Payload]:
+def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
     """One vector; an empty field counts as absent, as proto3 has it."""
     kind = message_class()
     from google.protobuf.message import DecodeError
@@ -26,10 +27,11 @@ def decode(value: bytes, _headers: Mapping[str, bytes], _limits: Limits) -> list
         message.ParseFromString(value)
     except DecodeError as error:
         raise RecordError("undecodable", f"not an Embedding message: {error}") from None
+    check_model({"model": message.model}, "model", wanted)
     if not message.embedding:
         raise RecordError("undecodable", "the message's field 'embedding' is empty")
     found = {name: getattr(message, name) for name in FIELDS if getattr(message, name)}
-    return [payload(found, message.embedding, None)]
+    return [payload(found, message.embedding, None, wanted)]
 
 
 @cache

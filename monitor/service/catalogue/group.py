@@ -51,7 +51,7 @@ GROUP: tuple[Metric, ...] = (
         "ood_monitor_moved_samples", "gauge",
         "Since the beginning of the group: samples counted elsewhere than where they belong (late, ahead of the clock, "
         "overflow of streams), and records that were skipped",
-        "late, ahead: clocks of senders. overflow: streams.limit. skipped: messages.model and other_models",
+        "late, ahead: clocks of senders. overflow: streams.limit. skipped: messages.accept, other_models",
         "group", "samples", {"why": SUMS},
     ),
     Metric(

@@ -11,7 +11,8 @@ from monitor.store.connection import read_clock, translate_redis_errors
 from monitor.store.counts import OVERFLOW
 from monitor.store.keys import SCHEMA_VERSION, Keys
 
-SCRIPTS = ("claim", "move", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote")
+SCRIPTS = ("claim", "move", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote",
+           "mute", "unmute", "acknowledge")  # fmt: skip
 """Each is the file of its name in ``lua``; each refuses to be applied twice, or does the same the second time."""
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from monitor.store.connection import translate_redis_errors
 from monitor.store.counts import OVERFLOW
+from monitor.store.handling import read_mute
 from monitor.store.redis.base import RedisBase
 from monitor.store.verdicts import SUMS, TIMES, Health, Notice
 
@@ -43,12 +44,15 @@ class RedisWatching(RedisBase):
             pipe.zcard(k.buckets)
             pipe.hgetall(k.workers)
             pipe.hlen(k.streams)
-            meta, pending, workers, streams = pipe.execute()
+            pipe.hvals(k.mutes)
+            meta, pending, workers, streams, mutes = pipe.execute()
+        now_ms = self.now_ms()  # a pipeline to a cluster does not take TIME
         reports = {name: text.split(" ", 1) for name, text in workers.items()}
         return Health(
-            now_ms=self.now_ms(),  # a pipeline to a cluster does not take TIME
+            now_ms=now_ms,
             pending=pending,
             streams=streams,
+            mutes=sum(read_mute(text).is_in_force(now_ms) for text in mutes),
             workers={name: (int(at), entry) for name, (at, entry) in reports.items()},
             sums={name: int(meta.get(name, 0)) for name in SUMS},
             times={name: int(meta[name]) for name in TIMES if name in meta},
@@ -100,6 +104,12 @@ class RedisWatching(RedisBase):
         """Transitions, the latest first; each with its ``id``."""
         with translate_redis_errors():
             return [{"id": i, **fields} for i, fields in self._client.xrevrange(self.keys.history, count=count)]
+
+    def since(self, after: str, count: int = 100) -> list[dict[str, str]]:
+        """Transitions behind the history id ``after``, the earliest first; each with its ``id``. It never waits."""
+        with translate_redis_errors():
+            found = self._client.xrange(self.keys.history, min=f"({after}", count=count)
+        return [{"id": i, **fields} for i, fields in found]
 
     def wait(self, after: str, timeout_ms: int) -> list[dict[str, str]]:
         """Transitions behind the history id ``after``, waiting for the first one."""

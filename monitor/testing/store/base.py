@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from monitor.errors import StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store.counts import CountKey, Example, PartitionState
+from monitor.store.handling import Acknowledgement, Mute
 
 
 @dataclass
@@ -72,6 +73,8 @@ class MemoryBase:
         self._alerts: dict[str, dict[str, str]] = {}
         self._history: list[dict[str, str]] = []
         self._entries = 0
+        self._mutes: dict[str, Mute] = {}
+        self._acknowledged: dict[str, Acknowledgement] = {}
 
     def _write_history(self, fields: Mapping[str, str]) -> None:
         self._entries += 1

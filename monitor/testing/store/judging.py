@@ -34,6 +34,11 @@ class MemoryJudging(MemoryBase):
         self._lease = (holder, token, self._clock() + ttl_ms)
         return token
 
+    def holder(self) -> str:
+        """Who holds the lease, empty if nobody does."""
+        self._reach()
+        return self._lease[0] if self._lease and self._lease[2] > self._clock() else ""
+
     def _holds(self, token: int) -> bool:
         return self._lease is not None and self._lease[1] == token and self._lease[2] > self._clock()
 

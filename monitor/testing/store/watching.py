@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
+from monitor.store.deliveries import id_order
 from monitor.store.verdicts import SUMS, Health, Notice
 from monitor.testing.store.base import MemoryBase
 
@@ -31,6 +32,7 @@ class MemoryWatching(MemoryBase):
             now_ms=self._clock(),
             pending=len(self._unfolded),
             streams=len(self._streams),
+            mutes=sum(m.is_in_force(self._clock()) for m in self._mutes.values()),
             workers=dict(self._workers),
             sums={name: self._sums.get(name, 0) for name in SUMS},
             times=dict(self._times),
@@ -83,6 +85,11 @@ class MemoryWatching(MemoryBase):
         """Current alerts, the latest transition first."""
         self._reach()
         return [dict(fields) for fields in reversed(self._alerts.values())]
+
+    def since(self, after: str, count: int = 100) -> list[dict[str, str]]:
+        """Transitions behind a history id, the earliest first."""
+        self._reach()
+        return [dict(event) for event in self._history if id_order(event["id"]) > id_order(after)][:count]
 
     def history(self, count: int = 100) -> list[dict[str, str]]:
         """Transitions, the latest first."""

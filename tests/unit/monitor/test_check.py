@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from monitor.config import validate
+from monitor.counting.scoring import Scorer
+from monitor.math.nulls import pooled
 from monitor.service import assembly, check
 from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore, outage
 from monitor.testing.receivers import Receiver
+from tests.monitor_support import artifact
 
 LEAST = {"model": {"artifact": "a"}, "kafka": {"bootstrap_servers": "b:1", "topic": "t"}}
 
@@ -80,3 +83,29 @@ def test_an_address_that_cannot_be_called_is_a_finding(store):
     assert failed
     assert "delivery.webhook_url" in words
     assert "hunter2" not in words
+
+
+def artifact_findings(path, **alerts):
+    settings = validate({**LEAST, "model": {"artifact": str(path)}, "alerts": alerts})
+    return {name: (failed, words) for name, failed, words in check._artifact_findings(settings)}
+
+
+def test_what_the_calibration_set_cannot_support_is_printed_with_what_the_rule_makes_of_it(tmp_path):
+    found = artifact_findings(artifact(tmp_path))
+    failed, words = found["calibration"]
+    scorer = Scorer.load(artifact(tmp_path), threads=1)
+    assert not failed
+    assert all(sentence in words for sentence in scorer.calibration.limits())
+    margin = pooled(scorer.calibration.n).margin
+    assert f"expectation, evidence of OOD inputs is divided by {margin:.3f}, so the false-alert budget holds" in words
+
+
+def test_the_rule_that_does_not_hold_the_budget_says_so_and_which_one_does(tmp_path):
+    _, words = artifact_findings(artifact(tmp_path), masses="nominal")["calibration"]
+    assert "exceeded for about half of the calibration sets of this size: set alerts.masses to expectation" in words
+
+
+def test_an_artifact_that_is_not_there_is_one_finding(tmp_path):
+    found = artifact_findings(tmp_path / "none.safetensors")
+    assert list(found) == ["model"]
+    assert found["model"][0]

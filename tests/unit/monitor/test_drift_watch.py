@@ -33,7 +33,7 @@ class World:
         self.watch = self.watch_of()
 
     def watch_of(self, reference=REFERENCE):
-        return DriftWatch(self.store, reference, SETTINGS, np.random.default_rng(2))
+        return DriftWatch(self.store, lambda _: reference, SETTINGS, np.random.default_rng(2))
 
     def counts(self, n, stream="s", cells=SHARES, classes=(0.5, 0.3, 0.2), expert=0):
         table = self.rng.multinomial(n, np.outer(classes, cells).ravel() / np.sum(cells)).reshape(len(classes), 7)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from monitor.errors import RecordError
 from monitor.messages import REASONS, Contract, Record, decoders, json_limits
 from monitor.messages.limits import Limits
+from monitor.messages.names import StreamFrom
 from monitor.messages.reading import Reader, Rows
 from monitor.messages.reasons import ADVICE
 
@@ -107,6 +108,11 @@ BAD = {
     "undecodable": record(b"{", kind="application/json"),
     "too-complex": record(b"[" * 33 + b"]" * 33, kind="application/json"),
     "wrong-model": record(GOOD, ("ce_model", b"vit")),
+    "missing-output": record(b'{"outputs":[],"model_name":"resnet"}', kind="application/json"),
+    "wrong-shape": record(
+        b'{"outputs":[{"name":"embedding","datatype":"FP32","shape":[2],"data":[1]}],"model_name":"resnet"}',
+        kind="application/json",
+    ),
     "wrong-dtype": record(GOOD, MODEL, ("ce_dtype", b"int8")),
     "wrong-width": record(GOOD[:8], MODEL),
     "wrong-size": record(GOOD[:7], MODEL),
@@ -210,17 +216,17 @@ def test_long_names_are_cut_and_stay_distinct():
     assert len(one) == len(two) == 200
     assert one != two
     assert one.startswith("iiii")
-    streams = {CONTRACT.stream(b"k" * 5000 + end) for end in (b"a", b"b", b"a")}
+    streams = {StreamFrom().of_key(b"k" * 5000 + end, "default", 200) for end in (b"a", b"b", b"a")}
     assert sorted(map(len, streams)) == [200, 200]
 
 
 @pytest.mark.parametrize("name", ["__overflow__", "__forgotten__", "__", "~__overflow__", "~"])
 def test_a_stream_with_a_name_of_the_monitor_s_own_is_counted_under_another(name):
-    assert CONTRACT.stream(name.encode()) == f"~{name}"
+    assert StreamFrom().of_key(name.encode(), "default", 200) == f"~{name}"
 
 
 def test_the_canary_comes_through_the_topic_under_its_own_name():
-    assert CONTRACT.stream(b"__canary__0f") == "__canary__0f"
+    assert StreamFrom().of_key(b"__canary__0f", "default", 200) == "__canary__0f"
 
 
 def test_an_id_that_is_not_valid_unicode_is_kept_with_escapes():

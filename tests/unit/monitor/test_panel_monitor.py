@@ -18,6 +18,7 @@ from monitor.alerts import alert as alerts
 from monitor.alerts.layout import description, notes
 from monitor.config import AlertConfig
 from monitor.counting.counter import Counter
+from monitor.counting.models import Models
 from monitor.counting.recount import Recount
 from monitor.counting.scoring import Scored, Scorer
 from monitor.counting.worker import Worker
@@ -147,7 +148,7 @@ class PanelBench(Bench):
         source = MemorySource(self.broker, TOPIC, GROUP)
         letters = MemoryDeadLetters(self.broker, f"{TOPIC}.dead-letter")
         worker = Worker(
-            source, self.store, Scorer(PANEL), self.contract, letters, self.settings,
+            source, self.store, Models.single(Scorer(PANEL), self.contract), letters, self.settings,
             clock=self.clock, wait=lambda _: None,
         )  # fmt: skip
         self.workers.append((worker, source))
@@ -181,7 +182,7 @@ def test_each_record_is_counted_once_for_each_expert_whatever_dies_and_whatever_
 
 
 def test_a_recount_of_the_topic_equals_the_oracle_and_its_samples_are_counted_once() -> None:
-    recount = Recount(Counter(Contract(WIDTH), Scorer(PANEL), 1000, examples=0))
+    recount = Recount(Counter(Models.single(Scorer(PANEL), Contract(WIDTH)), 1000, examples=0))
     values = [r.tobytes() for r in ROWS[:50]]
     records = [Record("t", 0, n, 1000 * n, b"s", v, ()) for n, v in enumerate(values)]
     list(recount.add({Partition("t", 0): records}))
@@ -208,7 +209,7 @@ def test_samples_that_are_moved_are_counted_once_in_every_sum() -> None:
 def test_of_one_expert_redis_holds_what_it_held_before_there_were_several() -> None:
     assert _packed(Example(0.5, "x", 1, P0, 3)) == '["x",1,"t/0",3]'
     assert _packed(Example(0.5, "x", 1, P0, 3, "angle")) == '["x",1,"t/0",3,"angle"]'
-    counter = Counter(Contract(WIDTH), Scorer(small_line()), 1000, examples=5)
+    counter = Counter(Models.single(Scorer(small_line()), Contract(WIDTH)), 1000, examples=5)
     recount = Recount(counter)
     (part,) = recount.add({Partition("t", 0): [Record("t", 0, 0, 0, b"s", ROWS[0].tobytes(), ())]})
     batch, _ = counter.count(*part, recount._owned)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
 from monitor.counting.worker import Worker, WorkerSettings
 from monitor.errors import BadShareError
@@ -42,7 +43,7 @@ class Bench:
         source = MemorySource(self.broker, TOPIC, GROUP)
         letters = MemoryDeadLetters(self.broker, f"{TOPIC}.dead-letter")
         worker = Worker(
-            source, self.store, SCORER, self.contract, letters, self.settings,
+            source, self.store, Models.single(SCORER, self.contract), letters, self.settings,
             clock=self.clock, wait=lambda _: None,
         )  # fmt: skip
         self.workers.append((worker, source))
@@ -125,7 +126,8 @@ def test_a_zombie_that_still_believes_it_owns_a_partition_writes_nothing(bench):
     zombie.step()
     fresh = MemorySource(bench.broker, TOPIC, "another group, so nobody tells the zombie")
     other = Worker(
-        fresh, bench.store, SCORER, Contract(WIDTH), MemoryDeadLetters(bench.broker, "dl"), bench.settings,
+        fresh, bench.store, Models.single(SCORER, Contract(WIDTH)), MemoryDeadLetters(bench.broker, "dl"),
+        bench.settings,
         clock=bench.clock, wait=lambda _: None,
     )  # fmt: skip
     other.step()

@@ -1,0 +1,101 @@
+"""What the settings rest on: the clips that the rule tried, and the sweeps that a run did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from line_plugin.benchmark.report.html import svg
+from line_plugin.benchmark.report.html.entries import Entry
+from line_plugin.errors import ArtifactCorruptError, DataError
+from line_plugin.math.leave_out import LeaveOut
+from line_plugin.method.auto import choice_of
+
+_SIZE = (420.0, 220.0)  # points
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The clips that a method's rule tried, with the picture of their AUROCs."""
+
+    label: str
+    found: LeaveOut
+    picture: str
+
+    @property
+    def folds(self) -> int:
+        """How many folds of classes there are."""
+        return len(self.found.folds)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a method tried on the validation sets: a row a combination, AUROC in per cent, and the best one's place."""
+
+    label: str
+    names: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, ...], float], ...]
+    best: int
+
+
+def choices_of(entries: list[Entry]) -> list[Choice]:
+    """Of every method that chose its clip by leaving classes out.
+
+    Raises:
+        DataError: a record that the rule did not write.
+    """
+    out = []
+    for number, entry in enumerate(entries):
+        try:
+            found = choice_of(entry.method.choice)
+        except ArtifactCorruptError as error:
+            raise DataError(f"the run misstates how {entry.label} chose its clip ({error}): evaluate again") from error
+        if found is not None and found.candidates:
+            picture = _draw(f"clip{number}", entry.label, found) if found.folds else ""
+            out.append(Choice(entry.label, found, picture))
+    return out
+
+
+def _draw(name: str, label: str, choice: LeaveOut) -> str:
+    """Mean AUROC of each candidate, thick, over those of the folds; the chosen one is marked."""
+    from matplotlib.figure import Figure
+
+    places = list(range(len(choice.candidates)))
+    with svg.page_style():
+        figure = Figure(figsize=(_SIZE[0] / 72, _SIZE[1] / 72), dpi=72)
+        ax = figure.add_axes((0.12, 0.19, 0.86, 0.76))
+        for fold in range(len(choice.folds)):
+            ax.plot(places, [100 * c.aurocs[fold] for c in choice.candidates], color=svg.MUTED, lw=0.8)
+        ax.plot(places, [100 * c.mean for c in choice.candidates], color=svg.ID, lw=2.2)
+        for i, c in enumerate(choice.candidates):
+            if c.percentile == choice.percentile:
+                ax.plot([i], [100 * c.mean], "D", color=svg.NEAR, markeredgecolor=svg.INK, ms=7)
+        ax.set_xticks(places, [f"{c.percentile:g}" for c in choice.candidates])
+        ax.grid(visible=True, axis="y")
+        ax.set_xlabel("clip, as a percentile of the training activations", labelpad=3)
+        ax.set_ylabel("AUROC on left-out classes, %", labelpad=3)
+        about = (
+            f"AUROC on left-out classes for each clip that {label} tried; the table below has the figures. "
+            f"Chosen: percentile {choice.percentile:g}."
+        )
+        return svg.inline(figure, name, about)
+
+
+def sweeps_of(entries: list[Entry]) -> list[Sweep]:
+    """Of every method that searched its settings on the validation sets."""
+    out = []
+    for entry in entries:
+        tried = entry.method.sweep
+        if not tried:
+            continue
+        names = tuple(tried[0].settings)
+        rows = tuple((tuple(show_setting(t.settings.get(n)) for n in names), 100 * t.auroc) for t in tried)
+        best = max(range(len(tried)), key=lambda i: tried[i].auroc)
+        out.append(Sweep(entry.label, names, rows, best))
+    return out
+
+
+def show_setting(value: object) -> str:
+    """A setting for people: numbers short, None as ``off``."""
+    if value is None:
+        return "off"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

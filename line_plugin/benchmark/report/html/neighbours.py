@@ -1,0 +1,64 @@
+"""The training images most like an image to the network: cosine similarity of penultimate features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from line_plugin.benchmark.report.run_folder import Run
+
+_ROWS = 4096  # training rows compared at once: the bank of ImageNet is 10 GB and stays on disk
+
+Key = tuple[str, int]
+"""A set's name and an image's place in it."""
+
+
+def features_of(run: Run, name: str, cache: Path) -> NDArray[np.float32] | None:
+    """The cached features (N, D) of a set of the run, read from disk as needed; None if they are gone."""
+    (found,) = (s for s in run.record.sets if s.name == name)
+    if not found.key.isalnum():  # a key is a hash: nothing else leads out of the cache
+        return None
+    try:
+        rows = np.load(cache / "features" / found.key / "features.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return rows if rows.ndim == 2 and len(rows) == found.images else None
+
+
+def nearest(run: Run, wanted: list[Key], cache: Path, count: int = 3) -> dict[Key, list[tuple[int, float]]]:
+    """For each image the places of its nearest training images with their cosine similarity, the nearest first.
+
+    Args:
+        run: whose features.
+        wanted: images, by set and place.
+        cache: the folder of the feature cache.
+        count: neighbours an image.
+
+    Returns:
+        Nothing if the features of the training set are gone; images of sets whose features are gone are left out.
+    """
+    bank = features_of(run, "train", cache)
+    sets = {name: features_of(run, name, cache) for name in {name for name, _ in wanted}}
+    known = [(n, i) for n, i in wanted if sets[n] is not None]
+    if bank is None or not known or count < 1:
+        return {}
+    rows = np.stack([np.asarray(of[i]) for n, i in known if (of := sets[n]) is not None]).astype(np.float32)
+    queries = _unit(rows)
+    count = min(count, len(bank))
+    best = np.full((len(known), count), -np.inf, dtype=np.float32)
+    places = np.zeros((len(known), count), dtype=np.int64)
+    for start in range(0, len(bank), _ROWS):
+        part = queries @ _unit(np.asarray(bank[start : start + _ROWS], dtype=np.float32)).T
+        both = np.concatenate([best, part], axis=1)
+        index = np.concatenate([places, np.broadcast_to(start + np.arange(part.shape[1]), part.shape)], axis=1)
+        order = np.argsort(-both, axis=1, kind="stable")[:, :count]
+        best, places = np.take_along_axis(both, order, 1), np.take_along_axis(index, order, 1)
+    return {k: list(zip(p.tolist(), s.tolist(), strict=True)) for k, p, s in zip(known, places, best, strict=True)}
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = rows / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled

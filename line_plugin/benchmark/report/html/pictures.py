@@ -1,0 +1,68 @@
+"""Thumbnails that are part of the page: each image once, at most 96 pixels a side, and no more than fit."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from pathlib import Path
+
+SIDE = 96
+_LOSSLESS = 48  # an image of at most so many pixels a side stays as it is, as PNG
+LIMIT = 4_000_000  # characters of all thumbnails of a page
+
+
+class Album:
+    """Thumbnails by number, in the order in which they are first asked for.
+
+    Args:
+        limit: characters of all thumbnails; what no longer fits is counted in :attr:`left_out`.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.pictures: list[str] = []
+        self.left_out = 0
+        self.unreadable = 0
+        self._numbers: dict[Path, int | None] = {}
+        self._room = limit
+
+    def add(self, path: Path) -> int | None:
+        """The number of an image's thumbnail; None if it cannot be read or the page is full."""
+        if path not in self._numbers:
+            self._numbers[path] = self._embed(path)
+        return self._numbers[path]
+
+    def _embed(self, path: Path) -> int | None:
+        found = thumbnail(path)
+        if found is None:
+            self.unreadable += 1
+            return None
+        if len(found) > self._room:
+            self.left_out += 1
+            return None
+        self._room -= len(found)
+        self.pictures.append(found)
+        return len(self.pictures) - 1
+
+
+def thumbnail(path: Path) -> str | None:
+    """An image as a data URI of at most 96 pixels a side, without its metadata; None if it cannot be read."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.draft("RGB", (2 * SIDE, 2 * SIDE))
+                small = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
+    lossless = max(small.size) <= _LOSSLESS
+    small.thumbnail((SIDE, SIDE))
+    out = io.BytesIO()
+    if lossless:
+        small.save(out, format="PNG", optimize=True)
+    else:
+        small.save(out, format="JPEG", quality=82)
+    kind = "png" if lossless else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"

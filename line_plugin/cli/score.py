@@ -1,0 +1,260 @@
+"""``openood score``: your own images by a fitted artifact, one row an image."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from line_plugin.cli import options
+from line_plugin.errors import ImageError, SettingsError
+
+if TYPE_CHECKING:
+    from line_plugin.benchmark.protocol.spec import Benchmark, Preprocessing
+    from line_plugin.image_scoring.extremes import Extremes
+    from line_plugin.image_scoring.rows import ImageScore, Layout
+    from line_plugin.image_scoring.scorer import ImageScorer
+    from line_plugin.image_scoring.sources import Source
+    from line_plugin.image_scoring.writers import Writer
+    from line_plugin.method.line import LINe
+    from line_plugin.method.panel import Panel
+
+INCOMPLETE = 3
+"""Exit code of a run that came to its end without every image or set."""
+_FORMATS = ("table", "csv", "json", "jsonl", "parquet")
+
+
+def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "score",
+        help="score images, folders or lists with an artifact",
+        description="Score your own images with an artifact: class, confidence, p-value, flagged or not, and for a "
+        "panel what each expert says. Images are prepared as in the fit, read one batch at a time and never kept. "
+        "Exit code 3: some images cannot be scored, their rows say why.",
+    )
+    parser.add_argument(
+        "inputs",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE|FOLDER|LIST",
+        help="images, folders, or lists 'path label' a line",
+    )
+    parser.add_argument("--artifact", type=Path, required=True, help="written by `openood fit` and `openood calibrate`")
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="where the paths of a LIST start (the folder of the list)"
+    )
+    parser.add_argument("--level", type=float, help="share of ID images that may be flagged (that of the calibration)")
+    parser.add_argument("--strict", action="store_true", help="stop at the first image that cannot be scored")
+    out = parser.add_argument_group("output")
+    out.add_argument("--format", choices=_FORMATS, help="by the suffix of the output if not given, else table")
+    out.add_argument("--output", type=Path, help="the file, written whole or not at all (standard output)")
+    out.add_argument("--rows", type=options.positive, default=40, metavar="N", help="rows of the table at most (40)")
+    out.add_argument(
+        "--explain", type=options.natural, default=0, metavar="N", help="the N neurons that made each confidence"
+    )
+    out.add_argument("--plots", type=Path, metavar="FILE.png", help="draw the most OOD and the most ID images")
+    options.add_benchmark(parser, None)
+    options.add_work(parser, options.add_weights(parser, runs=False))
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from line_plugin.image_scoring import gallery, writers
+    from line_plugin.image_scoring.extremes import Extremes
+    from line_plugin.image_scoring.sources import find_sources
+    from line_plugin.method.loading import load_artifact
+
+    form = writers.format_of(args.output, args.format)
+    if args.explain and form not in ("table", *writers.NESTED):
+        raise SettingsError(f"--explain goes with --format table, json or jsonl: {form} has no place for it")
+    if args.plots and args.plots.suffix.lower() != ".png":
+        raise SettingsError(f"--plots {args.plots} given, expected a file that ends in .png")
+    sources = find_sources(args.inputs, args.images)
+    scorer = _scorer(args, load_artifact(args.artifact))
+    notes = options.console(stderr=True)
+    for sentence in scorer.limits():
+        notes.print(f"openood: note: {sentence}", soft_wrap=True, markup=False)
+    drawn = Extremes(gallery.EACH) if args.plots else None
+    with _receiver(args, form, scorer, scorer.layout(sources)) as receiver:
+        counts = _score_all(args, scorer, sources, receiver, drawn)
+        receiver.end(counts)
+    if drawn is not None:
+        gallery.draw_gallery(args.plots, drawn)
+        notes.print(f"Saved {args.plots}", soft_wrap=True, markup=False)
+    notes.print(_summary(counts, scorer), soft_wrap=True, markup=False)
+    return INCOMPLETE if counts["unreadable"] else 0
+
+
+def _score_all(
+    args: argparse.Namespace,
+    scorer: ImageScorer,
+    sources: list[Source],
+    receiver: _Table | _Records,
+    drawn: Extremes | None,
+) -> dict[str, int]:
+    """Pass every row on; how many there were of each kind."""
+    from line_plugin.errors import DataError
+    from line_plugin.image_scoring.rows import printable, readable
+
+    counts = {"images": 0, "flagged": 0, "unreadable": 0}
+    with options.progress_bar("score") as progress:
+        for row in scorer.score(sources):
+            if row.error and args.strict:
+                raise ImageError(f"image {printable(readable(row.path))} cannot be scored ({row.error})")
+            counts["images"] += 1
+            counts["flagged"] += bool(row.flagged)
+            counts["unreadable"] += bool(row.error)
+            receiver.write(row)
+            if drawn is not None:
+                drawn.add(row)
+            progress(counts["images"], None)
+    if not counts["images"]:
+        raise DataError(f"no image in {', '.join(str(p) for p in args.inputs)}: nothing was scored")
+    return counts
+
+
+def _summary(counts: dict[str, int], scorer: ImageScorer) -> str:
+    found = f"{counts['images']:,} images"
+    scored = counts["images"] - counts["unreadable"]
+    if scorer.level is not None and scored:
+        found += (
+            f"; {counts['flagged']:,} flagged ({counts['flagged'] / scored:.1%}; of ID images at most "
+            f"{scorer.level:.3g} would be)"
+        )
+    return found + (
+        f"; {counts['unreadable']:,} could not be scored, their rows say why" if counts["unreadable"] else ""
+    )
+
+
+def _scorer(args: argparse.Namespace, artifact: LINe | Panel) -> ImageScorer:
+    """The network of the command line behind the artifact."""
+    from line_plugin.image_scoring.scorer import ImageScorer
+
+    benchmark = _benchmark(args, artifact)
+    usual, owner = (benchmark.arch, f"benchmark {benchmark.name!r}") if benchmark else ("", str(args.artifact))
+    return ImageScorer(
+        options.build_network(args, usual, artifact.num_classes, owner, args.checkpoint),
+        artifact,
+        _preprocessing(args, artifact, benchmark),
+        device=options.device_of(args.device),
+        head=args.head,
+        batch_size=args.batch_size,
+        num_workers=options.workers_of(args),
+        level=args.level,
+        keep_features=bool(args.explain),
+    )
+
+
+def _benchmark(args: argparse.Namespace, artifact: LINe | Panel) -> Benchmark | None:
+    """The benchmark that is named, else the shipped one of the fit, if it was one."""
+    from line_plugin.benchmark.protocol import spec
+
+    if args.id_data is not None:
+        return options.benchmark_of(args)
+    name = artifact.provenance.extra.get("benchmark")
+    return spec.load(name) if isinstance(name, str) and name in spec.shipped() else None
+
+
+def _preprocessing(args: argparse.Namespace, artifact: LINe | Panel, benchmark: Benchmark | None) -> Preprocessing:
+    """That of the fit; images that are prepared in another way have features that the artifact knows nothing about."""
+    from line_plugin.benchmark.protocol.spec import Preprocessing
+
+    recorded = artifact.provenance.extra.get("preprocessing")
+    if recorded is None:
+        if benchmark is None:
+            raise SettingsError(
+                f"{args.artifact} does not say how its images were prepared, as `openood fit` did not write it: name a "
+                "benchmark with the same preprocessing by --id-data, or your own YAML file"
+            )
+        return benchmark.preprocessing
+    known = Preprocessing.model_validate(recorded)
+    given = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
+    asked = benchmark.preprocessing if args.id_data and benchmark else known.model_copy(update=given)
+    if asked != known:
+        raise SettingsError(
+            f"{args.artifact} was fitted on images prepared with {known!r}, and the command line asks for {asked!r}: "
+            "leave out --id-data, --mean and --std, or fit again"
+        )
+    return known
+
+
+@contextmanager
+def _receiver(args: argparse.Namespace, form: str, scorer: ImageScorer, layout: Layout) -> Iterator[_Table | _Records]:
+    """Who takes the rows: a table on the terminal, or a writer of a format."""
+    from line_plugin.image_scoring import writers
+
+    if form == "table":
+        yield _Table(args, scorer, layout)
+        return
+    artifact = scorer.artifact
+    about = {"artifact": artifact.content_sha256, "kind": type(artifact).__name__, "level": scorer.level}
+    if args.output is not None:
+        with writers.open_output(args.output) as file:
+            yield _Records(writers.make_writer(form, file, layout, about), scorer, layout, args.explain)
+        options.console(stderr=True).print(f"Saved {args.output}", soft_wrap=True, markup=False)
+        return
+    if form == "parquet" and sys.stdout.isatty():
+        raise SettingsError("Parquet is not text for a terminal: give --output FILE.parquet, or redirect")
+    stdout: IO[bytes] = sys.stdout.buffer
+    yield _Records(writers.make_writer(form, stdout, layout, about), scorer, layout, args.explain)
+    stdout.flush()
+
+
+class _Records:
+    """Rows as records of a format, written as they come."""
+
+    def __init__(self, writer: Writer, scorer: ImageScorer, layout: Layout, explain: int) -> None:
+        self._writer, self._scorer, self._layout, self._explain = writer, scorer, layout, explain
+
+    def write(self, row: ImageScore) -> None:
+        from line_plugin.image_scoring.tables import explanation_json
+
+        record = self._layout.record(row)
+        if self._explain:
+            found = self._scorer.explain(row)
+            record["explanation"] = found and explanation_json(found, self._explain)
+        self._writer.write(record)
+
+    def end(self, counts: dict[str, int]) -> None:
+        self._writer.end(counts)
+
+
+class _Table:
+    """A table of all rows if they are few, else of the most OOD ones: a terminal is no place for 100,000 rows."""
+
+    def __init__(self, args: argparse.Namespace, scorer: ImageScorer, layout: Layout) -> None:
+        from line_plugin.image_scoring.extremes import Extremes
+
+        self._scorer, self._layout, self._limit, self._explain = scorer, layout, args.rows, args.explain
+        self._first: list[ImageScore] = []
+        self._failed: list[ImageScore] = []
+        self._worst = Extremes(args.rows)
+
+    def write(self, row: ImageScore) -> None:
+        if len(self._first) <= self._limit:
+            self._first.append(row)
+        if row.error and len(self._failed) < self._limit:
+            self._failed.append(row)
+        self._worst.add(row)
+
+    def end(self, counts: dict[str, int]) -> None:
+        from line_plugin.image_scoring.tables import explanation_table, score_table
+
+        out, few = options.console(), counts["images"] <= self._limit
+        shown = self._first if few else [*self._worst.most_ood(), *self._failed]
+        title = "" if few else f"The {len(shown) - len(self._failed)} most OOD of {counts['images']:,} images"
+        out.print(score_table(shown, self._layout, title))
+        if not few:
+            out.print("--rows N shows more of them, --format csv all.")
+        for row in shown if self._explain else ():
+            found = self._scorer.explain(row)
+            if found is not None:
+                before, table, after = explanation_table(row, found, self._explain)
+                out.print(f"\n{before}", soft_wrap=True, markup=False)
+                out.print(table)
+                out.print(after, soft_wrap=True, markup=False)

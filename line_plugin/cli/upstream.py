@@ -1,0 +1,134 @@
+"""``openood eval --engine openood``: the same networks and methods through OpenOOD's own Evaluator."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_plugin.cli import options
+from line_plugin.cli.evaluate import checkpoints, print_saved, print_tables
+from line_plugin.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from line_plugin.benchmark.protocol.runner import Options
+    from line_plugin.benchmark.protocol.spec import Benchmark
+    from line_plugin.method.line import LINe
+
+
+@dataclass
+class _Method:
+    """What came out of one method: a table, and the LINe that it fitted, a network each."""
+
+    name: str
+    tables: list[dict[str, dict[str, float]]] = field(default_factory=list)
+    lines: list[LINe | None] = field(default_factory=list)
+    origin: str = ""
+
+    def keep_line(self, postprocessor: Any) -> None:
+        """LINe's own postprocessor has one, the panel's has one among its experts, upstream's have none."""
+        line: LINe | None = getattr(getattr(postprocessor, "panel", postprocessor), "line", None)
+        # A search, or a clip_percentile, puts another clip in the place of the one that the fit chose.
+        used = line is not None and line.choice is not None and line.choice.clip == line.settings.clip
+        self.lines.append(line if used and not postprocessor.APS_mode else None)
+
+
+def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None:
+    """Evaluate and print what the native engine prints, from upstream's tables.
+
+    Raises:
+        SettingsError: a flag that needs the native engine. OpenOODError: upstream is not installed or cannot run.
+    """
+    from line_plugin.benchmark import report
+
+    if args.save_score or args.plots:
+        raise SettingsError("--save-score and --plots need the native engine")
+    nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
+    methods = [_evaluate(args, benchmark, chosen, name, nets) for name in chosen.methods]
+    summaries = [report.from_upstream(m.name, m.tables) for m in methods]
+    folder = args.output_dir or Path("results") / benchmark.name
+    saved = report.save_csv(folder, summaries, fsood=args.fsood) if args.save_csv else []
+    if args.json:
+        rows = {s.method: report.rows_json(s) for s in summaries}
+        print(json.dumps({"engine": "openood", "methods": rows, "choice": _choices_json(methods)}, indent=2))
+        return
+    print_tables(args, benchmark, summaries, [s.method for s in summaries])
+    for method in methods:
+        _print_choices(method, brief=args.brief)
+    print_saved(saved)
+
+
+def _evaluate(
+    args: argparse.Namespace, benchmark: Benchmark, chosen: Options, name: str, nets: list[nn.Module]
+) -> _Method:
+    """One method on every network."""
+    from line_plugin.benchmark.protocol import images
+    from line_plugin.integrations.openood import evaluate_with_openood
+
+    own_normalisation = args.mean is not None or args.std is not None
+    method = _Method(name)
+    for net in nets:
+        settings, method.origin = _settings(name, benchmark, net, chosen)
+        method.tables.append(
+            evaluate_with_openood(
+                net,
+                benchmark.name,
+                args.data_root,
+                name,
+                device=options.device_of(args.device),
+                batch_size=args.batch_size or 200,
+                num_workers=options.workers_of(args),
+                fsood=chosen.fsood,
+                # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
+                sweep=False if chosen.search is None and name == "line" else chosen.search,
+                preprocessor=images.transform(benchmark.preprocessing) if own_normalisation else None,
+                settings=settings,
+                after_fit=method.keep_line,
+            )
+        )
+    return method
+
+
+def _settings(name: str, benchmark: Benchmark, net: nn.Module, chosen: Options) -> tuple[dict[str, Any], str]:
+    """What to set over upstream's yml, and where it comes from.
+
+    For LINe that is everything, so that both engines start from the same settings.
+    """
+    from line_plugin.benchmark.protocol import settings
+
+    given = chosen.settings.get(name, {})
+    if name == "line":
+        start = settings.create(name, benchmark, net, given)
+        return dict(start.settings), start.origin
+    return {**benchmark.methods.get(name, {}), **given}, ""
+
+
+def _print_choices(method: _Method, *, brief: bool) -> None:
+    """What the fits tried and chose, in the words of the native engine."""
+    from line_plugin.benchmark import report
+    from line_plugin.benchmark.methods.line import describe_choice
+
+    out = options.console()
+    for number, line in enumerate(method.lines):
+        if line is None or line.choice is None:
+            continue
+        of = f" (run s{number})" if len(method.lines) > 1 else ""
+        sentences = [f"{method.name}: {sentence}" for sentence in line.choice.limits()]
+        if method.name == "line":
+            sentences = describe_choice(line, line.choice, method.name, method.origin)
+            if not brief:
+                out.print(report.candidates(line.choice, f"Clips that {method.name} tried on left-out classes{of}"))
+        for sentence in sentences:
+            out.print(f"{sentence}{of}", soft_wrap=True)
+
+
+def _choices_json(methods: list[_Method]) -> dict[str, list[Any]]:
+    """As the artifact keeps it; nothing for a method that chose nothing."""
+    from line_plugin.method.auto import CHOICE_KEY
+
+    found = {m.name: [line.provenance.extra.get(CHOICE_KEY) if line else None for line in m.lines] for m in methods}
+    return {name: choices for name, choices in found.items() if any(choices)}

@@ -1,0 +1,104 @@
+"""What is said of one image, and how it is laid out as a record."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScore:
+    """One image.
+
+    Attributes:
+        path: as it was named or found.
+        label: from an image list, else None.
+        predicted: the class, and class_name; None and empty for an image that cannot be scored.
+        confidence: high = ID; a float32.
+        p_value: share of held-out ID inputs at or below this confidence; None without a calibration.
+        flagged: whether the p-value is at most the level; None without a calibration.
+        experts: of a panel, what each says in units of its own spread, by name; p_values: theirs.
+        lowest_expert: the one that says least, as the monitor's alerts name it; empty for LINe alone.
+        error: why it cannot be scored; empty for a score.
+        features: (D,) what entered the head, if it was asked to be kept.
+    """
+
+    path: Path
+    label: int | None = None
+    predicted: int | None = None
+    class_name: str = ""
+    confidence: float | None = None
+    p_value: float | None = None
+    flagged: bool | None = None
+    experts: dict[str, float] | None = None
+    p_values: dict[str, float | None] | None = None
+    lowest_expert: str = ""
+    error: str = ""
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the output: its name and what it holds (``text``, ``integer``, ``number`` or ``truth``)."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns there are: equal for every image of a run, so that a stream can be read as it comes.
+
+    Attributes:
+        labels: whether images come from lists with labels.
+        experts: of a panel, else none.
+    """
+
+    labels: bool
+    experts: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """In order."""
+        found = [Column("path", "text")]
+        found += [Column("label", "integer")] if self.labels else []
+        found += [Column("predicted", "integer"), Column("class_name", "text"), Column("confidence", "number")]
+        found += [Column("p_value", "number"), Column("flagged", "truth")]
+        for name in self.experts:
+            found += [Column(f"expert_{name}", "number"), Column(f"p_{name}", "number")]
+        found += [Column("lowest_expert", "text")] if self.experts else []
+        return (*found, Column("error", "text"))
+
+    def record(self, row: ImageScore) -> dict[str, Any]:
+        """The row by column; None where there is nothing to say."""
+        found: dict[str, Any] = {"path": readable(row.path)}
+        if self.labels:
+            found["label"] = row.label
+        found |= {
+            "predicted": row.predicted,
+            "class_name": row.class_name or None,
+            "confidence": row.confidence,
+            "p_value": row.p_value,
+            "flagged": row.flagged,
+        }
+        for name in self.experts:
+            found[f"expert_{name}"] = (row.experts or {}).get(name)
+            found[f"p_{name}"] = (row.p_values or {}).get(name)
+        if self.experts:
+            found["lowest_expert"] = row.lowest_expert or None
+        return found | {"error": row.error or None}
+
+
+def readable(path: Path) -> str:
+    """A path as UTF-8 text: what is not UTF-8 in a file name is written as ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: a name that holds control characters must not steer it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

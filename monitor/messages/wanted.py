@@ -1,0 +1,30 @@
+"""What a decoder is to look for in a value, and how much it may spend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from monitor.messages.limits import Limits
+
+
+def take_any_model(_model: str) -> None:
+    """Accept whatever model a document names."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the settings ask of every decoder.
+
+    Attributes:
+        limits: how much one record may ask for.
+        output: name of the tensor that holds the embeddings, in a response of the Open Inference Protocol.
+        stream_field: name of the field that names the stream; empty if no field does.
+        check_model: called with the model that a document names, before its vector is looked for. It raises if records
+            of this model are not scored, so that they need not hold an embedding at all.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    output: str = "embedding"
+    stream_field: str = ""
+    check_model: Callable[[str], None] = take_any_model

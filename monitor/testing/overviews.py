@@ -1,0 +1,54 @@
+"""What the status page reads, from the store in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitor.store.counts import CountKey, Example
+from monitor.store.keys import STREAM_FIELD
+from monitor.store.overviews import AT_ONCE, HEADER, MOST_ALERTS, Look, portions
+from monitor.testing.deliveries import MemoryDeliveries
+from monitor.testing.store import MemoryStore
+
+
+class MemoryOverviews:
+    """An :class:`monitor.store.overviews.OverviewStore` on a :class:`MemoryStore`, with its clock and its outages."""
+
+    def __init__(self, store: MemoryStore, deliveries: MemoryDeliveries | None = None) -> None:
+        self._store, self._deliveries = store, deliveries or MemoryDeliveries(store)
+
+    def look(self, sinks: Sequence[str] = (), history: int = 100) -> Look:
+        """The group as it stands, with what is kept of ``sinks``."""
+        store, alerts = self._store, self._store.alerts()
+        return Look(
+            store.health(),
+            store.holder(),
+            store.state().get(HEADER, ""),
+            store.partitions(),
+            store.streams(),
+            alerts[:MOST_ALERTS],
+            len(alerts),
+            store.history(history),
+            store.rejected(),
+            {sink: self._deliveries.record(sink) for sink in sinks},
+        )
+
+    def alerts(self, fingerprints: Sequence[str]) -> list[dict[str, str]]:
+        """These alerts as they stand; those that there are not are left out."""
+        held = {alert["fingerprint"]: alert for alert in self._store.alerts()}
+        return [held[f] for f in fingerprints if f in held]
+
+    def evidence(self, streams: Sequence[str]) -> dict[str, str]:
+        """The packed evidence of these streams (JSON)."""
+        state = self._store.state()
+        return {s: state[STREAM_FIELD + s] for s in streams if STREAM_FIELD + s in state}
+
+    def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
+        """Counts of buckets, in the order given, until ``most`` fields are read."""
+        held = {b: self._store.counts(b) for b in buckets}
+        taken = portions({b: len(cells) for b, cells in held.items()}, most, AT_ONCE)
+        return {b: held[b] for some in taken for b in some} | {b: {} for b, cells in held.items() if not cells}
+
+    def examples(self, stream: str, buckets: Sequence[int]) -> list[Example]:
+        """The most OOD samples of a stream in these buckets, the worst first."""
+        return sorted((e for b in buckets for e in self._store.examples(b, stream)), key=lambda e: e.confidence)

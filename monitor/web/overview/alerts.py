@@ -1,0 +1,149 @@
+"""Alerts that fire, as people need them at night: what, since when, how bad, which requests, what to do."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monitor.alerts.layout import alert_name, runbook_link, summary
+from monitor.math.lifecycle import Alert
+from monitor.math.state import Rules
+from monitor.web.overview.facts import Facts
+from monitor.web.overview.texts import count_of, image_link, rate_of, stream_id
+
+Fields = Mapping[str, str]
+
+MOST = 25
+"""Alerts that are shown with everything; of more only the number is."""
+
+LISTED = 12
+"""Classes, streams and transitions of one alert."""
+
+EXAMPLES = 5
+"""Requests of one alert."""
+
+INFORMATION = "info"
+"""Severity of what asks nobody to do something now."""
+
+RANKS = {"critical": 0, "warning": 1, INFORMATION: 2}
+
+TO_DO = {
+    "ood": "Look at the most unusual requests below and find who sends them. Route them to people or to a fallback, "
+    "or roll back what changed.",
+    "silence": "Look at what sends this stream: start it again, or retire the stream if it is gone for good.",
+    "stalled": "Do what the sentence above says: until then a surge may go unnoticed.",
+    "gap": "Keep records in the topic for longer. What was lost stays lost.",
+    "bad-records": "Look at the dead letters and mend the sender that the alert names.",
+    "streams": "Look at whether record keys are request ids, retire streams that are gone, or raise streams.limit.",
+    "epoch": "Nothing, if somebody promoted new settings on purpose.",
+    "drift": "Nothing at once. If it lasts, find out what changed in the traffic.",
+}
+"""By kind, in one or two sentences; the runbook says more."""
+
+
+def rank(alert: Fields) -> tuple[int, str, str]:
+    """The most pressing first: by severity, then the oldest."""
+    return RANKS.get(alert.get("severity", ""), 1), alert.get("started_at", ""), alert.get("fingerprint", "")
+
+
+def firing(alerts: Sequence[Fields]) -> list[Fields]:
+    """Those that fire and ask for something, the most pressing first."""
+    return sorted((a for a in alerts if a.get("status") == "firing" and a.get("severity") != INFORMATION), key=rank)
+
+
+def information(alerts: Sequence[Fields]) -> list[Fields]:
+    """Those that fire and only inform."""
+    return sorted((a for a in alerts if a.get("status") == "firing" and a.get("severity") == INFORMATION), key=rank)
+
+
+def shown(alert: Fields, facts: Facts, held: Alert | None, history: Sequence[Fields]) -> dict[str, Any]:
+    """One alert with everything.
+
+    Args:
+        alert: as it is stored.
+        facts: of this process.
+        held: the same as the evaluator holds it; None for an alert of the monitor about itself.
+        history: transitions, the latest first.
+    """
+    name = alert.get("fingerprint", "")
+    steps = [h for h in history if h.get("fingerprint") == name][:LISTED]
+    return {
+        **brief(alert, facts),
+        "summary": summary(alert),
+        "to_do": TO_DO.get(alert.get("kind", ""), ""),
+        "updated_at": alert.get("updated_at", ""),
+        "rate": rate_of(count_of(alert, "samples"), count_of(alert, "flagged")) if alert.get("kind") == "ood" else None,
+        "evidence": alert.get("evidence", ""),
+        "evidence_needed": alert.get("evidence_needed", ""),
+        "expert": alert.get("expert", ""),
+        "classes": _classes(alert, facts, held),
+        "streams": [str(s) for s in _list(alert, "streams")][:LISTED],
+        "examples": examples(_list(alert, "examples"), facts),
+        "resolving": resolving(held, facts.rules),
+        "history": [
+            {"at": h.get("updated_at", ""), "change": h.get("change", ""), "severity": h.get("severity", "")}
+            for h in steps
+        ],
+    }
+
+
+def brief(alert: Fields, facts: Facts) -> dict[str, Any]:
+    """One alert, or one transition, in a line."""
+    stream = alert.get("stream", "")
+    return {
+        "fingerprint": alert.get("fingerprint", ""),
+        "kind": alert.get("kind", ""),
+        "name": alert_name(alert.get("kind", "")),
+        "about": alert.get("subject") or stream or "everything together",
+        "stream_id": stream_id(stream) if stream else "",
+        "severity": alert.get("severity", ""),
+        "status": alert.get("status", ""),
+        "change": alert.get("change", ""),
+        "onset_at": alert.get("onset_at", ""),
+        "started_at": alert.get("started_at", ""),
+        "at": alert.get("updated_at", ""),
+        "runbook": runbook_link(alert, facts.runbook),
+    }
+
+
+def examples(found: Sequence[Any], facts: Facts) -> list[dict[str, Any]]:
+    """The most unusual requests, each with where its image is."""
+    return [
+        {
+            "id": str(e.get("id", "")),
+            "confidence": e.get("confidence"),
+            "class": str(e.get("class", "")),
+            "record": f"{e.get('partition', '')} offset {e.get('offset', '')}",
+            "expert": str(e.get("expert", "")),
+            "link": image_link(facts.image_link, str(e.get("id", ""))),
+        }
+        for e in found[:EXAMPLES]
+        if isinstance(e, dict)
+    ]
+
+
+def resolving(held: Alert | None, rules: Rules) -> float | None:
+    """How much of the evidence that the surge is over has been gathered, from 0 to 1."""
+    if held is None or held.kind != "ood":
+        return None
+    return round(min(1.0, held.cusum / math.log(rules.alerts.resolve_after)), 4)
+
+
+def _classes(alert: Fields, facts: Facts, held: Alert | None) -> list[dict[str, Any]]:
+    """Predicted classes that surged, with their rates since the onset if the evaluator holds them."""
+    if held is None:
+        return [{"class": str(name)} for name in _list(alert, "classes")[:LISTED]]
+    surged = set(held.classes)
+    rates = {label: (n, flagged) for label, n, flagged in held.by_class if label in surged}
+    order = sorted(surged, key=lambda label: (-rates.get(label, (0, 0))[1], label))[:LISTED]
+    return [{"class": facts.class_name(label), **(rate_of(*rates[label]) if label in rates else {})} for label in order]
+
+
+def _list(alert: Fields, name: str) -> list[Any]:
+    try:
+        found = json.loads(alert.get(name) or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []

@@ -1,0 +1,117 @@
+"""One document for everybody who looks: made at most once every few seconds, whatever the number of viewers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from monitor.errors import StoreError
+from monitor.web.overview.document import document, find_stream, stream_document
+from monitor.web.overview.evidence import classes_of
+from monitor.web.overview.facts import Facts, Present
+from monitor.web.overview.gathering import Gatherer
+from monitor.web.overview.streams import Query
+
+EVERY_SECONDS = 3.0
+"""The store is looked at this often at most, and only while somebody asks."""
+
+OLD_SECONDS = 10.0
+"""Who asks while somebody else looks at the store gets what was known before, unless it is older than this."""
+
+PATIENCE_SECONDS = 5.0
+"""For so long a request waits for a look that somebody else has begun."""
+
+KEPT = 32
+"""Documents that are kept for those who ask for the same."""
+
+LATEST_BUCKETS = 20
+"""Buckets whose most unusual requests are shown of a stream."""
+
+
+class Desk:
+    """Answers from what was gathered, and gathers if that is old. To be called from any thread.
+
+    Args:
+        gatherer: what is known.
+        facts: of this process.
+        present: what it is doing now.
+        every: see :data:`EVERY_SECONDS`.
+        monotonic: a clock that only goes forward, in seconds.
+    """
+
+    def __init__(
+        self,
+        gatherer: Gatherer,
+        facts: Facts,
+        present: Callable[[], Present] = Present,
+        every: float = EVERY_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gatherer, self._facts, self._present = gatherer, facts, present
+        self._every, self._monotonic = every, monotonic
+        self._looking, self._lock = threading.Lock(), threading.Lock()
+        self._looked = float("-inf")
+        self._made: dict[Hashable, bytes] = {}
+
+    def ready(self, query: Query) -> bytes | None:
+        """The answer if it lies here and is not old; never waits for the store."""
+        if self._monotonic() - self._looked >= self._every:
+            return None
+        return self._made.get(query)
+
+    def overview(self, query: Query) -> bytes:
+        """The document as JSON in UTF-8."""
+        self._refresh()
+        return self._kept(query, lambda: document(self._gatherer, self._facts, self._present(), query))
+
+    def stream(self, wanted: str) -> bytes | None:
+        """A stream by its id, as JSON in UTF-8; None if there is none.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        self._refresh()
+        with self._lock:
+            name, known = find_stream(self._gatherer, wanted), self._gatherer.known
+            made = self._made.get(wanted)
+        if name is None or made is not None:
+            return made
+        if known.why:
+            raise StoreError(known.why)
+        store = self._gatherer.store
+        packed = store.evidence([name]) if known.header else {}
+        last = known.header.get("last_bucket") or 0
+        worst = store.examples(name, range(last, max(-1, last - LATEST_BUCKETS), -1))
+        classes = classes_of(known.header, name, packed[name], self._facts.rules) if name in packed else []
+        return self._kept(wanted, lambda: stream_document(self._gatherer, self._facts, name, classes, worst))
+
+    def _kept(self, name: Hashable, make: Callable[[], Any]) -> bytes:
+        with self._lock:
+            made = self._made.get(name)
+            if made is None:
+                made = json.dumps(make(), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+                if len(self._made) >= KEPT:
+                    self._made.pop(next(iter(self._made)))
+                self._made[name] = made
+            return made
+
+    def _refresh(self) -> None:
+        """Look at the store if the last look is old; one at a time does."""
+        age = self._monotonic() - self._looked
+        if age < self._every:
+            return
+        if not self._looking.acquire(timeout=PATIENCE_SECONDS if age > OLD_SECONDS else -1, blocking=age > OLD_SECONDS):
+            return
+        try:
+            if self._monotonic() - self._looked < self._every:
+                return
+            take = self._gatherer.look()
+            with self._lock:
+                take()
+                self._made.clear()
+                self._looked = self._monotonic()
+        finally:
+            self._looking.release()
