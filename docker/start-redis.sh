@@ -10,6 +10,6 @@ done
 umask 077
 {
   echo "user default on #$(hash redis_admin_password) ~* &* +@all"
-  echo "user monitor on #$(hash redis_password) ~ood:* &ood:* +@read +@write +@scripting +@connection +@pubsub +time +info"
+  echo "user monitor on #$(hash redis_password) ~ood:* &ood:* +@read +@write +@scripting +@connection +@pubsub +time -@dangerous +info"
 } >"$users"
 exec redis-server "${REDIS_CONF:-/etc/redis/redis.conf}" "$@"
