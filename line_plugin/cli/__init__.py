@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from line_plugin.cli import calibrate, evaluate, export, fit, listing, match, quickstart, report, score
+from line_plugin.cli import calibrate, data, evaluate, export, fit, listing, match, quickstart, report, score
 from line_plugin.errors import LinePluginError
 from line_plugin.version import __version__
 
-_COMMANDS = (evaluate, report, fit, calibrate, score, export, match, listing, quickstart)
+_COMMANDS = (data, evaluate, report, fit, calibrate, score, export, match, listing, quickstart)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_plugin.cli import leaderboard, options, plots
 from line_plugin.cli import report as report_command
-from line_plugin.errors import SettingsError
+from line_plugin.errors import MissingDataError, SettingsError
 
 if TYPE_CHECKING:
+    from line_plugin.benchmark.protocol.image_list import Sets
     from line_plugin.benchmark.protocol.runner import Evaluation, Options
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
@@ -72,12 +74,29 @@ def run(args: argparse.Namespace) -> None:
 
         upstream.run(args, benchmark, chosen)
         return
+    found = checkpoints(args)
+    sets = _check(args, benchmark, chosen, [path for _, path in found])
     runs = []
-    for name, checkpoint in checkpoints(args):
-        runs.append(evaluate(args, benchmark, chosen, checkpoint))
+    for name, checkpoint in found:
+        runs.append(evaluate(args, benchmark, chosen, checkpoint, sets))
         if name:
             options.console(stderr=True).print(f"{name}: done")
     show(args, benchmark, runs, started)
+
+
+def _check(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, weights: Sequence[Path | None]) -> Sets:
+    """Find in seconds what would end a run in hours, and name all of it in one line: lists, images, checkpoints."""
+    from line_plugin.benchmark.protocol import runner
+
+    gone = [f"no checkpoint at {path}" for path in weights if path is not None and not path.is_file()]
+    try:
+        sets = runner.read_sets(benchmark, args.data_root, chosen)
+    except MissingDataError as error:
+        raise MissingDataError("; ".join([*gone, str(error)])) from error
+    if len(weights) > 1:  # a broken one is found now, not when the runs before it are done
+        for path in weights:
+            options.network_of(args, benchmark, path)
+    return sets
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -106,13 +125,15 @@ def checkpoints(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
     return [(path.parent.name, path) for path in found]
 
 
-def evaluate(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None) -> Evaluation:
+def evaluate(
+    args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None, sets: Sets
+) -> Evaluation:
     """One network."""
     from line_plugin.benchmark.protocol import runner
 
     cache = options.cache_of(args, benchmark, checkpoint)
     with options.progress_bar("forward") as progress:
-        return runner.evaluate(benchmark, args.data_root, cache, chosen, progress)
+        return runner.evaluate(benchmark, args.data_root, cache, chosen, progress, sets)
 
 
 def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation], started: datetime) -> None:

@@ -63,21 +63,19 @@ def fitted(args: argparse.Namespace) -> tuple[Method, LINe | Panel]:
     from line_plugin.benchmark.methods.panel import PanelMethod
     from line_plugin.benchmark.protocol import image_list, settings
     from line_plugin.benchmark.protocol.features import Request
-    from line_plugin.benchmark.protocol.runner import fit_data
+    from line_plugin.benchmark.protocol.runner import check_head, fit_data
 
     benchmark, name = options.benchmark_of(args), args.postprocessor
     given = _given(args)
     methods.create(name, given)  # refuses unknown names before any work
-    splits = [
-        image_list.read(f"{benchmark.name} {s}", getattr(benchmark.id, s), args.data_root, benchmark.num_classes)
-        for s in ("train", "val")
-    ]
+    splits = image_list.read_splits(benchmark, args.data_root, "train", "val")
     cache = options.cache_of(args, benchmark, args.checkpoint)
     wanted = [
         Request(images, benchmark.preprocessing_of(getattr(benchmark.id, s)))
         for images, s in zip(splits, ("train", "val"), strict=True)
     ]
     method = settings.create(name, benchmark, cache.model, given)
+    check_head(benchmark, cache, wanted[0])
     with options.progress_bar("forward") as progress:
         train, val = cache.get(wanted, progress)
     method.fit(fit_data(benchmark, cache, train, val))
@@ -90,7 +88,7 @@ def fitted(args: argparse.Namespace) -> tuple[Method, LINe | Panel]:
 
 def _given(args: argparse.Namespace) -> dict[str, float | int | str | None]:
     """The settings that the command line names."""
-    from line_plugin.benchmark.methods.line import AUTO
+    from line_plugin.method.auto import AUTO
 
     name = args.postprocessor
     if name != "line" and (args.auto or args.preset):

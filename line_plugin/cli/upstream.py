@@ -44,9 +44,12 @@ def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None
         SettingsError: a flag that needs the native engine. OpenOODError: upstream is not installed or cannot run.
     """
     from line_plugin.benchmark import report
+    from line_plugin.benchmark.protocol import image_list
 
     if args.save_score or args.plots:
         raise SettingsError("--save-score and --plots need the native engine")
+    # Upstream opens every list, and skips nothing.
+    image_list.read_all(benchmark, args.data_root, csid=chosen.fsood, ood_val=True, skip_missing=False)
     nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
     methods = [_evaluate(args, benchmark, chosen, name, nets) for name in chosen.methods]
     summaries = [report.from_upstream(m.name, m.tables) for m in methods]
@@ -110,7 +113,7 @@ def _settings(name: str, benchmark: Benchmark, net: nn.Module, chosen: Options) 
 def _print_choices(method: _Method, *, brief: bool) -> None:
     """What the fits tried and chose, in the words of the native engine."""
     from line_plugin.benchmark import report
-    from line_plugin.benchmark.methods.line import describe_choice
+    from line_plugin.method.auto import describe_choice
 
     out = options.console()
     for number, line in enumerate(method.lines):
@@ -119,7 +122,7 @@ def _print_choices(method: _Method, *, brief: bool) -> None:
         of = f" (run s{number})" if len(method.lines) > 1 else ""
         sentences = [f"{method.name}: {sentence}" for sentence in line.choice.limits()]
         if method.name == "line":
-            sentences = describe_choice(line, line.choice, method.name, method.origin)
+            sentences = describe_choice(line.settings, line.choice, method.name, method.origin)
             if not brief:
                 out.print(report.candidates(line.choice, f"Clips that {method.name} tried on left-out classes{of}"))
         for sentence in sentences:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from line_plugin.errors import FitError, unknown_name
+from line_plugin.errors import FitError, SettingsError, unknown_name
 from line_plugin.integrations.pytorch_ood_scorer import FeatureScorer
-from line_plugin.math.contributions import ClassSums
+from line_plugin.math.class_sample import ROWS
+from line_plugin.method.auto import AUTO, Rule
+from line_plugin.method.fit import Gathered
 from line_plugin.method.line import LINe
 from line_plugin.method.settings import LINeSettings
 
@@ -26,6 +28,7 @@ class LINeDetector(FeatureScorer):
     """LINe with pytorch-ood's interface; scores are *outlier* scores: the negated confidence of :class:`LINe`.
 
     A setting may be changed after fitting with :meth:`set_hyperparameters`: masks are made again from the class sums.
+    :meth:`auto` makes one that chooses its clip at the fit.
 
     Args:
         encoder: maps inputs to the pooled, non-negative features (B, D) that enter the head; put it in eval mode.
@@ -60,13 +63,48 @@ class LINeDetector(FeatureScorer):
     ) -> None:
         super().__init__(encoder, w, b)
         self.line = LINe(p_w, p_a, clip)
+        self._rule: Rule | None = None
+
+    @classmethod
+    def auto(
+        cls,
+        encoder: Callable[[Tensor], Tensor] | None,
+        w: Tensor,
+        b: Tensor | None,
+        p_w: float | None = None,
+        p_a: float | None = 10.0,
+        *,
+        seed: int = 0,
+        rows: int = ROWS,
+    ) -> Self:
+        """A detector whose ``clip`` is chosen at the fit, from the training data alone: :meth:`LINe.auto`, bit for bit.
+
+        What was chosen, and from what, is in :attr:`choice`; ``print(detector)`` says it. Every fit chooses anew, until
+        :meth:`set_hyperparameters` names a clip.
+
+        Args:
+            encoder, w, b: as in :class:`LINeDetector`.
+            p_w, p_a, seed, rows: as in :meth:`LINe.auto`.
+
+        Example:
+            >>> import torch
+            >>> from line_plugin.pytorch_ood import LINeDetector
+            >>> detector = LINeDetector.auto(None, w=torch.randn(6, 8), b=torch.zeros(6))
+            >>> _ = detector.fit_features(torch.rand(600, 8), torch.arange(600) % 6)
+            >>> detector.choice.clip == detector.get_hyperparameters()["clip"]
+            True
+        """
+        detector = cls(encoder, w, b, p_w, p_a, None)
+        detector._rule = Rule(seed, rows)
+        detector.line = detector._unfitted(detector.line.settings)
+        return detector
 
     def scored_by(self) -> LINe:
         """See :meth:`FeatureScorer.scored_by`."""
         return self.line
 
     def fit(self, data_loader: Iterable[Any]) -> Self:
-        """Fit in one pass that keeps class sums only.
+        """Fit in one pass that keeps class sums, and of :meth:`auto` a sample of the rows.
 
         Args:
             data_loader: batches ``(x, y)``; labels below zero are ignored.
@@ -75,14 +113,17 @@ class LINeDetector(FeatureScorer):
             ModelNotSetException: there is no encoder.
             FitError: no batch, bad labels, or a class without an image.
         """
-        sums: ClassSums | None = None
+        found: Gathered | None = None
         for z, y in self.encode_batches(data_loader):
-            if sums is None:
-                sums = ClassSums.zeros(self.weight.shape[0], self.weight.shape[1])
-            sums.add_(z, y)
-        if sums is None:
+            if found is None:
+                found = Gathered.nothing(self.weight.shape[0], self.weight.shape[1], self._rule)
+            found.add_(z, y)
+        if found is None:
             raise FitError("the loader gave no batch: pass labelled ID training images")
-        return self._fit_sums(sums)
+        line = self._unfitted(self.line.settings)
+        weight = self.weight.to(found.sums.sums.device)
+        self.line = line.fit_sums(found.sums, weight, self.bias, sample=found.sample)
+        return self
 
     def fit_features(self, z: Tensor, y: Tensor) -> Self:
         """Fit from features (N, D) and labels (N,); labels below zero are ignored.
@@ -90,27 +131,47 @@ class LINeDetector(FeatureScorer):
         Raises:
             WidthError, NonFiniteError, FitError, EmptyClassError.
         """
-        self.line = LINe(**asdict(self.line.settings)).fit_features(z, y, self.weight.to(z.device), self.bias)
+        self.line = self._unfitted(self.line.settings).fit_features(z, y, self.weight.to(z.device), self.bias)
         return self
 
-    def _fit_sums(self, sums: ClassSums) -> Self:
-        weight = self.weight.to(sums.sums.device)
-        self.line = LINe(**asdict(self.line.settings)).fit_sums(sums, weight, self.bias)
-        return self
+    def _unfitted(self, settings: LINeSettings) -> LINe:
+        if self._rule is None:
+            return LINe(**asdict(settings))
+        return LINe.auto(settings.p_w, settings.p_a, seed=self._rule.seed, rows=self._rule.rows)
 
-    def get_hyperparameters(self) -> dict[str, float | None]:
-        """``p_w``, ``p_a`` and ``clip``."""
-        return asdict(self.line.settings)
+    def get_hyperparameters(self) -> dict[str, float | str | None]:
+        """``p_w``, ``p_a`` and ``clip``; a clip that is still to be chosen is ``"auto"``."""
+        settings: dict[str, float | str | None] = asdict(self.line.settings)
+        return settings if self._rule is None or self.line.fitted else {**settings, "clip": AUTO}
 
-    def set_hyperparameters(self, **kwargs: float | None) -> Self:
+    def set_hyperparameters(self, **kwargs: float | str | None) -> Self:
         """Change settings; a fitted detector stays fitted, under the new ones.
 
+        A clip that is named is kept by later fits. ``clip="auto"`` has them choose; of a detector that is fitted, only
+        if its fit chose, for a clip cannot be chosen without rows.
+
         Raises:
-            SettingsError: an unknown name, or a value outside its range.
+            SettingsError: an unknown name, a value outside its range, or ``clip="auto"`` if the fit chose none.
         """
-        for name in kwargs:
+        for name, value in kwargs.items():
             if name not in asdict(self.line.settings):
                 raise unknown_name("hyper-parameter", name, asdict(self.line.settings))
-        settings: LINeSettings = replace(self.line.settings, **kwargs)
-        self.line = self.line.with_settings(**asdict(settings)) if self.line.fitted else LINe(**asdict(settings))
+            if isinstance(value, str) and (name, value) != ("clip", AUTO):
+                raise SettingsError(f"{name}={value} given, expected a number, None for off, or clip='auto'")
+        settings, rule = asdict(self.line.settings) | kwargs, self._rule
+        if kwargs.get("clip") == AUTO:
+            settings["clip"], rule = self._chosen_clip(), rule or Rule()
+        elif "clip" in kwargs:
+            rule = None
+        chosen = LINeSettings(**settings)
+        self._rule = rule
+        self.line = self.line.with_settings(**asdict(chosen)) if self.line.fitted else self._unfitted(chosen)
         return self
+
+    def _chosen_clip(self) -> float | None:
+        """The clip that the fit chose; None if there is no fit yet."""
+        if not self.line.fitted:
+            return None
+        if self.choice is None:
+            raise SettingsError("clip=auto given, but the fit chose no clip: make LINeDetector.auto(...) and fit it")
+        return self.choice.clip

@@ -18,8 +18,11 @@ from pytorch_ood.api import (
 )
 from torch import Tensor
 
+from line_plugin.method.auto import describe_choice
+from line_plugin.method.line import LINe
+
 if TYPE_CHECKING:
-    from line_plugin.method.line import LINe
+    from line_plugin.math.leave_out import LeaveOut
     from line_plugin.method.panel import Panel
 
     if sys.version_info >= (3, 11):
@@ -57,6 +60,22 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
     @abstractmethod
     def scored_by(self) -> LINe | Panel:
         """What scores, fitted or not."""
+
+    @property
+    def choice(self) -> LeaveOut | None:
+        """How the fit chose LINe's clip, with every candidate; None if it was given, or before the fit."""
+        scorer = self.scored_by()
+        return scorer.choice if scorer.fitted else None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.scored_by()})"
+
+    def __str__(self) -> str:
+        if self.choice is None:
+            return repr(self)
+        scorer = self.scored_by()
+        settings = scorer.settings if isinstance(scorer, LINe) else scorer.line.settings
+        return "\n".join([repr(self), *describe_choice(settings, self.choice, type(self).__name__)])
 
     def encode_batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (B, D) and labels of batches ``(x, y)``, one after the other, without gradients.

@@ -11,8 +11,11 @@ from torch import Tensor
 from line_plugin.errors import ArtifactCorruptError
 from line_plugin.math.class_sample import ROWS, ClassSample
 from line_plugin.math.leave_out import Candidate, LeaveOut, choose_clip
+from line_plugin.method.settings import LINeSettings
 
 CHOICE_KEY = "clip_choice"  # in Provenance.extra
+AUTO = "auto"
+"""What people give for a clip that is to be chosen."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,23 @@ def choice_of(extra: Mapping[str, Any]) -> LeaveOut | None:
         raise ArtifactCorruptError(
             f"the artifact's record of how its clip was chosen lacks or misstates {error}: fit again"
         ) from error
+
+
+def describe_choice(settings: LINeSettings, choice: LeaveOut, name: str, origin: str = "") -> list[str]:
+    """Which clip a fit chose and from what, in sentences for the user.
+
+    Args:
+        settings: of the fit that made that choice.
+        name: of the method. origin: why it had to choose, as a clause.
+    """
+    because, masks = f"{origin}, so " if origin else "", [_text(settings.p_w), _text(settings.p_a)]
+    chosen = (
+        f"{name}: {because}its clip {choice.clip:.4g} was chosen from {choice.rows} training images alone, by "
+        f"leaving classes out: percentile {choice.percentile:g} of their activations, masks p_w {masks[0]} and "
+        f"p_a {masks[1]}."
+    )
+    return [chosen, *choice.limits()]
+
+
+def _text(percentile: float | None) -> str:
+    return "off" if percentile is None else f"{percentile:g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.config.loading import PREFIX, load, validate
+from monitor.config.loading import PREFIX, load, load_as, validate, validate_as
 from monitor.config.redaction import Redactor, secrets_of
 from monitor.config.sections import (
     AlertConfig,
@@ -12,6 +12,7 @@ from monitor.config.sections import (
     DeliveryConfig,
     DriftConfig,
     KafkaConfig,
+    KafkaConnection,
     LoggingConfig,
     MessagesConfig,
     ModelConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "DeliveryConfig",
     "DriftConfig",
     "KafkaConfig",
+    "KafkaConnection",
     "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
@@ -47,7 +49,9 @@ __all__ = [
     "TelemetryConfig",
     "WatchConfig",
     "load",
+    "load_as",
     "secrets_of",
     "show_url",
     "validate",
+    "validate_as",
 ]

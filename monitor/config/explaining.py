@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from monitor.config.sections import MonitorConfig
+from monitor.config.sections import MonitorConfig, ProcessSettings
 from monitor.config.urls import SecretUrl, show_url
 
 _KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
@@ -30,7 +30,9 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
             got = _kind(error.get("input"))
             return f"{name} must be text, but YAML reads {got} there: put it in quotes ({location[-1]}: '...')"
         return f"{name}: {message}"
-    if not location or (len(location) < 2 and model is MonitorConfig):  # a whole section: it may hold secrets
+    if not location or (
+        len(location) < 2 and issubclass(model, ProcessSettings)
+    ):  # a whole section: it may hold secrets
         return f"{name}: {message}".removeprefix(": ")
     return f"{name}: {message} (got {_shown(error.get('input'))})"
 

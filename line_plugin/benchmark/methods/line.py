@@ -10,17 +10,11 @@ from torch import Tensor
 
 from line_plugin.benchmark.methods.base import FitData, Method, Setting, number
 from line_plugin.errors import SettingsError
-from line_plugin.math.leave_out import LeaveOut
 from line_plugin.math.percentiles import clip_at_percentile
-from line_plugin.method.auto import CHOICE_KEY
+from line_plugin.method.auto import AUTO, CHOICE_KEY, describe_choice
 from line_plugin.method.line import LINe
 
-AUTO = "auto"
 LEAST_CUT, MOST_CUT = 0.001, 0.25  # shares of the activations that a clip which is meant for them may cut
-
-
-def _text(percentile: float | None) -> str:
-    return "off" if percentile is None else f"{percentile:g}"
 
 
 def _optional(settings: dict[str, Setting], key: str) -> float | None:
@@ -31,22 +25,6 @@ def _optional(settings: dict[str, Setting], key: str) -> float | None:
             "brings its own masks"
         )
     return None if value is None else number(settings, key)
-
-
-def describe_choice(line: LINe, choice: LeaveOut, name: str, origin: str = "") -> list[str]:
-    """Which clip a fit chose and from what, in sentences for the user.
-
-    Args:
-        line: the fit, which made that choice.
-        name: of the method. origin: why it had to choose, as a clause.
-    """
-    because, settings = f"{origin}, so " if origin else "", line.settings
-    chosen = (
-        f"{name}: {because}its clip {choice.clip:.4g} was chosen from {choice.rows} training images alone, by "
-        f"leaving classes out: percentile {choice.percentile:g} of their activations, masks p_w "
-        f"{_text(settings.p_w)} and p_a {_text(settings.p_a)}."
-    )
-    return [chosen, *choice.limits()]
 
 
 class LineMethod(Method):
@@ -123,7 +101,7 @@ class LineMethod(Method):
         choice = self.line.choice
         if choice is None:
             return [*super().remarks(), *self._doubts()]
-        return describe_choice(self.line, choice, self.name, self.origin)
+        return describe_choice(self.line.settings, choice, self.name, self.origin)
 
     def _doubts(self) -> list[str]:
         """Whether published settings seem to be for other weights than these: a clip is in units of the features."""

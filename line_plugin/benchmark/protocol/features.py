@@ -100,8 +100,7 @@ class FeatureCache:
         """Features of every requested set; what the cache lacks is decoded and forwarded once, in one pass."""
         if not requests:
             return []
-        if self._head is None:
-            self._head = self._find_head(requests[0])
+        self.find_head(requests[0])
         keys = [self._key(r) for r in requests]
         wanted = {k: r for k, r in zip(keys, requests, strict=True) if not self._path(k).is_dir()}
         if wanted:
@@ -112,10 +111,13 @@ class FeatureCache:
         """How many images would be forwarded."""
         return sum(len(r.images) for r in requests if not self._path(self._key(r)).is_dir())
 
-    def _find_head(self, request: Request) -> Head:
-        first = images.Job(request.images.files[:1], request.preprocessing)
-        _, batch = next(images.batches([first], 1, 0))
-        return find_head(self.model, batch.to(self.device), self._head_path)
+    def find_head(self, request: Request) -> Head:
+        """The head, traced with the first image of a set if it is not known yet."""
+        if self._head is None:
+            first = images.Job(request.images.files[:1], request.preprocessing)
+            _, batch = next(images.batches([first], 1, 0))
+            self._head = find_head(self.model, batch.to(self.device), self._head_path)
+        return self._head
 
     def _key(self, request: Request) -> str:
         about = {
@@ -148,6 +150,7 @@ class FeatureCache:
         """Fill the cache. Each set appears under its key when it is whole; an interruption leaves nothing."""
         total, done = sum(len(r.images) for r in requests), 0
         (self.folder / "features").mkdir(parents=True, exist_ok=True)
+        self._refuse_full_disk(total)
         jobs = [images.Job(r.images.files, r.preprocessing) for r in requests]
         writer: _Writer | None = None
         try:
@@ -168,6 +171,16 @@ class FeatureCache:
             if writer:
                 writer.discard()
             raise
+
+    def _refuse_full_disk(self, rows: int) -> None:
+        """A file that is mapped into memory on a full disk kills the process, hours later and without a message."""
+        wanted = rows * (self.head.linear.in_features * 4 + 8)
+        free = shutil.disk_usage(self.folder).free
+        if wanted > free:
+            raise DataError(
+                f"the features of {rows:,} images take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in "
+                f"{self.folder}: make room there, or name another folder with --cache-dir"
+            )
 
     def _about(self, request: Request) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -108,12 +109,47 @@ def entries(path: Path, base: Path) -> Iterator[tuple[Path, int]]:
         raise DataError(f"{path} is not a list of images: it is not UTF-8 text ({error.reason})") from error
 
 
+@dataclass(frozen=True)
+class Walked:
+    """What lies below a folder.
+
+    Attributes:
+        files: the images, sorted.
+        links: links to folders, which are not followed: one that leads back up would never end.
+        closed: folders that cannot be read, and why. What is in them nobody knows.
+    """
+
+    files: tuple[Path, ...]
+    links: tuple[Path, ...]
+    closed: tuple[str, ...]
+
+
+def walk(folder: Path) -> Walked:
+    """Every image below a folder, by its suffix."""
+    files: list[Path] = []
+    links: list[Path] = []
+    closed: list[str] = []
+
+    def refuse(error: OSError) -> None:
+        closed.append(f"the folder {error.filename} cannot be read ({error.strerror or error})")
+
+    for above, folders, names in os.walk(folder, onerror=refuse):
+        here = Path(above)
+        links += [here / n for n in folders if (here / n).is_symlink()]
+        files += [p for n in names if (p := here / n).suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    return Walked(tuple(sorted(files)), tuple(sorted(links)), tuple(sorted(closed)))
+
+
 def _folder(name: str, images: ImageSet, folder: Path, num_classes: int | None) -> ImageList:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where the folder above may not be entered
         raise MissingDataError(_missing(name, folder, images))
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    walked = walk(folder)
+    if walked.closed:
+        raise DataError(f"data set {name!r} cannot be read as a whole: {walked.closed[0]}; give yourself the right to")
+    files = list(walked.files)
     if not files:
-        raise DataError(f"{folder} holds no image: data set {name!r} needs at least one")
+        behind = f", and {walked.links[0]} is a link to a folder, which is not followed" if walked.links else ""
+        raise DataError(f"{folder} holds no image{behind}: data set {name!r} needs at least one")
     if num_classes is None:
         return ImageList(name, tuple(files), np.full(len(files), -1, dtype=np.int64))
     classes = {c: i for i, c in enumerate(sorted({p.relative_to(folder).parts[0] for p in files}))}
@@ -161,16 +197,21 @@ def read_all(benchmark: Benchmark, root: Path, *, csid: bool, ood_val: bool, ski
         skip_missing: leave absent test sets out instead of refusing; ID splits are always needed.
 
     Raises:
-        MissingDataError: names every absent set and where to get it, not only the first.
+        MissingDataError: names every absent set and where to get it, not only the first. DataError: so, if a list is
+            malformed: that is not skipped, because a set is there.
     """
-    k, absent = benchmark.num_classes, []
+    k = benchmark.num_classes
+    absent: list[str] = []
+    broken: list[str] = []
 
     def get(name: str, images: ImageSet, classes: int | None) -> ImageList | None:
         try:
             return read(name, images, root, classes)
         except MissingDataError as error:
             absent.append(str(error))
-            return None
+        except DataError as error:
+            broken.append(str(error))
+        return None
 
     splits = {s: get(f"{benchmark.name} {s}", getattr(benchmark.id, s), k) for s in ("train", "val", "test")}
     train, val, test = splits["train"], splits["val"], splits["test"]
@@ -179,9 +220,30 @@ def read_all(benchmark: Benchmark, root: Path, *, csid: bool, ood_val: bool, ski
     shifted = {n: s for n, i in benchmark.csid.items() if (s := get(n, i, k))} if csid else {}
     near = {n: s for n, i in benchmark.ood.near.items() if (s := get(n, i, None))}
     far = {n: s for n, i in benchmark.ood.far.items() if (s := get(n, i, None))}
+    if broken:
+        raise DataError("; ".join([*broken, *absent]))
     if train is None or val is None or test is None or needed or (absent and not skip_missing):
         hint = "" if needed else "; --skip-missing evaluates the rest"
         raise MissingDataError("; ".join(absent) + hint)
     if not near and not far:
         raise MissingDataError("no OOD set is there: " + "; ".join(absent))
     return Sets(train, val, test, shifted, validation, near, far, tuple(absent))
+
+
+def read_splits(benchmark: Benchmark, root: Path, *names: str) -> list[ImageList]:
+    """Some of the ID splits, ``train``, ``val`` or ``test``, in the order in which they are named.
+
+    Raises:
+        MissingDataError: names every one that is absent. DataError: one is malformed.
+    """
+    found: list[ImageList] = []
+    wrong: list[DataError] = []
+    for name in names:
+        try:
+            found.append(read(f"{benchmark.name} {name}", getattr(benchmark.id, name), root, benchmark.num_classes))
+        except DataError as error:
+            wrong.append(error)
+    if wrong:
+        kind = MissingDataError if all(isinstance(error, MissingDataError) for error in wrong) else DataError
+        raise kind("; ".join(map(str, wrong)))
+    return found

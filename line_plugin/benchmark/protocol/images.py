@@ -75,7 +75,7 @@ def decode(path: Path, prepare: Callable[[Image.Image], Tensor]) -> Tensor | Unr
         prepare: what :func:`transform` makes.
     """
     try:
-        with _whole_images_only(), Image.open(path) as image:
+        with whole_images_only(), Image.open(path) as image:
             return prepare(image.convert("RGB"))
     except FileNotFoundError:
         return Unreadable("there is no such file", missing=True)
@@ -84,8 +84,11 @@ def decode(path: Path, prepare: Callable[[Image.Image], Tensor]) -> Tensor | Unr
 
 
 @contextmanager
-def _whole_images_only() -> Iterator[None]:
-    """Importing OpenOOD tells Pillow, for the whole process, to pad truncated images silently."""
+def whole_images_only() -> Iterator[None]:
+    """Truncated images are errors meanwhile.
+
+    Importing OpenOOD tells Pillow, for the whole process, to pad them silently.
+    """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from line_plugin.benchmark import methods
 from line_plugin.benchmark.methods.base import FeatureSet, FitData, Method, Setting
 from line_plugin.benchmark.protocol import image_list, settings
 from line_plugin.benchmark.protocol.features import FeatureCache, Progress, Request
@@ -114,8 +115,26 @@ class _Loaded:
     ood_val: FeatureSet | None
 
 
+def read_sets(benchmark: Benchmark, root: Path, options: Options) -> image_list.Sets:
+    """The sets that a run needs. Every list is read and every image looked for, before any network is built.
+
+    Raises:
+        MissingDataError: names all that is absent, in one line. DataError: so, if a list is malformed.
+    """
+    # Which methods search is known without the settings that depend on the network.
+    searching = any(_searches(methods.create(name), options.search) for name in options.methods)
+    return image_list.read_all(
+        benchmark, root, csid=options.fsood, ood_val=searching, skip_missing=options.skip_missing
+    )
+
+
 def evaluate(
-    benchmark: Benchmark, root: Path, cache: FeatureCache, options: Options, progress: Progress | None = None
+    benchmark: Benchmark,
+    root: Path,
+    cache: FeatureCache,
+    options: Options,
+    progress: Progress | None = None,
+    sets: image_list.Sets | None = None,
 ) -> Evaluation:
     """Evaluate methods on one network. Every image is decoded and forwarded at most once.
 
@@ -125,6 +144,7 @@ def evaluate(
         cache: holds the network.
         options: which methods, and how.
         progress: called while images are forwarded.
+        sets: from :func:`read_sets`, if it was called before.
 
     Raises:
         MissingDataError, ImageError, SettingsError, HeadError and what a method's fit may raise.
@@ -132,10 +152,8 @@ def evaluate(
     chosen = [
         (name, settings.create(name, benchmark, cache.model, options.settings.get(name))) for name in options.methods
     ]
-    searching = [m for _, m in chosen if _searches(m, options.search)]
-    sets = image_list.read_all(
-        benchmark, root, csid=options.fsood, ood_val=bool(searching), skip_missing=options.skip_missing
-    )
+    if sets is None:
+        sets = read_sets(benchmark, root, options)
     before = cache.forwarded
     loaded = _load(benchmark, sets, cache, progress)
     data = fit_data(benchmark, cache, loaded.train, loaded.val)
@@ -175,7 +193,9 @@ def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, prog
     wanted = [*ids, *shifted, *ood]
     if sets.ood_val is not None and benchmark.ood.val is not None:
         wanted.append(("ood val", sets.ood_val, benchmark.ood.val))
-    loaded = cache.get([Request(s, benchmark.preprocessing_of(i)) for _, s, i in wanted], progress)
+    requests = [Request(s, benchmark.preprocessing_of(i)) for _, s, i in wanted]
+    check_head(benchmark, cache, requests[0])
+    loaded = cache.get(requests, progress)
     named = {n: f for (n, _, _), f in zip(wanted, loaded, strict=True)}
     return _Loaded(
         train=named["train"],
@@ -186,14 +206,23 @@ def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, prog
     )
 
 
-def fit_data(benchmark: Benchmark, cache: FeatureCache, train: FeatureSet, val: FeatureSet) -> FitData:
-    """What methods are fitted on, with its origin."""
-    linear = cache.head.linear
+def check_head(benchmark: Benchmark, cache: FeatureCache, request: Request) -> None:
+    """Refuse a network of another number of classes after one image of a set, not after all of them.
+
+    Raises:
+        SettingsError: the head is not the benchmark's. HeadError: there is none.
+    """
+    linear = cache.find_head(request).linear
     if linear.out_features != benchmark.num_classes:
         raise SettingsError(
             f"the network's head {cache.head.path!r} has {linear.out_features} classes, benchmark {benchmark.name!r} "
             f"has {benchmark.num_classes}: give the checkpoint that belongs to the benchmark"
         )
+
+
+def fit_data(benchmark: Benchmark, cache: FeatureCache, train: FeatureSet, val: FeatureSet) -> FitData:
+    """What methods are fitted on, with its origin."""
+    linear = cache.head.linear
     weight = linear.weight.detach().float().cpu()
     bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().float().cpu()
     provenance = Provenance(

@@ -37,14 +37,19 @@ class ImageSet(_Frozen):
         list_file: image list below the data root, lines ``relative/path label``.
         images: folder that the list's paths start from, below the data root.
         folder: instead of a list: a folder of images below the data root. For ID sets each subfolder is a class.
-        source: where to get it, for people.
+        count: how many images it is published with.
+        sha256: SHA-256 of the published list, in lower-case hexadecimal.
+        source, home: where to get it, and the page of those who made it; for people.
         resize, crop: override of the benchmark's preprocessing (0 leaves the step out).
     """
 
     list_file: str | None = Field(default=None, alias="list")
     images: str = ""
     folder: str | None = None
+    count: int | None = Field(default=None, gt=0)
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     source: str = ""
+    home: str = ""
     resize: int | None = Field(default=None, ge=0)
     crop: int | None = Field(default=None, ge=0)
 

@@ -6,9 +6,11 @@ secret may also stand in a file, which the key with ``_file`` behind it names (`
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
-from monitor.config.sections.base import Section
+from monitor.config.sections.base import ProcessSettings, Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
 from monitor.config.sections.judging import (
@@ -18,7 +20,7 @@ from monitor.config.sections.judging import (
     StreamConfig,
     WatchConfig,
 )
-from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
+from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig, KafkaConnection
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.models import ModelConfig, ServedModel
@@ -33,10 +35,12 @@ __all__ = [
     "DeliveryConfig",
     "DriftConfig",
     "KafkaConfig",
+    "KafkaConnection",
     "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
     "MonitorConfig",
+    "ProcessSettings",
     "RedisConfig",
     "Section",
     "ServedModel",
@@ -46,8 +50,10 @@ __all__ = [
 ]
 
 
-class MonitorConfig(Section):
+class MonitorConfig(ProcessSettings):
     """Everything one process needs."""
+
+    environment: ClassVar[str] = "OOD_MONITOR"
 
     model: ModelConfig = Field(default_factory=ModelConfig)
     models: tuple[ServedModel, ...] = Field((), description="several artifacts in one worker, under one budget")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from monitor.service.catalogue import LIBRARY, OWN
+from monitor.service.catalogue import INGEST, LIBRARY, OWN
 from monitor.service.catalogue.metric import Metric
 
 SCOPES = {
@@ -19,6 +19,10 @@ SCOPES = {
     "judge": (
         "The process that judges",
         "One process at a time judges and knows these. The others show 0: take the maximum (`max by (job)`).",
+    ),
+    "ingest": (
+        "The ingest server",
+        "`ood-monitor ingest` is another process, with a page of its own: give it a job of its own (`ood-ingest`).",
     ),
 }
 
@@ -58,7 +62,7 @@ def page() -> str:
     """The whole page, in Markdown."""
     parts = [INTRODUCTION]
     for scope, (heading, about) in SCOPES.items():
-        parts.append(f"## {heading}\n\n{about}\n\n{table(m for m in OWN if m.scope == scope)}")
+        parts.append(f"## {heading}\n\n{about}\n\n{table(m for m in (*OWN, *INGEST) if m.scope == scope)}")
     about = "From prometheus-client, of the process itself."
     parts.append(f"## CPU, memory and files\n\n{about}\n\n{table(LIBRARY)}")
     return "\n".join([*parts, UPGRADE])
@@ -80,5 +84,5 @@ def _row(m: Metric) -> str:
 def _label(name: str, values: tuple[str, ...] | str) -> str:
     if isinstance(values, str):
         return f"`{name}` ({values})"
-    some = ", ".join(f"`{v}`" for v in values) if len(values) <= 8 else f"{len(values)} values, see runbook.md"
+    some = ", ".join(f"`{v}`" for v in values) if len(values) <= 8 else f"{len(values)} values"
     return f"`{name}` ({some})"

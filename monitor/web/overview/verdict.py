@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from monitor.alerts.alert import moment
 from monitor.alerts.layout import alert_name
-from monitor.web.overview.alerts import TO_DO
+from monitor.web.overview.alerts import NAMELESS, TO_DO
 from monitor.web.overview.facts import Facts
 from monitor.web.overview.gathering import Known
 from monitor.web.overview.texts import at
@@ -104,10 +104,11 @@ def _is_blind(alert: Mapping[str, Any]) -> bool:
 
 def _title(alert: Mapping[str, Any]) -> str:
     about = alert["about"]
+    named = f"stream {about}" if alert["stream_id"] and about != NAMELESS else about
     if alert["kind"] == "ood":
-        return f"Surge in {'everything together' if not alert['stream_id'] else f'stream {about}'}"
+        return f"Surge in {named}"
     if alert["kind"] == "silence":
-        return f"Stream {about} is silent" if alert["stream_id"] else "Many streams are silent"
+        return f"{named[0].upper()}{named[1:]} is silent" if alert["stream_id"] else "Many streams are silent"
     return f"{alert_name(alert['kind'])}: {about}"
 
 

@@ -8,7 +8,7 @@ from pytorch_ood.api import FeaturesDetector, ModelNotSetException, RequiresFitt
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from line_plugin import Panel
+from line_plugin import LINe, Panel
 from line_plugin.pytorch_ood import PanelDetector
 
 K, D = 4, 12
@@ -48,3 +48,18 @@ def test_without_a_fit_or_an_encoder_it_says_so_in_the_library_s_terms() -> None
         fitted.predict(x)
     with pytest.raises(ModelNotSetException, match="fit_features"):
         fitted.fit([])
+
+
+def test_the_panel_chooses_the_clip_of_line_auto_and_shows_it() -> None:
+    x, y, weight, bias = data(600)
+    line = LINe.auto(seed=3).fit_features(x, y, weight, bias)
+    detector = PanelDetector(None, weight, bias, seed=3)
+    assert detector.choice is None
+    assert detector.fit_features(x, y).choice == line.choice
+    assert torch.equal(detector.panel.line.score(x), line.score(x))
+    loader = DataLoader(TensorDataset(x, y), batch_size=7)
+    assert PanelDetector(nn.Identity(), weight, bias, seed=3).fit(loader).choice == line.choice
+    first, second, *_ = str(detector).split("\n")
+    assert first == repr(detector) == f"PanelDetector({detector.panel})"
+    assert "its clip" in second
+    assert "was chosen from 600 training images alone, by leaving classes out" in second
