@@ -184,7 +184,7 @@ def test_the_settings_of_a_worker_load_with_its_variables_and_its_secrets(secret
     assert config.http.token.get_secret_value() == (secrets / "http_token").read_text()
     assert config.kafka.bootstrap_servers.split(":")[0] in SERVICES
     assert config.redis.username == "monitor"
-    assert config.model.artifact == mounts(worker)[1][1]
+    assert str(config.model.artifact) == mounts(worker)[1][1]
     (port,) = (s["port"] for s in scrapes("ood-monitor")["dns_sd_configs"])
     assert config.http.port == port
     topics = SERVICES["topics"]["command"][0]
