@@ -1,9 +1,9 @@
 """How large the image of docker/Dockerfile is beside its base: what it installs, installed into an empty folder.
 
-    python -m benchmarks.image_size --torch-index URL                                  # this machine's, with a CPU torch
+    python -m benchmarks.image_size --torch-index URL     # this machine's, with a CPU torch
     python -m benchmarks.image_size --torch torch==2.9.1 --platform manylinux_2_28_aarch64 \\
-        --platform manylinux_2_17_aarch64                                              # for another machine
-    python -m benchmarks.image_size --without-cuda    # the usual torch, less its CUDA parts: an estimate for x86-64
+        --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64    # for another machine
+    python -m benchmarks.image_size --without-cuda        # the usual torch, less its CUDA parts: an estimate for x86-64
 
 The base image is not in the sum, nor is compression: a registry keeps about a third.
 """
@@ -93,7 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How large the image of docker/Dockerfile is beside its base.")
     parser.add_argument("--torch", default="torch", help="requirement of torch, such as torch==2.9.1")
     parser.add_argument("--torch-index", default="", metavar="URL", help="an index of CPU builds")
-    parser.add_argument("--platform", action="append", default=[], help="another machine's tag, as pip names it; or more")
+    parser.add_argument(
+        "--platform", action="append", default=[], help="another machine's tag, as pip names it; or more"
+    )
     parser.add_argument("--extras", default="monitor formats", help="as the build argument EXTRAS")
     parser.add_argument("--without-cuda", action="store_true", help="leave out the CUDA parts of the usual torch")
     options = parser.parse_args()

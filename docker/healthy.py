@@ -28,7 +28,7 @@ def healthy(port: int) -> bool:
     try:
         return answers(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS))
     except (http.client.HTTPException, ConnectionResetError):
-        unchecked = ssl._create_unverified_context()  # noqa: S323, SLF001
+        unchecked = ssl._create_unverified_context()  # noqa: S323
         return answers(http.client.HTTPSConnection("127.0.0.1", port, timeout=SECONDS, context=unchecked))
 
 

@@ -1,15 +1,16 @@
 """``python docker/requirements.py EXTRA...``: what the images install beside torch, one requirement a line.
 
-They are those of pyproject.toml, with its bounds, less what only `openood` imports. tests/deploy/test_image.py runs every
-command of `ood-monitor` with nothing else in reach.
+They are those of pyproject.toml, with its bounds, less what only `openood` imports. tests/deploy/test_image.py runs the
+commands of `ood-monitor` with nothing else in reach.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 OF_OPENOOD = {"torchvision", "pillow", "pytorch-ood", "scikit-learn", "matplotlib", "jinja2"}
 """Imported by the benchmark, by fitting on images and by the report, none of which a worker does."""

@@ -15,7 +15,7 @@ CHART = ROOT / "deploy/helm/ood-monitor"
 PLAIN = ROOT / "deploy/kubernetes/ood-monitor.yml"
 HELM = os.environ.get("HELM") or shutil.which("helm") or ""
 KUBERNETES = "1.31.0"
-HEADER = f"""\
+HEADER = """\
 # Made from deploy/helm/ood-monitor, for those who use no Helm:
 #   helm template ood-monitor deploy/helm/ood-monitor --values deploy/helm/ood-monitor/ci/least-values.yaml
 # Change what is yours: the image, the claim with the artifact, the addresses of Kafka and Redis in the ConfigMap.

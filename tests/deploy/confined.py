@@ -23,7 +23,9 @@ def why_not() -> str:
     missing = [name for name in ("unshare", "setpriv", "mount") if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)} of util-linux is not installed"
-    tried = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False)
+    tried = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
+    )
     return "" if tried.returncode == 0 else "a mount namespace is refused here"
 
 

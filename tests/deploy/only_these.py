@@ -45,9 +45,7 @@ class Refusing(MetaPathFinder):
     def __init__(self, there: set[str]) -> None:
         owners = packages_distributions()
         ours = there | {"openood-line"}
-        self._hidden = {
-            module for module, names in owners.items() if not {canonicalize_name(n) for n in names} & ours
-        }
+        self._hidden = {module for module, names in owners.items() if not {canonicalize_name(n) for n in names} & ours}
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Never a module; ``None`` leaves it to the others."""

@@ -240,7 +240,9 @@ def test_the_rules_are_those_of_the_repository_and_go_by_the_job_that_is_scraped
     assert (CHART / "files/rules.yml").read_text() == rules, "copy deploy/prometheus/rules.yml into the chart"
     manifests = render("all", release="b")
     (rule,), (monitor,) = of_kind(manifests, "PrometheusRule"), of_kind(manifests, "ServiceMonitor")
-    groups = yaml.safe_load(rules.replace("{{ $externalLabels.runbook }}", "https://wiki.example.com/ood-monitor/runbook"))
+    groups = yaml.safe_load(
+        rules.replace("{{ $externalLabels.runbook }}", "https://wiki.example.com/ood-monitor/runbook")
+    )
     assert rule["spec"] == groups
     (relabeling,) = monitor["spec"]["endpoints"][0]["relabelings"]
     jobs = set(re.findall(r'job=~"([^"]+)"', rules))
@@ -270,7 +272,9 @@ def test_no_secret_is_in_it(values):
 
 
 @needs_helm
-@pytest.mark.parametrize(("prefix", "section", "key"), [s for s in SECRETS if not s[2].endswith("_url") or s[1] == "delivery"])
+@pytest.mark.parametrize(
+    ("prefix", "section", "key"), [s for s in SECRETS if not s[2].endswith("_url") or s[1] == "delivery"]
+)
 def test_a_secret_among_the_values_is_refused_and_not_repeated(prefix, section, key):
     given = f"{prefix}config.{section}.{key}=hunter2-hunter2-hunter2"
     if key == "alertmanager_url":

@@ -52,7 +52,15 @@ def test_a_key_that_compose_does_not_know_would_be_found():
 @docker_compose
 def test_docker_compose_reads_it_as_these_tests_do(tmp_path):
     (tmp_path / "env").write_text(compose_file.EXAMPLE.read_text())
-    command = ["docker-compose", "-f", str(FOLDER / "compose.yml"), "--profile", "*", "--env-file", str(tmp_path / "env")]
+    command = [
+        "docker-compose",
+        "-f",
+        str(FOLDER / "compose.yml"),
+        "--profile",
+        "*",
+        "--env-file",
+        str(tmp_path / "env"),
+    ]
     done = subprocess.run(
         [*command, "config", "--format", "json"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -94,7 +102,8 @@ def test_a_container_may_do_no_more_than_it_must(name):
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
     user, group = service["user"].split(":")
-    assert int(user) > 0 and group.isdecimal()
+    assert int(user) > 0
+    assert group.isdecimal()
     assert {"memory", "cpus", "pids"} <= set(service["deploy"]["resources"]["limits"])
     assert service["logging"]["options"]["max-size"]
     for port in service.get("ports", ()):
@@ -250,7 +259,9 @@ def test_what_holds_no_port_of_the_host_reaches_nothing_outside():
 def test_grafana_finds_the_dashboard_where_its_provider_looks():
     provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/ood-monitor.yml").read_text())
     (looks,) = (p["options"]["path"] for p in provider["providers"])
-    dashboards = [Path(target) for source, target, _ in mounts(SERVICES["grafana"]) if source.endswith("dashboard.json")]
+    dashboards = [
+        Path(target) for source, target, _ in mounts(SERVICES["grafana"]) if source.endswith("dashboard.json")
+    ]
     assert [str(d.parent) for d in dashboards] == [looks]
 
 

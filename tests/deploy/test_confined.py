@@ -49,12 +49,19 @@ def reads(*more: Path) -> list[Path]:
 
 def run(command: list[str], *folders: Path, port: int = 1) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        confined(command, reads(*folders)), env=environment(port), capture_output=True, text=True, timeout=60, check=False
+        confined(command, reads(*folders)),
+        env=environment(port),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
 def test_in_confinement_nothing_but_tmp_can_be_written_and_nothing_is_left_to_root(image):
-    script = "id -u; touch /x /usr/x /var/tmp/x 2>&1 | grep -c 'Read-only'; touch /tmp/x && echo tmp; cat /proc/self/status"
+    script = (
+        "id -u; touch /x /usr/x /var/tmp/x 2>&1 | grep -c 'Read-only'; touch /tmp/x && echo tmp; cat /proc/self/status"
+    )
     done = run(["sh", "-c", script], image)
     assert done.stdout.splitlines()[:3] == ["10001", "3", "tmp"], done.stdout + done.stderr
     assert "CapEff:\t0000000000000000" in done.stdout

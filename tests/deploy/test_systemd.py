@@ -1,4 +1,4 @@
-"""The units: by systemd's own tools, by the settings they name, and by the system calls that the processes really make."""
+"""The units: by systemd's own tools, by the settings they name, and by the system calls that the processes make."""
 
 from __future__ import annotations
 
