@@ -98,10 +98,8 @@ def measure(name: str, settings: dict[str, object], folder: Path, load: Callable
         if process.poll() is None:
             process.kill()
             process.wait()
-    print(
-        f"| {name} | {rest:.0f} | {worked:.0f} | {100 * idle:.1f} | {started:.1f} | {ended:.1f} | {process.returncode} |",
-        flush=True,
-    )
+    seen = f"{rest:.0f} | {worked:.0f} | {100 * idle:.1f} | {started:.1f} | {ended:.1f} | {process.returncode}"
+    print(f"| {name} | {seen} |", flush=True)
 
 
 def _cpu(process: subprocess.Popen[bytes]) -> float:

@@ -32,7 +32,7 @@ def test_the_commented_reference_is_valid_and_names_every_key():
 def test_the_reference_shows_the_defaults():
     given = yaml.safe_load(REFERENCE.read_text())
     bare = validate(LEAST).model_dump(mode="json")
-    for section in ("messages", "dead_letters", "buckets", "alerts", "telemetry", "delivery"):
+    for section in ("messages", "dead_letters", "buckets", "alerts", "http", "delivery"):
         assert {k: bare[section][k] for k in given[section]} == given[section]
 
 
