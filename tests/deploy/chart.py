@@ -52,8 +52,8 @@ def of_kind(manifests: list[Manifest], kind: str, component: str = "") -> list[M
 
 
 def pods(manifests: list[Manifest]) -> list[Manifest]:
-    """The pods' templates of all Deployments."""
-    return [m["spec"]["template"] for m in of_kind(manifests, "Deployment")]
+    """The pods' templates of all Deployments and Jobs."""
+    return [m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "Job")]
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def test_the_settings_of_ingest_load_and_write_to_the_topic_that_is_read(values,
 @each
 def test_a_pod_may_do_no_more_than_it_must(values):
     manifests = render(values)
-    assert len(pods(manifests)) == (1 if values in ("least", "plain") else 2)
+    assert len(pods(manifests)) == {"least": 1, "plain": 1, "hpa": 2, "all": 3}[values]
     for pod in pods(manifests):
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
@@ -187,8 +187,14 @@ def test_every_selector_finds_its_pods_and_no_others(values):
     manifests = render(values)
     labels = {p["metadata"]["labels"]["app.kubernetes.io/component"]: p["metadata"]["labels"] for p in pods(manifests)}
 
-    def chosen(wanted: dict[str, str]) -> list[str]:
-        return [name for name, has in labels.items() if wanted.items() <= has.items()]
+    def chosen(selector: Manifest) -> list[str]:
+        wanted, more = selector.get("matchLabels", {}), selector.get("matchExpressions", [])
+        assert all(e["operator"] == "In" for e in more)
+        return [
+            name
+            for name, has in labels.items()
+            if wanted.items() <= has.items() and all(has.get(e["key"]) in e["values"] for e in more)
+        ]
 
     checked = 0
     for manifest in manifests:
@@ -196,9 +202,12 @@ def test_every_selector_finds_its_pods_and_no_others(values):
         spec = manifest.get("spec", {})
         selector = spec.get("podSelector", spec.get("selector"))
         if manifest["kind"] in ("Deployment", "PodDisruptionBudget", "NetworkPolicy"):
-            assert chosen(selector["matchLabels"]) == [component], manifest["kind"]
+            allowed = (
+                ["worker", "promote"] if (manifest["kind"], component) == ("NetworkPolicy", "worker") else [component]
+            )
+            assert set(chosen(selector)) == set(allowed) & set(labels), manifest["kind"]
         elif manifest["kind"] == "Service":
-            assert chosen(selector) == [component]
+            assert chosen({"matchLabels": selector}) == [component]
         else:
             continue
         checked += 1
@@ -224,6 +233,22 @@ def test_what_scales_names_the_workers_and_is_alone_in_saying_how_many_there_are
         asked = scaler["spec"]["triggers"][0]["metadata"]
         assert (asked["topic"], asked["consumerGroup"]) == (kafka["topic"], kafka["group"])
         assert asked["bootstrapServers"] == kafka["bootstrap_servers"]
+
+
+@needs_helm
+def test_a_job_promotes_the_settings_of_the_workers_and_another_one_other_settings():
+    manifests = render("all")
+    (job,) = of_kind(manifests, "Job")
+    spec = job["spec"]["template"]["spec"]
+    (found,) = spec["containers"]
+    assert found["args"] == ["promote", "--config", "/etc/ood-monitor/monitor.yml"]
+    worker, beside = container(manifests, "worker")
+    assert (spec["volumes"], spec["initContainers"]) == (worker["volumes"], worker["initContainers"])
+    assert (found["volumeMounts"], found["image"]) == (beside["volumeMounts"], beside["image"])
+    for change in ("config.buckets.seconds=2", "artifact.image=registry.example.com/artifact:2026-11-30"):
+        (other,) = of_kind(render("all", "--set", change), "Job")
+        assert other["metadata"]["name"] != job["metadata"]["name"], change
+    assert not of_kind(render("least"), "Job")
 
 
 @each

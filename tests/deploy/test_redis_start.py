@@ -83,6 +83,19 @@ def test_the_user_of_the_monitor_may_do_nothing_else(server, command):
         connect(url(server)).execute_command(*command)
 
 
+def test_a_password_is_changed_without_a_moment_in_which_none_fits(server):
+    """The steps of docs/deploy.md."""
+    new = url(server).replace(PASSWORD, "another-password")
+    admin(server).execute_command("ACL", "SETUSER", "monitor", ">another-password")
+    assert connect(url(server)).ping()
+    assert connect(new).ping()
+    admin(server).execute_command("ACL", "SETUSER", "monitor", f"<{PASSWORD}")
+    with pytest.raises(redis.exceptions.AuthenticationError):
+        connect(url(server)).ping()
+    assert connect(new).ping()
+    admin(server).execute_command("ACL", "SETUSER", "monitor", f">{PASSWORD}", "<another-password")
+
+
 def test_without_a_password_redis_answers_nothing(server):
     with pytest.raises(redis.exceptions.AuthenticationError):
         redis.Redis(port=server.port).ping()

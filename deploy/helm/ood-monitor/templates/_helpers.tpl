@@ -122,3 +122,49 @@ affinity: {{ toYaml . | nindent 2 }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
+
+{{- /* What a process with the settings of a worker needs: the artifact, and where it finds its files. */}}
+{{- define "ood-monitor.init" -}}
+{{- if .Values.artifact.image }}
+initContainers:
+  - name: artifact
+    image: {{ .Values.artifact.image }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: ["cp", {{ printf "/%s" (trimPrefix "/" .Values.artifact.path) | quote }}, "/artifact/line.safetensors"]
+    securityContext: {{ include "ood-monitor.container-security" . | nindent 6 }}
+    resources:
+      requests: {cpu: 50m, memory: 32Mi}
+      limits: {memory: 128Mi}
+    volumeMounts:
+      - {name: artifact, mountPath: /artifact}
+{{- end }}
+{{- end }}
+
+{{- define "ood-monitor.mounts" -}}
+volumeMounts:
+  - {name: config, mountPath: /etc/ood-monitor, readOnly: true}
+  - {name: secrets, mountPath: /run/secrets/ood-monitor, readOnly: true}
+  {{- if .Values.artifact.claim }}
+  - {name: artifact, mountPath: /artifact/line.safetensors, subPath: {{ trimPrefix "/" .Values.artifact.path }}, readOnly: true}
+  {{- else }}
+  - {name: artifact, mountPath: /artifact, readOnly: true}
+  {{- end }}
+  - {name: tmp, mountPath: /tmp}
+  {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end }}
+
+{{- define "ood-monitor.volumes" -}}
+volumes:
+  - name: config
+    configMap: {name: {{ include "ood-monitor.name" . }}}
+  - {{ include "ood-monitor.secrets-volume" (dict "token" .Values.httpToken "secrets" .Values.secrets "prefix" "OOD_MONITOR") | nindent 4 | trim }}
+  - name: artifact
+    {{- if .Values.artifact.claim }}
+    persistentVolumeClaim: {claimName: {{ .Values.artifact.claim }}, readOnly: true}
+    {{- else }}
+    emptyDir: {}
+    {{- end }}
+  - name: tmp            # the compiled kernels are copied here
+    emptyDir: {sizeLimit: 256Mi}
+  {{- with .Values.extraVolumes }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end }}
