@@ -54,7 +54,7 @@ def test_docker_compose_knows_the_options_and_the_services(command):
 
 
 def test_the_files_that_the_page_names_exist():
-    named = {w for w in re.findall(r"(?<![\w/.])((?:docker|deploy|configs|tests|benchmarks)/[\w./-]+\w)", PAGE)}
+    named = set(re.findall(r"(?<![\w/.])((?:docker|deploy|configs|tests|benchmarks)/[\w./-]+\w)", PAGE))
     made = {"docker/.env", "docker/secrets", "docker/secrets/grafana_password", "docker/secrets/ingest_token",
             "docker/secrets/redis_admin_password"}  # fmt: skip
     assert len(named) > 10
