@@ -36,14 +36,17 @@ TO_DO = {
     "ood": "Look at the most unusual requests below and find who sends them. Route them to people or to a fallback, "
     "or roll back what changed.",
     "silence": "Look at what sends this stream: start it again, or retire the stream if it is gone for good.",
-    "stalled": "Do what the sentence above says: until then a surge may go unnoticed.",
-    "gap": "Keep records in the topic for longer. What was lost stays lost.",
-    "bad-records": "Look at the dead letters and mend the sender that the alert names.",
-    "streams": "Look at whether record keys are request ids, retire streams that are gone, or raise streams.limit.",
-    "epoch": "Nothing, if somebody promoted new settings on purpose.",
-    "drift": "Nothing at once. If it lasts, find out what changed in the traffic.",
 }
-"""By kind, in one or two sentences; the runbook says more."""
+"""By kind, in one or two sentences; the runbook says more. What the monitor says of itself says so in its summary."""
+
+TITLES = {
+    "stalled": "A surge may go unnoticed ({about})",
+    "gap": "Records were lost ({about})",
+    "bad-records": "Many records of {about} cannot be scored",
+    "streams": "There are more streams than the limit allows",
+    "epoch": "The evidence was started afresh",
+}
+"""By kind, of what the monitor says of itself."""
 
 
 def rank(alert: Fields) -> tuple[int, str, str]:
@@ -54,6 +57,12 @@ def rank(alert: Fields) -> tuple[int, str, str]:
 def firing(alerts: Sequence[Fields]) -> list[Fields]:
     """Those that fire and ask for something, the most pressing first."""
     return sorted((a for a in alerts if a.get("status") == "firing" and a.get("severity") != INFORMATION), key=rank)
+
+
+def unhandled_first(alerts: Sequence[Fields], handling: Handling) -> list[Fields]:
+    """In the same order, but those last that somebody has taken on or muted; of very many the first few hundred."""
+    few = alerts[: 10 * MOST]
+    return sorted(few, key=lambda a: "acknowledged_at" in handling.annotated(a) or handling.mute_of(a) is not None)
 
 
 def information(alerts: Sequence[Fields]) -> list[Fields]:
@@ -107,6 +116,7 @@ def brief(alert: Fields, facts: Facts) -> dict[str, Any]:
         "fingerprint": alert.get("fingerprint", ""),
         "kind": alert.get("kind", ""),
         "name": alert_name(alert.get("kind", "")),
+        "title": title(alert),
         "about": about(alert),
         "stream_id": stream_id(stream) if is_of_stream(alert) else "",
         "severity": alert.get("severity", ""),
@@ -129,6 +139,17 @@ def about(alert: Fields) -> str:
     if not is_of_stream(alert):
         return alert.get("subject") or "everything together"
     return alert.get("stream") or NAMELESS
+
+
+def title(alert: Fields) -> str:
+    """An alert in a few words, for people."""
+    kind, what = alert.get("kind", ""), about(alert)
+    named = f"stream {what}" if is_of_stream(alert) and what != NAMELESS else what
+    if kind == "ood":
+        return f"Surge in {named}"
+    if kind == "silence":
+        return f"{named[0].upper()}{named[1:]} is silent" if is_of_stream(alert) else "Many streams are silent"
+    return TITLES.get(kind, f"{alert_name(kind)}: {{about}}").replace("{about}", what)
 
 
 def mute_of(mute: Mute) -> dict[str, Any]:

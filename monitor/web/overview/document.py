@@ -34,7 +34,7 @@ def document(gatherer: Gatherer, facts: Facts, present: Present, query: Query) -
     fires = alerts.firing(known.look.alerts)
     shown = [
         alerts.shown(a, facts, held.get(a.get("fingerprint", "")), known.look.history, known.look.handling)
-        for a in fires[: alerts.MOST]
+        for a in alerts.unhandled_first(fires, known.look.handling)[: alerts.MOST]
     ]
     total = max(len(fires), len(known.firing))
     drifts = [a for a in alerts.information(known.look.alerts) if a.get("kind") == "drift"]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.alerts.layout import ALERT_NAMES
 from monitor.errors import StoreError
 from monitor.store.counts import OVERFLOW
 from monitor.store.handling import Mute
@@ -160,7 +161,7 @@ def test_a_surge_is_told_with_everything_that_an_operator_needs(surging):
     worst = json.loads(stored["examples"])
     assert [e["id"] for e in alert["examples"]] == [e["id"] for e in worst][:5]
     assert alert["examples"][0]["link"] == f"https://images.example.org/{worst[0]['id']}.png"
-    assert alert["summary"] in found["verdict"]["findings"][0]["text"]
+    assert found["verdict"]["findings"][0]["title"] == alert["title"] == "Surge in stream front"
     assert found["verdict"]["level"] == "alarm"
     assert found["verdict"]["headline"] == "Surge in stream front"
     assert found["verdict"]["since"] == alert["onset_at"]
@@ -225,6 +226,24 @@ def test_surges_come_before_what_blinds_the_monitor_and_both_before_the_rest(sur
     assert [f["level"] for f in verdict["findings"]] == ["alarm", "blind", "attention"]
     assert verdict["findings"][1]["runbook"] == f"{RUNBOOK}#stalled-redis"
     assert verdict["more"] == 0
+
+
+def test_what_the_monitor_says_of_itself_is_told_in_its_own_words_with_a_title_for_people(surging):
+    surging.store.notice(Notice("stalled", "redis", True, "critical", "Redis is full: free memory."))
+    finding = surging.document()["verdict"]["findings"][1]
+    assert (finding["title"], finding["text"]) == ("A surge may go unnoticed (redis)", "Redis is full: free memory.")
+    told = {"ood", "silence", "drift"} | set(alerts.TITLES)
+    assert set(ALERT_NAMES) <= told, "a kind of alert has no title for people"
+    assert alerts.title({"kind": "disk-full", "subject": "{about}"}) == "MonitorDiskFull: {about}"
+
+
+def test_what_is_taken_care_of_comes_after_what_is_not(surging):
+    surging.store.notice(Notice("bad-records", "t/0", True, "warning", "Many."))
+    first, second = surging.document()["alerts"]["firing"]
+    assert (first["kind"], second["kind"]) == ("ood", "bad-records")
+    surging.store.acknowledge(first["fingerprint"], "anna", "at it")
+    assert [a["kind"] for a in surging.document()["alerts"]["firing"]] == ["bad-records", "ood"]
+    assert [f["level"] for f in surging.document()["verdict"]["findings"]] == ["attention", "handled"]
 
 
 def test_many_alerts_are_counted_and_only_some_are_shown(surging):

@@ -47,12 +47,21 @@ export class Actions {
     try {
       await send();
       failed.hidden = true;
-      this.speaker.textContent = words;
+      this.tell(words);
       await this.after();
     } catch (error) {
       failed.textContent = `This was not done: ${error.message}`;
       failed.hidden = false;
     }
+  }
+
+  tell(words) {
+    const done = document.getElementById("done");
+    done.textContent = words;
+    done.hidden = false;
+    this.speaker.textContent = words;
+    clearTimeout(this.telling);
+    this.telling = setTimeout(() => { done.hidden = true; }, 4000);
   }
 
   open(title, words, withTime, withScope) {
@@ -80,7 +89,7 @@ export class Actions {
       await this.send(body);
       remember(body.author);
       this.dialog.close();
-      this.speaker.textContent = this.done;
+      this.tell(this.done);
       await this.after();
     } catch (error) {
       this.trouble.textContent = `This was not done: ${error.message}`;

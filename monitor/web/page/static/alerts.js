@@ -49,10 +49,7 @@ function card(alert, usual, act) {
 }
 
 function title(alert) {
-  const about = alert.stream_id ? short(alert.about, 60) : shown(alert.about);
-  if (alert.kind === "ood") return `Surge in ${about}`;
-  if (alert.kind === "silence") return `${about} is silent`;
-  return `${alert.name}: ${about}`;
+  return short(alert.title, 90);
 }
 
 function sentence(alert, usual) {
@@ -134,14 +131,14 @@ function progress(alert) {
 }
 
 function buttons(alert, act) {
-  const about = h("span", { class: "unseen" }, `: ${title(alert)}`);
+  const about = h("span", { class: "unseen" }, ` ${title(alert)}`);
   const button = (key, words, does) =>
     h("button", { type: "button", "data-focus": `${key}-${alert.fingerprint}`, onclick: does }, words, about.cloneNode(true));
   return h(
     "div",
     { class: "buttons" },
     alert.acknowledged
-      ? button("undo", "Undo acknowledgement", () => act.undo(alert))
+      ? button("acknowledge", "Undo acknowledgement", () => act.undo(alert))
       : button("acknowledge", "Acknowledge", () => act.acknowledge(alert, title(alert))),
     alert.muted ? null : button("mute", "Mute", () => act.mute(alert, title(alert))),
     runbook(alert.runbook, title(alert)),

@@ -11,7 +11,10 @@ function rates(series) {
 
 /** The top of the scale that several series share. */
 export function scaleOf(list, usual) {
-  const most = Math.max(0.1, 2 * (usual ?? 0), ...list.flatMap((one) => rates(one).filter((r) => r !== null)));
+  const lines = list.flatMap((one) => rates(one).filter((r) => r !== null));
+  const bands = list.flatMap((one) => one.high.filter((v) => v !== null)).sort((a, b) => a - b);
+  const band = bands.length ? bands[Math.floor(0.8 * (bands.length - 1))] / 1000 : 0;
+  const most = Math.max(2 * (usual ?? 0), band, ...lines);
   return [0.1, 0.2, 0.3, 0.5, 0.75, 1].find((top) => most <= top * 0.98) ?? 1;
 }
 
@@ -70,7 +73,7 @@ export function sparkline(series, top, usual) {
 
 /** A chart with scales, `width` wide. */
 export function chart(series, usual, width) {
-  const size = { width: Math.max(260, Math.min(760, width)), height: 220 };
+  const size = { width: Math.max(260, Math.min(812, width)), height: 220 };
   const box = { left: 44, top: 10, width: size.width - 56, height: size.height - 44 };
   const top = scaleOf([series], usual);
   const { parts, y } = drawing(series, top, box);

@@ -3,7 +3,7 @@
 import { h, place, sign, table } from "./elements.js";
 import { ago, since } from "./clock.js";
 import { bar } from "./chart.js";
-import { clock, count, factor, of, percent, short, shown, span } from "./words.js";
+import { clock, count, factor, of, percent, share, short, shown, span } from "./words.js";
 
 /** The figures that are looked at first, in a row. */
 export function showGlance(where, found) {
@@ -88,7 +88,7 @@ export function showGroup(where, found, act) {
 function folded(key, name, sum, inside, open = false) {
   return h(
     "details",
-    { class: "card", "data-open": key, open },
+    { "data-open": key, open },
     h("summary", { "data-focus": `section-${key}` }, h("span", { class: "summary-name" }, name), h("span", { class: "quiet" }, sum)),
     inside,
   );
@@ -104,8 +104,7 @@ function framed(name, made) {
 
 function mutes(found, act) {
   if (!found.length) return none("Nothing is muted.");
-  const columns = [{ name: "Alerts on", header: true }, { name: "Until", class: "number" }, { name: "By" }, { name: "Reason" }, { name: "" , class: "act" }];
-  columns[4].name = "End";
+  const columns = [{ name: "Alerts on", header: true }, { name: "Until", class: "number" }, { name: "By" }, { name: "Reason" }, { name: "End" }];
   const rows = found.map((mute) => [
     about(mute), clock(mute.until, Date.parse(mute.until)), h("bdi", {}, short(mute.by, 32)), h("bdi", {}, short(mute.reason, 120)),
     h("button", { type: "button", "data-focus": `end-${mute.id}`, onclick: () => act.unmute(mute) }, "End",
@@ -125,7 +124,7 @@ function about(mute) {
 function recent(found) {
   if (!found.length) return none("No alert has changed yet.");
   const columns = [{ name: "At (UTC)" }, { name: "Change" }, { name: "Alert", header: true }, { name: "Severity" }];
-  const rows = found.map((one) => [since(one.at), one.change, [`${one.name}: `, h("bdi", {}, short(one.about, 60))], one.severity]);
+  const rows = found.map((one) => [since(one.at), one.change, short(one.title, 90), one.severity]);
   return framed("Recent changes of alerts", table("Recent changes of alerts", columns, rows));
 }
 
@@ -134,10 +133,10 @@ function budget(found) {
   const parts = found.levels.map((one) => `${one.level} ${count(one.needed)}`).join(", ");
   return [
     h("p", {}, `At most 1 false alert per ${of(found.requests, "input")} is affordable. ${of(found.judged, "input")} were `
-      + `judged, in which at most ${falseAlerts(found)} false alerts are expected; ${of(found.raised, "alert")} on inputs `
-      + `were raised. Evidence that raises one: ${parts}.`),
+      + `judged, in which at most ${falseAlerts(found)} false alerts are expected, and `
+      + `${of(found.raised, "alert")} raised so far. Evidence that raises one: ${parts}.`),
     together
-      ? h("p", { class: "progress" }, bar(together.progress, together.progress > 0.66 ? "near" : "calm"),
+      ? h("p", { class: "progress" }, bar(share(together), share(together) > 0.1 ? "near" : "calm"),
           h("span", {}, `All streams together have evidence ${factor(together.log10)} of ${factor(together.needed_log10)}.`))
       : null,
   ];

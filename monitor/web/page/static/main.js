@@ -21,7 +21,7 @@ let asking;
 let again = false;
 let timer;
 
-const actions = new Actions(() => refresh(), $("spoken"));
+const actions = new Actions(() => refreshSoon(), $("spoken"));
 const act = {
   open: (id) => { location.hash = `stream=${id}`; },
   acknowledge: (alert, title) => actions.acknowledge(alert, title),
@@ -40,6 +40,12 @@ function refresh() {
     else if (!paused) timer = setTimeout(refresh, EVERY_MS);
   });
   return asking;
+}
+
+/** The monitor keeps what it knows for three seconds: what was just changed shows after that at the latest. */
+function refreshSoon() {
+  for (const wait of [1100, 2200, 3300]) setTimeout(refresh, wait);
+  return refresh();
 }
 
 async function ask() {

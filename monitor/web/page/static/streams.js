@@ -3,7 +3,7 @@
 import { h, place, sign, table } from "./elements.js";
 import { ago, since } from "./clock.js";
 import { bar, chart, figures, legend, scaleOf, sparkline, told } from "./chart.js";
-import { between, count, factor, of, percent, short, shown, span } from "./words.js";
+import { between, count, factor, of, percent, share, short, shown, span } from "./words.js";
 import { requestList } from "./alerts.js";
 
 const STATES = { critical: ["alarm", "surge"], warning: ["alarm", "surge"], silence: ["attention", "silent"] };
@@ -58,9 +58,9 @@ function evidence(row) {
   const found = row.evidence;
   if (row.alert === "warning" || row.alert === "critical") return h("span", { class: "quiet" }, "alert raised");
   if (!found) return h("span", { class: "quiet" }, "none yet");
-  const level = found.progress > 0.66 ? "near" : "calm";
+  const part = share(found);
   const held = found.class ? `, class ${short(found.class, 24)}` : "";
-  return [bar(found.progress, level), h("span", { class: "under" }, `${percent(found.progress)} of the way to an alert${held}`)];
+  return [bar(part, part > 0.1 ? "near" : "calm"), h("span", { class: "under" }, `${percent(part)} of what raises an alert${held}`)];
 }
 
 /** One stream, in the dialog. */
@@ -87,7 +87,7 @@ function classTable(classes) {
   const columns = [
     { name: "Predicted class", header: true },
     { name: "Evidence of a surge", class: "number" },
-    { name: "Flagged since it began", class: "number" },
+    { name: "Flagged since the change", class: "number" },
     { name: "95 % interval", class: "number wide" },
     { name: "Inputs", class: "number wide" },
   ];

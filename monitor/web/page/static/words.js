@@ -1,5 +1,6 @@
 // Numbers, times and names as people read them. Times are the store's and in UTC, as in logs and alerts.
 
+const THIN = "\u00a0"; // a number and its sign stay on one line
 const NUMBER = new Intl.NumberFormat("en");
 
 /** A whole number with separators. */
@@ -11,12 +12,12 @@ export function count(n) {
 export function percent(rate) {
   if (rate === null || rate === undefined) return "–";
   const value = 100 * rate;
-  return `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %`;
+  return `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)}${THIN}%`;
 }
 
 /** "2.1 to 6.4 %": what a rate may be. */
 export function between(low, high) {
-  return `${percent(low).replace(" %", "")} to ${percent(high)}`;
+  return `${percent(low).replace(`${THIN}%`, "")} to ${percent(high)}`;
 }
 
 /** "1 record", "2 records". */
@@ -40,10 +41,20 @@ export function clock(text, nowMs) {
   return day === new Date(nowMs).toISOString().slice(0, 10) ? time : `${day} ${time}`;
 }
 
-/** A number of base ten as a factor: "× 3,200", or a power of ten if it is large. */
+/** Evidence, which is kept as a logarithm of base ten: "3,200", or a power of ten if it is large. */
 export function factor(log10) {
   if (log10 === null || log10 === undefined || log10 < 0) return "below 1";
-  return log10 < 6 ? count(Math.round(10 ** log10)) : `10^${log10.toFixed(1)}`;
+  return log10 < 6 ? count(Number((10 ** log10).toPrecision(3))) : `10${raised(Math.round(log10))}`;
+}
+
+function raised(n) {
+  return [...String(n)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("");
+}
+
+/** How much of the evidence that raises an alert there is, from 0 to 1. */
+export function share(found) {
+  if (found.log10 === null || found.needed_log10 === null) return 0;
+  return Math.min(1, 10 ** (found.log10 - found.needed_log10));
 }
 
 const HIDDEN = /(?! )[\p{C}\p{Z}]/gu;
