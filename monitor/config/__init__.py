@@ -20,8 +20,8 @@ from monitor.config.sections import (
     RedisConfig,
     Section,
     ServedModel,
+    StatusConfig,
     StreamConfig,
-    TelemetryConfig,
     WatchConfig,
 )
 from monitor.config.urls import SecretUrl, show_url
@@ -45,8 +45,8 @@ __all__ = [
     "SecretUrl",
     "Section",
     "ServedModel",
+    "StatusConfig",
     "StreamConfig",
-    "TelemetryConfig",
     "WatchConfig",
     "load",
     "load_as",

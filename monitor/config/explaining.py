@@ -12,6 +12,9 @@ from monitor.config.urls import SecretUrl, show_url
 
 _KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
 
+MOVED = {"telemetry": "it is called 'http' now, and serves the status page, too; port and host mean what they meant"}
+"""Sections that earlier versions had, with what became of them."""
+
 
 def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     """One error of pydantic on this model, with the nearest known key for an unknown one."""
@@ -19,10 +22,7 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     name = ".".join(location)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        known = known_keys(location[:-1], model)
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
+        return f"unknown key {name!r}: {_hint(location, model)}"
     if error["type"] in ("missing", "model_type"):
         return f"{name} is missing" if error["type"] == "missing" else f"{name} must be a section with keys"
     if is_secret(location, model=model):
@@ -35,6 +35,15 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     ):  # a whole section: it may hold secrets
         return f"{name}: {message}".removeprefix(": ")
     return f"{name}: {message} (got {_shown(error.get('input'))})"
+
+
+def _hint(location: list[str], model: type[BaseModel]) -> str:
+    if location[0] in MOVED and model is MonitorConfig:
+        return MOVED[location[0]]
+    known = known_keys(location[:-1], model)
+    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}known: {', '.join(known)}"
 
 
 def known_keys(section: list[str], model: type[BaseModel] = MonitorConfig) -> list[str]:

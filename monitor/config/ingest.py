@@ -87,7 +87,12 @@ class PostsConfig(Section):
 class BoundsConfig(Section):
     """How much senders may ask for, together and each."""
 
-    connections: int = Field(256, ge=1, le=10_000, description="open connections; more are told to come back")
+    connections: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="open at once: a new one takes the place of one that asks for nothing, or is told to come back",
+    )
     body_bytes: int = Field(1_000_000, ge=100, description="body of one post; a larger one is answered 413")
     body_bytes_together: int = Field(
         64_000_000, ge=100, description="bodies that are being read; with more, a post is told to come back"

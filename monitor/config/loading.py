@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from monitor.config.explaining import explain_error, is_secret, known_keys
+from monitor.config.explaining import MOVED, explain_error, is_secret, known_keys
 from monitor.config.secret_files import read_secret_folder
 from monitor.config.sections import MonitorConfig, ProcessSettings
 from monitor.errors import ConfigError
@@ -150,6 +150,9 @@ class _Environment:
         known = [f"{self._prefix}{s}__{k}".upper() for s in sections for k in known_keys([s], self._kind)]
         if name.upper() in known:
             return
+        section = name.lower().removeprefix(self._prefix.lower()).partition("__")[0]
+        if section in MOVED and self._kind is MonitorConfig:
+            raise ConfigError(f"{what} {name}: no setting has this name; {section!r}: {MOVED[section]}")
         raise ConfigError(f"{what} {name}: no setting has this name; {self._hint(name.upper(), known)}")
 
     def _hint(self, name: str, known: Iterable[str]) -> str:

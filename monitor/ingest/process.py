@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import time
@@ -25,7 +24,7 @@ from monitor.publishing.producers import open_producer
 from monitor.publishing.sending import Sending, Wording
 from monitor.sources.settings import connection, librdkafka_connection
 from monitor.web.access import Access
-from monitor.web.server import BoundedServer, Bounds, listen, make_server
+from monitor.web.server import BoundedServer, Bounds, listen, make_server, serve
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ class Ingest:
             scheme, http.host, http.port, self._config.posts.path, kafka.topic, kafka.bootstrap_servers,
         )  # fmt: skip
         try:
-            asyncio.run(self._server.serve([listening]))
+            serve(self._server, listening, self._config.bounds.header_seconds)
         finally:
             listening.close()
             self._drain()

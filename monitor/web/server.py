@@ -9,8 +9,10 @@ import logging
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -31,6 +33,9 @@ class BoundedServer(Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """SIGTERM and Ctrl-C end the server in order, and are not raised again."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # the process has its own way to end, which ends this server too
+            return
         old = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
@@ -70,6 +75,7 @@ def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer
     """
     settings: dict[str, Any] = {}
     if http.tls_certfile:
+        _try_files(http)
         settings |= {"ssl_certfile": http.tls_certfile, "ssl_keyfile": http.tls_keyfile}
     if http.tls_client_cafile:  # asked for and not demanded here: probes have none, and the door refuses the others
         settings |= {"ssl_ca_certs": http.tls_client_cafile, "ssl_cert_reqs": ssl.CERT_OPTIONAL}
@@ -102,6 +108,32 @@ def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer
     )
 
 
+def _try_files(http: HttpConfig) -> None:
+    """Read the files of TLS once, as OpenSSL names no file, and asks the terminal for the password of a locked key."""
+    for key in ("tls_certfile", "tls_keyfile", "tls_client_cafile"):
+        name = getattr(http, key)
+        try:
+            Path(name or ".").stat()
+        except OSError as error:
+            raise ConfigError(f"http.{key} {name} cannot be read ({error.strerror})") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(http.tls_certfile, http.tls_keyfile, password="")
+    except OSError as error:
+        raise ConfigError(
+            f"http.tls_certfile {http.tls_certfile} and http.tls_keyfile {http.tls_keyfile} cannot be used "
+            f"({error.strerror or type(error).__name__}): expected a certificate and its own key in the format PEM, "
+            "the key not encrypted"
+        ) from None
+    try:
+        if http.tls_client_cafile:
+            context.load_verify_locations(http.tls_client_cafile)
+    except OSError:
+        raise ConfigError(
+            f"http.tls_client_cafile {http.tls_client_cafile} holds no certificates: expected text in the format PEM"
+        ) from None
+
+
 class _HeaderBound:
     """Refuses headers that are too large and came all at once: the parser bounds only those that it waits for."""
 
@@ -126,6 +158,36 @@ def _full(bounds: Bounds) -> bytes:
     ) % (bounds.retry_after_seconds, len(body), body)
 
 
+def serve(server: BoundedServer, listening: socket.socket, handshake_seconds: float) -> None:
+    """Answer until the server is asked to stop, in an event loop of this thread.
+
+    Args:
+        server: of :func:`make_server`.
+        listening: of :func:`listen`.
+        handshake_seconds: within this a client must have begun to speak TLS, if the server does.
+    """
+    loop = _Loop(handshake_seconds)
+    try:
+        loop.run_until_complete(server.serve([listening]))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A client that never finishes its handshake is a connection that no bound of HTTP sees."""
+
+    def __init__(self, handshake_seconds: float) -> None:
+        super().__init__()
+        self._handshake_seconds = handshake_seconds
+
+    async def create_server(self, *arguments: Any, **named: Any) -> Any:
+        """asyncio's, with less patience."""
+        if named.get("ssl") is not None:
+            named.setdefault("ssl_handshake_timeout", self._handshake_seconds)
+        return await super().create_server(*arguments, **named)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
@@ -145,16 +207,29 @@ class _Protocol(H11Protocol):
     """One connection, which must bring the headers of its request in time."""
 
     most, seconds, full = 256, 5.0, b""
+    _since = 0.0
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "certified": bool(transport.get_extra_info("peercert"))}
-        if len(self.connections) > self.most:
+        self._since = self.loop.time()
+        if len(self.connections) > self.most and not self._make_room():
             transport.write(self.full)
             transport.close()
             return
         self._expect_headers()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has asked for nothing longest: whoever only holds one must not keep others out."""
+        held: list[Any] = [c for c in self.connections if c is not self and not c.transport.is_closing()]
+        idle = [c for c in held if c.cycle is None or c.cycle.response_complete]
+        if len(held) < self.most:
+            return True
+        if not idle:
+            return False
+        min(idle, key=lambda c: c._since).transport.close()
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -162,6 +237,7 @@ class _Protocol(H11Protocol):
         super().data_received(data)
         began = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
         if not began:
+            self._since = self.loop.time()
             self._cancel()
         elif self._timer is None:
             self._expect_headers()

@@ -191,16 +191,23 @@ def test_a_flood_while_kafka_is_away_grows_no_memory_and_the_process_answers_on(
 
 
 def test_connections_beyond_the_bound_are_told_to_come_back_and_bodies_and_headers_are_bounded(broker, topic, tmp_path):
-    with IngestServer(tmp_path, broker.address, topic, bounds={"connections": 5, "header_seconds": 30}) as server:
+    with IngestServer(
+        tmp_path, broker.address, topic, bounds={"connections": 5, "header_seconds": 30, "body_seconds": 30}
+    ) as server:
         server.wait_until_ready()
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+        assert httpx.post(server.url, content=b"\0" * 32).status_code == 202  # who asks for nothing makes room
         held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
+        for one in held:
+            one.sendall(b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-length: 32\r\n\r\n")
+            assert one.recv(100).startswith(b"HTTP/1.1 100 ")
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
             answer = s.makefile("rb").read()
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 2" in head
         assert f"content-length: {len(body)}".encode() in head
-        for one in held:
+        for one in (*held, *idle):
             one.close()
         server.wait(lambda: httpx.post(server.url, content=b"\0" * 32).status_code == 202)
         large = httpx.post(server.url, content=b"x" * 2_000_000)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from monitor.config.sections.base import ProcessSettings, Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
+from monitor.config.sections.http import StatusConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
@@ -25,7 +26,6 @@ from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.models import ModelConfig, ServedModel
 from monitor.config.sections.redis import RedisConfig
-from monitor.config.sections.telemetry import TelemetryConfig
 
 __all__ = [
     "AlertConfig",
@@ -44,8 +44,8 @@ __all__ = [
     "RedisConfig",
     "Section",
     "ServedModel",
+    "StatusConfig",
     "StreamConfig",
-    "TelemetryConfig",
     "WatchConfig",
 ]
 
@@ -67,7 +67,7 @@ class MonitorConfig(ProcessSettings):
     watch: WatchConfig = Field(default_factory=WatchConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
-    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    http: StatusConfig = Field(default_factory=StatusConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 

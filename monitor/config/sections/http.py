@@ -70,6 +70,24 @@ class HttpConfig(Section):
         return bool(self.token.get_secret_value() or self.tls_client_cafile)
 
 
+class StatusConfig(HttpConfig):
+    """The HTTP server of a monitor: metrics, health, alerts and the status page."""
+
+    image_link: str = Field(
+        "", description="address of a request's image, with {id} in it, such as https://images.example.com/{id}"
+    )
+
+    @field_validator("image_link")
+    @classmethod
+    def _template(cls, given: str) -> str:
+        if given and not re.fullmatch(r"https?://[^/{}\s]+/[^{}\s]*\{id\}[^{}\s]*", given):
+            raise ValueError(
+                "expected an address that begins with http:// or https:// and holds {id} once, behind the host, such "
+                "as https://images.example.com/{id}"
+            )
+        return given
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address. Of names only ``localhost`` is known to be one."""
     try:

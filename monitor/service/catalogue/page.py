@@ -30,7 +30,7 @@ INTRODUCTION = """\
 <!-- Written by `make docs` from monitor/service/catalogue. Do not edit it here. -->
 # Metrics
 
-`telemetry.port` opens `/metrics` for Prometheus. Series whose labels are known exist from the start, at 0, so a rule
+`http.port` opens `/metrics` for Prometheus. Series whose labels are known exist from the start, at 0, so a rule
 need not treat an absent one as a special case. Every label has a bounded set of values: no request id and no unbounded
 name is ever a label. `deploy/prometheus/rules.yml` has alert rules for these metrics, `deploy/grafana/dashboard.json` a
 dashboard, and [runbook.md](runbook.md) says what to do about each alert. Give each group a job of its own in Prometheus
