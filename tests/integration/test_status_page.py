@@ -19,6 +19,7 @@ from monitor.store.connection import connect
 from monitor.store.overviews import RedisOverviews
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
+from tests.live import Live, wait_for_surge
 from tests.status_scene import SURGING, night, troubled
 from tests.status_site import served
 from tests.status_world import GROUP, RUNBOOK, World
@@ -324,7 +325,7 @@ def test_a_stream_is_muted_for_a_while_and_the_mute_is_ended(redis_server, visit
 
 def test_what_the_monitor_refuses_is_said_in_the_form_and_nothing_is_lost(scene, visit):
     page = visit(scene.url)
-    page.expected = "400"
+    page.expected = "409"
     page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
     page.get_by_label("Your name").fill("Mira")
     page.get_by_label("Reason").fill("\u202e")
@@ -459,6 +460,39 @@ def test_a_link_leads_to_http_or_https_and_nowhere_else(scene, visit):
     ]
     found = page.evaluate("links => import('/static/words.js').then(m => links.map(m.safeLink))", links)
     assert found == ["", "", "", "", "", "", "", "https://h/x", "http://h/x"]
+
+
+# -- a real worker -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_real_worker_follows_a_surge_and_takes_an_acknowledgement_behind_a_token(
+    cluster, chromium, tmp_path
+):
+    token = tmp_path / "token"
+    token.write_text("a-token-of-32-letters-or-so-4711")
+    http = {"port": launcher.free_port(), "token_file": str(token), "image_link": "https://images.example.org/i/{id}"}
+    c = cluster(http=http, delivery={"runbook_url": RUNBOOK})
+    c.start_worker()
+    context = chromium.new_context(extra_http_headers={"authorization": f"Bearer {token.read_text()}"})
+    page = context.new_page()
+    with Live(c) as live:
+        c.wait(lambda: c.counted() > 500)
+        page.goto(f"http://{launcher.HOST}:{http['port']}/")
+        sync_api.expect(page.locator("#verdict .level")).to_have_text("All well", timeout=30_000)
+        sync_api.expect(page.locator("table.streams tbody tr")).to_have_count(2)
+        wait_for_surge(c, live)
+        sync_api.expect(page.locator("#verdict .level")).to_have_text("Alarm", timeout=30_000)
+        alert = next(a for a in c.store.alerts() if a["kind"] == "ood" and a["status"] == "firing")
+        sync_api.expect(page.locator("#verdict")).to_contain_text(f"since {alert['onset_at'][11:19]}")
+        worst = page.locator(".requests a").first
+        assert re.fullmatch(r"https://images\.example\.org/i/(ood|id)-\d+", worst.get_attribute("href"))
+        page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
+        page.get_by_label("Your name").fill("Mira")
+        page.get_by_label("Reason").fill("looking")
+        page.locator("#action-send").click()
+        sync_api.expect(page.locator("article.alert .note").first).to_contain_text("Acknowledged by Mira")
+        assert {a.author for a in c.store.handling().acknowledged.values()} == {"Mira"}
+    context.close()
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
