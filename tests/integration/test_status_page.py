@@ -487,7 +487,7 @@ def test_the_page_of_a_real_worker_follows_a_surge_and_takes_an_acknowledgement_
     http = {"port": launcher.free_port(), "token_file": str(token), "image_link": "https://images.example.org/i/{id}"}
     c = cluster(http=http, delivery={"runbook_url": RUNBOOK})
     c.start_worker()
-    context = chromium.new_context(extra_http_headers={"authorization": f"Bearer {token.read_text()}"})
+    context = chromium.new_context(http_credentials={"username": "anybody", "password": token.read_text()})
     page = context.new_page()
     with Live(c) as live:
         c.wait(lambda: c.counted() > 500)
