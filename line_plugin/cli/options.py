@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from line_plugin.errors import SettingsError
 
@@ -41,13 +41,18 @@ def add_classifier(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._
 
 
 def add_benchmark(parser: argparse.ArgumentParser, default: str | None) -> argparse._ArgumentGroup:
-    """Which benchmark, and the network's own normalisation."""
+    """Which benchmark, and the network's own preprocessing."""
     data = parser.add_argument_group("data")
     data.add_argument(
         "--id-data", default=default, metavar="NAME|FILE.yml", help="benchmark by name, or your own YAML file"
     )
     data.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input mean")
     data.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input std")
+    data.add_argument("--resize", type=size, metavar="N|HxW", help="its own shorter side, or height and width; 0: none")
+    data.add_argument("--crop", type=natural, metavar="N", help="its own central crop; 0: none")
+    data.add_argument(
+        "--interpolation", choices=("bilinear", "bicubic", "nearest", "lanczos"), help="its own, of resize"
+    )
     return data
 
 
@@ -79,13 +84,26 @@ def natural(text: str) -> int:
     return value
 
 
+def size(text: str) -> int | tuple[int, int]:
+    """``232``, or ``224x224`` as height and width, for argparse."""
+    height, by, width = text.partition("x")
+    return (positive(height), positive(width)) if by else natural(text)
+
+
 def benchmark_of(args: argparse.Namespace) -> Benchmark:
-    """The benchmark, with the network's own normalisation if it is given."""
+    """The benchmark, with the network's own preprocessing if it is given."""
     from line_plugin.benchmark.protocol import spec
 
     benchmark = spec.load(args.id_data)
-    changes = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
-    return benchmark.model_copy(update={"preprocessing": benchmark.preprocessing.model_copy(update=changes)})
+    changed = benchmark.preprocessing.model_copy(update=preprocessing_of(args))
+    return benchmark.model_copy(update={"preprocessing": changed})
+
+
+def preprocessing_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of the preprocessing, by the names of :class:`.Preprocessing`."""
+    found: dict[str, Any] = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
+    found |= {k: v or None for k in ("resize", "crop") if (v := getattr(args, k)) is not None}  # 0 leaves the step out
+    return found | ({"interpolation": args.interpolation} if args.interpolation else {})
 
 
 def device_of(name: str) -> torch.device:

@@ -72,7 +72,7 @@ def _evaluate(
     from line_plugin.benchmark.protocol import images
     from line_plugin.integrations.openood import evaluate_with_openood
 
-    own_normalisation = args.mean is not None or args.std is not None
+    own = bool(options.preprocessing_of(args))
     method = _Method(name)
     for net in nets:
         settings, method.origin = _settings(name, benchmark, net, chosen)
@@ -88,7 +88,7 @@ def _evaluate(
                 fsood=chosen.fsood,
                 # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
                 sweep=False if chosen.search is None and name == "line" else chosen.search,
-                preprocessor=images.transform(benchmark.preprocessing) if own_normalisation else None,
+                preprocessor=images.transform(benchmark.preprocessing) if own else None,
                 settings=settings,
                 after_fit=method.keep_line,
             )
