@@ -62,7 +62,7 @@ def add_weights(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._Arg
     if runs:
         net.add_argument("--root", type=Path, help="folder of training runs s0/best.ckpt, s1/best.ckpt, ...")
     net.add_argument("--checkpoint", type=Path, help="weights: .safetensors or a torch state dict")
-    net.add_argument("--arch", help="network by name, also torchvision:NAME or timm:NAME (see `openood list`)")
+    net.add_argument("--arch", help="network by name (`openood list`), torchvision:NAME, timm:NAME, hf:FOLDER")
     net.add_argument("--model", metavar="FILE.py:FUNCTION", help="your own: a function that returns the network")
     net.add_argument("--head", help="module path of the classifier Linear (found by tracing the network)")
     return net
@@ -100,10 +100,19 @@ def benchmark_of(args: argparse.Namespace) -> Benchmark:
 
 
 def preprocessing_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of the preprocessing, by the names of :class:`.Preprocessing`."""
+    """What the network and the command line say of the preprocessing, by the names of :class:`.Preprocessing`.
+
+    A folder of transformers says how its images are prepared; the flags win.
+    """
+    from line_plugin.networks.huggingface import PREFIX, read_preprocessing
+
     found: dict[str, Any] = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
     found |= {k: v or None for k in ("resize", "crop") if (v := getattr(args, k)) is not None}  # 0 leaves the step out
-    return found | ({"interpolation": args.interpolation} if args.interpolation else {})
+    found |= {"interpolation": args.interpolation} if args.interpolation else {}
+    arch = getattr(args, "arch", None) or ""
+    if not arch.startswith(PREFIX) or {"mean", "std", "resize", "crop"} <= set(found):
+        return found
+    return read_preprocessing(Path(arch.removeprefix(PREFIX))) | found
 
 
 def device_of(name: str) -> torch.device:
@@ -136,6 +145,7 @@ def build_network(
         num_classes: K.
     """
     from line_plugin import networks
+    from line_plugin.networks.huggingface import PREFIX
 
     if args.model and args.arch:
         raise SettingsError("give --model or --arch, not both")
@@ -145,7 +155,10 @@ def build_network(
         arch = args.arch or usual
         if not arch:
             raise SettingsError(f"{owner} names no network: give --arch or --model")
-        if checkpoint is None:
+        brings_weights = arch.startswith(PREFIX)
+        if brings_weights and checkpoint is not None:
+            raise SettingsError(f"--arch {arch} brings its own weights: leave out --checkpoint and --root")
+        if checkpoint is None and not brings_weights:
             raise SettingsError(f"--arch {arch} starts untrained: give its weights with --checkpoint or --root")
         net = networks.build(arch, num_classes)
     if checkpoint is not None:

@@ -122,7 +122,8 @@ def test_every_command_of_the_page_runs(folder: Path, number: int, capsys: pytes
     results = Path(command[command.index("--output-dir") + 1])
     assert sorted(p.stem for p in results.rglob("*.csv")) == sorted(methods)
     for path in results.rglob("*.csv"):
-        rows = [row["dataset"] for row in csv.DictReader(path.open())]
+        with path.open(newline="") as file:
+            rows = [row[0] for row in csv.reader(file)][1:]
         assert rows == ["ssb_hard", "ninco", "nearood", "inaturalist", "textures", "openimage_o", "farood"], path
     assert ("Published by others" in said) == ("--published" in command)
 
