@@ -46,8 +46,10 @@ def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None
     from line_plugin.benchmark import report
     from line_plugin.benchmark.protocol import image_list
 
-    if args.save_score or args.plots:
-        raise SettingsError("--save-score and --plots need the native engine")
+    if args.save_score or args.plots or args.save_parquet:
+        raise SettingsError(
+            "--save-score, --save-parquet and --plots need the native engine: leave out --engine openood"
+        )
     # Upstream opens every list, and skips nothing.
     image_list.read_all(benchmark, args.data_root, csid=chosen.fsood, ood_val=True, skip_missing=False)
     nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +51,6 @@ def load_folder(folder: Path) -> nn.Module:
 
 
 def _load(folder: Path, kind: str) -> Any:
-    # Read when huggingface_hub is imported; `local_files_only` below holds if something else has imported it before.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import torch
         from transformers import AutoModelForImageClassification
@@ -62,9 +59,10 @@ def _load(folder: Path, kind: str) -> Any:
         raise SettingsError(
             f"{PREFIX}{folder} needs transformers, which is not installed: pip install 'openood-line[transformers]'"
         ) from error
+    before = logging.get_verbosity()
     logging.set_verbosity_error()  # it prints tables of keys, which are one line below
-    logging.disable_progress_bar()
     try:
+        # An absolute path of a folder that is there is never taken for the name of a repository.
         net, found = AutoModelForImageClassification.from_pretrained(
             str(folder.resolve()),
             local_files_only=True,
@@ -73,10 +71,13 @@ def _load(folder: Path, kind: str) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
-        raise CheckpointError(f"{folder} is no image classifier of transformers ({_first_line(error)})") from error
-    except Exception as error:  # SafetensorError is no subclass of any of them
-        raise CheckpointError(f"cannot read the weights in {folder} ({_first_line(error)}): copy it again") from error
+    except Exception as error:  # whatever a wrong file makes of it: the library has no tree of errors
+        raise CheckpointError(
+            f"{folder} cannot be loaded as an image classifier of transformers ({_first_line(error)}): save it again "
+            "with save_pretrained"
+        ) from error
+    finally:
+        logging.set_verbosity(before)
     lacking = sorted(found["missing_keys"])
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""

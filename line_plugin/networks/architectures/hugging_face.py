@@ -1,4 +1,4 @@
-"""An image classifier of transformers as a module from images to logits. Its code is part of fingerprints: keep it small."""
+"""An image classifier of transformers as a module from images to logits. Its code is part of fingerprints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class HuggingFaceClassifier(nn.Module):
 
     Args:
         net: the classifier of transformers.
-        config_sha256: of its configuration. It is part of the ``repr``, and with that of fingerprints: tensors and modules
-            of two networks may be equal, and the number of attention heads another.
+        config_sha256: of its configuration. It is part of the ``repr``, and with that of fingerprints: two networks may
+            have the same tensors and modules, and another number of attention heads.
     """
 
     def __init__(self, net: Any, config_sha256: str) -> None:
