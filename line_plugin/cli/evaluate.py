@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_plugin.cli import leaderboard, options, plots
+from line_plugin.cli import leaderboard, options, plots, several_devices
 from line_plugin.cli import report as report_command
 from line_plugin.errors import MissingDataError, SettingsError
 
@@ -86,12 +86,16 @@ def run(args: argparse.Namespace) -> None:
         upstream.run(args, benchmark, chosen)
         return
     found = checkpoints(args)
+    devices = several_devices.devices_of(args.device, len(found))
     sets = _check(args, benchmark, chosen, [path for _, path in found])
+    elsewhere = several_devices.forward_all(args, benchmark, sets, found, devices) if len(devices) > 1 else 0
+    args.device = devices[0]
     runs = []
     for name, checkpoint in found:
         runs.append(evaluate(args, benchmark, chosen, checkpoint, sets))
         if name:
             options.console(stderr=True).print(f"{name}: done")
+    runs[0].forwarded += elsewhere
     show(args, benchmark, runs, started)
 
 

@@ -27,7 +27,9 @@ def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
 
 def add_work(parser: argparse.ArgumentParser, net: argparse._ArgumentGroup) -> None:
     """Where and how the passes of the network are made."""
-    net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    net.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto); for `eval --root` also cuda:0,cuda:1"
+    )
     work = parser.add_argument_group("work")
     work.add_argument("--batch-size", type=positive, help="images a forward pass (200, on a CPU 32)")
     work.add_argument("--num-workers", type=natural, help="decoding processes (8 at most; on a CPU a core in 4)")

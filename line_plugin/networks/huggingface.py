@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,25 +60,22 @@ def _load(folder: Path, kind: str) -> Any:
         raise SettingsError(
             f"{PREFIX}{folder} needs transformers, which is not installed: pip install 'openood-line[transformers]'"
         ) from error
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # it prints tables of keys, which are one line below
     try:
-        # An absolute path of a folder that is there is never taken for the name of a repository.
-        net, found = AutoModelForImageClassification.from_pretrained(
-            str(folder.resolve()),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with _silent(logging):
+            # An absolute path of a folder that is there is never taken for the name of a repository.
+            net, found = AutoModelForImageClassification.from_pretrained(
+                str(folder.resolve()),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except Exception as error:  # whatever a wrong file makes of it: the library has no tree of errors
         raise CheckpointError(
             f"{folder} cannot be loaded as an image classifier of transformers ({_first_line(error)}): save it again "
             "with save_pretrained"
         ) from error
-    finally:
-        logging.set_verbosity(before)
     lacking = sorted(found["missing_keys"])
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
@@ -86,6 +84,20 @@ def _load(folder: Path, kind: str) -> Any:
             "its head first, then save all of it"
         )
     return net
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """No tables of keys and no progress bar of transformers; what is wrong is one line of ours."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _digest(net: Any) -> str:
