@@ -1,7 +1,7 @@
 """Several training runs on several devices: each device forwards one run at a time into the feature cache.
 
-Only the passes of the networks are shared out. What is fitted and scored comes from the cache afterwards, in one process
-and in the order of the runs, so the figures are those of one device after the other.
+Only the passes of the networks are shared out. What is fitted and scored comes from the cache afterwards, in one
+process and in the order of the runs, so the figures are those of one device after the other.
 """
 
 from __future__ import annotations

@@ -83,13 +83,16 @@ def build(root: Path, images_of: dict[str, str], count: int, *, labelled: bool) 
 def build_untrained(patch: pytest.MonkeyPatch) -> None:
     """torchvision builds instead of downloading, if it knows such weights.
 
-    Of RegNet it builds a small sister: an image of 384 x 384 takes seconds in the real one.
+    Of RegNet it builds a small sister, because an image of 384 x 384 takes seconds in the real one, and of ViT two layers.
     """
     real = torchvision.models.get_model
 
     def untrained(name: str, weights: str | None, num_classes: int = CLASSES) -> torch.nn.Module:
         assert weights is None or torchvision.models.get_model_weights(name)[weights]
-        return real(name.replace("y_16gf", "y_400mf"), weights=None, num_classes=num_classes)
+        net = real(name.replace("y_16gf", "y_400mf"), weights=None, num_classes=num_classes)
+        if name == "vit_b_16":
+            net.encoder.layers = net.encoder.layers[:2]
+        return net
 
     patch.setattr(torchvision.models, "get_model", untrained)
 

@@ -66,7 +66,8 @@ def seen(folder: Path) -> set[int]:
 
 
 def test_two_devices_give_the_figures_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = prepare(tmp_path)
+    # Each waits for the other: else one might be through with all runs before the other has imported torch.
+    flags = prepare(tmp_path, "while len(list((HERE / 'seen').iterdir())) < 2: time.sleep(0.05)")
     assert main([*flags, "--device", "cpu,cpu", "--json"]) == 0
     shared = capsys.readouterr()
     assert sorted(line.split(":")[0] for line in shared.err.splitlines() if "forwarded on cpu" in line) == [
@@ -74,9 +75,7 @@ def test_two_devices_give_the_figures_of_one(tmp_path: Path, capsys: pytest.Capt
         "s1",
         "s2",
     ]
-    pids = seen(tmp_path)
-    assert len(pids - {os.getpid()}) == 2, "two processes forwarded"
-    assert os.getpid() not in pids or len(pids) == 3, "this one only looked for the head"
+    assert len(seen(tmp_path) - {os.getpid()}) == 2
     one = [*flags, "--cache-dir", str(tmp_path / "other"), "--device", "cpu", "--json"]
     assert main(one) == 0
     alone = capsys.readouterr()
