@@ -83,7 +83,7 @@ def build(root: Path, images_of: dict[str, str], count: int, *, labelled: bool) 
 def build_untrained(patch: pytest.MonkeyPatch) -> None:
     """torchvision builds instead of downloading, if it knows such weights.
 
-    Of RegNet it builds a small sister, because an image of 384 x 384 takes seconds in the real one, and of ViT two layers.
+    Of RegNet it builds a small sister: an image of 384 x 384 takes seconds in the real one. Of ViT it keeps two layers.
     """
     real = torchvision.models.get_model
 
