@@ -6,6 +6,7 @@
     ├── ConfigError                a setting that is unknown, missing or outside its range
     ├── MissingLibraryError        an optional library that the settings ask for is not installed
     ├── RecordError                a record that cannot be scored; carries its named reason (goes to the dead letters)
+    ├── PostError                  a post that the ingest server refuses; carries its HTTP status
     ├── RecordSkippedError         a record that is not meant for this monitor; it is counted as skipped, no more
     ├── BadShareError              too many such records: the worker stops rather than drain the topic
     ├── ModelError                 the artifact cannot serve (no calibration, another width)
@@ -23,6 +24,8 @@ Each message says what was got, what was expected and how to go on, in one line.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class MonitorError(Exception):
@@ -49,6 +52,20 @@ class RecordError(MonitorError, ValueError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class PostError(MonitorError, ValueError):
+    """A post that the ingest server refuses.
+
+    Attributes:
+        status: of HTTP.
+        sentence: what was got and what was expected.
+        headers: of the answer.
+    """
+
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.headers = status, sentence, dict(headers or {})
 
 
 class RecordSkippedError(MonitorError):

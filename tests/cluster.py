@@ -96,9 +96,12 @@ class Cluster:
             self.sent += 1
         self.producer().flush()
 
+    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
+        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **(more or {})}
+
     def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "monitor.cli", "run", "--config", str(self.path)]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **(environment or {})}
+        env = self.environment(environment)
         with (self.folder / f"worker-{len(self.workers)}-{time.monotonic_ns()}.log").open("wb") as log:
             process = subprocess.Popen(command, stderr=log, stdout=log, cwd=self.folder, env=env)
         self.workers.append(process)

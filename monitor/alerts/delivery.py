@@ -88,6 +88,11 @@ class Delivery:
         return [f"{runner.sink.name} {runner.sink.shown}" for runner in self._runners]
 
     @property
+    def addresses(self) -> Mapping[str, str]:
+        """Sink to where it goes, as people may see it."""
+        return {runner.sink.name: runner.sink.shown for runner in self._runners}
+
+    @property
     def statuses(self) -> Mapping[str, SinkStatus]:
         """How each sink fares, by its name; plain numbers that change, to be read from any thread."""
         return {runner.sink.name: runner.status for runner in self._runners}

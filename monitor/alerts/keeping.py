@@ -65,6 +65,13 @@ class KeepFiring:
             elif now - max(ended, until) <= self._resolved_seconds:
                 yield alert
 
+    def was_told(self, alerts: Sequence[Fields]) -> frozenset[str]:
+        """Fingerprints of those that the receiver was told of, in this episode."""
+        unknown = [episode(alert) for alert in alerts if episode(alert) not in self._first]
+        if unknown:
+            self._ask(unknown, note=False)
+        return frozenset(a.get("fingerprint", "") for a in alerts if episode(a) in self._first)
+
     def note(self, told: Sequence[Fields]) -> None:
         """The receiver has just been told of these."""
         new = [episode(a) for a in told if a.get("status") == "firing" and episode(a) not in self._first]

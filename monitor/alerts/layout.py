@@ -93,8 +93,13 @@ def description(alert: Fields) -> str:
     """More than the summary, for whoever looks closer; empty if there is no more."""
     over = alert.get("ended_at", "") if alert.get("status") == "firing" else ""
     found = [f"It is over since {over}, and is shown as firing so that people hear of it."] if over else []
+    if alert.get("muted"):
+        found.append(f"It still fires, and is shown as over because it is muted: {alert['muted']}.")
+    if alert.get("acknowledged_by"):
+        at, why = alert.get("acknowledged_at", "?"), alert.get("acknowledged_reason", "")
+        found.append(f"Acknowledged by {alert['acknowledged_by']} at {at}: {why}.")
     if alert.get("kind") != "ood":
-        return "".join(found)
+        return " ".join(found)
     held = f", held by the expert {alert['expert']}" if alert.get("expert") else ""
     found += [f"Evidence {alert.get('evidence', '?')}, of {alert.get('evidence_needed', '?')} needed{held}."]
     for name, words in (("classes", "Predicted classes that surged"), ("streams", "Streams that surged")):

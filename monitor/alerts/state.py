@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from monitor.alerts.alert import moment
+from monitor.alerts.handled import Handled, standing
 from monitor.alerts.keeping import KeepFiring
 from monitor.alerts.runners import LONGEST_WAIT, POLL_SECONDS, Runner
 from monitor.alerts.sink import Fields, Outcome, Sink
@@ -49,6 +50,7 @@ class StateRunner(Runner):
     ) -> None:
         super().__init__(sink, uniform)
         self._store = store
+        self._handled, self._resolved_seconds = Handled(store), resolved_seconds
         self._keeping = KeepFiring(store, sink.name, keep_seconds, resolved_seconds)
         self._lock = threading.Lock()
         self._direct: dict[str, tuple[Fields, float]] = {}
@@ -89,6 +91,8 @@ class StateRunner(Runner):
         try:
             self._keeping.begin()
             newest = self._store.newest()
+            if self._handled.look():
+                self._changed_at = self._changed_at or time.monotonic()
             if newest != self._seen:
                 self._changed_at = self._changed_at or time.monotonic()
             if newest != self._seen or time.monotonic() >= self._due:
@@ -133,7 +137,8 @@ class StateRunner(Runner):
         }
         resolved |= {name: (a, at) for name, (a, at) in direct.items() if a["status"] != "firing"}
         over = self._keeping.shape(found for name, found in resolved.items() if name not in firing)
-        return [*firing.values(), *over]
+        shown = standing([*firing.values(), *over], self._handled, self._keeping.was_told, self._resolved_seconds)
+        return [*shown]
 
     # -- what is said of it ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from monitor.alerts.alert import moment
+from monitor.alerts.handled import Handled, HeldBack
 from monitor.alerts.runners import POLL_SECONDS, Runner, describe
 from monitor.alerts.sink import Fields, Outcome, Sink
 from monitor.errors import MonitorError
@@ -55,6 +56,8 @@ class TransitionRunner(Runner):
         super().__init__(sink, uniform)
         self._store, self._holder = store, holder
         self._lease_seconds, self._stuck_seconds = lease_seconds, stuck_seconds
+        self._handled = Handled(store)
+        self._held = HeldBack(store, sink.name, self._handled)
         self._outbox: deque[Fields] = deque()
         self._lock = threading.Lock()
         self._not_before = self._failing_since = 0.0
@@ -87,6 +90,10 @@ class TransitionRunner(Runner):
         if not token:
             self.status.waits(None)
             return POLL_SECONDS
+        self._handled.look()
+        self._held.look()
+        if not self._send_due():
+            return POLL_SECONDS / 10
         backlog = self._store.backlog(self.sink.name)
         self.status.waits(backlog.oldest_ms / 1000 if backlog.events else None)
         self._say_trimmed(backlog)
@@ -104,8 +111,12 @@ class TransitionRunner(Runner):
     # -- without Redis ---------------------------------------------------------------------------------------------
 
     def _send_outbox(self) -> bool:
+        with self._lock:
+            self._outbox.extendleft(reversed(self._held.due_direct()))
         while not self.leaves():
             with self._lock:
+                while self._outbox and self._held.withholds_direct(self._outbox[0]):
+                    self._outbox.popleft()
                 first = self._outbox[0] if self._outbox else None
             if first is None:
                 return True
@@ -121,6 +132,23 @@ class TransitionRunner(Runner):
                     self._outbox.popleft()
         return False
 
+    # -- what mutes held back ---------------------------------------------------------------------------------------
+
+    def _send_due(self) -> bool:
+        """Tell what still fires and is muted no more; False if the sink failed or another process took over."""
+        for alert in self._held.due():
+            if self.leaves() or not self._token():
+                return False
+            outcome = self.attempt([self._handled.annotated(alert)])
+            if outcome.status == "again":
+                self._failed(outcome, alert)
+                return False
+            self._works()
+            if outcome.status == "refused":
+                self._say_dropped(alert, outcome.why)
+            self._held.forget(alert["fingerprint"])
+        return True
+
     # -- from the history ------------------------------------------------------------------------------------------
 
     def _send_backlog(self, backlog: Backlog) -> bool:
@@ -131,7 +159,10 @@ class TransitionRunner(Runner):
                 return bool(token)
             if event["id"] in backlog.passed:
                 log.info("%s is not told %s: it was switched off then", self.sink.name, describe(event))
+                self._held.pass_over(event)
                 done = self._done(token, event, "passed")
+            elif self._held.withholds(event):
+                done = self._done(token, event, "muted")
             else:
                 done = self._send(token, event, backlog.events[place + 1 :])
             if not done:
@@ -142,7 +173,7 @@ class TransitionRunner(Runner):
         if event["id"] in self._ahead:
             self._ahead.discard(event["id"])
             return self._done(token, event, "delivered")
-        outcome = self.attempt([event])
+        outcome = self.attempt([self._handled.annotated(event)])
         if outcome.status != "again":
             self._works()
             if outcome.status == "taken":
@@ -163,7 +194,7 @@ class TransitionRunner(Runner):
 
         Else one transition, and whoever sent what is in it, could hold back all others for good.
         """
-        untold = [e for e in later if e["id"] not in self._ahead]
+        untold = [e for e in later if e["id"] not in self._ahead and not self._held.concerns(e)]
         if not untold:
             return False
         other = untold[self._probe % len(untold)]

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 
 from monitor.cli.exit_codes import ExitCode, describe_exit_codes
 
-COMMANDS = ("init", "run", "check", "alerts", "replay", "promote", "retire", "demo")
+COMMANDS = (
+    "init", "run", "check", "alerts", "acknowledge", "mute", "unmute", "replay", "promote", "retire", "ingest", "demo",
+)  # fmt: skip
 """In the order in which help lists them; each is the module of its name."""
 
 

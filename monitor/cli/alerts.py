@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from monitor.cli.options import Commands, read_config, takes_config
+
+if TYPE_CHECKING:
+    from monitor.store.handling import Handling
 
 
 def add(commands: Commands) -> None:
@@ -19,21 +24,19 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; the exit code."""
-    from monitor.alerts.alert import line
     from monitor.judging.rules import budget
     from monitor.judging.spending import spending
     from monitor.service.assembly import open_store
 
     config = read_config(options)
     store = open_store(config)
-
-    def show(alert: dict[str, str]) -> None:
-        print(json.dumps(alert, sort_keys=True) if options.json else line(alert), flush=True)
-
     found = list(reversed(store.history(options.history))) if options.history else store.alerts()
+    handling = store.handling()
     for alert in found:
-        show(alert)
+        show(alert, handling, as_json=options.json)
     if not options.json:
+        for mute in handling.in_force():
+            print(f"muted: {mute.words()}", file=sys.stderr)
         nothing = "" if found else "no alert; "
         print(nothing + spending(store, budget(config.alerts), config.alerts.requests_per_second), file=sys.stderr)
     if options.watch:
@@ -42,5 +45,22 @@ def run(options: argparse.Namespace) -> int:
         while True:
             for event in store.wait(at, 1000):
                 at = event["id"]
-                show(event)
+                show(event, store.handling(), as_json=options.json)
     return 0
+
+
+def show(alert: Mapping[str, str], handling: Handling, *, as_json: bool) -> None:
+    """Print one alert, with who is at it and what mutes it."""
+    from monitor.alerts.alert import line
+    from monitor.messages.text import printable
+
+    if as_json:
+        print(json.dumps(alert, sort_keys=True), flush=True)
+        return
+    print(line(alert), flush=True)
+    taken, mute = handling.annotated(alert), handling.mute_of(alert)
+    if "acknowledged_by" in taken:
+        at, why = taken["acknowledged_at"], printable(taken["acknowledged_reason"], 500)
+        print(f"    acknowledged by {printable(taken['acknowledged_by'], 200)} at {at}: {why}", flush=True)
+    if mute is not None and alert.get("status") == "firing":
+        print(f"    muted: {mute.words()}", flush=True)

@@ -20,14 +20,20 @@ class ExitCode(IntEnum):
         member.meaning = meaning
         return member
 
-    DONE = 0, "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand"
+    DONE = (
+        0,
+        (
+            "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand, "
+            "`ingest` was and answered its posts"
+        ),
+    )
     FAILED = (
         1,
         "a setting, Kafka, Redis, the artifact or a receiver is at fault: the last line says which, and what to do",
     )
     USAGE = 2, "the command line is wrong: `ood-monitor COMMAND --help` shows the right one"
     FAULT = 70, "a fault of the program itself: start it again (no record is lost) and report the last line"
-    INTERRUPTED = 130, "Ctrl-C ended a command other than `run`"
+    INTERRUPTED = 130, "Ctrl-C ended a command other than `run` and `ingest`"
     BROKEN_PIPE = 141, "whoever read the output went away, as `head` does"
 
 

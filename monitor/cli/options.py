@@ -21,6 +21,21 @@ def takes_config(command: argparse.ArgumentParser, run: Callable[[argparse.Names
     return command
 
 
+def takes_words(command: argparse.ArgumentParser) -> None:
+    """Give a command what people want to know of it later: who, and why."""
+    command.add_argument("--reason", help="why, for everybody who looks")
+    command.add_argument("--by", default=_user(), metavar="NAME", help="who; your login name if you do not say")
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # an id without a name, as containers have
+        return ""
+
+
 def read_config(options: argparse.Namespace) -> MonitorConfig:
     """Read the settings that ``--config`` names; from here on nothing that is printed shows a secret in them."""
     from monitor.config import Redactor, load, secrets_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.config.loading import PREFIX, load, validate
+from monitor.config.loading import PREFIX, load, load_as, validate, validate_as
 from monitor.config.redaction import Redactor, secrets_of
 from monitor.config.sections import (
     AlertConfig,
@@ -12,6 +12,7 @@ from monitor.config.sections import (
     DeliveryConfig,
     DriftConfig,
     KafkaConfig,
+    KafkaConnection,
     LoggingConfig,
     MessagesConfig,
     ModelConfig,
@@ -19,8 +20,8 @@ from monitor.config.sections import (
     RedisConfig,
     Section,
     ServedModel,
+    StatusConfig,
     StreamConfig,
-    TelemetryConfig,
     WatchConfig,
 )
 from monitor.config.urls import SecretUrl, show_url
@@ -34,6 +35,7 @@ __all__ = [
     "DeliveryConfig",
     "DriftConfig",
     "KafkaConfig",
+    "KafkaConnection",
     "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
@@ -43,11 +45,13 @@ __all__ = [
     "SecretUrl",
     "Section",
     "ServedModel",
+    "StatusConfig",
     "StreamConfig",
-    "TelemetryConfig",
     "WatchConfig",
     "load",
+    "load_as",
     "secrets_of",
     "show_url",
     "validate",
+    "validate_as",
 ]

@@ -7,10 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from monitor.config.sections import MonitorConfig
+from monitor.config.sections import MonitorConfig, ProcessSettings
 from monitor.config.urls import SecretUrl, show_url
 
 _KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
+
+MOVED = {"telemetry": "it is called 'http' now, and serves the status page, too; port and host mean what they meant"}
+"""Sections that earlier versions had, with what became of them."""
 
 
 def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
@@ -19,10 +22,7 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
     name = ".".join(location)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        known = known_keys(location[:-1], model)
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"unknown key {name!r}: {hint}known: {', '.join(known)}"
+        return f"unknown key {name!r}: {_hint(location, model)}"
     if error["type"] in ("missing", "model_type"):
         return f"{name} is missing" if error["type"] == "missing" else f"{name} must be a section with keys"
     if is_secret(location, model=model):
@@ -30,9 +30,20 @@ def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
             got = _kind(error.get("input"))
             return f"{name} must be text, but YAML reads {got} there: put it in quotes ({location[-1]}: '...')"
         return f"{name}: {message}"
-    if not location or (len(location) < 2 and model is MonitorConfig):  # a whole section: it may hold secrets
+    if not location or (
+        len(location) < 2 and issubclass(model, ProcessSettings)
+    ):  # a whole section: it may hold secrets
         return f"{name}: {message}".removeprefix(": ")
     return f"{name}: {message} (got {_shown(error.get('input'))})"
+
+
+def _hint(location: list[str], model: type[BaseModel]) -> str:
+    if location[0] in MOVED and model is MonitorConfig:
+        return MOVED[location[0]]
+    known = known_keys(location[:-1], model)
+    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}known: {', '.join(known)}"
 
 
 def known_keys(section: list[str], model: type[BaseModel] = MonitorConfig) -> list[str]:

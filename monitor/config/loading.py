@@ -10,25 +10,34 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from monitor.config.explaining import explain_error, is_secret, known_keys
+from monitor.config.explaining import MOVED, explain_error, is_secret, known_keys
 from monitor.config.secret_files import read_secret_folder
-from monitor.config.sections import MonitorConfig
+from monitor.config.sections import MonitorConfig, ProcessSettings
 from monitor.errors import ConfigError
 
-PREFIX = "OOD_MONITOR__"
-SECRETS_FOLDER = "OOD_MONITOR_SECRETS_DIR"
-"""Names a folder of files that are named as the variables are and hold their values (docker's ``/run/secrets``)."""
+PREFIX = f"{MonitorConfig.environment}__"
+
+S = TypeVar("S", bound=ProcessSettings)
 
 
 def load(path: str | Path, environment: Mapping[str, str] | None = None) -> MonitorConfig:
+    """Read, override, validate: see :func:`load_as`."""
+    return load_as(MonitorConfig, path, environment)
+
+
+def load_as(kind: type[S], path: str | Path, environment: Mapping[str, str] | None = None) -> S:
     """Read, override, validate.
 
+    The variable with ``_SECRETS_DIR`` behind the kind's name names a folder of files that are named as the variables
+    are and hold their values (docker's ``/run/secrets``).
+
     Args:
+        kind: settings of which process.
         path: the YAML file.
         environment: the process environment if not given.
 
@@ -36,18 +45,23 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Moni
         ConfigError: one line a problem, each naming the key. It never quotes a secret.
     """
     given = os.environ if environment is None else environment
-    return validate(_merged(_read_yaml(path), _read_environment(given)), str(path))
+    return validate_as(kind, _merged(_read_yaml(path, kind), _Environment(kind).read(given)), str(path))
 
 
 def validate(data: Mapping[str, Any], where: str = "settings") -> MonitorConfig:
     """Validate a nested mapping; see :func:`load`."""
+    return validate_as(MonitorConfig, data, where)
+
+
+def validate_as(kind: type[S], data: Mapping[str, Any], where: str = "settings") -> S:
+    """Validate a nested mapping; see :func:`load_as`."""
     try:
-        return MonitorConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(explain_error(e) for e in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(explain_error(e, kind) for e in error.errors())) from None
 
 
-def _read_yaml(path: str | Path) -> dict[str, Any]:
+def _read_yaml(path: str | Path, kind: type[ProcessSettings]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
         data = yaml.safe_load(text)
@@ -65,18 +79,18 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds {type(data).__name__}, expected sections such as kafka: and redis:")
-    _refuse_cut_secrets(yaml.compose(text, yaml.SafeLoader), text.splitlines())
+    _refuse_cut_secrets(yaml.compose(text, yaml.SafeLoader), text.splitlines(), kind)
     return data
 
 
-def _refuse_cut_secrets(document: Any, lines: Sequence[str]) -> None:
+def _refuse_cut_secrets(document: Any, lines: Sequence[str], kind: type[ProcessSettings]) -> None:
     """``password: S3cret #1`` reads as ``S3cret``: whether ``#1`` is a comment only quotes can say."""
     for section, keys in document.value:
         for key, value in keys.value if isinstance(keys, yaml.MappingNode) else ():
             if not isinstance(value, yaml.ScalarNode) or value.style is not None:
                 continue
             behind = lines[value.end_mark.line][value.end_mark.column :] if value.end_mark.line < len(lines) else ""
-            if "#" in behind and is_secret([str(section.value), str(key.value)], (SecretStr,)):
+            if "#" in behind and is_secret([str(section.value), str(key.value)], (SecretStr,), kind):
                 raise ConfigError(
                     f"{section.value}.{key.value} has a # behind it in line {value.end_mark.line + 1}: put the value "
                     "in quotes, so that it is certain what belongs to it"
@@ -93,63 +107,67 @@ def _merged(data: dict[str, Any], over: Mapping[str, Mapping[str, Any]]) -> dict
     return merged
 
 
-def _read_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Sections and keys that the environment, or the folder of secrets that it names, gives a value."""
-    folder = environment.get(SECRETS_FOLDER, "")
-    try:
-        from_files = _named(read_secret_folder(folder, PREFIX), "file") if folder else {}
-    except ValueError as error:
-        raise ConfigError(f"{SECRETS_FOLDER}: {error}") from None
-    variables = {**from_files, **_named(environment, "environment variable")}
-    return _decoded(variables) if variables else {}
+class _Environment:
+    """The variables of one process, whose names begin with what its settings say."""
 
+    def __init__(self, kind: type[ProcessSettings]) -> None:
+        self._kind, self._prefix, self._folder = kind, f"{kind.environment}__", f"{kind.environment}_SECRETS_DIR"
 
-def _named(values: Mapping[str, str], what: str) -> dict[str, str]:
-    """Those whose names are ours, by their names in small letters.
+    def read(self, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Sections and keys that the environment, or the folder of secrets that it names, gives a value."""
+        folder = environment.get(self._folder, "")
+        try:
+            from_files = self._named(read_secret_folder(folder, self._prefix), "file") if folder else {}
+        except ValueError as error:
+            raise ConfigError(f"{self._folder}: {error}") from None
+        variables = {**from_files, **self._named(environment, "environment variable")}
+        return self._decoded(variables) if variables else {}
 
-    Raises:
-        ConfigError: a name that no key has, with the nearest one that a key has.
-    """
-    found: dict[str, str] = {}
-    for name in sorted(values):
-        if not _is_ours(name):
-            continue
-        _refuse_unknown(name, what)
-        if name.lower() in found:
-            raise ConfigError(f"{what} {name}: it is given twice, in large and in small letters; keep one")
-        found[name.lower()] = values[name]
-    return found
+    def _named(self, values: Mapping[str, str], what: str) -> dict[str, str]:
+        """Those whose names are ours, by their names in small letters.
 
+        Raises:
+            ConfigError: a name that no key has, with the nearest one that a key has.
+        """
+        found: dict[str, str] = {}
+        for name in sorted(values):
+            if not self._is_ours(name):
+                continue
+            self._refuse_unknown(name, what)
+            if name.lower() in found:
+                raise ConfigError(f"{what} {name}: it is given twice, in large and in small letters; keep one")
+            found[name.lower()] = values[name]
+        return found
 
-def _is_ours(name: str) -> bool:
-    """Also ``OOD_MONITOR_REDIS__PASSWORD``, which misses an underscore; not what a cluster adds for its services."""
-    upper = name.upper()
-    near = PREFIX.removesuffix("_")
-    return upper.startswith(PREFIX) or (upper.startswith(near) and "__" in upper[len(near) :])
+    def _is_ours(self, name: str) -> bool:
+        """Also ``OOD_MONITOR_REDIS__PASSWORD``, which misses an underscore; not what a cluster adds for services."""
+        upper = name.upper()
+        near = self._prefix.removesuffix("_")
+        return upper.startswith(self._prefix) or (upper.startswith(near) and "__" in upper[len(near) :])
 
+    def _refuse_unknown(self, name: str, what: str) -> None:
+        sections = known_keys([], self._kind)
+        known = [f"{self._prefix}{s}__{k}".upper() for s in sections for k in known_keys([s], self._kind)]
+        if name.upper() in known:
+            return
+        section = name.lower().removeprefix(self._prefix.lower()).partition("__")[0]
+        if section in MOVED and self._kind is MonitorConfig:
+            raise ConfigError(f"{what} {name}: no setting has this name; {section!r}: {MOVED[section]}")
+        raise ConfigError(f"{what} {name}: no setting has this name; {self._hint(name.upper(), known)}")
 
-def _refuse_unknown(name: str, what: str) -> None:
-    sections = known_keys([])
-    known = [f"{PREFIX}{s}__{k}".upper() for s in sections for k in known_keys([s])]
-    if name.upper() in known:
-        return
-    raise ConfigError(f"{what} {name}: no setting has this name; {_hint(name.upper(), known)}")
+    def _hint(self, name: str, known: Iterable[str]) -> str:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        return f"did you mean {near[0]}?" if near else f"expected {self._prefix}SECTION__KEY"
 
+    def _decoded(self, variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else f"expected {PREFIX}SECTION__KEY"
+        class Settings(self._kind, BaseSettings):  # type: ignore[misc,name-defined]
+            model_config = SettingsConfigDict(env_prefix=self._prefix, env_nested_delimiter="__", extra="forbid")
 
-
-def _decoded(variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
-
-    class Settings(MonitorConfig, BaseSettings):
-        model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
-
-    source = EnvSettingsSource(Settings)
-    source.env_vars = dict(variables)
-    try:
-        return {str(section): dict(values) for section, values in source().items()}
-    except SettingsError as error:
-        raise ConfigError(f"environment: a list or a mapping must be JSON ({error})") from None
+        source = EnvSettingsSource(Settings)
+        source.env_vars = dict(variables)
+        try:
+            return {str(section): dict(values) for section, values in source().items()}
+        except SettingsError as error:
+            raise ConfigError(f"environment: a list or a mapping must be JSON ({error})") from None

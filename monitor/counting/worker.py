@@ -79,24 +79,28 @@ class _InHand:
 
 
 class Trouble:
-    """What keeps a worker from its records, and for how long: it is told if it lasts."""
+    """What keeps a worker from its records, and for how long: it is told if it lasts.
+
+    Attributes:
+        what: for people; empty if nothing does.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic, self._what, self._since = monotonic, "", 0.0
+        self._monotonic, self.what, self._since = monotonic, "", 0.0
 
     def begins(self, what: str) -> None:
         """Something went wrong; the first time counts for how long it lasts."""
-        self._since = self._since if self._what else self._monotonic()
-        self._what = what
+        self._since = self._since if self.what else self._monotonic()
+        self.what = what
 
     def is_over(self) -> None:
         """A batch was counted."""
-        self._what = ""
+        self.what = ""
 
     def report(self) -> dict[str, str | int]:
         """``trouble`` and ``trouble_for_ms``."""
-        lasts = round(1000 * (self._monotonic() - self._since)) if self._what else 0
-        return {"trouble": self._what, "trouble_for_ms": lasts}
+        lasts = round(1000 * (self._monotonic() - self._since)) if self.what else 0
+        return {"trouble": self.what, "trouble_for_ms": lasts}
 
 
 class Worker:
@@ -136,7 +140,7 @@ class Worker:
         self._ownership = Ownership(source, store, self._settings.start)
         self._scoring = ScoringThread(self._score)
         self._in_hand: _InHand | None = None
-        self._away = False
+        self._away, self._away_why = False, ""
         self._moved: dict[str, int] = {}
         self._moved_at = self._warned_at = -60.0
         self._reported = -REPORT_SECONDS
@@ -148,6 +152,11 @@ class Worker:
     def owned(self) -> Mapping[Partition, Owned]:
         """The partitions that this worker has claimed, and where each stands."""
         return self._ownership.owned
+
+    @property
+    def trouble(self) -> str:
+        """What keeps this worker from its records now, for people; empty if nothing does; for any thread."""
+        return self._away_why or self._reading.what or self._trouble.what
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -234,7 +243,7 @@ class Worker:
         """Stop fetching but keep polling, so that the group keeps us."""
         if not self._away:
             log.warning("%s; partitions are paused, nothing is lost", error)
-            self._away = True
+            self._away, self._away_why = True, str(error) or "Redis cannot be reached"
             self._observer.store_away(True)
         self._source.pause(self._source.assigned())
         self._wait(0.2)
@@ -243,7 +252,7 @@ class Worker:
         """While the store is away: carry on once it answers. Whatever was polled is read again after the claim."""
         self._source.pause(self._source.assigned())
         self._store.ping()
-        self._away = False
+        self._away, self._away_why = False, ""
         log.warning("the store answers again; carrying on")
         self._observer.store_away(False)
         # The store may have come back older, or empty: ask it where to go on.

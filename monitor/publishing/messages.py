@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,16 +41,33 @@ class Message:
     """One embedding as Kafka takes it.
 
     Attributes:
+        key: names the stream; ``None`` for none.
         attempts: how often Kafka refused it for good.
         alone: to be sent in a batch of its own, since Kafka found a batch with it too large.
+        beside: bytes that it holds beside its value and that count against the queue.
+        answered: called once, from any thread, with an empty text when Kafka acknowledged it, else with why it was
+            given up.
     """
 
-    key: bytes
+    key: bytes | None
     value: bytes
     headers: list[tuple[str, bytes]]
     timestamp_ms: int
     attempts: int = 0
     alone: bool = False
+    beside: int = 0
+    answered: Callable[[str], None] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it counts for while it is pending."""
+        return len(self.value) + self.beside
+
+    def answer(self, why: str) -> None:
+        """Tell whoever waits for it, once; empty if Kafka has it."""
+        tell, self.answered = self.answered, None
+        if tell is not None:
+            tell(why)
 
 
 @dataclass(frozen=True, slots=True)

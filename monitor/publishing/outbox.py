@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from monitor.publishing.messages import Block, Encoder, Message, Unsendable, wire_type
+
+CLOSED = "the queue was closed before Kafka had it"
+"""Why a message was given up that nothing is wrong with."""
 
 
 class Outbox:
@@ -29,7 +32,7 @@ class Outbox:
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self._changed = threading.Condition(threading.Lock())
         self._blocks: deque[Block] = deque()
-        self._again: deque[Message] = deque()
+        self._ready: OrderedDict[int, Message] = OrderedDict()  # encoded already; by id(), to be found at once
         self._open_block: Iterator[Message | Unsendable] = iter(())
         self._waiting = 0
         self._bytes = 0
@@ -66,6 +69,29 @@ class Outbox:
                 self._changed.notify_all()
         return taken
 
+    def offer_message(self, message: Message) -> bool:
+        """Queue a message that is encoded already; whether it was taken. One that was not is the caller's again."""
+        with self._changed:
+            full = self.pending >= self._max_rows or self._bytes + message.size > self._max_bytes
+            if full or self.closing:
+                return False
+            self.pending += 1
+            self._bytes += message.size
+            self._waiting += 1
+            self._ready[id(message)] = message
+            self._changed.notify_all()
+            return True
+
+    def withdraw(self, message: Message) -> bool:
+        """Take back a message of :meth:`offer_message`; whether it was still here, and not with a producer."""
+        with self._changed:
+            if self._ready.pop(id(message), None) is None:
+                return False
+            self._waiting -= 1
+        message.answered = None
+        self._settle(1, message.size, dropped=1)
+        return True
+
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait until nothing is pending; whether that came to be."""
         until = time.monotonic() + max(0.0, seconds)
@@ -86,11 +112,19 @@ class Outbox:
             self.closing = self.abandoned = True
             self._waiting = 0
             self._blocks.clear()
-            self._again.clear()
+            left = list(self._ready.values())
+            self._ready.clear()
             self._changed.notify_all()
-            return lost
+        for message in left:
+            message.answer(CLOSED)
+        return lost
 
     # -- the side of Kafka -----------------------------------------------------------------------------------------
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of what is pending."""
+        return self._bytes
 
     @property
     def in_flight(self) -> int:
@@ -108,10 +142,12 @@ class Outbox:
             self._changed.wait_for(lambda: self._waiting or self.closing, seconds)
             return self._waiting > 0
 
-    def wait_for_answers(self, below: int, seconds: float) -> bool:
-        """Wait until fewer than ``below`` messages are in flight; whether that came to be."""
+    def wait_for_answers(self, below: int, seconds: float, *, or_work: bool = False) -> bool:
+        """Wait until fewer than ``below`` messages are in flight, or there is work if that is of interest, too."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._in_flight < below or self.abandoned, seconds)
+            return self._changed.wait_for(
+                lambda: self._in_flight < below or self.abandoned or (or_work and self._waiting > 0), seconds
+            )
 
     def wait_for_close(self, seconds: float) -> None:
         """Sleep, unless the queue is closed meanwhile."""
@@ -128,8 +164,8 @@ class Outbox:
                 return None
             self._waiting -= 1
             self._in_flight += 1
-            if self._again:
-                return self._again.popleft()
+            if self._ready:
+                return self._ready.popitem(last=False)[1]
         while True:
             found = next(self._open_block, None)
             with self._changed:
@@ -141,11 +177,14 @@ class Outbox:
 
     def acknowledge(self, message: Message) -> None:
         """Kafka has it."""
-        self._settle(1, len(message.value), sent=1, flying=1)
+        self._settle(1, message.size, sent=1, flying=1)
+        message.answer("")
 
-    def discard(self, size: int) -> None:
-        """A message in flight of ``size`` bytes will never be sent."""
-        self._settle(1, size, dropped=1, flying=1)
+    def discard(self, message: Message | Unsendable, why: str = "") -> None:
+        """A message in flight will never be sent."""
+        self._settle(1, message.size, dropped=1, flying=1)
+        if isinstance(message, Message):
+            message.answer(why or "Kafka refused it")
 
     def put_back(self, message: Message) -> None:
         """A message in flight was not sent and is to be sent again."""
@@ -153,8 +192,10 @@ class Outbox:
             if not self.abandoned:
                 self._in_flight -= 1
                 self._waiting += 1
-                self._again.append(message)
+                self._ready[id(message)] = message
                 self._changed.notify_all()
+                return
+        message.answer(CLOSED)
 
     def _settle(self, rows: int, size: int, *, sent: int = 0, dropped: int = 0, flying: int = 0) -> None:
         with self._changed:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from monitor.publishing.complaints import Complaints
 from monitor.publishing.messages import Encoder, Message, Unsendable
@@ -26,6 +28,18 @@ REST_SECONDS = 1.0
 SILENT_SECONDS = 10.0
 """After so long without an acknowledgement a person is told."""
 
+PROMPT_SECONDS = 1.0
+"""After so long without an acknowledgement, looking for one often is of no use."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What log lines call that which is sent, and the settings of whoever sends it."""
+
+    one: str = "an embedding"
+    many: str = "embeddings"
+    settings: str = "security_protocol, sasl_* and ssl_* of the publisher"
+
 
 class Sending:
     """Takes messages from an outbox to Kafka until the outbox is closed and empty, or abandoned.
@@ -37,6 +51,14 @@ class Sending:
         topic: where to.
         where: the Kafka that is meant, for people.
         complaints: rate-limited lines.
+        wording: of these lines.
+        prompt: somebody waits for each answer: look for answers often, and for the topic as soon as there is a
+            connection, whether or not there is something to send.
+        renew_seconds: after so long without an acknowledgement the producer is opened again, and what it had is sent
+            once more, perhaps twice then. A broker that lost what it knew of a producer refuses that producer for ever.
+
+    Attributes:
+        topic_found: whether the topic was there when it was last looked for.
     """
 
     def __init__(
@@ -47,9 +69,14 @@ class Sending:
         topic: str,
         where: str,
         complaints: Complaints,
+        wording: Wording = Wording(),
+        prompt: bool = False,
+        renew_seconds: float = math.inf,
     ) -> None:
         self._outbox, self._encoder, self._open = outbox, encoder, open_producer
         self._topic, self._where, self._complaints = topic, where, complaints
+        self._wording, self._prompt, self._renew_seconds = wording, prompt, renew_seconds
+        self.topic_found = False
         self._turn = itertools.count()
         # Daemon: a Kafka that hangs must not keep the serving process from ending.
         self.thread = threading.Thread(target=self._run, name="ood-publisher", daemon=True)
@@ -61,6 +88,7 @@ class Sending:
             try:
                 self._send_with(self._open())
             except Exception as error:  # whatever a library raises: the served model must not hear of it
+                self.topic_found = False
                 self._complain_of_connection(error)
             pause = BACKOFF_SECONDS[0] if time.monotonic() - began > 60 else min(2 * pause, BACKOFF_SECONDS[1])
             if not self._outbox.finished:
@@ -78,8 +106,11 @@ class Sending:
         Raises:
             SendError: this producer is of no use any more.
         """
-        flight = _Flight(self._outbox, self._complaints, self._topic, self._where)
+        about = f"topic {self._topic!r} of Kafka at {self._where}"
+        flight = _Flight(self._outbox, self._complaints, about, self._wording)
         try:
+            while self._prompt and not self._outbox.finished and not self._partitions(producer):
+                self._serve(producer, 0)
             while not self._outbox.finished:
                 self._serve(producer, 0)
                 if flight.broken:
@@ -91,7 +122,7 @@ class Sending:
                 elif self._outbox.wait_for_work(0 if self._outbox.in_flight else 0.5):
                     self._send_some(producer, flight)
                 elif self._outbox.in_flight:
-                    self._await_answers(producer, flight, self._outbox.in_flight)
+                    self._await_any(producer, flight)
         finally:
             flight.closing = True
             producer.close(1.0)
@@ -105,8 +136,8 @@ class Sending:
             if message is None:
                 return
             if isinstance(message, Unsendable):
-                self._outbox.discard(message.size)
-                self._complain("message", f"an embedding for topic {self._topic!r} was dropped: {message.why}")
+                self._outbox.discard(message)
+                self._complain("message", f"{self._wording.one} for topic {self._topic!r} was dropped: {message.why}")
                 continue
             if message.alone and not self._await_at_most(producer, 1):
                 self._outbox.put_back(message)
@@ -134,11 +165,14 @@ class Sending:
         try:
             found = producer.partitions(self._topic)
         except SendError as error:
+            self.topic_found = False
             self._complain_of_connection(error)
             self._rest(1.0)
             return []
+        self.topic_found = bool(found)
         if found:
-            self._complaints.settle("topic", f"topic {self._topic!r} is there now, and embeddings are sent to it")
+            many = self._wording.many
+            self._complaints.settle("topic", f"topic {self._topic!r} is there now, and {many} are sent to it")
             return found
         self._complain(
             "topic",
@@ -148,6 +182,16 @@ class Sending:
         )
         self._rest(1.0)
         return []
+
+    def _await_any(self, producer: Producer, flight: _Flight) -> None:
+        """Wait for an answer, or for more to send."""
+        flying = self._outbox.in_flight
+        if not self._prompt or flight.silent_seconds() > PROMPT_SECONDS:
+            self._await_answers(producer, flight, flying)
+            return
+        self._serve(producer, 0.003)
+        if self._outbox.in_flight >= flying:
+            self._outbox.wait_for_answers(flying, 0.003, or_work=True)
 
     def _await_answers(self, producer: Producer, flight: _Flight, below: int) -> None:
         """Give Kafka a little time to answer."""
@@ -160,9 +204,12 @@ class Sending:
         if silent > SILENT_SECONDS:
             self._complain(
                 "connection",
-                f"Kafka at {self._where} has acknowledged no embedding of topic {self._topic!r} for {silent:.0f} s: "
+                f"Kafka at {self._where} has acknowledged no {self._wording.many} of topic {self._topic!r} for "
+                f"{silent:.0f} s: "
                 f"{self._waiting()}. Check that the broker is up; it is tried again all the time",
             )
+        if silent > self._renew_seconds:
+            flight.broken = flight.broken or f"nothing was acknowledged for {silent:.0f} s"
 
     def _serve(self, producer: Producer, seconds: float) -> None:
         complaint = producer.serve(seconds)
@@ -176,13 +223,14 @@ class Sending:
         about = str(error) if isinstance(error, SendError) else f"{type(error).__name__}: {error}"
         self._complain(
             "connection",
-            f"embeddings cannot be sent to topic {self._topic!r} of Kafka at {self._where}: {about}. "
+            f"{self._wording.many} cannot be sent to topic {self._topic!r} of Kafka at {self._where}: {about}. "
             f"It is tried again all the time; {self._waiting()}. Check that the broker is up, "
-            f"and security_protocol, sasl_* and ssl_* of the publisher",
+            f"and {self._wording.settings}",
         )
 
     def _waiting(self) -> str:
-        return f"{self._outbox.pending} embeddings are waiting, {self._outbox.dropped} were dropped so far"
+        pending, dropped = self._outbox.pending, self._outbox.dropped
+        return f"{pending} {self._wording.many} are waiting, {dropped} were dropped so far"
 
 
 class _Flight:
@@ -194,9 +242,8 @@ class _Flight:
         closing: the producer is being closed, and what it gives up then is no message's fault.
     """
 
-    def __init__(self, outbox: Outbox, complaints: Complaints, topic: str, where: str) -> None:
-        self._outbox, self._complaints = outbox, complaints
-        self._about = f"topic {topic!r} of Kafka at {where}"
+    def __init__(self, outbox: Outbox, complaints: Complaints, about: str, wording: Wording) -> None:
+        self._outbox, self._complaints, self._about, self._wording = outbox, complaints, about, wording
         self._lock = threading.Lock()
         self._messages: dict[int, Message] = {}
         self._since = time.monotonic()
@@ -219,7 +266,7 @@ class _Flight:
         if error is None:
             self._since = time.monotonic()
             self._outbox.acknowledge(message)
-            self._complaints.settle("connection", f"embeddings are acknowledged again by {self._about}")
+            self._complaints.settle("connection", f"{self._wording.many} are acknowledged again by {self._about}")
             return
         if self.closing:
             self._outbox.put_back(message)
@@ -228,13 +275,13 @@ class _Flight:
             self.broken = str(error)
         message.attempts += not (error.patient or error.own_fault)
         if (error.own_fault and message.alone) or message.attempts >= MAX_ATTEMPTS:
-            self._outbox.discard(len(message.value))
-            self._complaints.warn("message", f"an embedding for {self._about} was dropped: {error}")
+            self._outbox.discard(message, str(error))
+            self._complaints.warn("message", f"{self._wording.one} for {self._about} was dropped: {error}")
             return
         if error.own_fault:
             message.alone = True
         else:
-            kept = f"{self._about} refuses embeddings, which are kept and sent again: {error}"
+            kept = f"{self._about} refuses {self._wording.many}, which are kept and sent again: {error}"
             self._complaints.warn("connection", kept)
             self.rest_until = time.monotonic() + REST_SECONDS
         self._outbox.put_back(message)

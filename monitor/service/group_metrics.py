@@ -102,6 +102,7 @@ class GroupCollector:
         yield family("pending_buckets", {(): health.pending})
         yield family("judging_wait_seconds", {(): max(0.0, since("pending_since")) if health.pending else 0.0})
         yield family("last_judged_age_seconds", {(): since("folded_at")})
+        yield family("mutes", {(): health.mutes})
         yield family("streams", {(): health.streams})
         yield family("moved_samples", {(why,): health.sums.get(why, 0) for why in SUMS})
         yield family("canary_age_seconds", {(): since("canary_seen")})

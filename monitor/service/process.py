@@ -30,6 +30,7 @@ from monitor.service.assembly import (
     worker_settings,
 )
 from monitor.service.canary import Canary, find_targets
+from monitor.service.progress import Progress
 from monitor.service.starting import Role, describe_start
 from monitor.service.watcher import Watcher
 from monitor.sources.deadletters import KafkaDeadLetters
@@ -37,12 +38,11 @@ from monitor.sources.settings import connection
 from monitor.store.server import refuse_eviction
 
 if TYPE_CHECKING:
+    from monitor.service.serving import Serving
     from monitor.service.telemetry import Telemetry
+    from monitor.sources.protocol import Source
 
 log = logging.getLogger(__name__)
-
-PROGRESS_SECONDS = 60.0
-"""A poll loop that has not come round for so long makes no progress: the heartbeat stops."""
 
 
 class Process:
@@ -82,8 +82,10 @@ class Process:
             name=self._name,
         )
         self.evaluator = evaluator(config, self._models, self.store, self._name, canary)
-        self._stepped = time.monotonic()
-        self._delivery = open_delivery(config, self._name, self._moves)
+        self._progress = Progress(
+            lambda: self._worker.trouble, lambda: self.evaluator.state is not None, lambda: self._watcher.runs
+        )
+        self._delivery = open_delivery(config, self._name, lambda: self._progress.moves)
         self._delivery.start()
         if self._telemetry:
             self._telemetry.watch_evidence(lambda: self.evaluator.state, self.evaluator.rules)
@@ -92,6 +94,7 @@ class Process:
         self._watcher = self._watch(canary)
         self._watcher.start()
         self._due = 0.0
+        self._serving = self._serve(source)
         text, fields = describe_start(config, self._models, self._delivery.receivers)
         log.info("%s", text, extra=fields)
         self._role = Role(config.kafka.topic, config.kafka.group)
@@ -100,20 +103,37 @@ class Process:
         gc.freeze()
 
     def _open_telemetry(self) -> Telemetry | None:
-        if not self._config.telemetry.port:
+        if not self._config.http.port:
             return None
         from line_plugin.version import __version__
         from monitor.service.telemetry import Telemetry
 
-        telemetry = Telemetry(
+        return Telemetry(
             self._models.artifact,
             version=__version__,
             group=self._config.kafka.group,
             kafka_client=self._config.kafka.client,
             redis_seconds=self._config.watch.redis_seconds,
         )
-        telemetry.serve(self._config.telemetry.host, self._config.telemetry.port)
-        return telemetry
+
+    def _serve(self, source: Source) -> Serving | None:
+        """Answer over HTTP, if the settings name a port."""
+        if self._telemetry is None:
+            return None
+        from monitor.service.site import open_site
+
+        serving = open_site(
+            self._config,
+            self._models,
+            telemetry=self._telemetry,
+            worker=self._worker,
+            source=source,
+            evaluator=self.evaluator,
+            delivery=self._delivery,
+            progress=self._progress,
+        )
+        serving.start()
+        return serving
 
     def _watch(self, stream: str) -> Watcher:
         config, store = self._config, open_store(self._config)
@@ -137,7 +157,7 @@ class Process:
 
     def step(self) -> int:
         """One batch, and the closed buckets when they are due."""
-        self._stepped = time.monotonic()
+        self._progress.begin_round()
         done = self._worker.step()
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + min(1.0, self._config.buckets.seconds)
@@ -148,18 +168,18 @@ class Process:
     def _evaluate(self) -> None:
         try:
             said = self.evaluator.step()
+            self._progress.note_judged()
             if self._telemetry:
                 self._telemetry.evaluated(said)
         except StoreUnavailableError as error:
             log.debug("%s", error)
 
-    def _moves(self) -> bool:
-        """Whether the poll loop makes progress."""
-        return time.monotonic() - self._stepped < PROGRESS_SECONDS
-
     def close(self) -> None:
         """Leave the group and give the lease back. Whatever of it fails, the rest is done."""
+        self._progress.end()
         with ExitStack() as ending:
+            if self._serving is not None:
+                ending.callback(self._serving.close)
             ending.callback(self._delivery.close)
             ending.callback(self._release)
             ending.callback(self._worker.close)

@@ -131,7 +131,7 @@ def _settings(choices: Choices, files: Mapping[tuple[str, str], Path]) -> dict[s
         },
         "redis": {"url": c.redis_url, **{key: value for key, value in c.redis.items() if value}},
         "alerts": {"requests_per_false_alert": c.requests_per_false_alert},
-        "telemetry": {"port": c.metrics_port} if c.metrics_port else {},
+        "http": {"port": c.metrics_port} if c.metrics_port else {},
         "logging": {"format": c.log_format} if c.log_format != "text" else {},
         "delivery": {"alertmanager_url": c.alertmanager_url} if c.alertmanager_url else {},
     }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from monitor.config import MonitorConfig, show_url
 
 if TYPE_CHECKING:
+    from monitor.config.sections.http import HttpConfig
     from monitor.counting.models import Models
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
     """
     from line_plugin.version import __version__
 
-    k, t = config.kafka, config.telemetry
+    k, h = config.kafka, config.http
     experts = ", ".join(models.first.scorer.experts)
     scored = f"artifact {models.artifact[:12]} scores"
     if len(models) > 1:
@@ -37,7 +38,7 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
         "group": k.group,
         "kafka": k.bootstrap_servers,
         "redis": show_url(config.redis.url),
-        "metrics": f"http://{t.host}:{t.port}/metrics" if t.port else "",
+        "http": address_of(h),
         "receivers": list(receivers),
         "requests_per_false_alert": config.alerts.requests,
         "role": "stands by",
@@ -47,9 +48,18 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
         f"ood-monitor {__version__} starts: topic {k.topic} (dead letters to {config.dead_letter_topic}) on Kafka "
         f"{k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
         f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {told}; "
-        f"metrics: {fields['metrics'] or 'off (telemetry.port)'}. It stands by until it is given partitions to count."
+        f"status page, metrics and health: {fields['http'] or 'off (http.port)'}. "
+        "It stands by until it is given partitions to count."
     )
     return text, fields
+
+
+def address_of(http: HttpConfig) -> str:
+    """Where people and Prometheus find this process; empty if nothing is served."""
+    if not http.port:
+        return ""
+    host = f"[{http.host}]" if ":" in http.host else http.host
+    return f"{'https' if http.tls_certfile else 'http'}://{host}:{http.port}"
 
 
 class Role:

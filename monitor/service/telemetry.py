@@ -12,7 +12,7 @@ from typing import Any
 from monitor.alerts.runners import SinkStatus
 from monitor.counting.observing import STAGES, Stage
 from monitor.counting.scoring import Scored
-from monitor.errors import ConfigError, MissingLibraryError
+from monitor.errors import MissingLibraryError
 from monitor.math.lifecycle import Transition
 from monitor.math.state import MonitorState, Rules
 from monitor.messages.reasons import REASONS
@@ -26,7 +26,7 @@ from monitor.store.verdicts import Health, Notice
 
 
 class Telemetry:
-    """Told by the worker, the watch and the evaluator; read over HTTP.
+    """Told by the worker, the watch and the evaluator; read by :mod:`monitor.web.metrics`.
 
     Args:
         artifact: content hash; its first twelve digits are shown.
@@ -51,7 +51,7 @@ class Telemetry:
         try:
             from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
         except ImportError:
-            raise MissingLibraryError("telemetry.port is set: pip install prometheus-client") from None
+            raise MissingLibraryError("http.port is set: pip install prometheus-client") from None
         # Else every counter has a second series, which nobody reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -76,19 +76,6 @@ class Telemetry:
         self._flag_cells, self._flags_of = 0, list[Any]()
         self._group = GroupCollector(redis_seconds)
         self.registry.register(self._group)
-
-    def serve(self, host: str, port: int) -> None:
-        """Answer ``/metrics`` from a thread of its own.
-
-        Raises:
-            ConfigError: the port is taken.
-        """
-        from prometheus_client import start_http_server
-
-        try:
-            start_http_server(port, addr=host, registry=self.registry)
-        except OSError as error:
-            raise ConfigError(f"telemetry cannot listen on {host}:{port}: {error.strerror}") from error
 
     # -- told by the loop, once a batch ----------------------------------------------------------------------------
 

@@ -57,6 +57,11 @@ class Watcher:
         """Begin."""
         self._thread.start()
 
+    @property
+    def runs(self) -> bool:
+        """Whether its thread is there."""
+        return self._thread.is_alive()
+
     def close(self, timeout: float = 2.0) -> None:
         """End; a look that is under way may be left behind."""
         self._stop.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitor.config import KafkaConfig
+from monitor.config import KafkaConfig, KafkaConnection
 
 QUEUED_KBYTES = 32_768
 """What librdkafka may fetch ahead; its own default, 64 MB, only costs memory here."""
@@ -16,7 +16,7 @@ ANSWER_MS = 5_000
 """How long a question about the topic may take."""
 
 
-def connection(config: KafkaConfig) -> dict[str, Any]:
+def connection(config: KafkaConnection) -> dict[str, Any]:
     """Settings that every kafka-python client takes."""
     settings: dict[str, Any] = {
         "bootstrap_servers": [s.strip() for s in config.bootstrap_servers.split(",") if s.strip()],
@@ -72,7 +72,7 @@ def asking(config: KafkaConfig) -> dict[str, Any]:
 def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
     """Our settings by librdkafka's names."""
     named: dict[str, Any] = {
-        "bootstrap.servers": config.bootstrap_servers,
+        **librdkafka_connection(config),
         "group.id": config.group,
         "group.instance.id": config.instance_id,
         "enable.auto.commit": False,
@@ -89,6 +89,14 @@ def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 10,  # once that is full: its own default waits a whole second
         "reconnect.backoff.max.ms": 2000,
         "log_level": 2,  # it would write to stderr by itself; what matters comes as an error
+    }
+    return {name: value for name, value in named.items() if value != ""}
+
+
+def librdkafka_connection(config: KafkaConnection) -> dict[str, Any]:
+    """Settings that every client of librdkafka takes."""
+    named = {
+        "bootstrap.servers": config.bootstrap_servers,
         "security.protocol": config.security_protocol,
         "ssl.ca.location": config.ssl_cafile,
         "ssl.certificate.location": config.ssl_certfile,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from monitor.messages.record import Partition
 from monitor.store.connection import translate_redis_errors
 from monitor.store.counts import CountKey, Example, PartitionState
+from monitor.store.handling import Handling
 from monitor.store.keys import STREAM_FIELD, parse_field
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import Health
@@ -23,7 +24,10 @@ MOST_ALERTS = 1000
 """Alerts that are read at most: those that changed last."""
 
 AT_ONCE = 20_000
-"""Fields that Redis reads out in one go, about: it answers nobody else meanwhile."""
+"""Fields that Redis reads out in one go, about: it answers nobody else meanwhile. A larger hash is read in parts."""
+
+EVIDENCE_AT_ONCE = 20
+"""Streams whose evidence Redis reads out in one go: with a thousand classes each has 300 kB."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Look:
         history: transitions, the latest first.
         rejected: reason to records rejected since the beginning.
         receivers: sink to what is kept of it.
+        handling: which alerts are muted, and which somebody has taken on.
     """
 
     health: Health
@@ -53,6 +58,7 @@ class Look:
     history: Sequence[Mapping[str, str]] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     receivers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    handling: Handling = field(default_factory=Handling)
 
 
 class OverviewStore(Protocol):
@@ -64,8 +70,12 @@ class OverviewStore(Protocol):
     def alerts(self, fingerprints: Sequence[str]) -> list[dict[str, str]]:
         """These alerts as they stand; those that there are not are left out."""
 
-    def evidence(self, streams: Sequence[str]) -> dict[str, str]:
-        """The packed evidence of these streams (JSON); those that have none are left out."""
+    def evidence(self, streams: Sequence[str], most: int) -> dict[str, str]:
+        """The packed evidence of these streams (JSON), in the order given, until ``most`` characters are read.
+
+        A stream that has none is in the answer with an empty text. One that is not was not read; the first few always
+        are.
+        """
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
         """Counts of buckets, in the order given, until ``most`` fields are read; the first with any is read anyway.
@@ -95,14 +105,14 @@ class RedisOverviews:
             pipe = self._client.pipeline(transaction=False)
             pipe.hget(keys.lease, "holder")
             pipe.hget(keys.state, HEADER)
-            pipe.hgetall(keys.streams)
             pipe.hgetall(keys.rejected)
             pipe.zrevrange(keys.index, 0, MOST_ALERTS - 1)
             pipe.zcard(keys.index)
             pipe.xrevrange(keys.history, count=history)
             for sink in sinks:
                 pipe.hgetall(keys.delivered(sink))
-            holder, header, streams, rejected, names, known, events, *records = pipe.execute()
+            holder, header, rejected, names, known, events, *records = pipe.execute()
+            streams = self._large(keys.streams)
         return Look(
             health,
             holder or "",
@@ -114,20 +124,24 @@ class RedisOverviews:
             [{"id": i, **fields} for i, fields in events],
             {reason: int(n) for reason, n in rejected.items()},
             dict(zip(sinks, records, strict=True)),
+            self._store.handling(),
         )
 
     def alerts(self, fingerprints: Sequence[str]) -> list[dict[str, str]]:
         """These alerts as they stand; those that there are not are left out."""
         return [found for found in self._each("hgetall", [self._keys.alert(f) for f in fingerprints]) if found]
 
-    def evidence(self, streams: Sequence[str]) -> dict[str, str]:
-        """The packed evidence of these streams (JSON)."""
+    def evidence(self, streams: Sequence[str], most: int) -> dict[str, str]:
+        """The packed evidence of these streams (JSON), until ``most`` characters are read."""
         found: dict[str, str] = {}
-        for first in range(0, len(streams), 500):
-            some = streams[first : first + 500]
+        for first in range(0, len(streams), EVIDENCE_AT_ONCE):
+            some = streams[first : first + EVIDENCE_AT_ONCE]
             with translate_redis_errors():
                 values = self._client.hmget(self._keys.state, [STREAM_FIELD + s for s in some])
-            found |= {s: text for s, text in zip(some, values, strict=True) if text}
+            found |= {s: text or "" for s, text in zip(some, values, strict=True)}
+            most -= sum(len(text or "") for text in values)
+            if most <= 0:
+                break
         return found
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
@@ -135,7 +149,8 @@ class RedisOverviews:
         sizes = self._each("hlen", [self._keys.counts(b) for b in buckets])
         found: dict[int, dict[CountKey, int]] = {}
         for some in portions(dict(zip(buckets, sizes, strict=True)), most, AT_ONCE):
-            held = self._each("hgetall", [self._keys.counts(b) for b in some])
+            keys = [self._keys.counts(b) for b in some]
+            held = [self._large(keys[0])] if sizes[buckets.index(some[0])] > AT_ONCE else self._each("hgetall", keys)
             found |= {
                 b: {parse_field(name): int(n) for name, n in fields.items()}
                 for b, fields in zip(some, held, strict=True)
@@ -146,6 +161,11 @@ class RedisOverviews:
         """The most OOD samples of a stream in these buckets, the worst first."""
         found = [e for b in buckets for e in self._store.examples(b, stream)]
         return sorted(found, key=lambda e: e.confidence)
+
+    def _large(self, key: str) -> dict[str, str]:
+        """A hash that may hold so much that Redis must not read it out in one go."""
+        with translate_redis_errors():
+            return dict(self._client.hscan_iter(key, count=AT_ONCE // 4))
 
     def _each(self, command: str, names: Sequence[str]) -> list[Any]:
         """The same question about many keys."""

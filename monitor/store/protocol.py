@@ -148,6 +148,9 @@ class Store(Protocol):
             HandlingError: there is no such alert, or it does not fire.
         """
 
+    def unacknowledge(self, fingerprint: str) -> bool:
+        """Nobody is at this alert any more; False if nobody was."""
+
     def now_ms(self) -> int:
         """The store's clock, milliseconds since the epoch: the one clock that decides."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from monitor.store.counts import CountKey, Example
 from monitor.store.keys import STREAM_FIELD
-from monitor.store.overviews import AT_ONCE, HEADER, MOST_ALERTS, Look, portions
+from monitor.store.overviews import AT_ONCE, EVIDENCE_AT_ONCE, HEADER, MOST_ALERTS, Look, portions
 from monitor.testing.deliveries import MemoryDeliveries
 from monitor.testing.store import MemoryStore
 
@@ -31,6 +31,7 @@ class MemoryOverviews:
             store.history(history),
             store.rejected(),
             {sink: self._deliveries.record(sink) for sink in sinks},
+            store.handling(),
         )
 
     def alerts(self, fingerprints: Sequence[str]) -> list[dict[str, str]]:
@@ -38,10 +39,14 @@ class MemoryOverviews:
         held = {alert["fingerprint"]: alert for alert in self._store.alerts()}
         return [held[f] for f in fingerprints if f in held]
 
-    def evidence(self, streams: Sequence[str]) -> dict[str, str]:
-        """The packed evidence of these streams (JSON)."""
-        state = self._store.state()
-        return {s: state[STREAM_FIELD + s] for s in streams if STREAM_FIELD + s in state}
+    def evidence(self, streams: Sequence[str], most: int) -> dict[str, str]:
+        """The packed evidence of these streams (JSON), until ``most`` characters are read."""
+        state, found = self._store.state(), dict[str, str]()
+        for first in range(0, len(streams), EVIDENCE_AT_ONCE):
+            found |= {s: state.get(STREAM_FIELD + s, "") for s in streams[first : first + EVIDENCE_AT_ONCE]}
+            if sum(map(len, found.values())) >= most:
+                break
+        return found
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
         """Counts of buckets, in the order given, until ``most`` fields are read."""

@@ -67,19 +67,27 @@ class Access:
         Raises:
             RefusedError: with what is missing.
         """
-        headers = _headers(scope)
+        headers = headers_of(scope)
         if scope["path"] in OPEN_PATHS and scope["method"] in SAFE:
             return
+        self.identify(scope, headers)
+        changes = scope["method"] not in SAFE
+        if changes or not (self.token or self.certificates):
+            self.refuse_host(headers.get("host", ""))
+        if changes:
+            _refuse_foreign(headers)
+
+    def identify(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Let those through who show the token, or a certificate, if one is asked for.
+
+        Raises:
+            RefusedError: with what is missing.
+        """
         if self.certificates and not scope.get("state", {}).get("certified"):
             raise RefusedError(401, "a client certificate is needed, of the authority in http.tls_client_cafile")
         if self.token and not self._knows_token(headers.get("authorization", "")):
             asks = {"www-authenticate": 'Bearer realm="ood-monitor", Basic realm="ood-monitor"'}
             raise RefusedError(401, "the token of http.token is needed: Authorization: Bearer TOKEN", asks)
-        changes = scope["method"] not in SAFE
-        if changes or not (self.token or self.certificates):
-            self._refuse_host(headers.get("host", ""))
-        if changes:
-            _refuse_foreign(headers)
 
     def _knows_token(self, given: str) -> bool:
         scheme, _, value = given.partition(" ")
@@ -90,7 +98,7 @@ class Access:
             return False
         return hmac.compare_digest(_digest(shown), _digest(self.token))
 
-    def _refuse_host(self, given: str) -> None:
+    def refuse_host(self, given: str) -> None:
         """A name that an attacker owns may lead here, but an address or a name of ours cannot be theirs."""
         name = _host_of(given)
         if name == "localhost" or name in self.hosts or _is_address(name):
@@ -141,7 +149,7 @@ class Guard:
 
         try:
             self._access.refuse(scope)
-            _refuse_body(_headers(scope))
+            _refuse_body(headers_of(scope))
             await self._run(scope, receive, send_guarded)
         except RefusedError as refused:
             sentence, status, headers = refused.sentence, refused.status, refused.headers
@@ -195,7 +203,7 @@ def _missing(message: Message) -> list[tuple[bytes, bytes]]:
     return [(k.encode(), v.encode()) for k, v in wanted.items() if k.encode() not in there]
 
 
-def _headers(scope: Scope) -> dict[str, str]:
+def headers_of(scope: Scope) -> dict[str, str]:
     """By their names in lower case; of a header that is given twice both, as one text that nothing accepts."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:

@@ -1,7 +1,7 @@
 """Everything that is served, as one Starlette application behind :class:`monitor.web.access.Guard`.
 
-``/-/healthy`` and ``/-/ready`` are :mod:`monitor.web.health`'s. No process serves this site yet: a server that bounds
-its clients, and its settings, are not written.
+``/-/healthy`` and ``/-/ready`` are :mod:`monitor.web.health`'s, ``/metrics`` is :mod:`monitor.web.metrics`'.
+:mod:`monitor.web.server` bounds what clients may hold.
 
 A folder ``monitor/web/NAME/`` with a function ``routes(sources: Sources) -> list[Route]`` adds its own: it is found,
 not named here. Of its routes: the token, the Host header, security headers, errors in JSON and the number of requests
@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from monitor.errors import StoreError
-from monitor.web import health
+from monitor.web import health, metrics
 from monitor.web.access import Access, Guard, answer_http_error
 from monitor.web.answers import RefusedError, error_answer
 from monitor.web.sources import Sources
@@ -39,7 +39,7 @@ def build_site(sources: Sources, access: Access) -> ASGIApp:
         sources: what routes may read.
         access: who may ask.
     """
-    routes: list[BaseRoute] = [*health.routes(sources)]
+    routes: list[BaseRoute] = [*health.routes(sources), *metrics.routes(sources)]
     for added in added_routes():
         routes += added(sources)
 

@@ -28,6 +28,7 @@ class Sources:
         rules: budget, nulls and lifecycle.
         owned: partitions that this process counts now, with the records of each that it has not read; -1: unknown.
         ready: why this process does not do its work yet, in a sentence; empty if it does.
+        ends: whether the process is being stopped.
         healthy: why a restart would help this process, in a sentence; empty if it would not.
         group: of this monitor.
         version: of this package.
@@ -49,6 +50,7 @@ class Sources:
     owned: Callable[[], Mapping[Partition, int]]
     ready: Callable[[], str] = field(default=lambda: "")
     healthy: Callable[[], str] = field(default=lambda: "")
+    ends: Callable[[], bool] = field(default=lambda: False)
     group: str = ""
     version: str = ""
     artifact: str = ""

@@ -127,6 +127,14 @@ def test_the_longest_mute_is_seven_days(bench):
         bench.store.mute(bench.wish(lasts=LONGEST_MUTE_MS + 1))
 
 
+def test_an_acknowledgement_can_be_taken_back(bench):
+    alert = bench.raised()
+    assert not bench.store.unacknowledge(alert["fingerprint"])
+    bench.store.acknowledge(alert["fingerprint"], "anna", "looking")
+    assert bench.store.unacknowledge(alert["fingerprint"])
+    assert bench.deliveries.handling().annotated(alert) == alert
+
+
 def test_an_acknowledgement_is_an_annotation_of_this_episode_and_ends_with_it(bench):
     alert = bench.raised()
     reason = 'looking; "quotes" / ü'

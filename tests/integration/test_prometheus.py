@@ -22,14 +22,14 @@ RUNBOOK = "https://wiki.example.com/runbook"
 
 @pytest.fixture
 def watched(cluster):
-    """A cluster of one worker that shows its metrics; the port is ``watched.config["telemetry"]["port"]``."""
-    c = cluster(telemetry={"port": free_port()})
+    """A cluster of one worker that shows its metrics; the port is ``watched.config["http"]["port"]``."""
+    c = cluster(http={"port": free_port()})
     c.start_worker()
     return c
 
 
 def page(c) -> str:
-    with urlopen(f"http://{HOST}:{c.config['telemetry']['port']}/metrics", timeout=5) as reply:
+    with urlopen(f"http://{HOST}:{c.config['http']['port']}/metrics", timeout=5) as reply:
         return reply.read().decode()
 
 
@@ -78,7 +78,7 @@ def test_what_is_counted_rejected_and_judged_is_shown(watched):
 )
 def test_a_rule_fires_while_redis_is_away_and_people_get_its_entry_of_the_runbook(watched, redis):
     receiver = Receiver()
-    port = watched.config["telemetry"]["port"]
+    port = watched.config["http"]["port"]
     watched.wait(lambda: shows(watched, "ood_monitor_leaseholder 1.0"))
     with (
         start_alertmanager(f"{receiver.url}/hook") as alertmanager,

@@ -49,8 +49,11 @@ def test_the_readmes_first_example_runs() -> None:
 
 def test_the_example_of_the_settings_runs() -> None:
     scope: dict[str, Any] = {}
-    exec(blocks("docs/settings.md", "python")[0], scope)
+    first, second = blocks("docs/settings.md", "python")
+    exec(first, scope)
     assert len(scope["line"].choice.candidates) == 13
+    exec(second, scope)
+    assert scope["detector"].choice == scope["line"].choice
 
 
 def test_the_example_of_an_explanation_runs_and_sums_to_the_confidence() -> None:

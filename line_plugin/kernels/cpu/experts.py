@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from line_plugin.kernels import selftest
 from line_plugin.kernels.cpu import team
-from line_plugin.kernels.notice import loading
+from line_plugin.kernels.notice import first_line, loading
 from line_plugin.math.experts.literal import Experts
 
 log = logging.getLogger(__name__)
@@ -41,13 +42,27 @@ class PackedExperts:
 
     @classmethod
     def make(cls, experts: Experts) -> PackedExperts | None:
-        """Load the compiled code and lay the tensors out for it; ``None`` if it does not apply, with a log line."""
+        """Load the compiled code, lay the tensors out for it and try it (:mod:`line_plugin.kernels.selftest`).
+
+        Returns:
+            ``None`` if it cannot be used or gives other numbers, with the reason logged; torch then scores.
+        """
+        names = [name for name, fitted in _fitted(experts).items() if fitted]
         try:
             with loading(log, "the kernels of the panel"):
-                return _pack(experts)
-        except ImportError as error:
-            log.warning("scoring the panel without compiled kernels, slower: numba cannot be imported (%s)", error)
-            return None
+                packed = _pack(experts)
+                fault = selftest.fault_of_experts(packed.score, experts, names)
+        except Exception as error:  # whatever another version of numba, of LLVM or of the CPU brings
+            fault = f"cannot be used ({type(error).__name__}: {first_line(error)})"
+        if not fault:
+            return packed
+        log.warning(
+            "scoring the panel by torch's operations, right but 1.2 to 4 times slower: its compiled experts %s. "
+            "Install the numba that this release was tested with, or report this with the versions of numba and "
+            "llvmlite.",
+            fault,
+        )
+        return None
 
     def score(self, features: Tensor, classes: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Confidences (N,) float64 by name, by as many threads as torch may use.
@@ -79,13 +94,18 @@ class PackedExperts:
         return {name: torch.from_numpy(found[name]) for name in names}
 
 
-def _pack(experts: Experts) -> PackedExperts | None:
+def _fitted(experts: Experts) -> dict[str, bool]:
+    """Which experts have what they score with."""
+    prototypes, directions = experts.prototypes.shape[1], len(experts.subspace.basis)
+    return {"angle": True, "prototypes": prototypes > 0, "virtual_logit": directions > 0}
+
+
+def _pack(experts: Experts) -> PackedExperts:
     from line_plugin.kernels.cpu.blocked import experts as compiled
     from line_plugin.kernels.cpu.blocked import instructions, layout
 
     if not instructions.FUSED:
-        log.warning("scoring the panel without compiled kernels, slower: this CPU has no fused multiply-add")
-        return None
+        raise NotImplementedError("this CPU has no fused multiply-add")
 
     def arrays(*tensors: Tensor) -> list[Floats]:
         return [t.detach().contiguous().numpy() for t in tensors]
@@ -95,14 +115,10 @@ def _pack(experts: Experts) -> PackedExperts | None:
     basis, mean, clipped_mean = arrays(experts.subspace.basis, experts.subspace.mean, experts.clipped_mean)
     classes, directions = width(len(centred)), width(max(1, len(basis)))
     zeros = layout.pad(np.zeros(len(centred), np.float32), classes, -np.inf)
-    packed = PackedExperts(
+    return PackedExperts(
         angle=(compiled.angle(classes), clipped_mean, layout.tiles(centred, classes), zeros),
         residual=(compiled.residual(directions), mean, layout.tiles(basis, directions), experts.subspace.is_residual),
         of_class=(compiled.of_class(), weight, bias, prototypes),
         clip=np.float32(np.inf if experts.clip is None else experts.clip),
         alpha=experts.alpha,
     )
-    has = {"angle": True, "prototypes": prototypes.shape[1] > 0, "virtual_logit": len(basis) > 0}
-    first = torch.zeros(1, weight.shape[1]), torch.zeros(1, dtype=torch.int64)
-    packed.score(*first, [name for name, fitted in has.items() if fitted])  # compiles
-    return packed

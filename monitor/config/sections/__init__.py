@@ -6,11 +6,14 @@ secret may also stand in a file, which the key with ``_file`` behind it names (`
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
-from monitor.config.sections.base import Section
+from monitor.config.sections.base import ProcessSettings, Section
 from monitor.config.sections.delivery import DeliveryConfig
 from monitor.config.sections.drift import DriftConfig
+from monitor.config.sections.http import StatusConfig
 from monitor.config.sections.judging import (
     AlertConfig,
     BucketConfig,
@@ -18,12 +21,11 @@ from monitor.config.sections.judging import (
     StreamConfig,
     WatchConfig,
 )
-from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig
+from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig, KafkaConnection
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
 from monitor.config.sections.models import ModelConfig, ServedModel
 from monitor.config.sections.redis import RedisConfig
-from monitor.config.sections.telemetry import TelemetryConfig
 
 __all__ = [
     "AlertConfig",
@@ -33,21 +35,25 @@ __all__ = [
     "DeliveryConfig",
     "DriftConfig",
     "KafkaConfig",
+    "KafkaConnection",
     "LoggingConfig",
     "MessagesConfig",
     "ModelConfig",
     "MonitorConfig",
+    "ProcessSettings",
     "RedisConfig",
     "Section",
     "ServedModel",
+    "StatusConfig",
     "StreamConfig",
-    "TelemetryConfig",
     "WatchConfig",
 ]
 
 
-class MonitorConfig(Section):
+class MonitorConfig(ProcessSettings):
     """Everything one process needs."""
+
+    environment: ClassVar[str] = "OOD_MONITOR"
 
     model: ModelConfig = Field(default_factory=ModelConfig)
     models: tuple[ServedModel, ...] = Field((), description="several artifacts in one worker, under one budget")
@@ -61,7 +67,7 @@ class MonitorConfig(Section):
     watch: WatchConfig = Field(default_factory=WatchConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
     canary: CanaryConfig = Field(default_factory=CanaryConfig)
-    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    http: StatusConfig = Field(default_factory=StatusConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
 

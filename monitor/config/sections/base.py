@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,6 +14,16 @@ class Section(BaseModel):
     """Frozen, and closed to unknown keys. Its errors never quote what was given: it may be a secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ProcessSettings(Section):
+    """All settings of one process, by section.
+
+    Attributes:
+        environment: what the names of its environment variables begin with.
+    """
+
+    environment: ClassVar[str]
 
 
 def from_file(data: Any, secret: str) -> Any:

@@ -9,11 +9,31 @@ from pydantic import Field, SecretStr, model_validator
 from monitor.config.sections.base import Section, from_file
 
 
-class KafkaConfig(Section):
-    """Where embeddings come from."""
+class KafkaConnection(Section):
+    """How Kafka is reached, whoever reads or writes there."""
 
     bootstrap_servers: str = Field(description="host:port, comma separated")
     topic: str
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
+    ssl_key_password_file: str = ""
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    sasl_password_file: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secret(cls, data: Any) -> Any:
+        return from_file(from_file(data, "sasl_password"), "ssl_key_password")
+
+
+class KafkaConfig(KafkaConnection):
+    """Where embeddings come from."""
+
     group: str = Field("ood-monitor", description="consumer group; also names the keys in Redis")
     client: Literal["kafka-python", "confluent-kafka"] = Field(
         "kafka-python", description="library that reads the topic; confluent-kafka costs less CPU and is an extra"
@@ -33,21 +53,6 @@ class KafkaConfig(Section):
     )
     look_seconds: float = Field(2.0, gt=0, le=30, description="time between two looks at whether the topic is there")
     instance_id: str = Field("", description="static membership: a restart keeps its partitions")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    ssl_cafile: str = ""
-    ssl_certfile: str = ""
-    ssl_keyfile: str = ""
-    ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
-    ssl_key_password_file: str = ""
-    sasl_mechanism: str = ""
-    sasl_username: str = ""
-    sasl_password: SecretStr = SecretStr("")
-    sasl_password_file: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _secret(cls, data: Any) -> Any:
-        return from_file(from_file(data, "sasl_password"), "ssl_key_password")
 
     @model_validator(mode="after")
     def _timing(self) -> KafkaConfig:

@@ -48,6 +48,11 @@ GROUP: tuple[Metric, ...] = (
         "Near streams.limit: see TooManyStreams in docs/runbook.md", "group", "streams",
     ),
     Metric(
+        "ood_monitor_mutes", "gauge", "Mutes in force: what keeps alerts from receivers",
+        "`ood-monitor mute` lists them, with who set them, why and until when; `ood-monitor unmute` ends one",
+        "group", "mutes",
+    ),
+    Metric(
         "ood_monitor_moved_samples", "gauge",
         "Since the beginning of the group: samples counted elsewhere than where they belong (late, ahead of the clock, "
         "overflow of streams), and records that were skipped",

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
-Scope = Literal["process", "group", "judge"]
+Scope = Literal["process", "group", "judge", "ingest"]
 """Of what a metric speaks.
 
 ``process``: of this process alone, so sum over processes. ``group``: of the whole group, as this process last saw it in
 Redis, so every process shows about the same: take the maximum. ``judge``: known to the one process that judges; the
-others show 0 (or no series of a stream), so take the maximum, too.
+others show 0 (or no series of a stream), so take the maximum, too. ``ingest``: of one ``ood-monitor ingest``, which is
+another process than a worker.
 """
 
 

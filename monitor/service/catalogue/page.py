@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from monitor.service.catalogue import LIBRARY, OWN
+from monitor.service.catalogue import INGEST, LIBRARY, OWN
 from monitor.service.catalogue.metric import Metric
 
 SCOPES = {
@@ -20,13 +20,17 @@ SCOPES = {
         "The process that judges",
         "One process at a time judges and knows these. The others show 0: take the maximum (`max by (job)`).",
     ),
+    "ingest": (
+        "The ingest server",
+        "`ood-monitor ingest` is another process, with a page of its own: give it a job of its own (`ood-ingest`).",
+    ),
 }
 
 INTRODUCTION = """\
 <!-- Written by `make docs` from monitor/service/catalogue. Do not edit it here. -->
 # Metrics
 
-`telemetry.port` opens `/metrics` for Prometheus. Series whose labels are known exist from the start, at 0, so a rule
+`http.port` opens `/metrics` for Prometheus. Series whose labels are known exist from the start, at 0, so a rule
 need not treat an absent one as a special case. Every label has a bounded set of values: no request id and no unbounded
 name is ever a label. `deploy/prometheus/rules.yml` has alert rules for these metrics, `deploy/grafana/dashboard.json` a
 dashboard, and [runbook.md](runbook.md) says what to do about each alert. Give each group a job of its own in Prometheus
@@ -58,7 +62,7 @@ def page() -> str:
     """The whole page, in Markdown."""
     parts = [INTRODUCTION]
     for scope, (heading, about) in SCOPES.items():
-        parts.append(f"## {heading}\n\n{about}\n\n{table(m for m in OWN if m.scope == scope)}")
+        parts.append(f"## {heading}\n\n{about}\n\n{table(m for m in (*OWN, *INGEST) if m.scope == scope)}")
     about = "From prometheus-client, of the process itself."
     parts.append(f"## CPU, memory and files\n\n{about}\n\n{table(LIBRARY)}")
     return "\n".join([*parts, UPGRADE])
@@ -80,5 +84,5 @@ def _row(m: Metric) -> str:
 def _label(name: str, values: tuple[str, ...] | str) -> str:
     if isinstance(values, str):
         return f"`{name}` ({values})"
-    some = ", ".join(f"`{v}`" for v in values) if len(values) <= 8 else f"{len(values)} values, see runbook.md"
+    some = ", ".join(f"`{v}`" for v in values) if len(values) <= 8 else f"{len(values)} values"
     return f"`{name}` ({some})"

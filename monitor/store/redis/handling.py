@@ -73,6 +73,11 @@ class RedisHandling(RedisBase):
         self._tidy()
         return Acknowledgement(str(reply[1]), author, reason, now)
 
+    def unacknowledge(self, fingerprint: str) -> bool:
+        """Nobody is at this alert any more; False if nobody was."""
+        with translate_redis_errors():
+            return bool(self._client.hdel(self.keys.acknowledged, fingerprint))
+
     def _tidy(self) -> None:
         """Forget what was acknowledged of episodes that are over, once there is much of it."""
         held = self.handling().acknowledged

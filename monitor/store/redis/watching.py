@@ -16,6 +16,9 @@ from monitor.store.verdicts import SUMS, TIMES, Health, Notice
 AT_ONCE = 1000
 """Fields of a large hash that Redis reads out at once: it answers nobody else meanwhile."""
 
+ALERTS_AT_ONCE = 500
+"""Alerts in one round trip."""
+
 
 class RedisWatching(RedisBase):
     """Alerts and notices, and how the group is doing."""
@@ -94,11 +97,20 @@ class RedisWatching(RedisBase):
         """Current alerts, the latest transition first."""
         with translate_redis_errors():
             names = self._client.zrevrange(self.keys.index, 0, -1)
-            found = [self._client.hgetall(self.keys.alert(name)) for name in names]
+            found = self._each_alert(names)
             gone = [name for name, alert in zip(names, found, strict=True) if not alert]
             if gone:  # their time to live is over
                 self._client.zrem(self.keys.index, *gone)
         return [alert for alert in found if alert]
+
+    def _each_alert(self, names: list[str]) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = []
+        for first in range(0, len(names), ALERTS_AT_ONCE):
+            pipe = self._client.pipeline(transaction=False)
+            for name in names[first : first + ALERTS_AT_ONCE]:
+                pipe.hgetall(self.keys.alert(name))
+            found += pipe.execute()
+        return found
 
     def history(self, count: int = 100) -> list[dict[str, str]]:
         """Transitions, the latest first; each with its ``id``."""

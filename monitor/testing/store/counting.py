@@ -96,13 +96,16 @@ class MemoryCounting(MemoryBase):
             return Reply("closed", bucket=closed, now_ms=now)
         if any(bucket > self._last_allowed() for bucket in batch.counts):
             return Reply("ahead", bucket=self._last_allowed(), now_ms=now)
-        new = sorted(
-            {key[0] for cells in batch.counts.values() for key in cells} - {OVERFLOW, self._canary} - set(self._streams)
-        )
+        named = {key[0] for cells in batch.counts.values() for key in cells} - self._unnamed()
+        new = sorted(named - set(self._streams))
         room = self._streams_limit - len(self._streams)
         if self._streams_limit and len(new) > max(0, room):
             return Reply("streams", streams=tuple(new[max(0, room) :]), now_ms=now)
         return Reply("ok", now_ms=now)
+
+    def _unnamed(self) -> set[str]:
+        """Streams of the monitor itself, which it does not list."""
+        return {OVERFLOW, self._canary or OVERFLOW}
 
     def _write(self, batch: Batch) -> None:
         now = self._clock()
@@ -120,7 +123,7 @@ class MemoryCounting(MemoryBase):
         for bucket, cells in batch.counts.items():
             _add(self._buckets.setdefault(bucket, {}), cells)
             self._unfolded.add(bucket)
-            self._streams.update(dict.fromkeys({key[0] for key in cells} - {OVERFLOW, self._canary}, now))
+            self._streams.update(dict.fromkeys({key[0] for key in cells} - self._unnamed(), now))
         _add(self._totals, batch.totals())
         for reason, n in batch.rejected.items():
             self._rejected[reason] = self._rejected.get(reason, 0) + n

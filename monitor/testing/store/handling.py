@@ -48,6 +48,11 @@ class MemoryHandling(MemoryBase):
         self._mutes[name] = replace(held, ends_ms=self._clock())
         return True
 
+    def unacknowledge(self, fingerprint: str) -> bool:
+        """Nobody is at this alert any more; False if nobody was."""
+        self._reach()
+        return self._acknowledged.pop(fingerprint, None) is not None
+
     def acknowledge(self, fingerprint: str, author: str, reason: str) -> Acknowledgement:
         """Note that somebody has taken a firing alert on."""
         self._reach()

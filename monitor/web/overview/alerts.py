@@ -10,8 +10,9 @@ from typing import Any
 from monitor.alerts.layout import alert_name, runbook_link, summary
 from monitor.math.lifecycle import Alert
 from monitor.math.state import Rules
+from monitor.store.handling import Handling, Mute, moment
 from monitor.web.overview.facts import Facts
-from monitor.web.overview.texts import count_of, image_link, rate_of, stream_id
+from monitor.web.overview.texts import count_of, finite, image_link, rate_of, stream_id
 
 Fields = Mapping[str, str]
 
@@ -29,18 +30,23 @@ INFORMATION = "info"
 
 RANKS = {"critical": 0, "warning": 1, INFORMATION: 2}
 
+NAMELESS = "the stream without a name"
+
 TO_DO = {
     "ood": "Look at the most unusual requests below and find who sends them. Route them to people or to a fallback, "
     "or roll back what changed.",
     "silence": "Look at what sends this stream: start it again, or retire the stream if it is gone for good.",
-    "stalled": "Do what the sentence above says: until then a surge may go unnoticed.",
-    "gap": "Keep records in the topic for longer. What was lost stays lost.",
-    "bad-records": "Look at the dead letters and mend the sender that the alert names.",
-    "streams": "Look at whether record keys are request ids, retire streams that are gone, or raise streams.limit.",
-    "epoch": "Nothing, if somebody promoted new settings on purpose.",
-    "drift": "Nothing at once. If it lasts, find out what changed in the traffic.",
 }
-"""By kind, in one or two sentences; the runbook says more."""
+"""By kind, in one or two sentences; the runbook says more. What the monitor says of itself says so in its summary."""
+
+TITLES = {
+    "stalled": "A surge may go unnoticed ({about})",
+    "gap": "Records were lost ({about})",
+    "bad-records": "Many records of {about} cannot be scored",
+    "streams": "There are more streams than the limit allows",
+    "epoch": "The evidence was started afresh",
+}
+"""By kind, of what the monitor says of itself."""
 
 
 def rank(alert: Fields) -> tuple[int, str, str]:
@@ -53,12 +59,20 @@ def firing(alerts: Sequence[Fields]) -> list[Fields]:
     return sorted((a for a in alerts if a.get("status") == "firing" and a.get("severity") != INFORMATION), key=rank)
 
 
+def unhandled_first(alerts: Sequence[Fields], handling: Handling) -> list[Fields]:
+    """In the same order, but those last that somebody has taken on or muted; of very many the first few hundred."""
+    few = alerts[: 10 * MOST]
+    return sorted(few, key=lambda a: "acknowledged_at" in handling.annotated(a) or handling.mute_of(a) is not None)
+
+
 def information(alerts: Sequence[Fields]) -> list[Fields]:
     """Those that fire and only inform."""
     return sorted((a for a in alerts if a.get("status") == "firing" and a.get("severity") == INFORMATION), key=rank)
 
 
-def shown(alert: Fields, facts: Facts, held: Alert | None, history: Sequence[Fields]) -> dict[str, Any]:
+def shown(
+    alert: Fields, facts: Facts, held: Alert | None, history: Sequence[Fields], handling: Handling
+) -> dict[str, Any]:
     """One alert with everything.
 
     Args:
@@ -66,11 +80,17 @@ def shown(alert: Fields, facts: Facts, held: Alert | None, history: Sequence[Fie
         facts: of this process.
         held: the same as the evaluator holds it; None for an alert of the monitor about itself.
         history: transitions, the latest first.
+        handling: what people did about alerts.
     """
     name = alert.get("fingerprint", "")
     steps = [h for h in history if h.get("fingerprint") == name][:LISTED]
+    taken, muted = handling.annotated(alert), handling.mute_of(alert)
+    by = {"by": taken.get("acknowledged_by", ""), "at": taken.get("acknowledged_at", "")}
     return {
         **brief(alert, facts),
+        "acknowledged": {**by, "reason": taken.get("acknowledged_reason", "")} if by["at"] else None,
+        "muted": mute_of(muted) if muted else None,
+        "handled": bool(by["at"] or muted),
         "summary": summary(alert),
         "to_do": TO_DO.get(alert.get("kind", ""), ""),
         "updated_at": alert.get("updated_at", ""),
@@ -96,8 +116,9 @@ def brief(alert: Fields, facts: Facts) -> dict[str, Any]:
         "fingerprint": alert.get("fingerprint", ""),
         "kind": alert.get("kind", ""),
         "name": alert_name(alert.get("kind", "")),
-        "about": alert.get("subject") or stream or "everything together",
-        "stream_id": stream_id(stream) if stream else "",
+        "title": title(alert),
+        "about": about(alert),
+        "stream_id": stream_id(stream) if is_of_stream(alert) else "",
         "severity": alert.get("severity", ""),
         "status": alert.get("status", ""),
         "change": alert.get("change", ""),
@@ -108,12 +129,49 @@ def brief(alert: Fields, facts: Facts) -> dict[str, Any]:
     }
 
 
+def is_of_stream(alert: Fields) -> bool:
+    """Whether an alert is about one stream, which may be the one without a name."""
+    return "subject" not in alert and alert.get("level") != "everything"
+
+
+def about(alert: Fields) -> str:
+    """What an alert is about, for people."""
+    if not is_of_stream(alert):
+        return alert.get("subject") or "everything together"
+    return alert.get("stream") or NAMELESS
+
+
+def title(alert: Fields) -> str:
+    """An alert in a few words, for people."""
+    kind, what = alert.get("kind", ""), about(alert)
+    named = f"stream {what}" if is_of_stream(alert) and what != NAMELESS else what
+    if kind == "ood":
+        return f"Surge in {named}"
+    if kind == "silence":
+        return f"{named[0].upper()}{named[1:]} is silent" if is_of_stream(alert) else "Many streams are silent"
+    return TITLES.get(kind, f"{alert_name(kind)}: {{about}}").replace("{about}", what)
+
+
+def mute_of(mute: Mute) -> dict[str, Any]:
+    """A mute: what it keeps from receivers, until when, by whom and why."""
+    given = {"kind": mute.kind, "alert": mute.alert}
+    stream = {} if mute.stream is None else {"stream": mute.stream, "stream_id": stream_id(mute.stream)}
+    return {
+        "id": mute.id,
+        **{name: value for name, value in given.items() if value},
+        **stream,
+        "by": mute.author,
+        "reason": mute.reason,
+        "until": moment(mute.ends_ms),
+    }
+
+
 def examples(found: Sequence[Any], facts: Facts) -> list[dict[str, Any]]:
     """The most unusual requests, each with where its image is."""
     return [
         {
             "id": str(e.get("id", "")),
-            "confidence": e.get("confidence"),
+            "confidence": finite(e.get("confidence")),
             "class": str(e.get("class", "")),
             "record": f"{e.get('partition', '')} offset {e.get('offset', '')}",
             "expert": str(e.get("expert", "")),

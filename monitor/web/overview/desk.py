@@ -82,17 +82,18 @@ class Desk:
         if known.why:
             raise StoreError(known.why)
         store = self._gatherer.store
-        packed = store.evidence([name]) if known.header else {}
+        packed = store.evidence([name], 1) if known.header else {}
         last = known.header.get("last_bucket") or 0
         worst = store.examples(name, range(last, max(-1, last - LATEST_BUCKETS), -1))
-        classes = classes_of(known.header, name, packed[name], self._facts.rules) if name in packed else []
+        classes = classes_of(known.header, name, packed[name], self._facts.rules) if packed.get(name) else []
         return self._kept(wanted, lambda: stream_document(self._gatherer, self._facts, name, classes, worst))
 
     def _kept(self, name: Hashable, make: Callable[[], Any]) -> bytes:
         with self._lock:
             made = self._made.get(name)
             if made is None:
-                made = json.dumps(make(), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+                text = json.dumps(make(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+                made = text.encode("utf-8", "backslashreplace")  # what is no character stays an escape, as in JSON
                 if len(self._made) >= KEPT:
                     self._made.pop(next(iter(self._made)))
                 self._made[name] = made

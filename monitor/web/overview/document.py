@@ -33,7 +33,8 @@ def document(gatherer: Gatherer, facts: Facts, present: Present, query: Query) -
     held = held_alerts(gatherer, facts)
     fires = alerts.firing(known.look.alerts)
     shown = [
-        alerts.shown(a, facts, held.get(a.get("fingerprint", "")), known.look.history) for a in fires[: alerts.MOST]
+        alerts.shown(a, facts, held.get(a.get("fingerprint", "")), known.look.history, known.look.handling)
+        for a in alerts.unhandled_first(fires, known.look.handling)[: alerts.MOST]
     ]
     total = max(len(fires), len(known.firing))
     drifts = [a for a in alerts.information(known.look.alerts) if a.get("kind") == "drift"]
@@ -50,6 +51,7 @@ def document(gatherer: Gatherer, facts: Facts, present: Present, query: Query) -
                 alerts.brief(h, facts) for h in known.look.history if not h.get("subject", "").startswith(CANARY)
             ][:RECENT],
         },
+        "mutes": [alerts.mute_of(mute) for mute in known.look.handling.in_force()],
         "streams": streams.table(gatherer, facts, query),
         "budget": group.budget(facts, known),
         "judging": group.judging(known),

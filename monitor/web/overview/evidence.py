@@ -118,12 +118,9 @@ def standings(
     state = _unpacked(header, packed, rules)
     logs = state.evidence.log_mean()
     keys = list(state.rows)
-    levels = {name: rules.log_threshold(key) for name, key in (("stream", ("", None)), ("everything", EVERYTHING))}
-    raising = {label: rules.log_threshold(("", label)) for label in rules.class_nulls}
-    needed = [
-        levels["everything"] if stream is None else levels["stream"] if label is None else raising.get(label, math.inf)
-        for stream, label in keys
-    ]
+    raising: dict[int | None, float] = {None: rules.log_threshold(("", None))}
+    raising |= {label: rules.log_threshold(("", label)) for label in rules.class_nulls}
+    needed = [raising.get(label, math.inf) for _, label in keys]
     distance = logs - np.array(needed)
     whole: dict[str, int] = {}
     nearest: dict[str, int] = {}

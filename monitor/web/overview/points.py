@@ -85,7 +85,8 @@ class Points:
             self._read.add(bucket)
             for (stream, _, cell), n in cells.items():
                 if cell < CELLS and not stream.startswith(CANARY):
-                    place = self._table[self._row(stream), point % POINTS]
+                    row = self._row(stream)  # which may make the table larger
+                    place = self._table[row, point % POINTS]
                     place[0] += n
                     if cell < self._flag_cells:
                         place[1] += n

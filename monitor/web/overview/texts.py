@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -47,14 +48,19 @@ def log10_of(natural: float) -> float | None:
     return round(natural / math.log(10), 3) if math.isfinite(natural) else None
 
 
+def finite(value: Any) -> float | None:
+    """A number that JSON can hold; None if it is none."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
 def image_link(template: str, request: str) -> str:
     """Where the image of a request is; empty without a template, or if the id would lead somewhere else.
 
     Args:
-        template: begins with ``http://`` or ``https://`` and holds ``{id}`` behind the host.
+        template: begins with ``http://`` or ``https://`` and holds ``{id}`` behind the host; any other makes no link.
         request: its id, as the sender chose it.
     """
-    if not template or request in ("", ".", ".."):
+    if request in ("", ".", "..") or not re.match(r"https?://[^/?#{}\\@\s]+[/?#]", template):
         return ""
     link = template.replace("{id}", quote(request.encode("utf-8", "backslashreplace"), safe=""))
     return link if len(link) <= LONGEST_LINK else ""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from monitor.alerts.alert import moment
-from monitor.alerts.layout import alert_name
 from monitor.web.overview.alerts import TO_DO
 from monitor.web.overview.facts import Facts
 from monitor.web.overview.gathering import Known
@@ -88,8 +87,8 @@ def _of_alert(alert: Mapping[str, Any]) -> dict[str, Any]:
     level = "alarm" if kind == "ood" else "blind" if _is_blind(alert) else "attention"
     return {
         "level": "handled" if handled else level,
-        "title": _title(alert),
-        "text": alert["summary"],
+        "title": alert["title"],
+        "text": "" if kind in TO_DO else alert["summary"],
         "since": alert["onset_at"] or alert["started_at"],
         "to_do": TO_DO.get(kind, ""),
         "runbook": alert["runbook"],
@@ -100,15 +99,6 @@ def _of_alert(alert: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_blind(alert: Mapping[str, Any]) -> bool:
     return bool(alert["kind"] == "stalled" and alert["severity"] == "critical")
-
-
-def _title(alert: Mapping[str, Any]) -> str:
-    about = alert["about"]
-    if alert["kind"] == "ood":
-        return f"Surge in {'everything together' if not alert['stream_id'] else f'stream {about}'}"
-    if alert["kind"] == "silence":
-        return f"Stream {about} is silent" if alert["stream_id"] else "Many streams are silent"
-    return f"{alert_name(alert['kind'])}: {about}"
 
 
 def _headline(found: Sequence[Mapping[str, Any]]) -> str:

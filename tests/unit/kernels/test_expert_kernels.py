@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional
 
-from line_plugin.kernels import cpu
+from line_plugin.kernels import cpu, selftest
+from line_plugin.kernels.cpu import experts as compiled_experts
+from line_plugin.kernels.cpu.experts import PackedExperts
 from line_plugin.kernels.experts import ExpertScorer
 from line_plugin.math import scoring
 from line_plugin.math.experts.angle import centre_weight
@@ -94,3 +101,115 @@ def test_without_numba_torch_scores_in_float64(monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(found[name], compiled[name], rtol=1e-5, atol=1e-5)
         assert found[name].dtype == torch.float64
     assert all(len(values) == 0 for values in scorer.score(x[:0], classes[:0]).values())
+
+
+# -- the trial before the first score ----------------------------------------------------------------------------------
+
+
+class Wrong:
+    """Compiled experts as a broken compiler would make them: one expert gives other numbers."""
+
+    def __init__(self, packed: PackedExperts, name: str, fault: str) -> None:
+        self.packed, self.name, self.fault = packed, name, fault
+
+    def score(self, x: torch.Tensor, classes: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        found = self.packed.score(x, classes, names)
+        if self.fault == "confidence":
+            found[self.name] = found[self.name] + 0.01
+        if self.fault == "one row":
+            found[self.name][-1] *= 1.01
+        if self.fault == "not a number":
+            found[self.name] = found[self.name] * torch.nan
+        if self.fault == "batch":
+            found[self.name] = found[self.name] * (1 + 1e-9 * len(x))
+        return found
+
+
+def said_when_broken(
+    make: object, fitted: Experts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> str:
+    """The one warning, after scoring twice with experts that ``make`` gives in place of the compiled ones."""
+    x, classes = inputs(fitted)
+    expected = fitted.to("cpu", torch.float64).score(x.double(), classes)
+    monkeypatch.setattr(compiled_experts, "_pack", make)
+    scorer = ExpertScorer(fitted)
+    found = scorer.score(x, classes)
+    scorer.score(x, classes)
+    assert scorer.packed() is None, "torch scores"
+    for name in NAMES:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-9)
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1
+    return warnings[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("confidence", "that are off by up to"),
+        ("one row", "that are off by up to"),
+        ("not a number", "that are off by up to"),
+        ("batch", "in another batch"),
+    ],
+)
+def test_broken_experts_give_way_to_torch_with_one_warning(
+    name: str, fault: str, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = compiled_experts._pack
+    fitted = experts(10, 61, 3)
+    text = said_when_broken(lambda e: Wrong(good(e), name, fault), fitted, monkeypatch, caplog)
+    assert f"{name!r}" in text
+    assert said in text
+
+
+def test_experts_that_cannot_be_compiled_give_way_to_torch_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from numba.core.errors import LoweringError
+
+    def broken(_: Experts) -> PackedExperts:
+        raise LoweringError("no such intrinsic")
+
+    text = said_when_broken(broken, experts(10, 61, 3), monkeypatch, caplog)
+    assert "LoweringError: no such intrinsic" in text
+
+
+@pytest.mark.parametrize("kernel", ["angle", "residual", "of_class"])
+def test_one_kernel_that_reads_another_tensor_is_found(kernel: str) -> None:
+    fitted = experts(99, 61, 2)
+    packed = PackedExperts.make(fitted)
+    assert packed is not None
+    parts = list(getattr(packed, kernel))
+    at = {"angle": 2, "residual": 2, "of_class": 3}[kernel]
+    parts[at] = parts[at][..., ::-1].copy()  # classes or directions of a tile, or neurons of a prototype, the wrong way
+    if kernel == "angle":
+        parts[at] = parts[at] * 1.001  # a sum over classes does not see their order
+    broken = replace(packed, **{kernel: tuple(parts)})
+    if kernel == "residual":
+        broken = replace(broken, residual=(*parts[:2], parts[2] * 1.001, parts[3]))
+    assert selftest.fault_of_experts(packed.score, fitted, NAMES) == ""
+    assert selftest.fault_of_experts(broken.score, fitted, NAMES) != ""
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    k=st.sampled_from([1, 2, 3, 10, 16, 17, 64, 99, 130]),
+    d=st.integers(2, 200),
+    p=st.integers(1, 4),
+    clip=st.sampled_from([None, 0.05, 1.1]),
+    scale=st.sampled_from([1e-3, 1.0, 1e4]),
+)
+def test_the_trial_passes_right_experts(k: int, d: int, p: int, clip: float | None, scale: float) -> None:
+    fitted = experts(k, d, p, clip)
+    fitted = replace(fitted, weight=scale * fitted.weight, centred_weight=scale * fitted.centred_weight)
+    assert ExpertScorer(fitted).packed() is not None
+
+
+def test_experts_that_were_not_fitted_are_not_tried() -> None:
+    fitted = experts(10, 61, 3)
+    none = Subspace(fitted.subspace.mean, torch.zeros(0, 61), True)
+    scorer = ExpertScorer(replace(fitted, prototypes=torch.zeros(10, 0, 61), subspace=none))
+    assert scorer.packed() is not None
+    x, classes = inputs(fitted)
+    assert torch.equal(scorer.score(x, classes, ["angle"])["angle"], ExpertScorer(fitted).score(x, classes)["angle"])

@@ -32,7 +32,7 @@ def test_the_commented_reference_is_valid_and_names_every_key():
 def test_the_reference_shows_the_defaults():
     given = yaml.safe_load(REFERENCE.read_text())
     bare = validate(LEAST).model_dump(mode="json")
-    for section in ("messages", "dead_letters", "buckets", "alerts", "telemetry", "delivery"):
+    for section in ("messages", "dead_letters", "buckets", "alerts", "http", "delivery"):
         assert {k: bare[section][k] for k in given[section]} == given[section]
 
 
@@ -305,7 +305,7 @@ def test_the_variables_in_the_compose_file_are_settings():
     given = {name: str(value) for name, value in compose["x-worker"]["environment"].items()}
     config = load(REFERENCE, given)
     assert config.redis.url == given["OOD_MONITOR__REDIS__URL"]
-    assert config.telemetry.port == int(given["OOD_MONITOR__TELEMETRY__PORT"])
+    assert config.http.port == int(given["OOD_MONITOR__HTTP__PORT"])
 
 
 def test_a_word_that_yaml_would_read_as_something_else_stays_a_word_in_the_environment(tmp_path):

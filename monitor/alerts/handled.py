@@ -1,0 +1,192 @@
+"""What receivers are not told because somebody muted it, and what they are told after all.
+
+A receiver that was told of an alert is always told of its end, mute or not: an end wakes nobody, and an incident that
+is never closed misleads. What came and went under a mute is never told. What still fires when its mute is over is told
+then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from monitor.alerts.sink import Fields
+from monitor.store.deliveries import DeliveryStore, id_order
+from monitor.store.handling import Handling, Mute, moment
+
+log = logging.getLogger(__name__)
+
+
+class Handled:
+    """Mutes and acknowledgements as they were last read; a mute ends in time while Redis is away, too.
+
+    Args:
+        store: where they are.
+    """
+
+    def __init__(self, store: DeliveryStore) -> None:
+        self._store, self._read, self._read_at = store, Handling(), time.monotonic()
+
+    def look(self) -> bool:
+        """Read them anew; whether receivers may have to be told something else.
+
+        Raises:
+            StoreUnavailableError: what was read before stands.
+        """
+        before, self._read = self._read, self._store.handling()
+        self._read_at = time.monotonic()
+        return self._read.differs(before)
+
+    @property
+    def now_ms(self) -> int:
+        """The store's clock, as far as it is known."""
+        return self._read.now_ms + round(1000 * (time.monotonic() - self._read_at))
+
+    def mute_of(self, alert: Fields) -> Mute | None:
+        """What keeps this alert from receivers: now, or (of a transition of the history) when it was written."""
+        found = self._read.mute_of(alert, self.now_ms)
+        if found is None and "id" in alert:
+            return self._read.mute_of(alert, id_order(alert["id"])[0])
+        return found
+
+    def annotated(self, alert: Fields) -> dict[str, str]:
+        """The alert, with who took it on if somebody has."""
+        return self._read.annotated(alert)
+
+
+class HeldBack:
+    """The transitions that mutes keep from one sink of ``transitions``, for all processes.
+
+    Args:
+        store: remembers them.
+        sink: name of the receiver.
+        handled: the mutes.
+    """
+
+    def __init__(self, store: DeliveryStore, sink: str, handled: Handled) -> None:
+        self._store, self._sink, self._handled = store, sink, handled
+        self._held: dict[str, dict[str, str]] = {}
+        self._direct: dict[str, Fields] = {}
+
+    def look(self) -> None:
+        """Read what is held back, by whichever process.
+
+        Raises:
+            StoreUnavailableError: try again.
+        """
+        self._held = {name: json.loads(text) for name, text in self._store.held_back(self._sink).items()}
+
+    def withholds(self, event: Fields) -> bool:
+        """Whether this transition is not sent; noted, so that it can be told once its mute is over.
+
+        Raises:
+            StoreUnavailableError: try again.
+        """
+        name = event.get("fingerprint", "")
+        held = self._held.get(name, {})
+        held = held if held.get("episode") == event.get("episode") else {}
+        if event.get("status") != "firing":
+            self.pass_over(event)
+            return held.get("change") == "raised"
+        mute = self._handled.mute_of(event)
+        if mute is None:
+            return False
+        self._held[name] = {
+            **event,
+            "change": "raised" if "raised" in (held.get("change"), event.get("change")) else "updated",
+        }
+        self._store.hold_back(self._sink, {name: json.dumps(self._held[name])})
+        log.info("%s is not told of alert %s (%s): %s", self._sink, name, event.get("change", "?"), mute.words())
+        return True
+
+    def pass_over(self, event: Fields) -> None:
+        """This transition is never sent; if it is the end of what is held back, that is over too.
+
+        Raises:
+            StoreUnavailableError: try again.
+        """
+        if event.get("status") != "firing" and event.get("fingerprint", "") in self._held:
+            self.forget(event["fingerprint"])
+
+    def concerns(self, event: Fields) -> bool:
+        """Whether it is held back now, or would be."""
+        return event.get("fingerprint", "") in self._held or self._handled.mute_of(event) is not None
+
+    def due(self) -> list[Fields]:
+        """What is held back, still fires and is muted no more, as it stands now.
+
+        Raises:
+            StoreUnavailableError: try again.
+        """
+        over = {name: held for name, held in self._held.items() if self._handled.mute_of(_without_id(held)) is None}
+        if not over:
+            return []
+        standing = {a.get("fingerprint", ""): a for a in self._store.snapshot(0).firing}
+        found = [
+            {**standing[name], "id": held["id"], "change": held["change"]}
+            for name, held in over.items()
+            if name in standing and standing[name].get("episode") == held.get("episode")
+        ]
+        return sorted(found, key=lambda alert: id_order(alert["id"]))
+
+    def forget(self, name: str) -> None:
+        """The alert of this fingerprint is held back no more.
+
+        Raises:
+            StoreUnavailableError: try again.
+        """
+        self._store.hold_back(self._sink, {}, [name])
+        self._held.pop(name, None)
+
+    # -- alerts that are handed over without Redis -----------------------------------------------------------------
+
+    def withholds_direct(self, alert: Fields) -> bool:
+        """The same of an alert that Redis does not hold."""
+        name = alert["fingerprint"]
+        if alert.get("status") != "firing":
+            return self._direct.pop(name, None) is not None
+        if self._handled.mute_of(alert) is None:
+            return False
+        self._direct[name] = alert
+        return True
+
+    def due_direct(self) -> list[Fields]:
+        """Those of them whose mute is over."""
+        over = [name for name, alert in self._direct.items() if self._handled.mute_of(alert) is None]
+        return [self._direct.pop(name) for name in over]
+
+
+def standing(
+    alerts: Iterable[Fields],
+    handled: Handled,
+    was_told: Callable[[Sequence[Fields]], frozenset[str]],
+    resolved_seconds: float,
+) -> Iterator[Fields]:
+    """Alerts as a sink of ``state`` is told them.
+
+    Args:
+        alerts: as they stand.
+        handled: the mutes.
+        was_told: fingerprints of those that the receiver was told of already, in this episode.
+        resolved_seconds: a muted alert that the receiver was told of is told as over for so long.
+    """
+    given = [(alert, handled.mute_of(alert)) for alert in alerts]
+    muted = [alert for alert, mute in given if mute is not None]
+    told = was_told(muted) if muted else frozenset()
+    for alert, mute in given:
+        if mute is None:
+            yield handled.annotated(alert)
+        elif alert.get("fingerprint", "") not in told:
+            continue
+        elif alert.get("ended_at"):
+            yield {**alert, "status": "resolved"}
+        elif handled.now_ms - mute.begun_ms <= 1000 * resolved_seconds:
+            # Its end, for this receiver: else it would go on notifying people, whom the mute keeps from it.
+            yield {**alert, "status": "resolved", "ended_at": moment(mute.begun_ms), "muted": mute.words()}
+
+
+def _without_id(alert: Fields) -> Fields:
+    """As it stands now, and not as it was written."""
+    return {k: v for k, v in alert.items() if k != "id"}

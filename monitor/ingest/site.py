@@ -1,0 +1,157 @@
+"""What the ingest server answers: posts, probes and metrics, each error as one sentence in JSON."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from monitor.errors import PostError
+from monitor.ingest.binding import KeyFrom, to_message
+from monitor.ingest.bodies import Bodies
+from monitor.ingest.handover import Handover
+from monitor.ingest.metrics import Metrics
+from monitor.ingest.posts import Accepted, read_post
+from monitor.publishing.complaints import Complaints
+from monitor.web.access import OPEN_PATHS, Access, headers_of
+from monitor.web.answers import RefusedError, error_answer
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Takes posts in: reads a body, makes events of it, and answers when Kafka has them.
+
+    Args:
+        bodies: reads.
+        accepted: what a post may be.
+        key_from: what names the stream.
+        handover: to Kafka.
+        metrics: told of every post.
+        complaints: rate-limited lines.
+        now_ms: milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        bodies: Bodies,
+        accepted: Accepted,
+        key_from: KeyFrom,
+        handover: Handover,
+        metrics: Metrics,
+        complaints: Complaints,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._bodies, self._accepted, self._key_from = bodies, accepted, key_from
+        self._handover, self._metrics, self._complaints, self._now_ms = handover, metrics, complaints, now_ms
+
+    async def post(self, request: Request) -> Response:
+        """202 without a body if Kafka has all events of the post; else what is wrong."""
+        try:
+            body = await self._bodies.read(request)
+            headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+            events = read_post(headers, body, self._accepted)
+            now = self._now_ms()
+            messages = [to_message(event, self._key_from.key(event, headers), now) for event in events]
+            began = time.monotonic()
+            await self._handover.hand_over(messages)
+        except PostError as refused:
+            self._metrics.answered(refused.status)
+            self._complaints.warn(f"{refused.status}", f"a post was answered {refused.status}: {refused.sentence}")
+            return error_answer(refused.status, refused.sentence, refused.headers)
+        self._metrics.answered(202)
+        self._metrics.acknowledged(len(messages), time.monotonic() - began)
+        return Response(status_code=202)
+
+
+def build_site(
+    desk: Desk, path: str, access: Access, metrics: Metrics, ready: Callable[[], str], complaints: Complaints
+) -> ASGIApp:
+    """The whole application.
+
+    Args:
+        desk: takes posts.
+        path: where.
+        access: who may post, and look at metrics.
+        metrics: what ``/metrics`` shows.
+        ready: why this process cannot write to Kafka now, in a sentence; empty if it can.
+        complaints: rate-limited lines.
+    """
+
+    async def healthy(_request: Request) -> Response:
+        return PlainTextResponse("healthy: posts are answered\n")
+
+    async def is_ready(_request: Request) -> Response:
+        why = ready()
+        return PlainTextResponse(f"{why or 'ready: the topic is there and Kafka acknowledges'}\n", 503 if why else 200)
+
+    async def show_metrics(_request: Request) -> Response:
+        return Response(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def answer_http_error(_request: Request, error: Any) -> Response:
+        words = {404: f"there is nothing at this path: posts go to {path}", 405: "this path does not know that method"}
+        return error_answer(error.status_code, words.get(error.status_code, error.detail), error.headers)
+
+    routes = [
+        Route("/-/healthy", healthy),
+        Route("/-/ready", is_ready),
+        Route("/metrics", show_metrics),
+        Route(path, desk.post, methods=["POST"]),
+    ]
+    site = Starlette(routes=routes, exception_handlers={404: answer_http_error, 405: answer_http_error})
+    return _Door(site, access, metrics, complaints)
+
+
+class _Door:
+    """Lets in who may come in. A fault of the program is one line a minute, and a 500 that says nothing."""
+
+    def __init__(self, app: ASGIApp, access: Access, metrics: Metrics, complaints: Complaints) -> None:
+        self._app, self._access, self._metrics, self._complaints = app, access, metrics, complaints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        started = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            self._refuse(scope)
+            await self._app(scope, receive, send_noted)
+            return
+        except RefusedError as refused:
+            answer = error_answer(refused.status, refused.sentence, {**refused.headers, "connection": "close"})
+            self._complaints.warn(f"{refused.status}", f"a request was answered {refused.status}: {refused.sentence}")
+        except Exception as error:
+            log.debug("a request failed", exc_info=True)
+            about = f"a request failed by a fault of this program ({type(error).__name__}): --debug shows where"
+            self._complaints.warn("fault", about)
+            answer = error_answer(
+                500, "this is a fault of the ingest server; its log says more", {"connection": "close"}
+            )
+        if started:
+            raise ConnectionAbortedError
+        self._metrics.answered(answer.status_code)
+        await answer(scope, receive, send)
+
+    def _refuse(self, scope: Scope) -> None:
+        """No page of another site may post here with what a browser knows, or by a name that leads here."""
+        if scope["path"] in OPEN_PATHS:
+            return
+        headers = headers_of(scope)
+        self._access.identify(scope, headers)
+        if not (self._access.token or self._access.certificates):
+            self._access.refuse_host(headers.get("host", ""))
+        if "origin" in headers:
+            raise RefusedError(403, "the request comes from a web page, which may not post here")

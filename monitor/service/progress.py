@@ -1,0 +1,73 @@
+"""Whether a process does its work, and whether a restart would help it: plain notes, to be read from any thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PROGRESS_SECONDS = 60.0
+"""A poll loop that has not come round for so long makes no progress: the heartbeat stops."""
+
+
+class Progress:
+    """When the loop of a process last came round, and when it last judged.
+
+    Args:
+        trouble: what keeps the worker from its records now, empty if nothing does.
+        judges: whether this process judges now.
+        watches: whether the thread that watches is there.
+        monotonic: a clock that only goes forward, in seconds.
+    """
+
+    def __init__(
+        self,
+        trouble: Callable[[], str],
+        judges: Callable[[], bool],
+        watches: Callable[[], bool],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._trouble, self._judges, self._watches, self._monotonic = trouble, judges, watches, monotonic
+        self._stepped = self._judged = monotonic()
+        self._rounds, self._ends = 0, False
+
+    def begin_round(self) -> None:
+        """The poll loop came round."""
+        self._stepped = self._monotonic()
+        self._rounds += 1
+
+    def note_judged(self) -> None:
+        """What is due was judged, or another process judges."""
+        self._judged = self._monotonic()
+
+    @property
+    def ends(self) -> bool:
+        """Whether the process is being stopped."""
+        return self._ends
+
+    def end(self) -> None:
+        """The process is being stopped."""
+        self._ends = True
+
+    @property
+    def moves(self) -> bool:
+        """Whether the poll loop makes progress."""
+        return self._monotonic() - self._stepped < PROGRESS_SECONDS
+
+    def healthy(self) -> str:
+        """Why a restart would help, in a sentence; empty if it would not. Redis or Kafka away is no such reason."""
+        waited, judged = self._monotonic() - self._stepped, self._monotonic() - self._judged
+        if waited >= PROGRESS_SECONDS:
+            return f"the loop that counts has not come round for {waited:.0f} seconds: restart this process"
+        if not self._watches():
+            return "the thread that watches the monitor itself has ended: restart this process"
+        if self._judges() and judged >= PROGRESS_SECONDS and not self._trouble():
+            return f"this process holds the right to judge and has not judged for {judged:.0f} seconds: restart it"
+        return ""
+
+    def ready(self) -> str:
+        """Why the process does not do its work now, in a sentence; empty if it does, or stands by."""
+        if self._ends:
+            return "this process is being stopped"
+        if not self._rounds:
+            return "this process starts, and has not asked Kafka for records yet"
+        return self.healthy() or self._trouble()

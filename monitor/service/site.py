@@ -1,0 +1,113 @@
+"""What a process serves over HTTP, put together from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from monitor.config import MonitorConfig, Redactor, secrets_of, show_url
+from monitor.config.urls import SecretUrl
+from monitor.messages.record import Partition
+from monitor.service.assembly import open_store
+from monitor.service.progress import Progress
+from monitor.service.serving import Serving
+
+if TYPE_CHECKING:
+    from monitor.alerts.delivery import Delivery
+    from monitor.counting.models import Models
+    from monitor.counting.worker import Worker
+    from monitor.judging.evaluator import Evaluator
+    from monitor.service.telemetry import Telemetry
+    from monitor.sources.protocol import Source
+
+
+def open_site(
+    config: MonitorConfig,
+    models: Models,
+    *,
+    telemetry: Telemetry,
+    worker: Worker,
+    source: Source,
+    evaluator: Evaluator,
+    delivery: Delivery,
+    progress: Progress,
+) -> Serving:
+    """The HTTP server of a process, which listens and does not answer yet.
+
+    Args:
+        config: the settings; ``http.port`` is not 0.
+        models: with the artifacts in them.
+        telemetry: whose metrics are shown.
+        worker: that counts.
+        source: that it reads from.
+        evaluator: that judges, if it is this process' turn.
+        delivery: to receivers.
+        progress: whether the process does its work.
+
+    Raises:
+        ConfigError: the address is taken, or a file of TLS cannot be used.
+        MissingLibraryError: what serves it is not installed.
+    """
+    from line_plugin.version import __version__
+    from monitor.errors import MissingLibraryError
+
+    try:
+        from monitor.store.overviews import RedisOverviews
+        from monitor.web.access import Access
+        from monitor.web.site import build_site
+        from monitor.web.sources import Sources
+    except ImportError as error:
+        raise MissingLibraryError(f"http.port is set: pip install starlette uvicorn ({error})") from None
+
+    first, http = models.first.scorer, config.http
+    limits = [(f"{m.name}: " if m.name else "") + line for m in models for line in m.scorer.calibration.limits()]
+    sources = Sources(
+        store=lambda: open_store(config),
+        registry=telemetry.registry,
+        evaluator_state=lambda: evaluator.state,
+        rules=evaluator.rules,
+        owned=lambda: read_behind(worker, source),
+        ready=progress.ready,
+        healthy=progress.healthy,
+        ends=lambda: progress.ends,
+        group=config.kafka.group,
+        version=__version__,
+        artifact=models.artifact,
+        kafka_client=config.kafka.client,
+        calibration_limits=tuple(limits),
+        settings=shown_settings(config),
+        redact=Redactor(secrets_of(config)),
+        class_name=first.class_name if len(models) == 1 else str,
+        overviews=lambda: RedisOverviews(open_store(config)),
+        receivers=delivery.addresses,
+        sinks=lambda: delivery.statuses,
+    )
+    names = frozenset(http.allowed_hosts)
+    access = Access(http.token.get_secret_value(), bool(http.tls_client_cafile), names)
+    return Serving(build_site(sources, access), http)
+
+
+def read_behind(worker: Worker, source: Source) -> dict[Partition, int]:
+    """The partitions that a worker counts, with the records of each that it has not read; -1: unknown."""
+    owned, ends = dict(worker.owned), source.end_known()
+    return {p: max(0, ends[p] - o.next) if p in ends else -1 for p, o in owned.items()}
+
+
+def shown_settings(config: MonitorConfig) -> Mapping[str, Mapping[str, Any]]:
+    """The settings by section and key. A secret is ``***`` if it is set, else empty; a URL shows where it leads."""
+    found: dict[str, dict[str, Any]] = {}
+    dumped = config.model_dump(mode="json")
+    for section in type(config).model_fields:
+        held = getattr(config, section)
+        if not isinstance(dumped[section], dict):
+            continue
+        found[section] = {key: _shown(getattr(held, key), text) for key, text in dumped[section].items()}
+    return found
+
+
+def _shown(value: Any, dumped: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return "***" if value.get_secret_value() else ""
+    return show_url(value) if isinstance(value, SecretUrl) else dumped

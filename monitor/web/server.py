@@ -1,0 +1,261 @@
+"""An HTTP/1.1 server that bounds what a sender may hold: connections, headers, and the time that headers take."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h11
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from monitor.config.sections.http import HttpConfig
+from monitor.errors import ConfigError
+from monitor.web.answers import error_answer
+
+LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class BoundedServer(Server):
+    """Stops when it is asked to, and leaves the end of the process to whoever started it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """SIGTERM and Ctrl-C end the server in order, and are not raised again."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # the process has its own way to end, which ends this server too
+            return
+        old = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much clients may hold, together and each.
+
+    Attributes:
+        connections: open at once; more are told to come back.
+        header_bytes: request line and headers of one request; a larger one is answered 400 or 431.
+        header_seconds: within this the headers of a request must be here.
+        idle_seconds: a connection without a request is closed after this.
+        drain_seconds: how long the end waits for requests that are under way.
+        retry_after_seconds: what a client that is told to come back is told to wait.
+        full: what a client is told if as many connections are open.
+    """
+
+    connections: int = 64
+    header_bytes: int = 16_384
+    header_seconds: float = 5.0
+    idle_seconds: int = 30
+    drain_seconds: float = 2.0
+    retry_after_seconds: int = 2
+    full: str = "as many connections are open as this server allows; retry"
+
+
+def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer:
+    """A server for this application; it does not listen yet.
+
+    Raises:
+        ConfigError: a file of TLS cannot be used.
+    """
+    settings: dict[str, Any] = {}
+    if http.tls_certfile:
+        _try_files(http)
+        settings |= {"ssl_certfile": http.tls_certfile, "ssl_keyfile": http.tls_keyfile}
+    if http.tls_client_cafile:  # asked for and not demanded here: probes have none, and the door refuses the others
+        settings |= {"ssl_ca_certs": http.tls_client_cafile, "ssl_cert_reqs": ssl.CERT_OPTIONAL}
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    kind = type(
+        "BoundedProtocol",
+        (_Protocol,),
+        {
+            "most": bounds.connections,
+            "seconds": bounds.header_seconds,
+            "full": _full(bounds),
+        },
+    )
+    return BoundedServer(
+        Config(
+            _HeaderBound(app, bounds.header_bytes),
+            http=kind,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=bounds.idle_seconds,
+            timeout_graceful_shutdown=max(1, round(bounds.drain_seconds)),
+            h11_max_incomplete_event_size=bounds.header_bytes,
+            backlog=bounds.connections,
+            **settings,
+        )
+    )
+
+
+def _try_files(http: HttpConfig) -> None:
+    """Read the files of TLS once, as OpenSSL names no file, and asks the terminal for the password of a locked key."""
+    for key in ("tls_certfile", "tls_keyfile", "tls_client_cafile"):
+        name = getattr(http, key)
+        try:
+            Path(name or ".").stat()
+        except OSError as error:
+            raise ConfigError(f"http.{key} {name} cannot be read ({error.strerror})") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(http.tls_certfile, http.tls_keyfile, password="")
+    except OSError as error:
+        raise ConfigError(
+            f"http.tls_certfile {http.tls_certfile} and http.tls_keyfile {http.tls_keyfile} cannot be used "
+            f"({error.strerror or type(error).__name__}): expected a certificate and its own key in the format PEM, "
+            "the key not encrypted"
+        ) from None
+    try:
+        if http.tls_client_cafile:
+            context.load_verify_locations(http.tls_client_cafile)
+    except OSError:
+        raise ConfigError(
+            f"http.tls_client_cafile {http.tls_client_cafile} holds no certificates: expected text in the format PEM"
+        ) from None
+
+
+class _HeaderBound:
+    """Refuses headers that are too large and came all at once: the parser bounds only those that it waits for."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        size = len(scope.get("raw_path", b"")) + len(scope.get("query_string", b""))
+        size += sum(len(name) + len(value) + 4 for name, value in scope.get("headers", ()))
+        if size <= self._most:
+            return await self._app(scope, receive, send)
+        sentence = f"the request line and the headers are larger than {self._most} bytes"
+        return await error_answer(431, sentence, {"connection": "close"})(scope, receive, send)
+
+
+def _full(bounds: Bounds) -> bytes:
+    body = json.dumps({"error": bounds.full}).encode() + b"\n"
+    return (
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
+        b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
+    ) % (bounds.retry_after_seconds, len(body), body)
+
+
+def serve(server: BoundedServer, listening: socket.socket, handshake_seconds: float) -> None:
+    """Answer until the server is asked to stop, in an event loop of this thread.
+
+    Args:
+        server: of :func:`make_server`.
+        listening: of :func:`listen`.
+        handshake_seconds: within this a client must have begun to speak TLS, if the server does.
+    """
+    loop = _Loop(handshake_seconds)
+    try:
+        loop.run_until_complete(server.serve([listening]))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A client that never finishes its handshake is a connection that no bound of HTTP sees."""
+
+    def __init__(self, handshake_seconds: float) -> None:
+        super().__init__()
+        self._handshake_seconds = handshake_seconds
+
+    async def create_server(self, *arguments: Any, **named: Any) -> Any:
+        """asyncio's, with less patience."""
+        if named.get("ssl") is not None:
+            named.setdefault("ssl_handshake_timeout", self._handshake_seconds)
+        return await super().create_server(*arguments, **named)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            f"http.host {host!r} and http.port {port} cannot be listened on: {error.strerror or error}; take another "
+            "port, or end what listens there"
+        ) from None
+
+
+class _Protocol(H11Protocol):
+    """One connection, which must bring the headers of its request in time."""
+
+    most, seconds, full = 256, 5.0, b""
+    _since = 0.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "certified": bool(transport.get_extra_info("peercert"))}
+        self._since = self.loop.time()
+        if len(self.connections) > self.most and not self._make_room():
+            transport.write(self.full)
+            transport.close()
+            return
+        self._expect_headers()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has asked for nothing longest: whoever only holds one must not keep others out."""
+        held: list[Any] = [c for c in self.connections if c is not self and not c.transport.is_closing()]
+        idle = [c for c in held if c.cycle is None or c.cycle.response_complete]
+        if len(held) < self.most:
+            return True
+        if not idle:
+            return False
+        min(idle, key=lambda c: c._since).transport.close()
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        began = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if not began:
+            self._since = self.loop.time()
+            self._cancel()
+        elif self._timer is None:
+            self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel()
+        super().connection_lost(exc)
+
+    def _expect_headers(self) -> None:
+        self._timer = self.loop.call_later(self.seconds, self._refuse_late)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse_late(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.write(LATE)
+            self.transport.close()
