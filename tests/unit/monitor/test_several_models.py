@@ -28,7 +28,8 @@ from monitor.messages.contract import Contract
 from monitor.messages.names import StreamFrom
 from monitor.messages.record import Partition, Record
 from monitor.service import assembly
-from monitor.service.canary import find_targets
+from monitor.service.canary import Canary, Target, find_targets
+from monitor.testing import FakeClock, MemoryStore
 from tests.monitor_support import WIDTH, embeddings, small_line, small_panel
 from tests.oracle.recount import recount
 
@@ -311,6 +312,41 @@ def test_every_model_has_a_canary_in_each_topic_that_it_takes_records_of() -> No
     assert [(t.topic, t.model) for t in find_targets(config, by_topic())] == [("cars", ""), ("birds", "")]
     one = find_targets(config, Models.single(Scorer(WIDE), Contract(WIDTH)))
     assert [t.topic for t in one] == ["cars", "birds"]
+
+
+def test_a_topic_that_takes_no_canary_is_passed_over_for_the_next_one(monkeypatch) -> None:
+    import kafka
+    from kafka.errors import KafkaTimeoutError
+
+    sent: list[tuple[str, int]] = []
+
+    class Producer:
+        def __init__(self, **_): ...
+
+        def partitions_for(self, topic):
+            if topic == "cars":
+                raise KafkaTimeoutError("no such topic")
+            return {0, 1}
+
+        def send(self, topic, partition, **_):
+            sent.append((topic, partition))
+
+        def flush(self, timeout): ...
+
+        def close(self, timeout): ...
+
+    monkeypatch.setattr(kafka, "KafkaProducer", Producer)
+    config = validate(
+        {"kafka": TWO["kafka"], "dead_letters": {"topic": "d"}, "model": {"artifact": "a"},
+         "canary": {"seconds": 10, "samples": 5}}
+    )  # fmt: skip
+    clock = FakeClock()
+    canary = Canary(config, MemoryStore(clock), "__canary__1", [Target(b"v", "cars"), Target(b"v", "birds")])
+    for _ in range(3):
+        clock.advance(11)
+        assert canary.send_if_due()
+    assert [topic for topic, _ in sent] == ["birds"] * 15
+    assert {partition for _, partition in sent} == {0, 1}
 
 
 TWO = {"kafka": {"bootstrap_servers": "b:1", "topics": ["cars", "birds"]}, "dead_letters": {"topic": "d"}}
