@@ -366,4 +366,4 @@ def test_several_topics_reach_the_worker_and_are_followed_together():
     assert scaled["spec"]["triggers"][0]["metadata"]["topic"]
     texts = [m["data"]["monitor.yml"] for m in of_kind(manifests, "ConfigMap") if "monitor.yml" in m.get("data", {})]
     (given,) = [yaml.safe_load(text) for text in texts]
-    assert validate(given).kafka.topic_names == ("cars", "birds")
+    assert validate({**given, "http": {}}).kafka.topic_names == ("cars", "birds")
