@@ -300,14 +300,6 @@ def test_secrets_show_neither_in_the_settings_printed_nor_in_them_dumped_as_json
     assert config.delivery.webhook_url == "https://hooks.example/hunter2"
 
 
-def test_the_variables_in_the_compose_file_are_settings():
-    compose = yaml.safe_load((REFERENCE.parents[1] / "docker" / "compose.yml").read_text())
-    given = {name: str(value) for name, value in compose["x-worker"]["environment"].items()}
-    config = load(REFERENCE, given)
-    assert config.redis.url == given["OOD_MONITOR__REDIS__URL"]
-    assert config.http.port == int(given["OOD_MONITOR__HTTP__PORT"])
-
-
 def test_a_word_that_yaml_would_read_as_something_else_stays_a_word_in_the_environment(tmp_path):
     labels = {"OOD_MONITOR__DELIVERY__LABELS": '{"team": "ml"}', "OOD_MONITOR__MESSAGES__DEFAULT_STREAM": "yes"}
     config = load(written(tmp_path, LEAST), labels)
