@@ -19,6 +19,7 @@ from monitor.store.connection import connect
 from monitor.store.overviews import RedisOverviews
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
+from tests.live import Live, wait_for_surge
 from tests.status_scene import SURGING, night, troubled
 from tests.status_site import served
 from tests.status_world import GROUP, RUNBOOK, World
@@ -76,6 +77,15 @@ def scene(redis_server) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
+def busy(redis_server) -> Iterator[Scene]:
+    """With a trouble of the monitor itself and a mute besides the surge."""
+    made = Scene(redis_server, "busy")
+    troubled(made.store)
+    with served(made.world, made.overviews()) as made.url:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[object]:
     browser = shutil.which("chromium")
     if browser is None:
@@ -91,8 +101,10 @@ def visit(chromium) -> Iterator[Callable[..., object]]:
     """Open a page. In the end it must have asked nobody but its own host, and have raised nothing."""
     pages = []
 
-    def opened(url: str, size=WIDE, scheme: str = "light", path: str = "/"):
+    def opened(url: str, size=WIDE, scheme: str = "light", path: str = "/", clock: bool = False):
         page = chromium.new_context(viewport=size, color_scheme=scheme).new_page()
+        if clock:  # time passes as the test says
+            page.clock.install()
         page.set_default_timeout(10_000)
         page.asked, page.faults, page.expected = [], [], ""
         page.on("request", lambda request: page.asked.append(request.url))
@@ -215,8 +227,8 @@ def test_streams_are_found_and_ordered(scene, visit):
 @pytest.mark.parametrize(
     ("size", "scheme"), [(WIDE, "light"), (WIDE, "dark"), (PHONE, "light"), (PHONE, "dark")], ids=str
 )
-def test_a_tool_finds_nothing_that_shuts_people_out(scene, visit, size, scheme):
-    page = visit(scene.url, size, scheme)
+def test_a_tool_finds_nothing_that_shuts_people_out(busy, visit, size, scheme):
+    page = visit(busy.url, size, scheme)
     for summary in page.locator("summary").all():
         if not summary.evaluate("e => e.parentElement.open"):
             summary.click()
@@ -231,10 +243,11 @@ def test_a_tool_finds_nothing_that_shuts_people_out(scene, visit, size, scheme):
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1920])
-def test_nothing_has_to_be_scrolled_sideways(scene, visit, width):
-    page = visit(scene.url, {"width": width, "height": 800})
-    for summary in page.locator("#details summary").all():
+def test_nothing_has_to_be_scrolled_sideways(busy, visit, width):
+    page = visit(busy.url, {"width": width, "height": 800})
+    for summary in page.locator("#details details:not([open]) > summary").all()[::-1]:
         summary.click()
+    assert page.locator("#details details:not([open])").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("button", name=SURGING, exact=True).click()
     page.locator("svg.chart").wait_for()
@@ -320,11 +333,12 @@ def test_a_stream_is_muted_for_a_while_and_the_mute_is_ended(redis_server, visit
         assert scene.store.handling().in_force() == ()
         page.get_by_role("button", name=re.compile("^Mute ")).first.click()
         assert page.get_by_label("Your name").input_value() == "Mira"
+        assert page.evaluate("document.activeElement.name") == "reason"  # what is known need not be typed
 
 
 def test_what_the_monitor_refuses_is_said_in_the_form_and_nothing_is_lost(scene, visit):
     page = visit(scene.url)
-    page.expected = "400"
+    page.expected = "409"
     page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
     page.get_by_label("Your name").fill("Mira")
     page.get_by_label("Reason").fill("\u202e")
@@ -389,16 +403,17 @@ def test_if_redis_is_away_the_page_says_so_first_and_keeps_what_was_known(visit)
             assert page.locator("#unanswered").is_hidden()
 
 
-def test_updates_can_be_paused(scene, visit):
-    page = visit(scene.url)
-    pause = page.get_by_role("button", name="Pause updates")
-    pause.click()
-    before = len([a for a in page.asked if "/api/" in a])
-    page.wait_for_timeout(6000)  # longer than from one question to the next
-    assert len([a for a in page.asked if "/api/" in a]) <= before + 1
-    page.get_by_role("button", name="Resume updates").click()
+def test_updates_can_be_paused_and_a_search_is_answered_meanwhile(scene, visit):
+    page = visit(scene.url, clock=True)
+    page.get_by_role("button", name="Pause updates").click()
+    page.get_by_label("Find").fill("kiosk")
+    page.clock.run_for(300)  # it waits until nothing more is typed
+    sync_api.expect(page.locator("table.streams tbody tr")).to_have_count(1)
+    before = len(page.asked)
+    page.clock.fast_forward(60_000)
+    assert len(page.asked) == before
     with page.expect_response("**/api/v1/overview*"):
-        pass
+        page.get_by_role("button", name="Resume updates").click()
 
 
 # -- hostile names -----------------------------------------------------------------------------------------------------
@@ -459,6 +474,39 @@ def test_a_link_leads_to_http_or_https_and_nowhere_else(scene, visit):
     ]
     found = page.evaluate("links => import('/static/words.js').then(m => links.map(m.safeLink))", links)
     assert found == ["", "", "", "", "", "", "", "https://h/x", "http://h/x"]
+
+
+# -- a real worker -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_real_worker_follows_a_surge_and_takes_an_acknowledgement_behind_a_token(
+    cluster, chromium, tmp_path
+):
+    token = tmp_path / "token"
+    token.write_text("a-token-of-32-letters-or-so-4711")
+    http = {"port": launcher.free_port(), "token_file": str(token), "image_link": "https://images.example.org/i/{id}"}
+    c = cluster(http=http, delivery={"runbook_url": RUNBOOK})
+    c.start_worker()
+    context = chromium.new_context(http_credentials={"username": "anybody", "password": token.read_text()})
+    page = context.new_page()
+    with Live(c) as live:
+        c.wait(lambda: c.counted() > 500)
+        page.goto(f"http://{launcher.HOST}:{http['port']}/")
+        sync_api.expect(page.locator("#verdict .level")).to_have_text("All well", timeout=30_000)
+        sync_api.expect(page.locator("table.streams tbody tr")).to_have_count(2)
+        wait_for_surge(c, live)
+        sync_api.expect(page.locator("#verdict .level")).to_have_text("Alarm", timeout=30_000)
+        alert = next(a for a in c.store.alerts() if a["kind"] == "ood" and a["status"] == "firing")
+        sync_api.expect(page.locator("#verdict")).to_contain_text(f"since {alert['onset_at'][11:19]}")
+        worst = page.locator(".requests a").first
+        assert re.fullmatch(r"https://images\.example\.org/i/(ood|id)-\d+", worst.get_attribute("href"))
+        page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
+        page.get_by_label("Your name").fill("Mira")
+        page.get_by_label("Reason").fill("looking")
+        page.locator("#action-send").click()
+        sync_api.expect(page.locator("article.alert .note").first).to_contain_text("Acknowledged by Mira")
+        assert {a.author for a in c.store.handling().acknowledged.values()} == {"Mira"}
+    context.close()
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
