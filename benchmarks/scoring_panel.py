@@ -1,9 +1,9 @@
 """What the panel costs beside LINe: ``python -m benchmarks.scoring_panel --threads 1``.
 
 Microseconds a row, and ratios taken pair by pair: the panel, then at once LINe on the same rows, again and again; the
-median of the ratios is shown, of each expert's cost by itself too, and of the panel as it would be if its angle were not
-taken out of LINe's sums. Then the state, in the artifact and in memory, and what a
-fit adds to a pass that yields features.
+median of the ratios is shown, of each expert's cost by itself too, and of the panel as it would be if its angle were
+not taken out of LINe's sums. Then the state, in the artifact and in memory, and what a fit adds to a pass that yields
+features.
 """
 
 from __future__ import annotations
