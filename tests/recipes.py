@@ -58,13 +58,15 @@ def counted(cluster: Cluster) -> Counter[str]:
 
 
 @contextlib.contextmanager
-def stopped_while_kafka_stands_still(broker: launcher.Server) -> Iterator[None]:
+def stopped_while_kafka_stands_still(
+    broker: launcher.Server, seconds: float = 2 * AT_EXIT_SECONDS + 0.5
+) -> Iterator[None]:
     """What is published inside is not acknowledged before whoever published it has been told to stop.
 
     Kafka goes on after a time in which a process that merely ends has given up what is on its way.
     """
     broker.process.send_signal(signal.SIGSTOP)
-    timer = threading.Timer(2 * AT_EXIT_SECONDS + 0.5, broker.process.send_signal, (signal.SIGCONT,))
+    timer = threading.Timer(seconds, broker.process.send_signal, (signal.SIGCONT,))
     try:
         yield
         timer.start()

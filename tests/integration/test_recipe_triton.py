@@ -149,7 +149,7 @@ def test_each_row_of_each_request_is_counted_once_though_triton_is_stopped_while
         return asked
 
     rows = ask_some(range(9))
-    with stopped_while_kafka_stands_still(broker):
+    with stopped_while_kafka_stands_still(broker, 4.5):  # Triton takes two seconds to unload a model
         rows += ask_some(range(9, 12))
         process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, log.read_text()
