@@ -5,9 +5,10 @@
 The bare pass decodes the same images through the same loader and forwards them in the same batches; finding the head is
 counted in. A round is the bare pass, then at once ``LINe.auto().fit``, then ``Panel().fit``; ratios are taken within a
 round, of CPU seconds of this process, which hardly depend on what else the machine does (workers decode apart, for all
-three alike). A part of a fit grows with the images, the rest comes after the pass and does not grow beyond a sample of 32,768
-rows: the second table tells the two apart, on random features, and what they come to on the whole training set beside a
-bare pass as fast as the one measured here. Of ResNet-50 only that pass is measured, for a fit needs 1,000 images.
+three alike). A part of a fit grows with the images, the rest comes after the pass and does not grow beyond a sample of
+32,768 rows: the second table tells the two apart, on random features, and what they come to on the whole training set
+beside a bare pass as fast as the one measured here. Of ResNet-50 only that pass is measured, for a fit needs 1,000
+images.
 """
 
 from __future__ import annotations
