@@ -11,7 +11,8 @@ if [ "$(uname -m)" = x86_64 ]; then
 fi
 here=$(dirname "$0")
 if [ "${1:-}" = --warm ]; then
-  exec "$here/python" "$here/warm_kernels.py"
+  shift
+  exec "$here/python" "$here/warm_kernels.py" "$@"
 fi
 kept="$here/../kernels"
 if [ -d "$kept" ] && [ -n "${NUMBA_CACHE_DIR:-}" ] && [ ! -d "$NUMBA_CACHE_DIR" ]; then

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_plugin.cli import leaderboard, options, plots
+from line_plugin.cli import leaderboard, options, plots, several_devices
 from line_plugin.cli import report as report_command
 from line_plugin.errors import MissingDataError, SettingsError
 
@@ -53,6 +53,13 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     out = parser.add_argument_group("output")
     out.add_argument("--save-csv", action="store_true", help="OpenOOD's CSV, one a method")
     out.add_argument("--save-score", action="store_true", help="confidences of every image, npz")
+    out.add_argument(
+        "--save-parquet",
+        nargs="?",
+        const="test",
+        choices=("test", "all"),
+        help="features.parquet: a row an image with its scores and features; all: the training images too",
+    )
     out.add_argument("--plots", action="store_true", help="score histograms and ROC curves, PNG")
     out.add_argument("--brief", action="store_true", help="print the comparison of all methods only")
     out.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -68,6 +75,10 @@ def run(args: argparse.Namespace) -> None:
     chosen = options_of(args)
     leaderboard.check(args, benchmark, chosen.methods)
     report_command.check(args)
+    if args.save_parquet:
+        from line_plugin.benchmark.report import parquet
+
+        parquet.require_pyarrow()
     started = report_command.now()
     if args.engine == "openood":
         from line_plugin.cli import upstream
@@ -75,12 +86,16 @@ def run(args: argparse.Namespace) -> None:
         upstream.run(args, benchmark, chosen)
         return
     found = checkpoints(args)
+    devices = several_devices.devices_of(args.device, len(found))
     sets = _check(args, benchmark, chosen, [path for _, path in found])
+    elsewhere = several_devices.forward_all(args, benchmark, sets, found, devices) if len(devices) > 1 else 0
+    args.device = devices[0]
     runs = []
     for name, checkpoint in found:
         runs.append(evaluate(args, benchmark, chosen, checkpoint, sets))
         if name:
             options.console(stderr=True).print(f"{name}: done")
+    runs[0].forwarded += elsewhere
     show(args, benchmark, runs, started)
 
 
@@ -147,6 +162,8 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation],
         for i, one in enumerate(runs):
             target = folder / f"s{i}" if len(runs) > 1 else folder
             saved += [report.save_scores(target, one, r) for r in one.results]
+    if args.save_parquet:
+        saved += _save_parquet(args, runs, folder)
     if args.plots:
         saved += plots.save(folder, runs[0])
     if args.board:
@@ -166,6 +183,25 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation],
     for line in runs[0].missing:
         out.print(f"Left out: {line}", soft_wrap=True)
     print_saved(saved)
+
+
+def _save_parquet(args: argparse.Namespace, runs: list[Evaluation], folder: Path) -> list[Path]:
+    """One file a network."""
+    from line_plugin.benchmark.protocol.features import default_cache_dir
+    from line_plugin.benchmark.report import parquet
+
+    cache = args.cache_dir or default_cache_dir()
+    saved = []
+    for (name, _), run in zip(checkpoints(args), runs, strict=True):
+        about = {
+            "benchmark": run.benchmark.name,
+            "model_sha256": run.model_sha256,
+            "head": run.head,
+            "methods": {r.name: r.settings for r in run.results},
+        }
+        target = folder / name if name else folder
+        saved.append(parquet.save_parquet(target, run, cache, train=args.save_parquet == "all", about=about))
+    return saved
 
 
 def print_tables(args: argparse.Namespace, benchmark: Benchmark, summaries: list[Summary], titles: list[str]) -> None:

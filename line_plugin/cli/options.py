@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from line_plugin.errors import SettingsError
 
@@ -27,7 +27,9 @@ def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
 
 def add_work(parser: argparse.ArgumentParser, net: argparse._ArgumentGroup) -> None:
     """Where and how the passes of the network are made."""
-    net.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    net.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto); for `eval --root` also cuda:0,cuda:1"
+    )
     work = parser.add_argument_group("work")
     work.add_argument("--batch-size", type=positive, help="images a forward pass (200, on a CPU 32)")
     work.add_argument("--num-workers", type=natural, help="decoding processes (8 at most; on a CPU a core in 4)")
@@ -41,13 +43,18 @@ def add_classifier(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._
 
 
 def add_benchmark(parser: argparse.ArgumentParser, default: str | None) -> argparse._ArgumentGroup:
-    """Which benchmark, and the network's own normalisation."""
+    """Which benchmark, and the network's own preprocessing."""
     data = parser.add_argument_group("data")
     data.add_argument(
         "--id-data", default=default, metavar="NAME|FILE.yml", help="benchmark by name, or your own YAML file"
     )
     data.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input mean")
     data.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="the network's own input std")
+    data.add_argument("--resize", type=size, metavar="N|HxW", help="its own shorter side, or height and width; 0: none")
+    data.add_argument("--crop", type=natural, metavar="N", help="its own central crop; 0: none")
+    data.add_argument(
+        "--interpolation", choices=("bilinear", "bicubic", "nearest", "lanczos"), help="its own, of resize"
+    )
     return data
 
 
@@ -57,7 +64,7 @@ def add_weights(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._Arg
     if runs:
         net.add_argument("--root", type=Path, help="folder of training runs s0/best.ckpt, s1/best.ckpt, ...")
     net.add_argument("--checkpoint", type=Path, help="weights: .safetensors or a torch state dict")
-    net.add_argument("--arch", help="network by name, also torchvision:NAME or timm:NAME (see `openood list`)")
+    net.add_argument("--arch", help="network by name (`openood list`), torchvision:NAME, timm:NAME, hf:FOLDER")
     net.add_argument("--model", metavar="FILE.py:FUNCTION", help="your own: a function that returns the network")
     net.add_argument("--head", help="module path of the classifier Linear (found by tracing the network)")
     return net
@@ -79,13 +86,35 @@ def natural(text: str) -> int:
     return value
 
 
+def size(text: str) -> int | tuple[int, int]:
+    """``232``, or ``224x224`` as height and width, for argparse."""
+    height, by, width = text.partition("x")
+    return (positive(height), positive(width)) if by else natural(text)
+
+
 def benchmark_of(args: argparse.Namespace) -> Benchmark:
-    """The benchmark, with the network's own normalisation if it is given."""
+    """The benchmark, with the network's own preprocessing if it is given."""
     from line_plugin.benchmark.protocol import spec
 
     benchmark = spec.load(args.id_data)
-    changes = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
-    return benchmark.model_copy(update={"preprocessing": benchmark.preprocessing.model_copy(update=changes)})
+    changed = benchmark.preprocessing.model_copy(update=preprocessing_of(args))
+    return benchmark.model_copy(update={"preprocessing": changed})
+
+
+def preprocessing_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the network and the command line say of the preprocessing, by the names of :class:`.Preprocessing`.
+
+    A folder of transformers says how its images are prepared; the flags win.
+    """
+    from line_plugin.networks.huggingface import PREFIX, read_preprocessing
+
+    found: dict[str, Any] = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
+    found |= {k: v or None for k in ("resize", "crop") if (v := getattr(args, k)) is not None}  # 0 leaves the step out
+    found |= {"interpolation": args.interpolation} if args.interpolation else {}
+    arch = getattr(args, "arch", None) or ""
+    if not arch.startswith(PREFIX) or {"mean", "std", "resize", "crop"} <= set(found):
+        return found
+    return read_preprocessing(Path(arch.removeprefix(PREFIX))) | found
 
 
 def device_of(name: str) -> torch.device:
@@ -118,6 +147,7 @@ def build_network(
         num_classes: K.
     """
     from line_plugin import networks
+    from line_plugin.networks.huggingface import PREFIX
 
     if args.model and args.arch:
         raise SettingsError("give --model or --arch, not both")
@@ -127,7 +157,10 @@ def build_network(
         arch = args.arch or usual
         if not arch:
             raise SettingsError(f"{owner} names no network: give --arch or --model")
-        if checkpoint is None:
+        brings_weights = arch.startswith(PREFIX)
+        if brings_weights and checkpoint is not None:
+            raise SettingsError(f"--arch {arch} brings its own weights: leave out --checkpoint and --root")
+        if checkpoint is None and not brings_weights:
             raise SettingsError(f"--arch {arch} starts untrained: give its weights with --checkpoint or --root")
         net = networks.build(arch, num_classes)
     if checkpoint is not None:

@@ -173,12 +173,12 @@ def _preprocessing(args: argparse.Namespace, artifact: LINe | Panel, benchmark: 
             )
         return benchmark.preprocessing
     known = Preprocessing.model_validate(recorded)
-    given = {k: tuple(v) for k in ("mean", "std") if (v := getattr(args, k)) is not None}
+    given = options.preprocessing_of(args)
     asked = benchmark.preprocessing if args.id_data and benchmark else known.model_copy(update=given)
     if asked != known:
         raise SettingsError(
             f"{args.artifact} was fitted on images prepared with {known!r}, and the command line asks for {asked!r}: "
-            "leave out --id-data, --mean and --std, or fit again"
+            "leave out --id-data and what changes the preprocessing (--mean to --interpolation), or fit again"
         )
     return known
 

@@ -46,8 +46,10 @@ def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None
     from line_plugin.benchmark import report
     from line_plugin.benchmark.protocol import image_list
 
-    if args.save_score or args.plots:
-        raise SettingsError("--save-score and --plots need the native engine")
+    if args.save_score or args.plots or args.save_parquet:
+        raise SettingsError(
+            "--save-score, --save-parquet and --plots need the native engine: leave out --engine openood"
+        )
     # Upstream opens every list, and skips nothing.
     image_list.read_all(benchmark, args.data_root, csid=chosen.fsood, ood_val=True, skip_missing=False)
     nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
@@ -72,7 +74,7 @@ def _evaluate(
     from line_plugin.benchmark.protocol import images
     from line_plugin.integrations.openood import evaluate_with_openood
 
-    own_normalisation = args.mean is not None or args.std is not None
+    own = bool(options.preprocessing_of(args))
     method = _Method(name)
     for net in nets:
         settings, method.origin = _settings(name, benchmark, net, chosen)
@@ -88,7 +90,7 @@ def _evaluate(
                 fsood=chosen.fsood,
                 # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
                 sweep=False if chosen.search is None and name == "line" else chosen.search,
-                preprocessor=images.transform(benchmark.preprocessing) if own_normalisation else None,
+                preprocessor=images.transform(benchmark.preprocessing) if own else None,
                 settings=settings,
                 after_fit=method.keep_line,
             )

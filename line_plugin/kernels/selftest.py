@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from line_plugin.math import scoring
-from line_plugin.math.experts.angle import SHORTEST
+from line_plugin.math.experts.angle import SHORTEST, score_angle
 from line_plugin.math.experts.literal import Experts
 
 Predict = Callable[[Tensor, "float | None"], tuple[Tensor, Tensor]]
@@ -97,6 +97,35 @@ def fault_of_experts(score: ScoreExperts, experts: Experts, names: Sequence[str]
         if not torch.equal(torch.cat([each[name] for each in alone]), found[name]):
             return f"give a row other bits of {name!r} in another batch"
     return ""
+
+
+def fault_of_angle(
+    shared: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+    head: Callable[[Tensor], tuple[Tensor, Tensor]],
+    experts: Experts,
+) -> str:
+    """What is wrong with a kernel that takes the angle from LINe's sums; empty if nothing is.
+
+    Class and confidence must have the bits that they have without it, and a row alone those that it has among others.
+
+    Args:
+        shared: class, confidence and angle of (N, D) features; head: class and confidence of them.
+        experts: of the fit, on the CPU.
+    """
+    x = sample(experts.weight)
+    classes, confidence, angle = shared(x)
+    if not all(torch.equal(a, b) for a, b in zip(head(x), (classes, confidence), strict=True)):
+        return "gives another class or confidence than without it"
+    weight, mean, centred = (t.double() for t in (experts.weight, experts.clipped_mean, experts.centred_weight))
+    z = scoring.clip(x.double(), experts.clip)
+    most = ((z.abs() + mean.abs()) @ weight.abs().T).amax(dim=1)  # W z and W m apart, each rounded by itself
+    length = (z - mean).norm(dim=1).clamp(min=SHORTEST)
+    right = score_angle(z, mean, centred)
+    off = (angle - right).abs()
+    if not bool((off <= ((x.shape[1] + 8) * 2.0**-24 * most + 2e-6) / length + 2e-6 * (1 + right.abs())).all()):
+        return f"gives angles that are off by up to {float(off.max()):.3g}"
+    alone = torch.cat([shared(row[None])[2] for row in x])
+    return "" if torch.equal(alone, angle) else "gives a row another angle in another batch"
 
 
 def _rounding(experts: Experts, x: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from line_plugin.errors import NotFittedError
+from line_plugin.kernels import Scorer
 from line_plugin.math.contributions import ClassSums
 from line_plugin.math.decomposition import MaskedHead
 from line_plugin.math.leave_out import LeaveOut
@@ -116,12 +117,19 @@ class FittedLine:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
             uses it (the network's own argmax can differ), and (N,) float32, high = ID.
         """
-        state = self._state
-        state.check_features(features, self.provenance.head)
         with torch.no_grad():
-            on_device = features.detach().to(state.weight.device, torch.float32)
-            classes, confidence = state.scorer.predict(on_device, self.settings.clip)
+            classes, confidence = self._state.scorer.predict(self.prepare(features), self.settings.clip)
             return classes.to(features.device), confidence.to(features.device)
+
+    def prepare(self, features: Tensor) -> Tensor:
+        """Features (N, D) as the scorer takes them: checked, float32, on :attr:`device`. Raises what scoring raises."""
+        self._state.check_features(features, self.provenance.head)
+        return features.detach().to(self.device, torch.float32)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scoring rule of the fit, for whoever takes more from its sums."""
+        return self._state.scorer
 
     def explain(self, features: Tensor) -> tuple[Explanation, ...]:
         """Why each row has the confidence that it has: its class, and what each neuron adds to logit and confidence.

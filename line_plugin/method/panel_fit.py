@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from line_plugin.errors import FitError, SettingsError, unknown_name
-from line_plugin.kernels.experts import ExpertScorer
+from line_plugin.kernels.experts import ExpertScorer, SharedAngle
 from line_plugin.math import scoring
 from line_plugin.math.class_sample import ROWS, ClassSample
 from line_plugin.math.contributions import ClassSums
@@ -113,7 +114,7 @@ class FittedPanel:
         """
         sample, (weight, bias) = gathered.sample, (t.cpu() for t in line.head)
         few = sample.first(SCALE_ROWS)
-        classes, confidence = line.predict(few.features)
+        classes = line.predict(few.features)[0]
         names = [name for name in NAMES if name in settings.experts]
         experts = Experts(
             weight,
@@ -129,12 +130,15 @@ class FittedPanel:
             logits = (few.features * weight[classes]).sum(dim=1, dtype=torch.float64) + bias[classes]
             wide = experts.to("cpu", torch.float64).subspace.residual(few.features.double())
             experts = replace(experts, alpha=find_alpha(logits, wide))
-        scorer = ExpertScorer(experts)
-        raw = {"line": confidence, **scorer.score(few.features, classes, names)}
-        return cls(line, scorer, {name: Scale.find(name, raw[name]) for name in settings.experts})
+        fitted = cls(line, ExpertScorer(experts), {})
+        _, raw = fitted._said(few.features, settings.experts)
+        fitted.scales.update({name: Scale.find(name, raw[name]) for name in settings.experts})
+        return fitted
 
     def to(self, device: torch.device | str) -> FittedPanel:
-        """The same on another device."""
+        """The same on another device; itself, with what it has compiled and tried, if it is there."""
+        if torch.device(device) == self.line.device:
+            return self
         return FittedPanel(copy.copy(self.line).to(device), ExpertScorer(self.scorer.experts.to(device)), self.scales)
 
     def score(self, features: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -144,13 +148,24 @@ class FittedPanel:
             features: (N, D) on any device. LINe, which predicts the class, refuses what cannot be scored.
             names: which experts.
         """
-        classes, confidence = self.line.predict(features)
-        others = [name for name in NAMES if name in names]
-        found = {"line": confidence}
-        if others:
-            rows = features.detach().to(self.line.device, torch.float32)
-            found |= self.scorer.score(rows, classes.to(rows.device), others)
-        return classes, {name: self.scales[name].apply(found[name]) for name in names}
+        with torch.no_grad():
+            classes, found = self._said(features, names)
+        return classes.to(features.device), {name: self.scales[name].apply(found[name]) for name in names}
+
+    def _said(self, features: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Class and unscaled confidences by name, on :attr:`LINe.device`."""
+        rows, others = self.line.prepare(features), [name for name in NAMES if name in names]
+        shared = self._angle.predict(rows) if "angle" in others else None
+        if shared is None:
+            classes, confidence = self.line.predict(rows)
+            return classes, {"line": confidence, **self.scorer.score(rows, classes, others)}
+        classes, confidence, angle = shared
+        others.remove("angle")
+        return classes, {"line": confidence, "angle": angle, **self.scorer.score(rows, classes, others)}
+
+    @functools.cached_property
+    def _angle(self) -> SharedAngle:
+        return SharedAngle(self.line.scorer, self.scorer.experts)
 
 
 def _clipped_mean(sample: ClassSample, sums: ClassSums, clip: float | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_plugin.errors import SettingsError, unknown_name
@@ -83,23 +84,24 @@ _ALIASES = {
 
 
 def names() -> list[str]:
-    """The names :func:`build` knows, besides ``torchvision:NAME`` and ``timm:NAME``."""
+    """The names :func:`build` knows, besides ``torchvision:NAME``, ``timm:NAME`` and ``hf:FOLDER``."""
     return sorted(_BUILDERS)
 
 
 def build(name: str, num_classes: int) -> nn.Module:
-    """Build a network with random weights, in eval mode.
+    """Build a network with random weights, or load one from a folder of transformers; in eval mode.
 
     Args:
         name: one of :func:`names`, OpenOOD's spelling of it (``densenet``, ``wrn``, ``vit-b-16``, ``swin-t``,
-            ``regnet``), ``torchvision:NAME`` or ``timm:NAME``.
-        num_classes: width of the head, at least 1.
+            ``regnet``), ``torchvision:NAME``, ``timm:NAME`` or ``hf:FOLDER``.
+        num_classes: width of the head, at least 1; a folder brings its own.
 
     Returns:
         A module from images (N, 3, H, W) float to logits (N, num_classes).
 
     Raises:
-        SettingsError: an unknown name, fewer than one class, or timm is not installed.
+        SettingsError: an unknown name, fewer than one class, no such folder, or the library is not installed.
+        CheckpointError: the weights in a folder.
     """
     if num_classes < 1:
         raise SettingsError(f"num_classes={num_classes} given, expected at least 1")
@@ -108,9 +110,13 @@ def build(name: str, num_classes: int) -> nn.Module:
         return _torchvision(inner, num_classes).eval()
     if colon and library == "timm":
         return _timm(inner, num_classes).eval()
+    if colon and library == "hf":
+        from line_plugin.networks.huggingface import load_folder
+
+        return load_folder(Path(inner))
     known = _ALIASES.get(name, name)
     if known not in _BUILDERS:
-        raise unknown_name("architecture", name, [*_BUILDERS, "torchvision:NAME", "timm:NAME"])
+        raise unknown_name("architecture", name, [*_BUILDERS, "torchvision:NAME", "timm:NAME", "hf:FOLDER"])
     return _BUILDERS[known](num_classes).eval()
 
 

@@ -165,7 +165,7 @@ class RedisOverviews:
     def _large(self, key: str) -> dict[str, str]:
         """A hash that may hold so much that Redis must not read it out in one go."""
         with translate_redis_errors():
-            return dict(self._client.hscan_iter(key, count=AT_ONCE // 4))
+            return dict(self._client.hscan_iter(key, count=AT_ONCE // 20))
 
     def _each(self, command: str, names: Sequence[str]) -> list[Any]:
         """The same question about many keys."""

@@ -86,7 +86,8 @@ class Access:
         if self.certificates and not scope.get("state", {}).get("certified"):
             raise RefusedError(401, "a client certificate is needed, of the authority in http.tls_client_cafile")
         if self.token and not self._knows_token(headers.get("authorization", "")):
-            asks = {"www-authenticate": 'Bearer realm="ood-monitor", Basic realm="ood-monitor"'}
+            # Chromium looks at the first challenge alone: the one that browsers know comes first.
+            asks = {"www-authenticate": 'Basic realm="ood-monitor", Bearer realm="ood-monitor"'}
             raise RefusedError(401, "the token of http.token is needed: Authorization: Bearer TOKEN", asks)
 
     def _knows_token(self, given: str) -> bool:

@@ -308,7 +308,7 @@ def test_another_network_or_another_preprocessing_is_refused(world: World, tmp_p
     assert world.score(listed, more=("--checkpoint", tmp_path / "other.pt")) == 1
     assert "the artifact was fitted on another network (weights " in capsys.readouterr().err
     assert world.score(listed, more=("--std", 0.2, 0.2, 0.2)) == 1
-    assert "leave out --id-data, --mean and --std, or fit again" in capsys.readouterr().err
+    assert "leave out --id-data and what changes the preprocessing" in capsys.readouterr().err
     assert world.score(listed, more=("--id-data", world.flags[1])) == 0
 
 

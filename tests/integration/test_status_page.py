@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -19,6 +20,7 @@ from monitor.store.connection import connect
 from monitor.store.overviews import RedisOverviews
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
+from tests.live import Live, wait_for_surge
 from tests.status_scene import SURGING, night, troubled
 from tests.status_site import served
 from tests.status_world import GROUP, RUNBOOK, World
@@ -76,6 +78,15 @@ def scene(redis_server) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
+def busy(redis_server) -> Iterator[Scene]:
+    """With a trouble of the monitor itself and a mute besides the surge."""
+    made = Scene(redis_server, "busy")
+    troubled(made.store)
+    with served(made.world, made.overviews()) as made.url:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[object]:
     browser = shutil.which("chromium")
     if browser is None:
@@ -91,8 +102,10 @@ def visit(chromium) -> Iterator[Callable[..., object]]:
     """Open a page. In the end it must have asked nobody but its own host, and have raised nothing."""
     pages = []
 
-    def opened(url: str, size=WIDE, scheme: str = "light", path: str = "/"):
+    def opened(url: str, size=WIDE, scheme: str = "light", path: str = "/", clock: bool = False):
         page = chromium.new_context(viewport=size, color_scheme=scheme).new_page()
+        if clock:  # time passes as the test says
+            page.clock.install()
         page.set_default_timeout(10_000)
         page.asked, page.faults, page.expected = [], [], ""
         page.on("request", lambda request: page.asked.append(request.url))
@@ -157,17 +170,38 @@ def test_an_alert_shows_the_figures_of_the_store_and_links_its_worst_requests(sc
 
 def test_the_table_shows_every_stream_with_the_rate_of_the_document(scene, visit):
     page = visit(scene.url)
-    rows = scene.document()["streams"]["rows"]
+    rows = heard(page, "/api/v1/overview")["streams"]["rows"]
     shown = page.locator("table.streams tbody tr")
-    assert shown.count() == len(rows) == 7
+    sync_api.expect(shown).to_have_count(7)
     for i, row in enumerate(rows):
-        text = shown.nth(i).inner_text().replace("\u00a0", " ")
-        assert row["name"] in text
-        rate = 100 * row["rate"]["rate"]
-        assert (f"{rate:.1f} %" if rate < 10 else f"{rate:.0f} %") in text
-        assert ("surge" if row["alert"] else "normal") in text
-        spark = shown.nth(i).get_by_role("img")
-        assert spark.get_attribute("aria-label").startswith("Flag rate over 10 min: between")
+        for words in (row["name"], percent(row["rate"]["rate"]), "surge" if row["alert"] else "normal"):
+            sync_api.expect(shown.nth(i)).to_contain_text(words)
+        label = words_of(row["series"]).replace(" %", "\u00a0%")
+        label = label.replace("95\u00a0%", "95 %")
+        sync_api.expect(shown.nth(i).get_by_role("img")).to_have_attribute("aria-label", label)
+
+
+def heard(page, path: str) -> dict:
+    """The next answer that the page gets from there."""
+    with page.expect_response(lambda answer: path in answer.url) as found:
+        pass
+    return found.value.json()
+
+
+def percent(rate: float) -> str:
+    digits = Decimal("0.1") if rate and 100 * rate < 10 else Decimal(1)
+    return f"{Decimal(100 * rate).quantize(digits, ROUND_HALF_UP)} %"
+
+
+def words_of(series: dict) -> str:
+    """What a chart shows, from the figures of the document."""
+    there = [i for i, n in enumerate(series["samples"]) if n]
+    rates = [series["flagged"][i] / series["samples"][i] for i in there]
+    low, high = (percent(series[name][there[-1]] / 1000) for name in ("low", "high"))
+    return (
+        f"Flag rate over 10 min: between {percent(min(rates))} and {percent(max(rates))}, lately {percent(rates[-1])} "
+        f"(95 % interval {low.removesuffix(' %')} to {high})."
+    )
 
 
 def test_the_chart_of_a_stream_has_its_figures_beside_it(scene, visit):
@@ -177,9 +211,10 @@ def test_the_chart_of_a_stream_has_its_figures_beside_it(scene, visit):
     dialog.locator("svg.chart").wait_for()
     identity = next(r["id"] for r in scene.document()["streams"]["rows"] if r["name"] == SURGING)
     assert page.evaluate("location.hash") == f"#stream={identity}"
-    with urlopen(f"{scene.url}/api/v1/streams/{identity}") as answer:
-        series = json.load(answer)["series"]
     dialog.get_by_text("These figures as a table").click()
+    series = heard(page, f"/api/v1/streams/{identity}")["series"]
+    first = dialog.locator("details tbody tr").first  # the latest
+    sync_api.expect(first).to_contain_text(f"{series['samples'][-1]:,}")
     cells = [row.split("\t") for row in dialog.locator("details tbody tr").all_inner_texts()]
     assert [int(c[1].replace(",", "")) for c in reversed(cells)] == series["samples"]
     assert [int(c[2].replace(",", "")) for c in reversed(cells)] == series["flagged"]
@@ -215,8 +250,8 @@ def test_streams_are_found_and_ordered(scene, visit):
 @pytest.mark.parametrize(
     ("size", "scheme"), [(WIDE, "light"), (WIDE, "dark"), (PHONE, "light"), (PHONE, "dark")], ids=str
 )
-def test_a_tool_finds_nothing_that_shuts_people_out(scene, visit, size, scheme):
-    page = visit(scene.url, size, scheme)
+def test_a_tool_finds_nothing_that_shuts_people_out(busy, visit, size, scheme):
+    page = visit(busy.url, size, scheme)
     for summary in page.locator("summary").all():
         if not summary.evaluate("e => e.parentElement.open"):
             summary.click()
@@ -231,10 +266,11 @@ def test_a_tool_finds_nothing_that_shuts_people_out(scene, visit, size, scheme):
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1920])
-def test_nothing_has_to_be_scrolled_sideways(scene, visit, width):
-    page = visit(scene.url, {"width": width, "height": 800})
-    for summary in page.locator("#details summary").all():
+def test_nothing_has_to_be_scrolled_sideways(busy, visit, width):
+    page = visit(busy.url, {"width": width, "height": 800})
+    for summary in page.locator("#details details:not([open]) > summary").all()[::-1]:
         summary.click()
+    assert page.locator("#details details:not([open])").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("button", name=SURGING, exact=True).click()
     page.locator("svg.chart").wait_for()
@@ -265,6 +301,14 @@ def test_colour_is_never_alone(scene, visit):
     assert {name for name, _, _ in shapes} == {"sign-alarm", "sign-ok"}
     assert len({shape for _, shape, _ in shapes}) == 2
     assert all(words for _, _, words in shapes)
+    levels = ["alarm", "blind", "attention", "handled", "waiting", "ok"]
+    drawn = page.evaluate(
+        """levels => import('/static/elements.js').then(module =>
+            levels.map(level => [...module.sign(level).children].map(path => path.getAttribute('d'))))""",
+        levels,
+    )
+    assert len({tuple(paths) for paths in drawn}) == len(levels)
+    assert len({outline for outline, *_ in drawn}) == len(levels) - 1  # handled and ok differ in what is inside
 
 
 def test_an_alert_is_taken_on_by_keyboard_alone_and_everybody_sees_it(redis_server, visit):
@@ -320,11 +364,26 @@ def test_a_stream_is_muted_for_a_while_and_the_mute_is_ended(redis_server, visit
         assert scene.store.handling().in_force() == ()
         page.get_by_role("button", name=re.compile("^Mute ")).first.click()
         assert page.get_by_label("Your name").input_value() == "Mira"
+        assert page.evaluate("document.activeElement.name") == "reason"  # what is known need not be typed
+
+
+def test_what_somebody_has_done_is_asked_for_until_the_monitor_must_know_it(redis_server, visit):
+    scene = Scene(redis_server, "soon")
+    with served(scene.world, scene.overviews()) as scene.url:
+        page = visit(scene.url, clock=True)
+        page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
+        page.get_by_label("Your name").fill("Mira")
+        page.get_by_label("Reason").fill("looking")
+        with page.expect_response("**/api/v1/overview*"):
+            page.locator("#action-send").click()
+        for _ in range(3):  # the monitor keeps what it knows for three seconds
+            with page.expect_request("**/api/v1/overview*", timeout=2000):  # sooner than the page asks by itself
+                page.clock.run_for(1150)
 
 
 def test_what_the_monitor_refuses_is_said_in_the_form_and_nothing_is_lost(scene, visit):
     page = visit(scene.url)
-    page.expected = "400"
+    page.expected = "409"
     page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
     page.get_by_label("Your name").fill("Mira")
     page.get_by_label("Reason").fill("\u202e")
@@ -389,16 +448,17 @@ def test_if_redis_is_away_the_page_says_so_first_and_keeps_what_was_known(visit)
             assert page.locator("#unanswered").is_hidden()
 
 
-def test_updates_can_be_paused(scene, visit):
-    page = visit(scene.url)
-    pause = page.get_by_role("button", name="Pause updates")
-    pause.click()
-    before = len([a for a in page.asked if "/api/" in a])
-    page.wait_for_timeout(6000)  # longer than from one question to the next
-    assert len([a for a in page.asked if "/api/" in a]) <= before + 1
-    page.get_by_role("button", name="Resume updates").click()
+def test_updates_can_be_paused_and_a_search_is_answered_meanwhile(scene, visit):
+    page = visit(scene.url, clock=True)
+    page.get_by_role("button", name="Pause updates").click()
+    page.get_by_label("Find").fill("kiosk")
+    page.clock.run_for(300)  # it waits until nothing more is typed
+    sync_api.expect(page.locator("table.streams tbody tr")).to_have_count(1)
+    before = len(page.asked)
+    page.clock.fast_forward(60_000)
+    assert len(page.asked) == before
     with page.expect_response("**/api/v1/overview*"):
-        pass
+        page.get_by_role("button", name="Resume updates").click()
 
 
 # -- hostile names -----------------------------------------------------------------------------------------------------
@@ -459,6 +519,39 @@ def test_a_link_leads_to_http_or_https_and_nowhere_else(scene, visit):
     ]
     found = page.evaluate("links => import('/static/words.js').then(m => links.map(m.safeLink))", links)
     assert found == ["", "", "", "", "", "", "", "https://h/x", "http://h/x"]
+
+
+# -- a real worker -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_real_worker_follows_a_surge_and_takes_an_acknowledgement_behind_a_token(
+    cluster, chromium, tmp_path
+):
+    token = tmp_path / "token"
+    token.write_text("a-token-of-32-letters-or-so-4711")
+    http = {"port": launcher.free_port(), "token_file": str(token), "image_link": "https://images.example.org/i/{id}"}
+    c = cluster(http=http, delivery={"runbook_url": RUNBOOK})
+    c.start_worker()
+    context = chromium.new_context(http_credentials={"username": "anybody", "password": token.read_text()})
+    page = context.new_page()
+    with Live(c) as live:
+        c.wait(lambda: c.counted() > 500)
+        page.goto(f"http://{launcher.HOST}:{http['port']}/")
+        sync_api.expect(page.locator("#verdict .level")).to_have_text("All well", timeout=30_000)
+        sync_api.expect(page.locator("table.streams tbody tr")).to_have_count(2)
+        wait_for_surge(c, live)
+        sync_api.expect(page.locator("#verdict .level")).to_have_text("Alarm", timeout=30_000)
+        alert = next(a for a in c.store.alerts() if a["kind"] == "ood" and a["status"] == "firing")
+        sync_api.expect(page.locator("#verdict")).to_contain_text(f"since {alert['onset_at'][11:19]}")
+        worst = page.locator(".requests a").first
+        assert re.fullmatch(r"https://images\.example\.org/i/(ood|id)-\d+", worst.get_attribute("href"))
+        page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
+        page.get_by_label("Your name").fill("Mira")
+        page.get_by_label("Reason").fill("looking")
+        page.locator("#action-send").click()
+        sync_api.expect(page.locator("article.alert .note").first).to_contain_text("Acknowledged by Mira")
+        assert {a.author for a in c.store.handling().acknowledged.values()} == {"Mira"}
+    context.close()
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

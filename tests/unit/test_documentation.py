@@ -15,7 +15,7 @@ from line_plugin.cli import parser
 ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md", "docs/report.md",
-    "docs/score.md", "docs/data.md",
+    "docs/score.md", "docs/data.md", "docs/imagenet.md",
 ]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_the_benchmark_in_the_docs_is_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]]
+    "page", [str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]]
 )
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -17,12 +17,12 @@ from line_plugin.errors import ImageError
 
 
 def transform(settings: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """The transform of OpenOOD's ``TestStandardPreProcessor``: (3, H, W) float32."""
+    """The transform of OpenOOD's ``TestStandardPreProcessor``, and of torchvision's weights: (3, H, W) float32."""
     from torchvision import transforms as tv
 
     steps: list[Callable[..., object]] = []
     if settings.resize:
-        steps.append(tv.Resize(settings.resize, interpolation=tv.InterpolationMode.BILINEAR))
+        steps.append(tv.Resize(settings.resize, interpolation=tv.InterpolationMode(settings.interpolation)))
     if settings.crop:
         steps.append(tv.CenterCrop(settings.crop))
     steps += [tv.ToTensor(), tv.Normalize(list(settings.mean), list(settings.std))]

@@ -183,25 +183,33 @@ def _searches(method: Method, search: bool | None) -> bool:
     return points > 1 and (method.searched if search is None else search)
 
 
-def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None) -> _Loaded:
-    """One pass over everything the cache lacks."""
+def _wanted(benchmark: Benchmark, sets: image_list.Sets) -> dict[str, Request]:
+    """Every set of a run by name, the training set first."""
     specs = {**benchmark.csid, **benchmark.ood.near, **benchmark.ood.far}
-    ids = [("train", sets.train, benchmark.id.train), ("val", sets.val, benchmark.id.val)]
-    ids += [("id", sets.test, benchmark.id.test)]
-    shifted = [(n, s, specs[n]) for n, s in sets.csid.items()]
-    ood = [(n, s, specs[n]) for n, s in {**sets.near, **sets.far}.items()]
-    wanted = [*ids, *shifted, *ood]
+    wanted = [("train", sets.train, benchmark.id.train), ("val", sets.val, benchmark.id.val)]
+    wanted += [("id", sets.test, benchmark.id.test)]
+    wanted += [(n, s, specs[n]) for n, s in {**sets.csid, **sets.near, **sets.far}.items()]
     if sets.ood_val is not None and benchmark.ood.val is not None:
         wanted.append(("ood val", sets.ood_val, benchmark.ood.val))
-    requests = [Request(s, benchmark.preprocessing_of(i)) for _, s, i in wanted]
-    check_head(benchmark, cache, requests[0])
-    loaded = cache.get(requests, progress)
-    named = {n: f for (n, _, _), f in zip(wanted, loaded, strict=True)}
+    return {name: Request(images, benchmark.preprocessing_of(spec)) for name, images, spec in wanted}
+
+
+def forward(
+    benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None = None
+) -> dict[str, FeatureSet]:
+    """The features of every set by name, in one pass over everything that the cache lacks."""
+    wanted = _wanted(benchmark, sets)
+    check_head(benchmark, cache, wanted["train"])
+    return dict(zip(wanted, cache.get(list(wanted.values()), progress), strict=True))
+
+
+def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None) -> _Loaded:
+    named = forward(benchmark, sets, cache, progress)
     return _Loaded(
         train=named["train"],
         val=named["val"],
         id_sets={"id": named["id"]} | {n: named[n] for n in sets.csid},
-        ood={n: named[n] for n, _, _ in ood},
+        ood={n: named[n] for n in {**sets.near, **sets.far}},
         ood_val=named.get("ood val"),
     )
 

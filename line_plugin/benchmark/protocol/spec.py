@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from line_plugin.errors import DataError, unknown_name
 from line_plugin.shipped import config_dir
@@ -18,16 +27,32 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class Preprocessing(_Frozen):
-    """OpenOOD's test transform: RGB, Resize (bilinear, the shorter side), CenterCrop, ToTensor, Normalize.
+Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos", "box", "hamming"]
 
-    ``resize`` or ``crop`` null leaves that step out (OpenOOD does so for ImageNet-C).
+
+class Preprocessing(_Frozen):
+    """OpenOOD's test transform: RGB, Resize, CenterCrop, ToTensor, Normalize.
+
+    Attributes:
+        resize: length of the shorter side, or height and width, which changes the shape; null leaves the step out.
+        crop: side of the square in the middle; null leaves the step out (OpenOOD does so for ImageNet-C).
+        interpolation: of Resize; OpenOOD's own is bilinear.
+        mean, std: by channel.
     """
 
-    resize: int | None = Field(gt=0)
+    resize: PositiveInt | tuple[PositiveInt, PositiveInt] | None
     crop: int | None = Field(gt=0)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: Interpolation = "bilinear"
+
+    @model_serializer(mode="wrap")
+    def _leave_out_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was written before there was a choice still is the same: it is part of cache keys and of artifacts."""
+        found: dict[str, Any] = write(self)
+        if self.interpolation == "bilinear":
+            del found["interpolation"]
+        return found
 
 
 class ImageSet(_Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from line_plugin.kernels import selftest
 from line_plugin.kernels.cpu import team
+from line_plugin.kernels.cpu.angle import AngleParts
 from line_plugin.kernels.cpu.plain import PlainHead
 from line_plugin.kernels.notice import first_line, loading
 
@@ -50,19 +51,41 @@ class PackedHead:
         _, tiles, bias, _, entries, ends = self.head
         return sum(array.nbytes for array in (tiles, bias, entries, ends, *self.screen))
 
+    @property
+    def padded(self) -> int:
+        """Classes with those that only fill a tile."""
+        return len(self.head[2])
+
+    @property
+    def leaves_whole_neurons_out(self) -> bool:
+        """Whether its masks are of neurons alone, so that no weight is compared with a floor."""
+        ends = self.head[5]
+        return bool((ends[..., 0] == ends[..., 1]).all())
+
     def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
         """Class (N,) int64 and confidence (N,) float32 of each row, by as many threads as torch may use.
 
         Args:
             features: (N, D) float32, finite; delta: activation clipping threshold, ``None`` for off.
         """
+        return self._run(features, delta)
+
+    def predict_with_angle(
+        self, features: Tensor, delta: float | None, parts: AngleParts
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, and the panel's angle (N,) float64; only of a head that :attr:`leaves_whole_neurons_out`."""
+        angle = torch.empty(len(features), dtype=torch.float64)
+        addresses = [angle.data_ptr(), *(part.ctypes.data for part in (parts.shift, parts.mean, parts.mean_weight))]
+        return (*self._run(features, delta, addresses), angle)
+
+    def _run(self, features: Tensor, delta: float | None, angle: Sequence[int] = (0, 0, 0, 0)) -> tuple[Tensor, Tensor]:
         n = len(features)
         classes, confidence = torch.empty(n, dtype=torch.int64), torch.empty(n)
         if n:
             x, spans = features.contiguous(), team.threads_for(n)
-            clip = np.float32(np.inf if delta is None else delta).view(np.int32)
+            clip = int(np.float32(np.inf if delta is None else delta).view(np.int32))
             job = self.job.copy()
-            job[:7] = 0, spans, n, x.data_ptr(), clip, classes.data_ptr(), confidence.data_ptr()
+            job[:11] = 0, spans, n, x.data_ptr(), clip, classes.data_ptr(), confidence.data_ptr(), *angle
             team.run(self.scorer, job.ctypes.data, spans)
         return classes, confidence
 

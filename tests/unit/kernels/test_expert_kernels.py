@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from line_plugin.kernels import cpu, selftest
+from line_plugin.kernels import Scorer, cpu, selftest
 from line_plugin.kernels.cpu import experts as compiled_experts
+from line_plugin.kernels.cpu.angle import AngleParts
 from line_plugin.kernels.cpu.experts import PackedExperts
-from line_plugin.kernels.experts import ExpertScorer
+from line_plugin.kernels.experts import ExpertScorer, SharedAngle
 from line_plugin.math import scoring
 from line_plugin.math.experts.angle import centre_weight
 from line_plugin.math.experts.literal import NAMES, Experts
@@ -213,3 +214,109 @@ def test_experts_that_were_not_fitted_are_not_tried() -> None:
     assert scorer.packed() is not None
     x, classes = inputs(fitted)
     assert torch.equal(scorer.score(x, classes, ["angle"])["angle"], ExpertScorer(fitted).score(x, classes)["angle"])
+
+
+# -- the angle out of LINe's sums --------------------------------------------------------------------------------------
+
+
+def shared_angle(fitted: Experts, left_out: float = 0.1) -> SharedAngle:
+    """On a head whose mask leaves that share of the neurons of each class out."""
+    g = torch.Generator().manual_seed(9)
+    gone = torch.rand(fitted.weight.shape, generator=g) < left_out
+    floors = torch.where(gone, torch.inf, -torch.inf)
+    return SharedAngle(Scorer(fitted.weight, fitted.bias, floors), fitted)
+
+
+@pytest.mark.parametrize("clip", [1.1, None])
+@pytest.mark.parametrize("left_out", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_shared_angle_equals_the_literal_one_and_leaves_class_and_confidence_as_they_are(
+    shape: tuple[int, int, int], left_out: float, clip: float | None
+) -> None:
+    fitted = experts(*shape, clip)
+    x, _ = inputs(fitted)
+    x[3] = 0
+    shared = shared_angle(fitted, left_out)
+    found = shared.predict(x)
+    assert found is not None
+    classes, confidence = shared.head.predict(x, clip)
+    assert torch.equal(found[0], classes)
+    assert torch.equal(found[1], confidence)
+    expected = fitted.to("cpu", torch.float64).score(x.double(), classes, ["angle"])["angle"]
+    torch.testing.assert_close(found[2], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_row_has_the_same_shared_angle_in_every_batch(shape: tuple[int, int, int], threads: int) -> None:
+    fitted = experts(*shape)
+    x, _ = inputs(fitted)
+    shared = shared_angle(fitted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole = shared.predict(x)
+        assert whole is not None
+        for size in (1, 2, 3, 7, 64, 65):
+            parts = [shared.predict(part) for part in x.split(size)]
+            assert torch.equal(torch.cat([part[2] for part in parts if part is not None]), whole[2]), size
+        assert shared.predict(x[:0])[2].shape == (0,)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_angle_is_not_shared_if_single_weights_are_masked_or_another_kernel_scores(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fitted = experts(10, 61, 3)
+    x, _ = inputs(fitted)
+    some = SharedAngle(Scorer(fitted.weight, fitted.bias, torch.zeros_like(fitted.weight)), fitted)
+    assert some.predict(x) is None
+    assert not caplog.records, "nothing is wrong with that"
+    monkeypatch.setattr(cpu, "installed", lambda: False)
+    assert shared_angle(fitted).predict(x) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("shift", "off by up to"),
+        ("mean", "off by up to"),
+        ("mean_weight", "off by up to"),
+        ("head", "another class or"),
+    ],
+)
+def test_a_broken_shared_angle_is_left_alone_with_one_warning(
+    fault: str, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = cpu.PackedHead.predict_with_angle
+
+    def wrong(
+        self: cpu.PackedHead, x: torch.Tensor, delta: float | None, parts: AngleParts
+    ) -> tuple[torch.Tensor, ...]:
+        if fault == "head":
+            classes, confidence, angle = right(self, x, delta, parts)
+            return classes, confidence + 1e-6, angle
+        return right(self, x, delta, replace(parts, **{fault: getattr(parts, fault) * 1.001}))
+
+    monkeypatch.setattr(cpu.PackedHead, "predict_with_angle", wrong)
+    fitted = experts(10, 61, 3)
+    shared, (x, _) = shared_angle(fitted), inputs(fitted)
+    assert shared.predict(x) is None
+    assert shared.predict(x) is None
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert said in warnings[0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    k=st.sampled_from([1, 2, 3, 10, 16, 17, 64, 99, 130]),
+    d=st.integers(2, 200),
+    clip=st.sampled_from([None, 0.05, 1.1]),
+    scale=st.sampled_from([1e-3, 1.0, 1e4]),
+)
+def test_the_trial_passes_right_shared_angles(k: int, d: int, clip: float | None, scale: float) -> None:
+    fitted = experts(k, d, 1, clip)
+    fitted = replace(fitted, weight=scale * fitted.weight, centred_weight=scale * fitted.centred_weight)
+    assert shared_angle(fitted).predict(torch.rand(2, d)) is not None

@@ -137,6 +137,17 @@ def test_a_row_has_the_same_bits_alone_and_in_batches_of_odd_sizes(fitted: Panel
         assert torch.equal(torch.cat([s for _, s in parts]), whole)
 
 
+def test_the_default_panel_takes_its_angle_from_line_s_sums_and_one_with_a_weight_mask_does_not(fitted: Panel) -> None:
+    x, _ = features(60, seed=4)
+    shared = fitted._state._angle.predict(x)
+    assert shared is not None, "numba is not installed, or this CPU has no fused multiply-add"
+    assert torch.equal(fitted.score_experts(x)["angle"], fitted._state.scales["angle"].apply(shared[2]))
+    assert torch.equal(fitted.with_settings(["angle"]).score(x), fitted.score_experts(x)["angle"].float())
+    masked = Panel(["angle"], line=LINeSettings(50, 10, fitted.line.settings.clip)).fit_features(*features(), *head())
+    assert masked._state._angle.predict(x) is None
+    torch.testing.assert_close(masked._state._said(x, ["angle"])[1]["angle"], shared[2], atol=1e-5, rtol=1e-5)
+
+
 def test_threads_that_score_at_once_get_what_one_gets(tmp_path: Path, fitted: Panel) -> None:
     fitted.save(tmp_path / "panel.safetensors")
     panel = Panel.load(tmp_path / "panel.safetensors")  # its kernels are laid out by whichever thread is first

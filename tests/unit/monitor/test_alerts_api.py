@@ -235,8 +235,12 @@ async def listening(world, path="/api/v1/events", headers=()):
                 await anyio.sleep(0.01)
         return "".join(texts)
 
+    async def answer():
+        await world.site(scope, receive, send)
+        texts.append("-- over --")
+
     async with anyio.create_task_group() as group:
-        group.start_soon(world.site, scope, receive, send)
+        group.start_soon(answer)
         try:
             yield status, holds
         finally:
@@ -305,7 +309,7 @@ def test_a_process_that_is_being_stopped_lets_its_clients_go(world):
             async with listening(world) as (_, holds):
                 await holds("retry")
                 world.ends = True
-                await anyio.sleep(0.1)
+                await holds("-- over --")
 
     anyio.run(listen)
 

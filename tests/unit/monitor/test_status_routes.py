@@ -105,7 +105,8 @@ def test_a_process_without_a_reader_serves_no_status():
     bench = Bench()
     sources = Sources(lambda: bench.store, None, lambda: None, bench.world.rules, dict)
     client = TestClient(build_site(sources, Access()), base_url="http://127.0.0.1")
-    assert client.get("/api/v1/overview").status_code == 404
+    for path in ("/", "/static/main.js", "/api/v1/overview"):
+        assert client.get(path).status_code == 404
 
 
 def test_settings_that_are_not_given_are_read_as_nothing():

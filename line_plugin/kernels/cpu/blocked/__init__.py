@@ -18,6 +18,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
+
 from line_plugin.kernels.cpu.blocked import classes, layout, masked
 from line_plugin.kernels.cpu.blocked.instructions import LANES
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
@@ -44,6 +46,8 @@ def halves(width: int) -> tuple[Any, Any]:
         classes.predict(vectors, share, block, drops, x, delta, head, screen, keys, first, last)
 
     def mask(x: Any, delta: Any, head: Any, keys: Any, confidence: Any, first: int, last: int) -> None:
-        masked.mask(vectors, share, x, delta, head, keys, confidence, first, last)
+        nothing = np.zeros(0, np.float32)
+        parts, angle = (nothing, nothing, nothing), np.zeros(0, np.float64)
+        masked.mask(vectors, share, x, delta, head, keys, confidence, False, parts, angle, first, last)
 
     return cached(predict), cached(mask)

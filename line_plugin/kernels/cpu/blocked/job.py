@@ -18,10 +18,11 @@ from line_plugin.kernels.cpu.blocked import classes, layout, masked
 from line_plugin.kernels.cpu.blocked.instructions import I64, LANES, inline
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
 
-CLAIMED, SPANS, ROWS, FEATURES, CLIP, KEYS, CONFIDENCE = range(7)
+CLAIMED, SPANS, ROWS, FEATURES, CLIP, KEYS, CONFIDENCE, ANGLE, SHIFT, MEAN, MEAN_WEIGHT = range(11)
 """Places of what changes from batch to batch: spans claimed so far, spans in all, rows, three addresses and the bits
-of the clipping threshold. Behind them, from :data:`HEAD`, what :func:`describe` says of the head."""
-HEAD, SIZES, ARRAYS = 7, 6, 11
+of the clipping threshold, and four addresses for the panel's angle, of which the first is 0 if nobody wants it. Behind
+them, from :data:`HEAD`, what :func:`describe` says of the head."""
+HEAD, SIZES, ARRAYS = 11, 6, 11
 LENGTH = HEAD + SIZES + ARRAYS
 
 
@@ -90,13 +91,20 @@ def compiled(width: int) -> Any:
             carray(_at(places[9], np.float32), padded),
             carray(_at(places[10], np.float32), padded),
         )
+        wants, out = job[ANGLE] != 0, n if job[ANGLE] != 0 else 0
+        parts = (
+            carray(_at(job[SHIFT], np.float32), padded),
+            carray(_at(job[MEAN], np.float32), d),
+            carray(_at(job[MEAN_WEIGHT], np.float32), d),
+        )
+        angle = carray(_at(job[ANGLE], np.float64), out)
         while True:
             i = _claim(address)
             if i >= spans:
                 return
             first, last = n * i // spans, n * (i + 1) // spans
             classes.predict(vectors, share, block, drops, x, delta, head, screen, keys, first, last)
-            masked.mask(vectors, share, x, delta, head, keys, confidence, first, last)
+            masked.mask(vectors, share, x, delta, head, keys, confidence, wants, parts, angle, first, last)
             for row in range(first, last):
                 keys[row] >>= 1
 

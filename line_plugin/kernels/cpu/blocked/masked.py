@@ -9,7 +9,11 @@ import numpy as np
 from numba import literally
 
 from line_plugin.kernels.cpu.blocked.rows import largest, total
+from line_plugin.kernels.cpu.blocked.sums import dot
 from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, clip_row, jit, unit
+
+SHORTEST = 1e-12
+"""As in :mod:`line_plugin.math.experts.angle`; a name of this file, so that compiled code is kept with it."""
 
 
 @jit
@@ -73,10 +77,72 @@ def log_sum_exp(logits: Any) -> Any:
 
 
 @jit
+def _add_left_out(vectors: int, z: Any, head: Any, classes: Any, sizes: Any, units: int, logits: Any) -> None:
+    """Add to masked logits what the neurons give that the mask leaves out: then they are those of the whole head.
+
+    Args:
+        z: (blocks, rows, block), rows in units that share a class; classes, sizes: of each unit.
+    """
+    literally(vectors)
+    _, tiles, _, _, entries, ends = head
+    (count, d, width), block = tiles.shape, z.shape[2]
+    step = count * width * 4
+    for t in range(count):
+        for b in range(z.shape[0]):
+            tile = tiles.ctypes.data + (t * d + b * block) * width * 4
+            values, out = z[b].ctypes.data, logits.ctypes.data + t * width * 4
+            for u in range(units):
+                end = np.int64(ends[classes[u], b, 1])
+                entry, rest = entries[classes[u], b].ctypes.data + end, min(block, d - b * block) - end
+                add(vectors, block, sizes[u], tile, entry, rest, rest, values, 0, out, step)
+                values += sizes[u] * block * 4
+                out += sizes[u] * step
+
+
+@jit
+def _angles(x: Any, delta: Any, which: Any, parts: Any, logits: Any, line: Any, angle: Any) -> None:
+    """The angle of the rows ``which`` from the logits of the whole head, without bias; overwrites those.
+
+    Args:
+        parts: see :func:`mask`; line: (1, 1, D) float32 and some more, scratch.
+    """
+    shift, mean, mean_weight = parts
+    d, offset = x.shape[1], line[0, 0]
+    for r in range(len(which)):
+        clip_row(x[which[r]], delta, line, 0)
+        for j in range(d):
+            offset[j] -= mean[j]
+        length = math.sqrt(dot(offset.ctypes.data, offset.ctypes.data, d))
+        along = dot(offset.ctypes.data, mean_weight.ctypes.data, d)
+        logits[r] += shift
+        angle[which[r]] = (log_sum_exp(logits[r]) - along) / max(length, SHORTEST)
+
+
+@jit
 def mask(
-    vectors: int, share: int, x: Any, delta: Any, head: Any, keys: Any, confidence: Any, first: int, last: int
+    vectors: int,
+    share: int,
+    x: Any,
+    delta: Any,
+    head: Any,
+    keys: Any,
+    confidence: Any,
+    wants: bool,
+    parts: Any,
+    angle: Any,
+    first: int,
+    last: int,
 ) -> None:
-    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.cpu.blocked.halves`."""
+    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.cpu.blocked.halves`; and ``angle`` if asked.
+
+    Logits over all neurons are the masked ones and what the neurons add that the mask leaves out: a tenth of them if
+    the mask is of neurons alone, in place of all of them once more.
+
+    Args:
+        wants: whether to fill ``angle`` (N,) float64; the head's lists must then need no comparison.
+        parts: shift (tiles * width,), mean (D,), mean_weight (D,), float32, see
+            :class:`line_plugin.kernels.cpu.angle.AngleParts`.
+    """
     literally(vectors)
     _, tiles, bias, floors, entries, ends = head
     count, d, width = tiles.shape
@@ -88,12 +154,16 @@ def mask(
     kept = np.empty((group, blocks, block + 1), np.uint8)  # an entry is written before it is known to stay
     lists, lines = np.empty(group, np.int64), np.empty(group, np.int64)
     own_ends, sizes = np.empty((group, blocks, 2), np.int64), np.empty(group, np.int64)
+    classes = np.empty(group, np.int64)
+    every = aligned(group if wants else 0, len(bias))
+    line = np.empty((1, 1, d + 64 if wants else 0), np.float32)
     for start in range(0, last - first, group):
         rows, r = min(group, last - first - start), 0
         units = _units(keys, order, start, rows, share, sizes)
         for u in range(units):
             n = order[start + r]
             c = keys[n] // 2
+            classes[u] = c
             for more in range(sizes[u]):
                 clip_row(x[order[start + r + more]], delta, z, r + more)
             clip_row(floors[c], np.float32(np.inf), own_floors, r)
@@ -105,16 +175,21 @@ def mask(
                 lists[u], lines[u] = entries[c].ctypes.data, block
             r += sizes[u]
         logits[:rows] = 0
+        step = count * width * 4
         for t in range(count):
             for b in range(blocks):
                 tile = tiles.ctypes.data + (t * d + b * block) * width * 4
                 values, floor = z[b].ctypes.data, own_floors[b].ctypes.data
-                out, step = logits.ctypes.data + t * width * 4, count * width * 4
+                out = logits.ctypes.data + t * width * 4
                 for u in range(units):
                     entry, free, end = lists[u] + b * lines[u], own_ends[u, b, 0], own_ends[u, b, 1]
                     add(vectors, block, sizes[u], tile, entry, free, end, values, floor, out, step)
                     values, floor = values + sizes[u] * block * 4, floor + sizes[u] * block * 4
                     out += sizes[u] * step
+        if wants:
+            every[:rows] = logits[:rows]
+            _add_left_out(vectors, z, head, classes, sizes, units, every)
+            _angles(x, delta, order[start : start + rows], parts, every, line, angle)
         for r in range(rows):
             logits[r] += bias
             confidence[order[start + r]] = log_sum_exp(logits[r])

@@ -3,7 +3,7 @@
 import { h, place, sign, table } from "./elements.js";
 import { ago, since } from "./clock.js";
 import { bar, chart, figures, legend, scaleOf, sparkline, told } from "./chart.js";
-import { between, count, factor, of, percent, share, short, shown, span } from "./words.js";
+import { between, count, factor, of, percent, share, shareWords, short, shown, span } from "./words.js";
 import { requestList } from "./alerts.js";
 
 const STATES = { critical: ["alarm", "surge"], warning: ["alarm", "surge"], silence: ["attention", "silent"] };
@@ -29,7 +29,7 @@ function streamTable(streams, top, usual, act) {
     { name: "State", class: "state" },
     { name: `Flagged, ${span(streams.rate_seconds)}`, class: "number" },
     { name: `Last ${span(streams.span_seconds)}, up to ${percent(top)}`, class: "over-time" },
-    { name: "Evidence of a surge", class: "evidence medium" },
+    { name: "Evidence, of what raises an alert", class: "evidence medium" },
     { name: "Last input", class: "number wide" },
   ];
   const rows = streams.rows.map((row) => [
@@ -60,7 +60,7 @@ function evidence(row) {
   if (!found) return h("span", { class: "quiet" }, "none yet");
   const part = share(found);
   const held = found.class ? `, class ${short(found.class, 24)}` : "";
-  return [bar(part, part > 0.1 ? "near" : "calm"), h("span", { class: "under" }, `${percent(part)} of what raises an alert${held}`)];
+  return [bar(part, part > 0.1 ? "near" : "calm"), h("span", { class: "under" }, `${shareWords(part)}${held}`)];
 }
 
 /** One stream, in the dialog. */

@@ -44,11 +44,16 @@ export function clock(text, nowMs) {
 /** Evidence, which is kept as a logarithm of base ten: "3,200", or a power of ten if it is large. */
 export function factor(log10) {
   if (log10 === null || log10 === undefined || log10 < 0) return "below 1";
-  return log10 < 6 ? count(Number((10 ** log10).toPrecision(3))) : `10${raised(Math.round(log10))}`;
+  return log10 < 9 ? count(Number((10 ** log10).toPrecision(3))) : `10${raised(Math.round(log10))}`;
 }
 
 function raised(n) {
   return [...String(n)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("");
+}
+
+/** The same in percent; the least that is told is a tenth of one. */
+export function shareWords(part) {
+  return part < 0.001 ? `below ${percent(0.001)}` : percent(part);
 }
 
 /** How much of the evidence that raises an alert there is, from 0 to 1. */

@@ -1,0 +1,166 @@
+"""What one worker and one ingest take: memory at rest and under load, seconds to be ready, seconds to end.
+
+    python -m benchmarks.worker_footprint            # each process twice
+
+The broker is Tansu and the store is redis-server, on loopback. The torch of this environment counts: a CUDA build maps
+more than the CPU build of the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+
+from line_plugin import LINe
+from monitor.testing import launcher
+
+ROOT = Path(__file__).parents[1]
+TOPIC = "embeddings"
+
+
+def artifact(folder: Path, classes: int, width: int) -> Path:
+    """LINe on random features, calibrated."""
+    torch.manual_seed(0)
+    features, labels = torch.rand(4 * classes, width), torch.arange(4 * classes) % classes
+    line = LINe(p_w=10, p_a=10, clip=0.8).fit_features(features, labels, torch.randn(classes, width) / width**0.5, None)
+    line.calibrate(torch.rand(2000, width))
+    path = folder / f"line-{classes}.safetensors"
+    line.save(path)
+    return path
+
+
+def resident(process: subprocess.Popen[bytes]) -> float:
+    """MB, of which what other processes share is a part."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024 / 1e6
+
+
+def ready(port: int) -> bool:
+    """Whether it says that it does its work."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait(what: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 400) -> float:
+    """Seconds until it is so."""
+    began = time.monotonic()
+    while not what():
+        if process.poll() is not None or time.monotonic() - began > seconds:
+            raise SystemExit(f"it is not so after {seconds:g} s, or the process ended:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def counted(port: int) -> float:
+    """Embeddings that the worker has counted."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("ood_monitor_samples_total"))
+
+
+def measure(name: str, settings: dict[str, object], folder: Path, load: Callable[[int], None]) -> None:
+    """Start the process, look at it at rest, let it work, look again, end it."""
+    port = launcher.free_port()
+    config, log = folder / f"{name}.yml", folder / f"{name}.log"
+    config.write_text(yaml.safe_dump({**settings, "http": {"port": port}}))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "monitor.cli", name.split("-", maxsplit=1)[0], "--config", str(config)]
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder)
+    try:
+        started = wait(lambda: ready(port), process, log)
+        time.sleep(5)
+        rest = resident(process)
+        spent, since = _cpu(process), time.monotonic()
+        time.sleep(10)
+        idle = (_cpu(process) - spent) / (time.monotonic() - since)
+        load(port)
+        worked = resident(process)
+        began = time.monotonic()
+        process.terminate()
+        process.wait(60)
+        ended = time.monotonic() - began
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    seen = f"{rest:.0f} | {worked:.0f} | {100 * idle:.1f} | {started:.1f} | {ended:.1f} | {process.returncode}"
+    print(f"| {name} | {seen} |", flush=True)
+
+
+def _cpu(process: subprocess.Popen[bytes]) -> float:
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[-1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def send(broker: str, topic: str, width: int, records: int) -> Callable[[int], None]:
+    """What makes a worker work: it sends, and waits until all is counted."""
+    rows = torch.rand(500, width).numpy().astype("<f4")
+
+    def work(port: int) -> None:
+        from kafka import KafkaProducer
+
+        producer = KafkaProducer(bootstrap_servers=broker)
+        for n in range(records):
+            producer.send(topic, value=rows[n % 500].tobytes(), key=b"k", partition=n % 6)
+        producer.flush()
+        producer.close()
+        until = time.monotonic() + 180
+        while counted(port) < records:
+            if time.monotonic() > until:
+                raise SystemExit("the records were not counted in 180 s")
+            time.sleep(0.1)
+
+    return work
+
+
+def post(port: int) -> None:
+    """What makes ingest work: one post after the other."""
+    for n in range(2000):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/", data=bytes(4 * 2048), method="POST")
+        request.add_header("content-type", "application/octet-stream")
+        request.add_header("x-request-id", str(n))
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+def main() -> None:
+    """Measure each process twice."""
+    parser = argparse.ArgumentParser(description="What one worker and one ingest take.")
+    parser.add_argument("--records", type=int, default=20_000)
+    records = parser.parse_args().records
+    print(f"torch {torch.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, {records} records")
+    print("| process | MB at rest | MB after | % of a core at rest | s to be ready | s to end | exit code |")
+    print("|-|-|-|-|-|-|-|")
+    with launcher.local() as (broker, store), tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for classes, width, turn in ((10, 512, 1), (10, 512, 2), (1000, 2048, 1), (1000, 2048, 2)):
+            topic = f"{TOPIC}-{classes}-{turn}"
+            launcher.create_topic(broker.address, topic, 6)
+            launcher.create_topic(broker.address, f"{topic}.dead-letter", 1)
+            settings: dict[str, object] = {
+                "model": {"artifact": str(artifact(folder, classes, width))},
+                "kafka": {"bootstrap_servers": broker.address, "topic": topic, "group": topic, "start": "earliest"},
+                "redis": {"url": f"redis://{store.address}/0"},
+            }
+            measure(f"run-{classes}x{width}-{turn}", settings, folder, send(broker.address, topic, width, records))
+        launcher.create_topic(broker.address, TOPIC, 6)
+        for turn in (1, 2):
+            measure(f"ingest-{turn}", {"kafka": {"bootstrap_servers": broker.address, "topic": TOPIC}}, folder, post)
+
+
+if __name__ == "__main__":
+    main()

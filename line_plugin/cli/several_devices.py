@@ -1,0 +1,139 @@
+"""Several training runs on several devices: each device forwards one run at a time into the feature cache.
+
+Only the passes of the networks are shared out. What is fitted and scored comes from the cache afterwards, in one
+process and in the order of the runs, so the figures are those of one device after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_plugin.cli import options
+from line_plugin.errors import LinePluginError, SettingsError
+
+if TYPE_CHECKING:
+    from line_plugin.benchmark.protocol.image_list import Sets
+    from line_plugin.benchmark.protocol.spec import Benchmark
+
+_POLL_SECONDS = 0.5  # how often it is looked whether a process has died without a word
+
+
+def devices_of(name: str, runs: int) -> list[str]:
+    """The devices that are named, or with ``auto`` every CUDA device if there are several runs.
+
+    Raises:
+        SettingsError: several for one run, or of several kinds.
+    """
+    named = [part.strip() for part in name.split(",") if part.strip()]
+    if not named:
+        raise SettingsError("--device is empty: give auto, cpu, cuda, cuda:1, or several with commas")
+    if named == ["auto"] and runs > 1:
+        import torch
+
+        if torch.cuda.device_count() > 1:
+            named = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if len(named) > 1 and runs < 2:
+        raise SettingsError(
+            f"--device {name} names several, which share the runs of --root: name one for a single network"
+        )
+    if len({part.partition(":")[0] for part in named}) > 1:
+        raise SettingsError(
+            f"--device {name} names devices of several kinds, whose features are not mixed: name one kind"
+        )
+    return named
+
+
+def forward_all(
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    sets: Sets,
+    runs: Sequence[tuple[str, Path | None]],
+    devices: list[str],
+) -> int:
+    """Forward every run into the cache and give the number of images that were forwarded.
+
+    Raises:
+        LinePluginError: what went wrong in a process; the others are ended.
+    """
+    for device in devices:
+        options.device_of(device)  # one that is not there is said before anything begins
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    jobs, results = context.Queue(), context.Queue()
+    for job in runs:
+        jobs.put(job)
+    count = min(len(devices), len(runs))
+    for _ in range(count):
+        jobs.put(None)
+    mine = [(copy.copy(args), device) for device in devices[:count]]
+    for one, device in mine:
+        one.device = device
+        one.num_workers = _workers(args, count)
+    workers = [context.Process(target=_work, args=(one, benchmark, sets, jobs, results)) for one, _ in mine]
+    for worker in workers:
+        worker.start()
+    try:
+        return _collect(results, workers, len(runs))
+    finally:
+        for worker in workers:
+            worker.terminate()  # of one that has ended nothing is left to end
+        for worker in workers:
+            worker.join()
+        jobs.cancel_join_thread()
+
+
+def _workers(args: argparse.Namespace, count: int) -> int:
+    """Decoding processes for each device: what one device would have, but no more than its share of the cores."""
+    alone = options.workers_of(args)
+    return alone if args.num_workers is not None else min(alone, max(1, (os.cpu_count() or 1) // count))
+
+
+def _collect(results: Any, workers: Sequence[BaseProcess], runs: int) -> int:
+    out, forwarded = options.console(stderr=True), 0
+    done = 0
+    while done < runs:
+        try:
+            name, device, images, error = results.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            dead = [w for w in workers if w.exitcode not in (None, 0)]
+            if dead and results.empty():
+                raise SettingsError(
+                    f"a process that forwards images died with exit code {dead[0].exitcode}, most often for want of "
+                    "memory: give fewer devices, or a smaller --batch-size"
+                ) from None
+            continue
+        if error:
+            raise LinePluginError(f"{name} on {device}: {error}")
+        done += 1
+        forwarded += images
+        out.print(f"{name}: forwarded on {device}")
+    return forwarded
+
+
+def _work(args: argparse.Namespace, benchmark: Benchmark, sets: Sets, jobs: Any, results: Any) -> None:
+    """The life of one process: runs on one device, until there are none."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business, which then ends this one
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception: half a set is taken away again
+    from line_plugin.benchmark.protocol import runner
+
+    for name, checkpoint in iter(jobs.get, None):
+        try:
+            cache = options.cache_of(args, benchmark, checkpoint)
+            runner.forward(benchmark, sets, cache)
+        except Exception as error:
+            if args.debug:
+                traceback.print_exc()
+            known = isinstance(error, LinePluginError)
+            results.put((name, args.device, 0, str(error) if known else f"{type(error).__name__}: {error}"))
+            return
+        results.put((name, args.device, cache.forwarded, ""))

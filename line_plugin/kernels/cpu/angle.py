@@ -1,0 +1,35 @@
+"""The panel's angle out of LINe's own sums: ``U_k (z - m) = W_k z - W_k m - w (z - m)``, ``w`` the mean weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from line_plugin.math.experts.literal import Experts
+
+
+@dataclass(frozen=True)
+class AngleParts:
+    """What the head's kernel reads for it. Float32; never changed: threads may share it.
+
+    Attributes:
+        shift: (padded K,) ``-W_k m``, and -inf for classes that only fill a tile.
+        mean: (D,) ``m``, of clipped training features.
+        mean_weight: (D,) ``w``, the mean of the head's weights over classes.
+    """
+
+    shift: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    mean_weight: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, experts: Experts, padded: int) -> AngleParts:
+        """Of the experts on one head, whose kernel works on ``padded`` classes."""
+        weight, mean = experts.weight.double(), experts.clipped_mean.double()
+        shift = np.full(padded, -np.inf, np.float32)
+        shift[: len(weight)] = -(weight @ mean).numpy()
+        arrays: list[Any] = [t.float().contiguous().numpy() for t in (mean, weight.mean(dim=0))]
+        return cls(shift, *arrays)

@@ -1,0 +1,191 @@
+"""Image classifiers of Hugging Face's transformers from a folder on disk: nothing is fetched, no code of it is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_plugin.errors import CheckpointError, SettingsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "hf:"
+_CONFIG, _IMAGES = "config.json", "preprocessor_config.json"
+_LARGEST = 16 << 20  # bytes of a JSON file: the labels of ImageNet-21k take 1.3 MB
+_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's numbers
+# Processors that resize, crop, divide by 255 and normalise, in this order, as their files say, and nothing else.
+_KNOWN = frozenset(
+    {"ViT", "DeiT", "Beit", "Bit", "ConvNext", "ConvNeXT", "MobileNetV1", "MobileNetV2", "CLIP", "Siglip"}
+)
+_KINDS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
+
+
+def load_folder(folder: Path) -> nn.Module:
+    """The classifier in a folder that ``save_pretrained`` wrote, in eval mode, float32.
+
+    Returns:
+        A module from images (N, 3, H, W) float to logits (N, K); the classifier of transformers is its ``net``.
+
+    Raises:
+        SettingsError: the folder is no such, or transformers is not installed. CheckpointError: its weights are not
+            safetensors, cannot be read, or are not all there.
+    """
+    config = _read_json(folder, _CONFIG)
+    if "auto_map" in config:
+        raise SettingsError(
+            f"{folder} wants to run code that it brings along, which is never done: give --model instead"
+        )
+    if not ((folder / "model.safetensors").is_file() or (folder / "model.safetensors.index.json").is_file()):
+        raise CheckpointError(
+            f"{folder} holds no model.safetensors, and other formats can hold code: write it with "
+            "model.save_pretrained(FOLDER, safe_serialization=True)"
+        )
+    net = _load(folder, str(config.get("model_type", "")))
+    from line_plugin.networks.architectures.hugging_face import HuggingFaceClassifier
+
+    return HuggingFaceClassifier(net, _digest(net)).eval()
+
+
+def _load(folder: Path, kind: str) -> Any:
+    try:
+        import torch
+        from transformers import AutoModelForImageClassification
+        from transformers.utils import logging
+    except ImportError as error:
+        raise SettingsError(
+            f"{PREFIX}{folder} needs transformers, which is not installed: pip install 'openood-line[transformers]'"
+        ) from error
+    try:
+        with _silent(logging):
+            # An absolute path of a folder that is there is never taken for the name of a repository.
+            net, found = AutoModelForImageClassification.from_pretrained(
+                str(folder.resolve()),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except Exception as error:  # whatever a wrong file makes of it: the library has no tree of errors
+        raise CheckpointError(
+            f"{folder} cannot be loaded as an image classifier of transformers ({_first_line(error)}): save it again "
+            "with save_pretrained"
+        ) from error
+    lacking = sorted(found["missing_keys"])
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise CheckpointError(
+            f"{folder} has no weights for {lacking[0]}{more}: it is not a whole {kind} classifier; train "
+            "its head first, then save all of it"
+        )
+    return net
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """No tables of keys and no progress bar of transformers; what is wrong is one line of ours."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _digest(net: Any) -> str:
+    """SHA-256 of what the configuration says of the network, wherever the folder lies."""
+    told = {k: v for k, v in net.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_preprocessing(folder: Path) -> dict[str, Any]:
+    """What ``preprocessor_config.json`` says, as ``resize``, ``crop``, ``mean``, ``std`` and ``interpolation``.
+
+    Raises:
+        SettingsError: there is none, or it asks for a step that is not resize, crop, division by 255 or normalisation.
+    """
+    told = _read_json(folder, _IMAGES)
+    path = folder / _IMAGES
+    kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or "")
+    name = next((kind.removesuffix(k) for k in _KINDS if kind.endswith(k)), kind)
+    if name not in _KNOWN:
+        raise _unknown(path, f"is of type {kind or '(none)'}, known: {', '.join(sorted(_KNOWN))}")
+    extra = [k for k in ("do_pad", "do_flip_channel_order", "rescale_offset", "do_grayscale") if told.get(k)]
+    if extra:
+        raise _unknown(path, f"asks for {extra[0]}")
+    if not told.get("do_rescale", True) or abs(float(told.get("rescale_factor", 1 / 255)) * 255 - 1) > 1e-6:
+        raise _unknown(path, "does not divide by 255")
+    try:
+        resize, crop = _geometry(told, shortest=name not in ("ViT", "DeiT", "Beit"))
+        interpolation = _RESAMPLE[int(told.get("resample", 2))]
+        normalise = bool(told.get("do_normalize", True))
+        mean = tuple(map(float, told["image_mean"])) if normalise else (0.0, 0.0, 0.0)
+        std = tuple(map(float, told["image_std"])) if normalise else (1.0, 1.0, 1.0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unknown(path, f"has no usable {str(error) or 'size'}") from error
+    if len(mean) != 3 or len(std) != 3:
+        raise _unknown(path, f"has {len(mean)} channels, expected 3")
+    return {"resize": resize, "crop": crop, "mean": mean, "std": std, "interpolation": interpolation}
+
+
+def _geometry(told: Mapping[str, Any], *, shortest: bool) -> tuple[int | tuple[int, int] | None, int | None]:
+    """Resize and crop.
+
+    Args:
+        shortest: whether a bare number is the shorter side; else both sides.
+    """
+    resize: int | tuple[int, int] | None = None
+    crop: int | None = None
+    if told.get("do_resize", True):
+        size = told["size"]
+        if isinstance(size, int):
+            size = {"shortest_edge": size} if shortest else {"height": size, "width": size}
+        resize = int(size["shortest_edge"]) if "shortest_edge" in size else (int(size["height"]), int(size["width"]))
+        if (share := told.get("crop_pct")) is not None and isinstance(resize, int):  # ConvNeXt's rule, also of ResNet
+            resize, crop = (int(resize / float(share)), resize) if resize < 384 else ((resize, resize), None)
+    if told.get("do_center_crop", False):
+        size = told["crop_size"]
+        sides = {int(size)} if isinstance(size, int) else {int(size["height"]), int(size["width"])}
+        if len(sides) > 1:
+            raise ValueError("square crop_size")
+        (crop,) = sides
+    return resize, crop
+
+
+def _unknown(path: Path, what: str) -> SettingsError:
+    return SettingsError(
+        f"{path} {what}: say how images are prepared with --resize, --crop, --mean, --std, --interpolation"
+    )
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    expected = "expected a folder that transformers' save_pretrained wrote"
+    if not folder.is_dir():
+        raise SettingsError(f"{PREFIX}{folder} is not a folder here, and nothing is downloaded: {expected}")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise SettingsError(f"{path} has {path.stat().st_size:,} bytes, at most {_LARGEST:,} are read: {expected}")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} has no {name} that can be read ({error.strerror or error}): {expected}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is not JSON ({_first_line(error)}): {expected}") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path} holds a {type(found).__name__}, expected an object: {expected}")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__
