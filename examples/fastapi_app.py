@@ -32,6 +32,7 @@ from torch import Tensor
 from line_plugin.benchmark.protocol import images, spec
 from line_plugin.networks import build, load_checkpoint
 from line_plugin.networks.export import format_of, formats, read_about
+from line_plugin.networks.head import find_head
 from monitor.client import EmbeddingPublisher, Tap, request
 
 NAME = os.environ.get("MODEL", "torchvision:resnet18")
@@ -48,6 +49,7 @@ else:
     model = build(NAME, benchmark.num_classes)
     if "CHECKPOINT" in os.environ:
         load_checkpoint(model, os.environ["CHECKPOINT"])
+    head = find_head(model, BLANK[None]).path
 
 
 @asynccontextmanager
@@ -57,7 +59,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         os.environ["KAFKA"], os.environ.get("TOPIC", "embeddings"), source=f"{STREAM}/fastapi"
     )
     _app.state.publisher = publisher
-    tap = None if EXPORTED else Tap(model, publisher, stream=STREAM, example=BLANK[None])
+    tap = None if EXPORTED else Tap(model, publisher, stream=STREAM, head=head)
     yield
     if tap:
         tap.remove()
