@@ -30,6 +30,11 @@ ENVIRONMENT = os.environ.get("OPENOOD_LINE_TUTORIAL_ENV")
 PICTURE = os.environ.get("OPENOOD_LINE_TUTORIAL_PICTURE")
 STAYS = "# leave it running"
 PORTS = ("9092", "6379", "9464", "8000")
+DEFAULTS = {
+    "ood-monitor local": "--kafka-port 9092 --redis-port 6379",
+    "examples/send_images.py": "--url http://127.0.0.1:8000/predict/image",
+}
+"""Ports that the page leaves to the commands' defaults."""
 
 
 def commands() -> list[str]:
@@ -73,8 +78,8 @@ class Newcomer:
         self.seconds[command] = time.monotonic() - began
 
     def on_free_ports(self, command: str) -> str:
-        if command.startswith("ood-monitor local"):  # the page relies on its defaults
-            command = command.replace("local", "local --kafka-port 9092 --redis-port 6379", 1)
+        for word, defaults in DEFAULTS.items():
+            command = command.replace(word, f"{word} {defaults}", 1)
         return re.sub("|".join(PORTS), lambda found: self.ports[found[0]], command)
 
     def waits_for(self, command: str) -> None:
