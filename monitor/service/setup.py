@@ -36,7 +36,7 @@ class Choices:
     start: str = "latest"
     redis_url: str = "redis://127.0.0.1:6379/0"
     requests_per_false_alert: float = 100_000
-    metrics_port: int = 0
+    http_port: int = 0
     alertmanager_url: str = ""
     log_format: str = "text"
     dead_letters: str = ""
@@ -151,7 +151,7 @@ def _settings(choices: Choices, files: Mapping[tuple[str, str], Path]) -> dict[s
         "dead_letters": {"topic": letters} if letters else {},
         "redis": {"url": c.redis_url, **{key: value for key, value in c.redis.items() if value}},
         "alerts": {"requests_per_false_alert": c.requests_per_false_alert},
-        "http": {"port": c.metrics_port} if c.metrics_port else {},
+        "http": {"port": c.http_port} if c.http_port else {},
         "logging": {"format": c.log_format} if c.log_format != "text" else {},
         "delivery": {"alertmanager_url": c.alertmanager_url} if c.alertmanager_url else {},
     }  # fmt: skip
