@@ -1,8 +1,9 @@
 """What the panel costs beside LINe: ``python -m benchmarks.scoring_panel --threads 1``.
 
 Microseconds a row, and ratios taken pair by pair: the panel, then at once LINe on the same rows, again and again; the
-median of the ratios is shown, of each expert's own cost too. Then the state, in the artifact and in memory, and what a
-fit adds to a pass that yields features.
+median of the ratios is shown, of each expert's cost by itself too, and of the panel as it would be if its angle were
+not taken out of LINe's sums. Then the state, in the artifact and in memory, and what a fit adds to a pass that yields
+features.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import tempfile
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -70,13 +72,17 @@ def measure_scoring(panel: Panel, n: int) -> Row:
     shares: Row = {
         name: f"{ratio(lambda name=name: scorer.score(x, classes, [name]), line, 1.0):.2f}" for name in NAMES
     }
+    together = ratio(whole, line)
+    with mock.patch.object(panel._state._angle, "_parts", None):
+        apart = ratio(whole, line)
     return {
         "K": str(panel.num_classes),
         "D": str(panel.width),
         "prototypes": str(panel.settings.prototypes),
         "batch": str(n),
         "us a row": f"{best:.1f}",
-        "panel / LINe": f"{ratio(whole, line):.2f}",
+        "panel / LINe": f"{together:.2f}",
+        "angle by itself: panel / LINe": f"{apart:.2f}",
         **{f"{name} / LINe": value for name, value in shares.items()},
         "LINe / dense": f"{ratio(line, lambda: x @ weight.T):.2f}",
     }

@@ -116,8 +116,8 @@ class LeaveOut:
         if self.negative:
             sentences.append(
                 f"{self.negative:.1%} of the activations are negative. The rule then still chooses how much of the "
-                "upper end to clip, but LINe assumes activations behind a ReLU and does badly on most networks without "
-                "one (ViT, Swin, ConvNeXt): prefer the methods rmds++ or mds++ there (see `openood list`)."
+                "upper end to clip, but LINe assumes activations behind a ReLU and does badly on some networks without "
+                "one (ViT, Swin, ConvNeXt): compare it by `openood eval` with the methods ebo, rmds++ or mds++."
             )
         return sentences
 

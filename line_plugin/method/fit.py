@@ -207,8 +207,8 @@ def _warn_if_negative(features: Tensor, head: str) -> bool:
         warnings.warn(
             f"{share:.1%} of the features{f' before {head!r}' if head else ''} are negative (least {low:.3g}). "
             "LINe assumes pooled activations behind a ReLU, where 0 means 'did not fire'; on ViT, Swin, ConvNeXt and "
-            "other nets without one its masks and its clipping lose that meaning. Scores are computed all the same; "
-            "prefer the methods rmds++ or mds++ there (see `openood list`).",
+            "other nets without one its masks and its clipping lose that meaning. Scores are computed all the same; on "
+            "some such nets they are poor: compare them by `openood eval` with those of ebo, rmds++ or mds++.",
             NegativeFeatureWarning,
             stacklevel=4,
         )

@@ -68,6 +68,12 @@ def test_gaps_name_the_worst_network_of_each_method() -> None:
     ]
 
 
+def test_gaps_of_other_networks_have_another_place_in_the_docs() -> None:
+    assert methods_table.gaps_name(list(methods_table.SHORT)) == "gaps"
+    assert methods_table.gaps_name(["vit_cifar10", "convnext_cifar10"]) == "gaps_convnext_cifar10_vit_cifar10"
+    assert methods_table.gaps_name(list(methods_table.SHORT)[:3]) != "gaps"
+
+
 @pytest.mark.parametrize(
     ("method", "settings", "expected"),
     [
