@@ -55,7 +55,7 @@ def ready(port: int) -> bool:
         return False
 
 
-def wait(what: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> float:
+def wait(what: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 400) -> float:
     """Seconds until it is so."""
     began = time.monotonic()
     while not what():

@@ -13,6 +13,7 @@ from monitor.cli.exit_codes import ExitCode, describe_exit_codes
 
 COMMANDS = (
     "init", "run", "check", "alerts", "acknowledge", "mute", "unmute", "replay", "promote", "retire", "ingest", "demo",
+    "local",
 )  # fmt: skip
 """In the order in which help lists them; each is the module of its name."""
 

@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
         0,
         (
             "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand, "
-            "`ingest` was and answered its posts"
+            "`ingest` was and answered its posts, `local` was and ended its servers"
         ),
     )
     FAILED = (
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
     )
     USAGE = 2, "the command line is wrong: `ood-monitor COMMAND --help` shows the right one"
     FAULT = 70, "a fault of the program itself: start it again (no record is lost) and report the last line"
-    INTERRUPTED = 130, "Ctrl-C ended a command other than `run` and `ingest`"
+    INTERRUPTED = 130, "Ctrl-C ended a command other than `run`, `ingest` and `local`"
     BROKEN_PIPE = 141, "whoever read the output went away, as `head` does"
 
 

@@ -32,15 +32,17 @@ def add(commands: Commands) -> None:
     option("--offline", action="store_true", help="write the file and reach nothing")
     option("--artifact", metavar="FILE", help="written by `openood fit` and `openood calibrate`")
     option("--bootstrap-servers", metavar="HOST:PORT,...", help="of Kafka")
-    option("--topic", help="that holds the embeddings (embeddings)")
+    option("--topic", metavar="NAME,...", help="that holds the embeddings (embeddings); several with commas")
+    option("--dead-letter-topic", default="", metavar="NAME", help="for what cannot be scored (TOPIC.dead-letter)")
     option("--group", help="consumer group, and the name of what is kept in Redis (ood-monitor)")
     option("--start", choices=("latest", "earliest"), default="latest", help="where a group that never ran begins")
     option("--redis-url", metavar="URL", help="redis://HOST:6379/0 and others, see docs/monitor.md")
     option("--requests-per-false-alert", type=float, metavar="N", help="the budget (100000)")
-    option("--metrics-port", type=int, default=0, metavar="PORT", help="for Prometheus; 0: none")
+    port_words = "for the status page, metrics and health, on loopback; 0: none"
+    option("--http-port", "--metrics-port", type=int, default=0, metavar="PORT", help=port_words)
     option("--alertmanager-url", default="", metavar="URL", help="who is told")
     option("--log-format", choices=("text", "json"), default="text")
-    option("--create-topics", action="store_true", help="make the topic, and the one for dead letters")
+    option("--create-topics", action="store_true", help="make the topics, and the one for dead letters")
     option("--partitions", type=int, default=6, metavar="N", help="of a topic that is made (6): at most N workers")
     option("--replication-factor", type=int, default=-1, metavar="N", help="of a topic that is made (the broker's)")
     option("--security-protocol", choices=("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), default="PLAINTEXT")
@@ -99,6 +101,10 @@ def _say_next_steps(options: argparse.Namespace, failed: list[str]) -> None:
         f"ood-monitor run --config {name}       count and judge; start as many as the topic has partitions",
         f"ood-monitor alerts --config {name}    look at the alerts",
     ]
+    if options.http_port:
+        steps.append(f"http://127.0.0.1:{options.http_port}/     the status page, as soon as `run` runs")
+    else:
+        steps.append("ood-monitor init --http-port 9464 --force ...   or set http.port, for the status page")
     print("next:", *steps, sep="\n  ")
 
 
@@ -111,7 +117,7 @@ def _choose(options: argparse.Namespace) -> Choices:
     questions: tuple[tuple[str, str, str, Callable[[str], Any]], ...] = (
         ("artifact", "The artifact that scores, written by `openood calibrate`", "", setup.check_artifact),
         ("bootstrap_servers", "Kafka, HOST:PORT", "127.0.0.1:9092" if asks else "", setup.check_servers),
-        ("topic", "Topic with the embeddings", "embeddings", setup.check_topic_name),
+        ("topic", "Topic with the embeddings", "embeddings", setup.check_topic_names),
         ("group", "Consumer group, also the name of what is kept in Redis", "ood-monitor", _check_group),
         ("redis_url", "Redis", "redis://127.0.0.1:6379/0", setup.split_redis_url),
         ("requests_per_false_alert", "Requests per false alert that you can afford", "100000", _check_requests),
@@ -131,8 +137,9 @@ def _choose(options: argparse.Namespace) -> Choices:
     url, user, password = found.pop("redis_url")
     secrets, files = _secrets(options, password, asks)
     return setup.Choices(
-        output=Path(options.output), start=options.start, metrics_port=options.metrics_port,
+        output=Path(options.output), start=options.start, http_port=options.http_port,
         alertmanager_url=_without_secret(options.alertmanager_url), log_format=options.log_format, force=options.force,
+        dead_letters=options.dead_letter_topic and setup.check_topic_name(options.dead_letter_topic),
         redis_url=url, redis={"username": options.redis_username or user, "ca_file": options.redis_ca_file},
         kafka={
             "security_protocol": "" if options.security_protocol == "PLAINTEXT" else options.security_protocol,

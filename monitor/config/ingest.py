@@ -18,6 +18,7 @@ _ATTRIBUTE, _HEADER = r"[a-z0-9]{1,40}", r"[a-z0-9!#$%&'*+.^_`|~-]{1,80}"
 class IngestKafkaConfig(KafkaConnection):
     """Where posts are written to. The topic is not created."""
 
+    topic: str
     client: Literal["kafka-python", "confluent-kafka"] = Field(
         "kafka-python", description="library that writes; confluent-kafka costs less CPU and is an extra"
     )

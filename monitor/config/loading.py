@@ -170,4 +170,4 @@ class _Environment:
         try:
             return {str(section): dict(values) for section, values in source().items()}
         except SettingsError as error:
-            raise ConfigError(f"environment: a list or a mapping must be JSON ({error})") from None
+            raise ConfigError(f'environment: a list or a mapping must be JSON, such as ["a", "b"] ({error})') from None

@@ -48,10 +48,10 @@ class Certainty:
         if p in self._of:
             self._of[p].next = offset
 
-    def confirm(self, topic_id: str, asked_at: float) -> None:
+    def confirm(self, topic: str, topic_id: str, asked_at: float) -> None:
         """The topic had this id when it was asked for it."""
-        for kept in self._of.values():
-            if kept.topic_id != topic_id:
+        for p, kept in self._of.items():
+            if p.topic != topic or kept.topic_id != topic_id:
                 continue
             while kept.marks and kept.marks[0][1] < asked_at:
                 kept.certain = kept.marks.popleft()[2]

@@ -1,6 +1,6 @@
 """The models whose embeddings one worker scores: one, or several that share the streams' evidence and the budget.
 
-Which model a record belongs to is decided before it is read, by its ``model`` header. A stream of one of
+Which model a record belongs to is decided before it is read, by its topic and its ``model`` header. A stream of one of
 several models is counted as ``NAME/STREAM``, so that a stream never holds the cells of two calibrations.
 """
 
@@ -31,13 +31,15 @@ class Model:
         scorer: its artifact.
         contract: what a record of it must be.
         name: empty if there is one alone.
-        takes: values of the ``model`` header that are its own; empty if there is one model alone.
+        takes: values of the ``model`` header that are its own; empty for any, and for records without one.
+        topics: that its records come from; empty for all.
     """
 
     scorer: Scorer
     contract: Contract
     name: str = ""
     takes: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
 
 
 class Models:
@@ -46,6 +48,9 @@ class Models:
     Args:
         models: at least one; several have names, and the same experts and threshold, so that their cells can be
             counted side by side.
+
+    Attributes:
+        takes_all: every record belongs to the first one.
 
     Raises:
         ConfigError: they cannot share evidence; the message says which differ and how to go on.
@@ -56,7 +61,9 @@ class Models:
             raise ConfigError("no model given, expected at least one")
         self._models = tuple(models)
         self._by_name = {m.name: m for m in models}
+        self._by_header = any(m.takes for m in models)
         first = models[0]
+        self.takes_all = len(models) == 1 and not first.takes and not first.topics
         for other in models[1:]:
             for what, one, another, mend in (
                 ("experts", first.scorer.experts, other.scorer.experts, "--evidence"),
@@ -109,12 +116,12 @@ class Models:
         return self._by_name.get(name) if separator else None
 
     def index_of(self, record: Record) -> int:
-        """Which model a record belongs to; -1 for none."""
-        if len(self._models) == 1:
+        """Which model a record belongs to: the first one that takes its topic and its header; -1 for none."""
+        if self.takes_all:
             return 0
-        given = named_model(record)
+        given = named_model(record) if self._by_header else None
         for n, m in enumerate(self._models):
-            if given in m.takes:
+            if (not m.topics or record.topic in m.topics) and (not m.takes or given in m.takes):
                 return n
         return -1
 

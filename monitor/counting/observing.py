@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, Protocol
 
 from monitor.counting.scoring import Scored
@@ -17,6 +17,9 @@ class Observer(Protocol):
 
     def polled(self, reachable: bool, partitions: int) -> None:
         """The loop came round: whether Kafka could be read, and how many partitions are ours."""
+
+    def unreadable(self, topics: Collection[str]) -> None:
+        """The topics that cannot be read while others can."""
 
     def took(self, stage: Stage, seconds: float) -> None:
         """A stage of a batch is over. ``score`` is called by the thread that scores."""
@@ -35,6 +38,9 @@ class Unobserved:
     """Nobody is interested."""
 
     def polled(self, reachable: bool, partitions: int) -> None:
+        """Nothing."""
+
+    def unreadable(self, topics: Collection[str]) -> None:
         """Nothing."""
 
     def took(self, stage: Stage, seconds: float) -> None:

@@ -30,6 +30,9 @@ RETRY_FACTOR, RETRY_SECONDS = 10, 5.0
 So the partitions that can be read lose a tenth of their time, at most, to those that cannot.
 """
 
+UNSEEN = Sight()
+"""Of a topic that was not seen yet."""
+
 QUIET_SECONDS = 5.0
 """A partition that brought nothing for so long is held against what the broker says about its log."""
 
@@ -51,7 +54,7 @@ class Ownership:
         self._heard: dict[Partition, float] = {}
         self._from_below: set[Partition] = set()
         self._certainty = Certainty()
-        self._sight = Sight()
+        self._sights: dict[str, Sight] = {}
         self._again_at = self._said_at = -60.0 + clock()
 
     @property
@@ -94,14 +97,15 @@ class Ownership:
             self._certainty.note(p, now, records[-1].offset + 1)
         return due
 
-    def _look(self, sight: Sight) -> None:
-        if sight.asked_at > self._sight.asked_at:
-            self._sight = sight
-            self._certainty.confirm(sight.topic_id, sight.asked_at)
+    def _look(self, sights: Mapping[str, Sight]) -> None:
+        for topic, sight in sights.items():
+            if sight.asked_at > self._sights.get(topic, UNSEEN).asked_at:
+                self._sights[topic] = sight
+                self._certainty.confirm(topic, sight.topic_id, sight.asked_at)
 
     def _is_suspect(self, p: Partition, polled: Mapping[Partition, list[Record]], now: float) -> bool:
-        """Whether the last sight of the topic does not fit what we have read; the claim then finds out what is so."""
-        owned, sight = self._owned[p], self._sight
+        """Whether the last sight of its topic does not fit what we have read; the claim then finds out what is so."""
+        owned, sight = self._owned[p], self._sights.get(p.topic, UNSEEN)
         if sight.asked_at <= self._claimed[p]:
             return False
         if sight.topic_id and owned.topic_id and sight.topic_id != owned.topic_id:
@@ -169,12 +173,15 @@ class Ownership:
             return
         if len(logs) < len(wanted):
             self._put_off([p for p in wanted if p not in logs], "no leader, or not there any more", now)
-        begin: dict[Partition, int] = {}
-        at_start = {topic: self._store.partitions_at_start(topic) for topic in {p.topic for p in logs}}
-        for p, said in logs.items():
-            begin[p] = self._beginning(p, said, committed, at_start[p.topic])
+        for topic in sorted({p.topic for p in logs}):
+            self._claim_of(topic, {p: said for p, said in logs.items() if p.topic == topic}, committed)
+
+    def _claim_of(self, topic: str, logs: Mapping[Partition, Log], committed: Mapping[Partition, int]) -> None:
+        """Claim partitions of one topic: its id and how many partitions it has are kept beside them."""
+        at_start = self._store.partitions_at_start(topic)
+        begin = {p: self._beginning(p, said, committed, at_start) for p, said in logs.items()}
         topic_id = next((said.topic_id for said in logs.values()), "")
-        count = max(self._sight.partitions, max((p.number + 1 for p in logs), default=0))
+        count = max(self._sights.get(topic, UNSEEN).partitions, *(p.number + 1 for p in logs))
         for p, claim in self._store.claim(begin, topic_id, count).items():
             self._settle(p, claim, logs[p], committed.get(p))
 

@@ -33,7 +33,7 @@ class Router:
 
     def read(self, records: Sequence[Record], rows: Rows, now_ms: int | None, room: int) -> Rejected:
         """See :meth:`Reader.read`. A record that no model takes is refused, or skipped if the settings say so."""
-        if len(self._readers) == 1:
+        if self._models.takes_all:
             return self._readers[0].read(records, rows, now_ms, room)
         rejected: Rejected = []
         stop = len(rows) + room
@@ -54,13 +54,15 @@ class Router:
         rows.taken += len(records)
         contract = self._models.first.contract  # all are the same but for the width and the streams' prefix
         names = ", ".join(m.name for m in self._models)
+        by_topic = any(m.topics for m in self._models)
         for record in records:
             if contract.other_models == "skip" or contract.skips(record):
                 rows.skipped.append(record)
                 continue
             given = named_model(record)
             got = "no model header" if given is None else f"model {printable(given, 100)!r}"
-            detail = f"{got} was got, expected a model that an entry of models lists ({names})"
+            where, what = (f" in topic {record.topic}", "what") if by_topic else ("", "a model that")
+            detail = f"{got}{where} was got, expected {what} an entry of models lists ({names})"
             rejected.append((record, "wrong-model", printable(detail)))
 
     def score(self, rows: Rows, magnitude: float = Limits.magnitude) -> Scored:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Owned, Read
@@ -83,24 +83,32 @@ class Trouble:
 
     Attributes:
         what: for people; empty if nothing does.
+        topics: that it is about, if others can be read; empty if it is about everything.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic, self.what, self._since = monotonic, "", 0.0
+        self.topics: Sequence[str] = ()
 
-    def begins(self, what: str) -> None:
-        """Something went wrong; the first time counts for how long it lasts."""
+    def begins(self, what: str, topics: Sequence[str] = ()) -> None:
+        """Something went wrong; the first time counts for how long it lasts.
+
+        Args:
+            what: in one sentence.
+            topics: that it is about, if others can be read; empty if it is about everything.
+        """
         self._since = self._since if self.what else self._monotonic()
-        self.what = what
+        self.what, self.topics = what, topics
 
     def is_over(self) -> None:
         """A batch was counted."""
         self.what = ""
 
-    def report(self) -> dict[str, str | int]:
-        """``trouble`` and ``trouble_for_ms``."""
+    def report(self) -> dict[str, Any]:
+        """``trouble`` and ``trouble_for_ms``, and ``topics`` if it is about some of them alone."""
         lasts = round(1000 * (self._monotonic() - self._since)) if self.what else 0
-        return {"trouble": self.what, "trouble_for_ms": lasts}
+        about = {"topics": list(self.topics)} if self.what and self.topics else {}
+        return {"trouble": self.what, "trouble_for_ms": lasts, **about}
 
 
 class Worker:
@@ -155,8 +163,12 @@ class Worker:
 
     @property
     def trouble(self) -> str:
-        """What keeps this worker from its records now, for people; empty if nothing does; for any thread."""
-        return self._away_why or self._reading.what or self._trouble.what
+        """What keeps this worker from its records now, for people; empty if nothing does; for any thread.
+
+        A topic that cannot be read while others can is none: the worker does what it can, and restarting helps nobody.
+        """
+        reading = "" if self._reading.topics else self._reading.what
+        return self._away_why or reading or self._trouble.what
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -215,11 +227,13 @@ class Worker:
             self._wait(0.5)
             return {}
         if trouble := self._source.trouble():
-            self._reading.begins(trouble)
+            self._reading.begins(trouble, self._source.unreadable())
         else:
             self._reading.is_over()
         self._observer.took("poll", time.perf_counter() - began)
-        self._observer.polled(not trouble, len(self._ownership.owned))
+        unreadable = self._source.unreadable()
+        self._observer.polled(not trouble or bool(unreadable), len(self._ownership.owned))
+        self._observer.unreadable(unreadable)
         return polled
 
     def _warn(self, error: Exception) -> None:

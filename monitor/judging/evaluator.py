@@ -24,7 +24,7 @@ from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Transition
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.messages.record import Partition
-from monitor.store.counts import CountKey, Example, PartitionState
+from monitor.store.counts import CountKey, Example, PartitionState, partitions_of
 from monitor.store.keys import STREAM_FIELD
 from monitor.store.protocol import Store
 from monitor.store.verdicts import AlertWrite, Fold
@@ -96,7 +96,7 @@ class Evaluator:
         if not token:
             self._lose()
             return []
-        partitions = {p: state for p, state in self._store.partitions().items() if s.topic in ("", p.topic)}
+        partitions = partitions_of(s.topics, self._store.partitions())
         now = self._store.now_ms()
         since = self._kept.since_ms if self._kept and self._kept.token == token else now
         # While nobody watched, nobody could have passed anything.

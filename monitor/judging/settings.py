@@ -29,7 +29,7 @@ class EvaluatorSettings:
         alert_ttl_ms: an alert that nothing refreshes is forgotten after this.
         forget_ms: a stream from which nothing came for so long is forgotten.
         examples: most OOD samples kept of an alert.
-        topic: partitions of other topics do not count; empty for all.
+        topics: partitions of other topics do not count; empty for all.
         canary: name of the stream that the monitor sends itself; empty for none.
         class_name: the class for people.
         served: the model of a stream if there are several, None if it has none.
@@ -45,7 +45,7 @@ class EvaluatorSettings:
     alert_ttl_ms: int = 604_800_000
     forget_ms: int = 604_800_000
     examples: int = 5
-    topic: str = ""
+    topics: frozenset[str] = frozenset()
     canary: str = ""
     class_name: Callable[[int], str] = field(default=str)
     served: Callable[[str], Served | None] = lambda _: None

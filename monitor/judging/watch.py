@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.messages.record import Partition
-from monitor.store.counts import PartitionState
+from monitor.messages.text import name_topics
+from monitor.store.counts import PartitionState, partitions_of
 from monitor.store.protocol import Store
 from monitor.store.verdicts import Health, Notice
 
@@ -27,7 +28,7 @@ class WatchSettings:
     """Numbers of a watch; times in milliseconds.
 
     Attributes:
-        topic: partitions of other topics do not count; empty for all.
+        topics: partitions of other topics do not count; empty for all.
         stalled_ms: nothing judged, read or reported for so long is worth telling.
         lag_ms: a partition that is behind its end for so long is worth telling.
         gap_ms: an alert on lost records is over after this.
@@ -36,7 +37,7 @@ class WatchSettings:
         streams: the limit of streams.
     """
 
-    topic: str = ""
+    topics: frozenset[str] = frozenset()
     stalled_ms: int = 120_000
     lag_ms: int = 300_000
     gap_ms: int = 3_600_000
@@ -49,6 +50,9 @@ class WatchSettings:
 SUBJECTS = ("judging", "partitions", "kafka", "lag", "late", "redis", "redis-risk", "canary")
 """Subjects of alerts of the kind ``stalled``: what can keep the monitor from seeing a surge."""
 
+ON_PARTITIONS = ("gap", "bad-records")
+"""Kinds whose subject is a partition."""
+
 WATCHED = ("stalled", "streams")
 """Kinds that this module raises, and therefore resolves."""
 
@@ -57,7 +61,7 @@ def find_trouble(
     health: Health, partitions: Mapping[Partition, PartitionState], settings: WatchSettings
 ) -> list[Notice]:
     """Everything that keeps the monitor from seeing a surge now, as firing notices."""
-    ours = {p: s for p, s in partitions.items() if settings.topic in ("", p.topic)}
+    ours = partitions_of(settings.topics, partitions)
     found = [
         _nothing_judged(health, settings),
         _unread(health, ours, settings),
@@ -135,7 +139,16 @@ def _kafka(health: Health, s: WatchSettings) -> Notice | None:
         report = json.loads(entry)
         trouble, since = report.get("trouble", ""), int(report.get("trouble_for_ms", 0))
         if trouble and since > s.stalled_ms and health.now_ms - at < s.stalled_ms:
-            return _stalled("kafka", f"Worker {name} gets nothing from Kafka: {trouble}", worker=name)
+            topics = [str(topic) for topic in report.get("topics", ())]
+            if not topics:
+                return _stalled("kafka", f"Worker {name} gets nothing from Kafka: {trouble}", worker=name)
+            return _stalled(
+                "kafka",
+                f"Worker {name} gets nothing from {name_topics(topics)}, a surge there would not be noticed; the other "
+                f"topics are counted. {trouble}",
+                worker=name,
+                topics=json.dumps(topics[:50]),
+            )
     return None
 
 
@@ -194,24 +207,32 @@ class Watch:
         health, partitions = self._store.health(), self._store.partitions()
         self._started_ms = self._started_ms or health.now_ms
         found = {(n.kind, n.subject): n for n in (*find_trouble(health, partitions, self._settings), *self._extra())}
-        self._observe(health, partitions, list(found.values()))
-        changes = self._settle(found, health.now_ms)
+        self._observe(health, partitions_of(self._settings.topics, partitions), list(found.values()))
+        changes = self._settle(found, partitions, health.now_ms)
         if health.now_ms - self._started_ms >= self._settings.grace_ms:
             changes += [n for n in found.values() if self._store.notice(n)]
         return changes
 
-    def _settle(self, found: Mapping[tuple[str, str], Notice], now_ms: int) -> list[Notice]:
-        """Resolve notices that are found no more, and alerts on lost records after a while."""
-        over = []
+    def _settle(
+        self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
+    ) -> list[Notice]:
+        """Resolve what is found no more, alerts on lost records after a while, and those of topics left out."""
+        over, left = [], self._left_out(partitions, now_ms)
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
             notice = Notice(alert["kind"], alert["subject"], True, alert["severity"], alert["summary"])
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found
-            if gone or (alert["kind"] == "gap" and old):
+            left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
+            if gone or left_out or (alert["kind"] == "gap" and old):
                 over.append(replace(notice, firing=False))
         return [n for n in over if self._store.notice(n)]
+
+    def _left_out(self, partitions: Mapping[Partition, PartitionState], now_ms: int) -> set[str]:
+        """Partitions of topics that are not read any more, here or by a worker with other settings."""
+        ours, limit = partitions_of(self._settings.topics, partitions), now_ms - self._settings.stalled_ms
+        return {str(p) for p, s in partitions.items() if p not in ours and max(s.seen_ms, s.at_ms) < limit}
 
 
 def _ms(moment: str) -> int:

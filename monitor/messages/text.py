@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 MARK = "~"
 """Stands between the beginning of a name that was cut and the hash of the whole name."""
@@ -50,6 +51,17 @@ def printable(text: str, length: int = 500) -> str:
     if not beginning.isprintable():
         beginning = "".join(c if c.isprintable() else _escaped(c) for c in beginning)
     return beginning if len(beginning) <= length else f"{beginning[: max(0, length - 3)]}..."
+
+
+def name_topics(topics: Sequence[str]) -> str:
+    """``topic birds``, or ``topics birds, cars``; see :func:`list_topics`."""
+    return f"topic{'s' if len(topics) > 1 else ''} {list_topics(topics)}"
+
+
+def list_topics(topics: Sequence[str]) -> str:
+    """``birds, cars``; of more than five the first five and how many others."""
+    more = f" and {len(topics) - 5} more" if len(topics) > 5 else ""
+    return ", ".join(topics[:5]) + more
 
 
 def _escaped(character: str) -> str:

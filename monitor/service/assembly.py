@@ -118,7 +118,7 @@ def open_models(config: MonitorConfig) -> Models:
     for m in config.models:
         scorer = Scorer.load(m.artifact, device, threads)
         accepted = contract(config, scorer.width, m.name + SEPARATOR)
-        loaded.append(Model(scorer, accepted, m.name, frozenset(m.model)))
+        loaded.append(Model(scorer, accepted, m.name, frozenset(m.model), frozenset(m.topics)))
     return Models(loaded)
 
 
@@ -167,7 +167,7 @@ def redis_risks(store: RedisStore) -> list[Notice]:
 def watch_settings(config: MonitorConfig) -> WatchSettings:
     """Numbers of the watch."""
     return WatchSettings(
-        topic=config.kafka.topic,
+        topics=frozenset(config.kafka.topic_names),
         stalled_ms=round(config.watch.stalled_seconds * 1000),
         lag_ms=round(config.watch.max_lag_seconds * 1000),
         gap_ms=round(config.watch.gap_seconds * 1000),
@@ -223,7 +223,7 @@ def evaluator(config: MonitorConfig, models: Models, store: RedisStore, name: st
         alert_ttl_ms=round(config.redis.alert_ttl_seconds * 1000),
         forget_ms=round(config.streams.forget_seconds * 1000),
         examples=config.alerts.examples,
-        topic=config.kafka.topic,
+        topics=frozenset(config.kafka.topic_names),
         canary=canary,
         served=served,
     )

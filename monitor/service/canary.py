@@ -19,6 +19,7 @@ from monitor.config import MonitorConfig
 from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
 from monitor.errors import ConfigError
+from monitor.messages.record import Record
 from monitor.sources.settings import connection
 from monitor.store.protocol import Store
 
@@ -59,20 +60,31 @@ class Target:
 
 
 def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
-    """The canary of each model.
+    """The canaries: one of each model for each topic that it takes records of.
 
     Raises:
         ConfigError: of :func:`find_canary`.
     """
+    topics = config.kafka.topic_names
     if len(models) == 1:
-        return [Target(find_canary(models.first.scorer), config.kafka.topic, config.messages.model)]
+        vector = find_canary(models.first.scorer)
+        return [Target(vector, topic, config.messages.model) for topic in topics]
     targets = []
-    for m in models:
+    for n, m in enumerate(models):
         try:
-            targets.append(Target(find_canary(m.scorer), config.kafka.topic, min(m.takes)))
+            vector = find_canary(m.scorer)
         except ConfigError as error:
             raise ConfigError(f"model {m.name}: {error}") from None
+        for topic in topics:
+            made = (Target(vector, topic, model) for model in sorted(m.takes) or [""])
+            targets += [t for t in made if _goes_to(models, t) == n][:1]
     return targets
+
+
+def _goes_to(models: Models, target: Target) -> int:
+    """Which model a canary is read by: of a topic that another one takes whole, that one."""
+    headers = (("ce_model", target.model.encode()),) if target.model else ()
+    return models.index_of(Record(target.topic, 0, 0, 0, b"", b"", headers))
 
 
 class Canary:
@@ -102,10 +114,17 @@ class Canary:
         return True
 
     def _send(self, now_ms: int) -> None:
+        """To the target whose turn it is; if its topic takes none, to the next one."""
+        for _ in self._targets:
+            turn = next(self._turn)
+            target, partition = self._targets[turn % len(self._targets)], turn // len(self._targets)
+            if self._send_to(target, partition, now_ms):
+                return
+
+    def _send_to(self, target: Target, turn: int, now_ms: int) -> bool:
+        """Whether the topic of this target took it."""
         from kafka.errors import KafkaError
 
-        turn = next(self._turn)
-        target, turn = self._targets[turn % len(self._targets)], turn // len(self._targets)
         topic, model = target.topic, target.model
         try:
             if self._producer is None:
@@ -127,6 +146,8 @@ class Canary:
         except KafkaError as error:
             log.warning("the canary could not be sent to topic %s: %s", topic, error)
             self.close()
+            return False
+        return True
 
     def close(self) -> None:
         """Give the connection back."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from monitor.config import MonitorConfig
 from monitor.errors import BrokerError, TopicMissingError
+from monitor.messages.text import name_topics
 from monitor.sources.diagnosis import diagnose
-from monitor.sources.topic import TopicQuestions, how_to_create
+from monitor.sources.topic import Description, TopicQuestions, how_to_create
 
 HOUR_MS = 3_600_000
 FOREVER_MS = 2**62
@@ -19,27 +20,39 @@ def check_kafka(config: MonitorConfig) -> str:
     Raises:
         BrokerError: Kafka cannot be used; the message names the setting to change.
     """
-    questions = TopicQuestions(config.kafka)
+    k, said, means = config.kafka, list[str](), dict[str, list[str]]()
+    questions = TopicQuestions(k)
     try:
-        seen = questions.describe()
-        settings, letters = questions.settings(), questions.exists(config.dead_letter_topic)
-    except TopicMissingError as error:
-        k = config.kafka
-        raise TopicMissingError(f"no topic {k.topic!r} on {k.bootstrap_servers}: {how_to_create(k)}") from error
+        for topic, seen in questions.describe().items():
+            if isinstance(seen, TopicMissingError):
+                raise TopicMissingError(f"no topic {topic!r} on {k.bootstrap_servers}: {how_to_create(k, topic)}")
+            if isinstance(seen, BrokerError):
+                raise seen
+            said += _describe(topic, seen)
+            for text in _meaning(questions.settings(topic)):
+                means.setdefault(text, []).append(topic)
+        letters = questions.exists(config.dead_letter_topic)
+    except TopicMissingError:
+        raise
     except BrokerError as error:
-        found = diagnose(config.kafka)
+        found = diagnose(k)
         raise BrokerError(f"Kafka cannot be used: {found.text if found else error}") from error
     finally:
         questions.close()
-    said = [f"topic {config.kafka.topic!r} has {len(seen.partitions)} partitions"]
-    if seen.leaderless:
-        said.append(f"{len(seen.leaderless)} of them have no leader and cannot be read now: look at the brokers")
     if not letters:
         said.append(
             f"topic {config.dead_letter_topic!r} for dead letters does not exist: create it, else the first record "
             "that cannot be scored makes it, or stops the worker if the broker makes no topics by itself"
         )
-    return "; ".join([*said, *_meaning(settings)])
+    of_all = len(k.topic_names)
+    said += [text if len(of) == of_all else f"{name_topics(of)}: {text}" for text, of in means.items()]
+    return "; ".join(said)
+
+
+def _describe(topic: str, seen: Description) -> Iterator[str]:
+    yield f"topic {topic!r} has {len(seen.partitions)} partitions"
+    if seen.leaderless:
+        yield f"{len(seen.leaderless)} of them have no leader and cannot be read now: look at the brokers"
 
 
 def _meaning(settings: Mapping[str, str]) -> Iterator[str]:

@@ -31,11 +31,11 @@ class LagClock:
     def __init__(self) -> None:
         self._ends: dict[Partition, deque[tuple[int, int]]] = {}
 
-    def seconds(self, now_ms: int, partitions: Mapping[Partition, PartitionState]) -> float:
-        """The longest of all partitions, 0 if everything is counted."""
+    def seconds(self, now_ms: int, partitions: Mapping[Partition, PartitionState]) -> dict[Partition, float]:
+        """Of each partition, 0 if everything of it is counted."""
         for gone in set(self._ends) - set(partitions):
             del self._ends[gone]
-        return max((self._behind(now_ms, p, state) for p, state in partitions.items()), default=0.0)
+        return {p: self._behind(now_ms, p, state) for p, state in partitions.items()}
 
     def _behind(self, now_ms: int, partition: Partition, state: PartitionState) -> float:
         ends = self._ends.setdefault(partition, deque())
@@ -54,8 +54,8 @@ class LagClock:
 @dataclass(frozen=True)
 class _Seen:
     health: Health
-    lag: int
-    lag_seconds: float
+    lag: Mapping[Partition, int]
+    lag_seconds: Mapping[Partition, float]
     stalled: frozenset[str]
     at: float
 
@@ -66,20 +66,22 @@ class GroupCollector:
 
     Attributes:
         redis_seconds: Redis not seen for so long counts as stalled.
+        topics: that are read; each has numbers of its own.
         monotonic: a clock that only goes forward, in seconds.
     """
 
     redis_seconds: float = 30.0
+    topics: tuple[str, ...] = ()
     monotonic: Callable[[], float] = time.monotonic
     _lag: LagClock = field(default_factory=LagClock)
     _seen: _Seen = field(init=False)
 
     def __post_init__(self) -> None:
-        self._seen = _Seen(Health(0), 0, 0.0, frozenset(), self.monotonic())
+        self._seen = _Seen(Health(0), {}, {}, frozenset(), self.monotonic())
 
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
         """The watch looked at the group."""
-        lag = sum(max(0, p.lag) for p in partitions.values())
+        lag = {p: max(0, state.lag) for p, state in partitions.items()}
         stalled = frozenset(n.subject for n in found if n.kind == "stalled")
         self._seen = _Seen(health, lag, self._lag.seconds(health.now_ms, partitions), stalled, self.monotonic())
 
@@ -97,8 +99,14 @@ class GroupCollector:
         stalled = seen.stalled | ({"redis"} if age > self.redis_seconds else set())
         yield family("group_seen_age_seconds", {(): age})
         yield family("workers", {(): reporting})
-        yield family("lag_records", {(): seen.lag})
-        yield family("lag_seconds", {(): seen.lag_seconds})
+        yield family("lag_records", {(): sum(seen.lag.values())})
+        yield family("lag_seconds", {(): max(seen.lag_seconds.values(), default=0.0)})
+        of = {topic: [p for p in seen.lag if p.topic == topic] for topic in self.topics}
+        yield family("topic_lag_records", {(t,): sum(seen.lag[p] for p in mine) for t, mine in of.items()})
+        longest: dict[tuple[str, ...], float] = {
+            (t,): max((seen.lag_seconds[p] for p in mine), default=0.0) for t, mine in of.items()
+        }
+        yield family("topic_lag_seconds", longest)
         yield family("pending_buckets", {(): health.pending})
         yield family("judging_wait_seconds", {(): max(0.0, since("pending_since")) if health.pending else 0.0})
         yield family("last_judged_age_seconds", {(): since("folded_at")})

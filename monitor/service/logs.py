@@ -54,6 +54,8 @@ def log_to_stderr(debug: bool = False, form: Form = "text", stream: TextIO | Non
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.getLogger("kafka").setLevel(logging.NOTSET if debug else logging.ERROR)
+    # A topic that is missing would be a line of it twice a second; the lookout says it once a minute.
+    logging.getLogger("kafka.cluster").setLevel(logging.NOTSET if debug else logging.CRITICAL)
     sys.excepthook = _log_exception
     threading.excepthook = _log_thread_exception
 

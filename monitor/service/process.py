@@ -97,7 +97,7 @@ class Process:
         self._serving = self._serve(source)
         text, fields = describe_start(config, self._models, self._delivery.receivers)
         log.info("%s", text, extra=fields)
-        self._role = Role(config.kafka.topic, config.kafka.group)
+        self._role = Role(config.kafka.topic_names, config.kafka.group)
         # What is loaded by now stays: else every full collection walks through all of torch again.
         gc.collect()
         gc.freeze()
@@ -113,6 +113,7 @@ class Process:
             version=__version__,
             group=self._config.kafka.group,
             kafka_client=self._config.kafka.client,
+            topics=self._config.kafka.topic_names,
             redis_seconds=self._config.watch.redis_seconds,
         )
 

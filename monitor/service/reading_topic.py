@@ -1,4 +1,4 @@
-"""A bounded range of a topic, read to the ends that it had at the beginning, or an error that says how far it got."""
+"""A bounded range of the topics, read to the ends that they had at the start, or an error that says how far it got."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from monitor.config import KafkaConfig
-from monitor.errors import BrokerUnavailableError, ReplayError
+from monitor.errors import BrokerError, BrokerUnavailableError, ReplayError
 from monitor.messages.record import Partition, Record
 from monitor.sources.header_names import tolerate_any_header_name
 from monitor.sources.kafka_errors import kafka_errors
@@ -26,17 +26,22 @@ def read_topic(
     patience: float = PATIENCE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[dict[Partition, list[Record]]]:
-    """Records with ``begin_ms <= timestamp < end_ms``, up to where the topic ended when it was opened.
+    """Records with ``begin_ms <= timestamp < end_ms`` of every topic, up to where each ended when it was opened.
 
     The timestamp is Kafka's own, of the record. No group is joined, nothing is committed, and no topic is made.
 
     Raises:
-        TopicMissingError: the topic does not exist.
+        TopicMissingError: a topic does not exist.
+        BrokerError: a topic cannot be described; the message says why.
         ReplayError: the range could not be read to its end; the message says how far each partition was read.
     """
     questions = TopicQuestions(config)
     try:
-        partitions = [Partition(config.topic, n) for n in sorted(questions.describe().partitions)]
+        partitions: list[Partition] = []
+        for topic, seen in questions.describe().items():
+            if isinstance(seen, BrokerError):
+                raise seen
+            partitions += [Partition(topic, n) for n in sorted(seen.partitions)]
         ends = questions.real_ends(partitions)
     finally:
         questions.close()

@@ -1,10 +1,10 @@
-"""A bounded range of a topic through the worker's code: what would have fired, and whether the calibration holds."""
+"""A bounded range of the topics through the worker's code: what would have fired, and whether the calibration holds."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from monitor.judging.evaluator import by_key
 from monitor.math.lifecycle import plain
 from monitor.math.replay_report import FlagOrder, Rate, ReplayReport, report
 from monitor.math.state import Bucket
+from monitor.messages.text import name_topics
 from monitor.messages.times import parse_time
 from monitor.service.assembly import open_models, rules_of
 from monitor.service.reading_topic import read_topic
@@ -34,7 +35,7 @@ def replay(
     save_classes: str | None = None,
     as_json: bool = False,
 ) -> int:
-    """Judge a range of the topic and print it. Nothing is written to Redis, no group is joined.
+    """Judge a range of the topics and print it. Nothing is written to Redis, no group is joined.
 
     Returns 0, or 1 if ``arm`` is given and this traffic breaks the calibration.
 
@@ -59,7 +60,7 @@ def replay(
             tally.order_flags(read, scored)
     if not tally.recount.counts:
         raise ReplayError(
-            f"no embedding in topic {config.kafka.topic!r} from {begin} to {end} can be judged "
+            f"no embedding in {_named(config.kafka.topic_names)} from {begin} to {end} can be judged "
             f"({tally.words()}): widen the range, or look at why they are refused"
         )
     judged = report(tally.closed(), the_rules, tally.order)
@@ -114,6 +115,10 @@ class Tally:
             + (f" ({refused})" if refused else "")
             + (f", {r.skipped:,} skipped" if r.skipped else "")
         )
+
+
+def _named(topics: Sequence[str]) -> str:
+    return f"topic {topics[0]!r}" if len(topics) == 1 else name_topics(topics)
 
 
 def _moment(given: str, word: str) -> int | None:

@@ -22,6 +22,8 @@ class Choices:
     """Everything that is asked for. What is empty is left at its default and stays out of the file.
 
     Attributes:
+        topic: the topics with the embeddings, at least one.
+        dead_letters: topic for what cannot be scored; empty for the first topic with .dead-letter behind it.
         secrets: section and key of each secret that was typed, to the secret; each goes into a file of its own.
         secret_files: section and key of a secret, to the file in which it stands already.
     """
@@ -29,14 +31,15 @@ class Choices:
     output: Path
     artifact: Path
     bootstrap_servers: str
-    topic: str
+    topic: tuple[str, ...]
     group: str = "ood-monitor"
     start: str = "latest"
     redis_url: str = "redis://127.0.0.1:6379/0"
     requests_per_false_alert: float = 100_000
-    metrics_port: int = 0
+    http_port: int = 0
     alertmanager_url: str = ""
     log_format: str = "text"
+    dead_letters: str = ""
     kafka: Mapping[str, str] = field(default_factory=dict)
     redis: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -53,6 +56,18 @@ def check_topic_name(name: str) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9._-]{1,236}", name) or name in (".", ".."):
         raise ConfigError(f"{name!r} is not a name for a topic: expected letters, digits and . _ - (236 at most)")
     return name
+
+
+def check_topic_names(text: str) -> tuple[str, ...]:
+    """The names in a list with commas, if Kafka takes each.
+
+    Raises:
+        ConfigError: one of them cannot be used, or stands there twice.
+    """
+    names = tuple(check_topic_name(name.strip()) for name in text.split(","))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"topic {twice[0]!r} stands there twice, expected each topic once")
+    return names
 
 
 def check_servers(text: str) -> str:
@@ -123,15 +138,20 @@ def write_files(choices: Choices, say: Say) -> MonitorConfig:
 
 def _settings(choices: Choices, files: Mapping[tuple[str, str], Path]) -> dict[str, dict[str, Any]]:
     c = choices
+    several = len(c.topic) > 1
+    topics: dict[str, Any] = {"topics": list(c.topic)} if several else {"topic": c.topic[0]}
+    letters = c.dead_letters or (f"{c.topic[0]}.dead-letter" if several else "")
     held: dict[str, dict[str, Any]] = {
         "model": {"artifact": str(c.artifact)},
         "kafka": {
-            "bootstrap_servers": c.bootstrap_servers, "topic": c.topic, "group": c.group, "start": c.start,
+            "bootstrap_servers": c.bootstrap_servers, **topics,
+            "group": c.group, "start": c.start,
             **{key: value for key, value in c.kafka.items() if value},
         },
+        "dead_letters": {"topic": letters} if letters else {},
         "redis": {"url": c.redis_url, **{key: value for key, value in c.redis.items() if value}},
         "alerts": {"requests_per_false_alert": c.requests_per_false_alert},
-        "http": {"port": c.metrics_port} if c.metrics_port else {},
+        "http": {"port": c.http_port} if c.http_port else {},
         "logging": {"format": c.log_format} if c.log_format != "text" else {},
         "delivery": {"alertmanager_url": c.alertmanager_url} if c.alertmanager_url else {},
     }  # fmt: skip
@@ -141,7 +161,7 @@ def _settings(choices: Choices, files: Mapping[tuple[str, str], Path]) -> dict[s
 
 
 def make_topics(config: MonitorConfig, partitions: int, replication: int) -> Iterator[str]:
-    """Make the topic and the one for dead letters; what was done, in words.
+    """Make the topics and the one for dead letters; what was done, in words.
 
     Raises:
         BrokerError: Kafka cannot be used; the message says how to go on.
@@ -149,7 +169,7 @@ def make_topics(config: MonitorConfig, partitions: int, replication: int) -> Ite
     from monitor.sources.creating import advise, create_topic
     from monitor.sources.diagnosis import diagnose
 
-    for topic, wanted in ((config.kafka.topic, partitions), (config.dead_letter_topic, 1)):
+    for topic, wanted in (*((t, partitions) for t in config.kafka.topic_names), (config.dead_letter_topic, 1)):
         try:
             yield create_topic(config.kafka, topic, wanted, replication)
         except BrokerError as error:

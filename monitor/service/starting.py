@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from monitor.config import MonitorConfig, show_url
+from monitor.messages.text import list_topics, name_topics
 
 if TYPE_CHECKING:
     from monitor.config.sections.http import HttpConfig
@@ -34,7 +35,7 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
         "version": __version__,
         "artifact": models.artifact[:12],
         "scores_with": experts,
-        "topic": k.topic,
+        "topic": list_topics(k.topic_names),
         "group": k.group,
         "kafka": k.bootstrap_servers,
         "redis": show_url(config.redis.url),
@@ -45,8 +46,8 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
     }
     told = ", ".join(fields["receivers"]) or "nobody besides Redis"
     text = (
-        f"ood-monitor {__version__} starts: topic {k.topic} (dead letters to {config.dead_letter_topic}) on Kafka "
-        f"{k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
+        f"ood-monitor {__version__} starts: {name_topics(k.topic_names)} (dead letters to {config.dead_letter_topic}) "
+        f"on Kafka {k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
         f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {told}; "
         f"status page, metrics and health: {fields['http'] or 'off (http.port)'}. "
         "It stands by until it is given partitions to count."
@@ -66,12 +67,13 @@ class Role:
     """What a worker does in its group: it counts if it has partitions, and judges if it holds the lease.
 
     Args:
-        topic: that is read.
+        topics: that are read.
         group: that the worker belongs to.
     """
 
-    def __init__(self, topic: str, group: str) -> None:
-        self._fields = {"topic": topic, "group": group}
+    def __init__(self, topics: Sequence[str], group: str) -> None:
+        self._fields = {"topic": list_topics(topics), "group": group}
+        self._topics = topics
         self._counts = self._judges = False
 
     def look(self, partitions: int, judges: bool) -> None:
@@ -86,7 +88,7 @@ class Role:
             return
         said = [] if judges == self._judges else [_judging(judges, self._fields["group"])]
         if counts != self._counts:
-            said.append(_counting(partitions, self._fields["topic"]))
+            said.append(_counting(partitions, name_topics(self._topics)))
         self._counts, self._judges = counts, judges
         role = " and ".join(
             name for name, is_so in (("counts", counts), ("judges", judges)) if is_so
@@ -100,7 +102,7 @@ def _judging(judges: bool, group: str) -> str:
     return "it gave up judging, or lost the lease: another worker judges, or Redis is out of reach"
 
 
-def _counting(partitions: int, topic: str) -> str:
+def _counting(partitions: int, topics: str) -> str:
     if partitions:
-        return f"it counts {partitions} partitions of topic {topic}"
-    return f"it has no partition of topic {topic} now: there are more workers than partitions, or the group rebalances"
+        return f"it counts {partitions} partitions of {topics}"
+    return f"it has no partition of {topics} now: there are more workers than partitions, or the group rebalances"

@@ -6,7 +6,7 @@ What the loop tells is a few additions a batch. Everything else is worked out wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from monitor.alerts.runners import SinkStatus
@@ -32,7 +32,8 @@ class Telemetry:
         artifact: content hash; its first twelve digits are shown.
         version: of this package.
         group: of this monitor.
-        kafka_client: the library that reads the topic.
+        kafka_client: the library that reads the topics.
+        topics: that are read.
         redis_seconds: Redis out of reach for so long counts as stalled.
 
     Raises:
@@ -46,6 +47,7 @@ class Telemetry:
         version: str = "",
         group: str = "",
         kafka_client: str = "",
+        topics: Sequence[str] = (),
         redis_seconds: float = 30.0,
     ) -> None:
         try:
@@ -70,11 +72,13 @@ class Telemetry:
         self._owned = kept("partitions_owned", self.registry)
         self._store_away = kept("store_away", self.registry)
         self._broker_away = kept("broker_away", self.registry)
+        away = kept("topic_away", self.registry)
+        self._topics_away = {topic: away.labels(topic) for topic in topics}
         self._clock = kept("clock_offset_seconds", self.registry)
         transitions = kept("alert_transitions_total", self.registry)
         self._transitions = {change: transitions.labels(change) for change in ("raised", "updated", "resolved")}
         self._flag_cells, self._flags_of = 0, list[Any]()
-        self._group = GroupCollector(redis_seconds)
+        self._group = GroupCollector(redis_seconds, tuple(topics))
         self.registry.register(self._group)
 
     # -- told by the loop, once a batch ----------------------------------------------------------------------------
@@ -84,6 +88,11 @@ class Telemetry:
         self._polled_at = time.monotonic()
         self._broker_away.set(not reachable)
         self._owned.set(partitions)
+
+    def unreadable(self, topics: Collection[str]) -> None:
+        """The topics that cannot be read while others can."""
+        for topic, away in self._topics_away.items():
+            away.set(topic in topics)
 
     def took(self, stage: Stage, seconds: float) -> None:
         """A stage of a batch is over."""

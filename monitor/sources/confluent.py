@@ -35,7 +35,7 @@ class ConfluentSource:
     """A :class:`monitor.sources.protocol.Source` on confluent-kafka.
 
     Raises:
-        TopicMissingError: the topic does not exist.
+        TopicMissingError: no topic exists.
         BrokerError: a setting is wrong; the message names it.
         MissingLibraryError: confluent-kafka is not installed.
     """
@@ -56,7 +56,8 @@ class ConfluentSource:
         settings = librdkafka_settings(config)
         with confluent_errors(config.bootstrap_servers):
             self._consumer = Consumer({**settings, "error_cb": _note}, logger=quiet)
-            self._consumer.subscribe([config.topic], on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
+            topics, told = list(config.topic_names), {"on_revoke": self._taken, "on_lost": self._taken}
+            self._consumer.subscribe(topics, on_assign=self._given, **told)
 
     # Called inside consume(), so by the thread that calls poll().
     def _given(self, _consumer: Any, partitions: Iterable[Any]) -> None:
@@ -126,13 +127,17 @@ class ConfluentSource:
             if ours:
                 call(ours)
 
-    def look(self) -> Sight:
-        """The topic as it was last seen."""
-        return self._lookout.sight
+    def look(self) -> Mapping[str, Sight]:
+        """Each topic as it was last seen."""
+        return self._lookout.sights
 
     def trouble(self) -> str:
-        """Why nothing can be read now; empty if all is well."""
+        """Why something cannot be read now; empty if all is well."""
         return self._lookout.trouble
+
+    def unreadable(self) -> tuple[str, ...]:
+        """The topics that trouble is about if others can be read."""
+        return self._lookout.unreadable
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None

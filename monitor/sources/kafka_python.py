@@ -14,6 +14,7 @@ from typing import Any
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition, Record
+from monitor.messages.text import name_topics
 from monitor.sources.header_names import tolerate_any_header_name
 from monitor.sources.kafka_errors import kafka_errors
 from monitor.sources.lookout import Lookout
@@ -33,7 +34,7 @@ class KafkaSource:
     If Kafka is away when it is made, it connects with the first poll that finds it back.
 
     Raises:
-        TopicMissingError: the topic does not exist.
+        TopicMissingError: no topic exists.
         BrokerError: a setting is wrong; the message names it.
     """
 
@@ -49,7 +50,7 @@ class KafkaSource:
 
     def _connected(self) -> Any:
         if self._consumer is None:
-            if self._lookout.trouble:
+            if self._lookout.trouble and not self._lookout.unreadable:
                 raise BrokerUnavailableError(self._lookout.trouble)
             from kafka import KafkaConsumer
 
@@ -67,15 +68,15 @@ class KafkaSource:
                     heartbeat_interval_ms=config.heartbeat_interval_ms,
                     partition_assignment_strategy=_assignors(config.assignment),
                 )
-                consumer.partitions_for_topic(config.topic)  # else a leader may deal partitions before it knows of any
-                consumer.subscribe([config.topic], listener=_listener(self._given, self._taken))
+                for topic in config.topic_names:  # else a leader may deal partitions before it knows of any
+                    if topic in self._lookout.sights:
+                        consumer.partitions_for_topic(topic)
+                consumer.subscribe(list(config.topic_names), listener=_listener(self._given, self._taken))
             self._consumer = consumer
         return self._consumer
 
-    def _join_again(self, orphans: frozenset[int]) -> None:
+    def _join_again(self) -> None:
         """Leave the group and join it anew. kafka-python 3.0 does not notice if it dealt partitions by old metadata."""
-        names = ", ".join(str(Partition(self._config.topic, n)) for n in sorted(orphans))
-        log.warning("no worker was given %s although the group is settled; this worker joins the group again", names)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=5000)
@@ -94,7 +95,16 @@ class KafkaSource:
         """Records by partition, in offset order, at least one each."""
         orphans = self._lookout.take_orphans()
         if orphans and self._consumer is not None:  # else it has not joined yet: the artifact may take long to load
-            self._join_again(orphans)
+            names = ", ".join(str(p) for p in sorted(orphans))
+            log.warning(
+                "no worker was given %s although the group is settled; this worker joins the group again", names
+            )
+            self._join_again()
+        if (returned := self._lookout.take_returned()) and self._consumer is not None:
+            log.info(
+                "%s came back; this worker joins the group again to be given its partitions", name_topics(returned)
+            )
+            self._join_again()
         consumer = self._connected()
         with kafka_errors("poll"):
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
@@ -143,13 +153,17 @@ class KafkaSource:
         except KeyError:  # taken away since
             return
 
-    def look(self) -> Sight:
-        """The topic as it was last seen."""
-        return self._lookout.sight
+    def look(self) -> Mapping[str, Sight]:
+        """Each topic as it was last seen."""
+        return self._lookout.sights
 
     def trouble(self) -> str:
-        """Why nothing can be read now; empty if all is well."""
+        """Why something cannot be read now; empty if all is well."""
         return self._lookout.trouble
+
+    def unreadable(self) -> tuple[str, ...]:
+        """The topics that trouble is about if others can be read."""
+        return self._lookout.unreadable
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None

@@ -1,7 +1,8 @@
-"""Looks again and again, from a thread of its own, whether Kafka answers and the topic is still the one it was.
+"""Looks again and again, from a thread of its own, whether Kafka answers and each topic is still the one it was.
 
-What it sees is at hand at any moment, however long a poll takes: the topic's id for the worker, and a sentence about
+What it sees is at hand at any moment, however long a poll takes: the topics' ids for the worker, and a sentence about
 what is wrong for the log and for the watch. A sentence is logged once, then at most once a minute while it stays true.
+What is wrong with one topic keeps no other from being seen.
 """
 
 from __future__ import annotations
@@ -9,27 +10,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from datetime import datetime, timezone
+from collections.abc import Callable, Mapping
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, TopicMissingError
 from monitor.messages.record import Partition
+from monitor.messages.text import name_topics
 from monitor.sources.diagnosis import Diagnosis, diagnose
 from monitor.sources.protocol import Sight
-from monitor.sources.topic import Description, TopicQuestions, missing
+from monitor.sources.topic import Described, Description, TopicQuestions, missing
+from monitor.sources.worries import Worries
 
 log = logging.getLogger(__name__)
-
-REPEAT_SECONDS = 60.0
-"""Trouble that lasts is logged again after this."""
 
 GROUP_SECONDS = 3.0
 """Time between two looks at whether every partition has a worker."""
 
 
 class Lookout:
-    """Keeps the last sight of the topic, and what is wrong with it.
+    """Keeps the last sight of each topic, and what is wrong with it.
 
     Args:
         config: of Kafka.
@@ -53,46 +52,68 @@ class Lookout:
         explain: Callable[[KafkaConfig], Diagnosis | None] = diagnose,
     ) -> None:
         self._config, self._questions, self._ours = config, questions, ours
-        self._clock, self._wall, self._explain = clock, wall, explain
-        self._sight = Sight()
-        self._trouble = ""
-        self._kind = ""
+        self._clock, self._explain = clock, explain
+        self._sights: dict[str, Sight] = {}
+        self._worries = Worries(config, clock, wall)
         self._watch_group, self._group_at = watch_group, clock()
-        self._without_worker: frozenset[int] = frozenset()
-        self._orphans: frozenset[int] = frozenset()
-        self._since = self._began = self._said_at = 0.0
+        self._without_worker: frozenset[Partition] = frozenset()
+        self._orphans: frozenset[Partition] = frozenset()
+        self._gone: set[str] = set()
+        self._returned: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
 
     @property
-    def sight(self) -> Sight:
-        """The topic as it was last seen."""
-        return self._sight
+    def sights(self) -> Mapping[str, Sight]:
+        """Each topic as it was last seen."""
+        return self._sights
 
     @property
     def trouble(self) -> str:
         """What is wrong now, in one sentence; empty if nothing is."""
-        return self._trouble
+        return self._worries.words()
 
-    def take_orphans(self) -> frozenset[int]:
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The topics that something is wrong with, if nothing is wrong with others."""
+        return self._worries.topics()
+
+    def take_orphans(self) -> frozenset[Partition]:
         """Partitions that a settled group had dealt to nobody at two looks in a row, since the last call."""
         found, self._orphans = self._orphans, frozenset()
         return found
 
+    def take_returned(self) -> list[str]:
+        """Topics that were missing and are there again for a while, without a partition of them being ours."""
+        due = [topic for topic, at in self._returned.items() if self._clock() - at >= GROUP_SECONDS]
+        for topic in due:
+            del self._returned[topic]
+        ours = {p.topic for p in self._ours()} if due else set()
+        return [topic for topic in due if topic not in ours]
+
     def begin(self) -> None:
         """Look once, then from the thread. Kafka away is waited for; what waiting does not mend is raised.
 
+        Of several topics some may be missing: the others are read, and it is said.
+
         Raises:
-            TopicMissingError: the topic does not exist.
+            TopicMissingError: no topic exists.
             BrokerError: a setting is wrong; the message names it.
         """
         try:
-            self._see()
+            seen = self._see()
+            wrong = [d for d in seen.values() if isinstance(d, BrokerError)]
+            if wrong and all(isinstance(d, TopicMissingError) for d in seen.values()):
+                raise TopicMissingError("; ".join(map(str, wrong)))
+            refused = [d for d in wrong if not isinstance(d, TopicMissingError | BrokerUnavailableError)]
+            if refused or len(wrong) == len(seen):
+                raise next(iter(refused), next(d for d in wrong if not isinstance(d, TopicMissingError)))
+            self._settle(seen)
         except BrokerUnavailableError as error:
             found = self._explain(self._config)
             if found is not None and found.fatal:
                 raise BrokerError(f"Kafka cannot be used: {found.text}") from error
-            self._worry("away", self._away(found, error))
+            self._worries.about_everything("away", self._away(found, error))
         except TopicMissingError:
             raise
         except BrokerError as error:
@@ -115,8 +136,8 @@ class Lookout:
                 self.look()
             except Exception as error:
                 log.warning(
-                    "the topic %s could not be looked at (%s: %s); this is tried again in %g seconds",
-                    self._config.topic, type(error).__name__, error, self._config.look_seconds,
+                    "the %s could not be looked at (%s: %s); this is tried again in %g seconds",
+                    name_topics(self._config.topic_names), type(error).__name__, error, self._config.look_seconds,
                     exc_info=log.isEnabledFor(logging.DEBUG),
                 )  # fmt: skip
 
@@ -124,32 +145,73 @@ class Lookout:
         """Look once, and log what has changed."""
         try:
             try:
-                self._see()
+                seen = self._see()
+                self._raise_if_nothing_answers(seen)
             except BrokerUnavailableError:
-                self._see()  # the connection may only have been closed for being idle
-        except TopicMissingError:
-            self._worry("missing", f"Topic {missing(self._config).removeprefix('topic ')}; it was there before")
+                seen = self._see()  # the connection may only have been closed for being idle
+                self._raise_if_nothing_answers(seen)
         except BrokerError as error:
             if self._stop.is_set():
                 return
             found = self._explain(self._config)
             if not isinstance(error, BrokerUnavailableError) or (found is not None and found.fatal):
-                self._worry("refused", f"Kafka refuses this worker: {found.text if found else error}")
+                text = f"Kafka refuses this worker: {found.text if found else error}"
+                self._worries.about_everything("refused", text)
             else:
-                self._worry("away", self._away(found, error))
-
-    def _see(self) -> None:
-        asked_at = self._clock()
-        seen = self._questions.describe()
-        readable = {p for p in self._ours() if p.number in seen.partitions - seen.leaderless}
-        logs = self._questions.ends(sorted(readable), seen.topic_id)
-        self._sight = Sight(seen.topic_id, len(seen.partitions), logs, asked_at)
-        self._see_group()
-        lost = self._leaderless(seen)
-        if lost:
-            self._worry("leaderless", lost)
+                self._worries.about_everything("away", self._away(found, error))
         else:
-            self._relax()
+            self._settle(seen)
+
+    @staticmethod
+    def _raise_if_nothing_answers(seen: Mapping[str, Described]) -> None:
+        """What is wrong with every topic, and is not that it is missing, is wrong with Kafka."""
+        wrong = [d for d in seen.values() if isinstance(d, BrokerError) and not isinstance(d, TopicMissingError)]
+        if len(wrong) == len(seen):
+            raise wrong[0]
+
+    def _see(self) -> dict[str, Described]:
+        asked_at = self._clock()
+        found = self._questions.describe()
+        seen = {topic: d for topic, d in found.items() if isinstance(d, Description)}
+        readable = {p for p in self._ours() if p.topic in seen and p.number in _readable(seen[p.topic])}
+        logs = self._questions.ends(sorted(readable), {topic: d.topic_id for topic, d in seen.items()})
+        sights = dict(self._sights)
+        for topic, d in seen.items():
+            its = {p: log for p, log in logs.items() if p.topic == topic}
+            sights[topic] = Sight(d.topic_id, len(d.partitions), its, asked_at)
+        self._sights = sights
+        if seen:
+            self._see_group()
+        return found
+
+    def _settle(self, found: Mapping[str, Described]) -> None:
+        """Say what is wrong with each topic, and what is so no more."""
+        for topic, seen in found.items():
+            if isinstance(seen, TopicMissingError):
+                self._gone.add(topic)
+            elif topic in self._gone and isinstance(seen, Description):
+                self._gone.remove(topic)
+                self._returned[topic] = self._clock()
+            kind, text = self._wrong(topic, seen)
+            self._worries.about(topic, kind, text)
+        self._worries.settle()
+
+    def _wrong(self, topic: str, seen: Described) -> tuple[str, str]:
+        """Kind and text of what is wrong with a topic; empty if nothing is."""
+        if isinstance(seen, TopicMissingError):
+            before = "it was there before" if topic in self._sights else "it was not there when this worker began"
+            return "missing", f"Topic {missing(self._config, topic).removeprefix('topic ')}; {before}"
+        if isinstance(seen, BrokerUnavailableError):
+            return "away", f"{seen}; nothing is lost, counting goes on there if it can be read"
+        if isinstance(seen, BrokerError):
+            return "refused", f"Kafka refuses this worker: {seen}"
+        if seen.leaderless:
+            names = ", ".join(str(Partition(topic, n)) for n in sorted(seen.leaderless)[:5])
+            return "leaderless", (
+                f"{len(seen.leaderless)} partitions of topic {topic!r} have no leader and cannot be read "
+                f"({names}): look at the brokers; nothing is lost, counting goes on there if a leader is elected"
+            )
+        return "", ""
 
     def _see_group(self) -> None:
         if not self._watch_group or self._clock() - self._group_at < GROUP_SECONDS:
@@ -158,15 +220,6 @@ class Lookout:
         before, self._without_worker = self._without_worker, self._questions.unassigned()
         self._orphans = before & self._without_worker
 
-    def _leaderless(self, seen: Description) -> str:
-        if not seen.leaderless:
-            return ""
-        names = ", ".join(str(Partition(self._config.topic, n)) for n in sorted(seen.leaderless)[:5])
-        return (
-            f"{len(seen.leaderless)} partitions of topic {self._config.topic!r} have no leader and cannot be read "
-            f"({names}): look at the brokers; nothing is lost, counting goes on there if a leader is elected"
-        )
-
     def _away(self, found: Diagnosis | None, error: Exception) -> str:
         why = found.text if found is not None else " ".join(str(error).split())[:200]
         return (
@@ -174,23 +227,6 @@ class Lookout:
             "it returns"
         )
 
-    def _worry(self, kind: str, text: str) -> None:
-        now = self._clock()
-        if kind != self._kind:
-            self._kind, self._since, self._began, self._said_at = kind, self._wall(), now, now - REPEAT_SECONDS
-        self._trouble = f"{text} (since {_moment(self._since)})"
-        if now - self._said_at >= REPEAT_SECONDS:
-            self._said_at = now
-            log.error("%s", self._trouble, extra={"topic": self._config.topic})
 
-    def _relax(self) -> None:
-        if self._kind:
-            log.warning(
-                "topic %s can be read at %s again after %.0f seconds; counting goes on",
-                self._config.topic, self._config.bootstrap_servers, self._clock() - self._began,
-            )  # fmt: skip
-        self._kind = self._trouble = ""
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _readable(seen: Description) -> frozenset[int]:
+    return seen.partitions - seen.leaderless

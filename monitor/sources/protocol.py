@@ -28,7 +28,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Sight:
-    """The topic as it was last seen.
+    """One topic as it was last seen.
 
     Attributes:
         topic_id: empty if the broker has none, or nothing was seen yet.
@@ -64,11 +64,14 @@ class Source(Protocol):
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Fetch these again."""
 
-    def look(self) -> Sight:
-        """The topic as it was last seen. It never waits."""
+    def look(self) -> Mapping[str, Sight]:
+        """Each topic as it was last seen, by name; one that was never seen is absent. It never waits."""
 
     def trouble(self) -> str:
-        """Why nothing can be read now, in one sentence for people; empty if all is well. It never waits."""
+        """Why something cannot be read now, in one sentence for people; empty if all is well. It never waits."""
+
+    def unreadable(self) -> tuple[str, ...]:
+        """The topics that trouble is about if others can be read; empty if it is about everything, or there is none."""
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
@@ -76,7 +79,7 @@ class Source(Protocol):
         """Ask the broker about these partitions, within seconds; those without a leader are left out.
 
         Args:
-            partitions: of the topic.
+            partitions: of the topics that are read.
             read_up_to: offsets that were reached before. If the broker's end lies below, it is verified by a fetch.
         """
 

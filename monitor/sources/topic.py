@@ -1,4 +1,4 @@
-"""Questions about the topic: is it there, is it still the same one, where do its logs begin and end.
+"""Questions about the topics: are they there, are they still the same, where do their logs begin and end.
 
 They go through a client of kafka-python of its own, whichever library reads the records, so that every client is
 answered the same. Each question is answered or fails within seconds.
@@ -12,13 +12,14 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, TopicMissingError
 from monitor.messages.record import Partition
+from monitor.messages.text import name_topics
 from monitor.sources.kafka_errors import kafka_errors
 from monitor.sources.protocol import Log
 from monitor.sources.settings import ANSWER_MS, asking, reading
@@ -49,8 +50,12 @@ class Description:
     leaderless: frozenset[int]
 
 
+Described = Description | BrokerError
+"""A topic, or what is wrong with it alone: it is missing, or forbidden, or cannot be described now."""
+
+
 class TopicQuestions:
-    """Asks the broker about the topic of the settings; safe to use from several threads.
+    """Asks the broker about the topics of the settings; safe to use from several threads.
 
     A client that failed is thrown away, and the next question begins with a new one.
     """
@@ -61,24 +66,23 @@ class TopicQuestions:
         self._client: Any = None
         self._ends_are_wrong = False
 
-    def describe(self) -> Description:
-        """The topic now.
+    def describe(self) -> dict[str, Described]:
+        """Each topic of the settings, by name.
 
         Raises:
-            TopicMissingError: it does not exist.
-            BrokerUnavailableError: trying again may help. BrokerError: it will not.
+            BrokerUnavailableError: Kafka as a whole does not answer. BrokerError: it refuses to.
         """
         with self._lock:
-            return self._described()
+            return self._described(self._config.topic_names)
 
-    def unassigned(self) -> frozenset[int]:
+    def unassigned(self) -> frozenset[Partition]:
         """Partitions that no member of the group has though the group is settled; empty if that cannot be told.
 
         A group without members is settled, too: a client may read on without knowing that the broker has put it out.
         """
-        group, topic = self._config.group, self._config.topic
+        group = self._config.group
         with self._lock:
-            seen = self._described()
+            seen = self._described(self._config.topic_names)
             try:
                 answer = self._ask(lambda client: client.describe_groups([group]))[group]
             except (BrokerError, KeyError, ValueError):  # not every broker and not every user has an answer
@@ -86,7 +90,8 @@ class TopicQuestions:
         if answer.get("group_state") not in ("Stable", "Empty", "Dead"):
             return frozenset()
         dealt = [a for m in answer["members"] for a in (m["member_assignment"] or {}).get("assigned_partitions", ())]
-        return seen.partitions - {n for a in dealt if a["topic"] == topic for n in a["partitions"]}
+        there = {Partition(t, n) for t, d in seen.items() if isinstance(d, Description) for n in d.partitions}
+        return frozenset(there - {Partition(a["topic"], n) for a in dealt for n in a["partitions"]})
 
     def exists(self, topic: str) -> bool:
         """Whether a topic of this name exists; asking does not make it."""
@@ -94,45 +99,65 @@ class TopicQuestions:
             (answer,) = self._ask(lambda client: client.describe_topics([topic]))
         return bool(answer["error_code"] == 0)
 
-    def settings(self) -> dict[str, str]:
-        """The settings of the topic, defaults included; empty if they cannot be read."""
+    def settings(self, topic: str) -> dict[str, str]:
+        """The settings of a topic, defaults included; empty if they cannot be read."""
         from kafka.admin import ConfigResource, ConfigResourceType
 
-        wanted = ConfigResource(ConfigResourceType.TOPIC, self._config.topic)
+        wanted = ConfigResource(ConfigResourceType.TOPIC, topic)
         try:
             with self._lock:
                 answer = self._ask(lambda client: client.describe_configs([wanted], config_filter="all"))
         except BrokerError:  # not every broker and not every user has an answer
             return {}
-        found = answer.get("topic", {}).get(self._config.topic, {})
+        found = answer.get("topic", {}).get(topic, {})
         return {name: str(entry["value"]) for name, entry in found.items()}
 
-    def ends(self, partitions: Iterable[Partition], topic_id: str) -> dict[Partition, Log]:
-        """Where the logs of these partitions begin and end; ``topic_id`` is what :meth:`describe` just said."""
+    def ends(self, partitions: Iterable[Partition], topic_ids: Mapping[str, str]) -> dict[Partition, Log]:
+        """Where the logs of these partitions begin and end; ``topic_ids`` are what :meth:`describe` just said."""
         with self._lock:
-            return self._logs(list(partitions), topic_id)
+            return self._logs(list(partitions), topic_ids)
 
     def logs(self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int]) -> dict[Partition, Log]:
         """As :meth:`monitor.sources.protocol.Source.logs`. Ids and offsets are of one topic: the id is asked twice."""
+        wanted = list(partitions)
         with self._lock:
             for _ in range(5):
-                before = self._described()
-                wanted = [p for p in partitions if p.number in before.partitions - before.leaderless]
-                found = self._logs(wanted, before.topic_id)
-                if self._described().topic_id == before.topic_id:
+                before = self._readable(wanted)
+                found = self._logs([p for p in wanted if p in before], {p.topic: i for p, i in before.items()})
+                after = self._readable(wanted)
+                changed = sorted({p.topic for p in found if after.get(p) != before[p]})
+                if not changed:
                     break
             else:
-                raise BrokerUnavailableError(f"topic {self._config.topic!r} is being made again: its id keeps changing")
+                raise BrokerUnavailableError(f"topic {changed[0]!r} is being made again: its id keeps changing")
             doubted = {p: found[p] for p, at in read_up_to.items() if p in found and 0 <= found[p].end < at}
             if doubted and self._lies_about_ends(doubted):
                 found = {p: Log(said.topic_id, said.first, -1) for p, said in found.items()}
             return found
 
+    def _readable(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
+        """Those of the partitions that have a leader, each with the id of its topic.
+
+        Raises:
+            BrokerError: of the only topic that is asked about; of several, the one that has it is left out.
+        """
+        wanted = list(partitions)
+        topics = sorted({p.topic for p in wanted})
+        seen = self._described(topics) if topics else {}
+        first = next(iter(seen.values()), None)
+        if len(self._config.topic_names) == 1 and isinstance(first, BrokerError):
+            raise first
+        return {
+            p: d.topic_id
+            for p in wanted
+            if isinstance(d := seen[p.topic], Description) and p.number in d.partitions - d.leaderless
+        }
+
     def real_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Where each partition ends now for a reader of these settings, even if the broker's own answer is wrong."""
         with self._lock:
             wanted = list(partitions)
-            listed = {p: said.end for p, said in self._logs(wanted, "").items()}
+            listed = {p: said.end for p, said in self._logs(wanted, {}).items()}
             fetched = _ends_by_fetch(self._config, listed)
             if any(fetched[p] > listed[p] for p in wanted) and self._confirm_lie(listed, fetched):
                 return fetched
@@ -142,35 +167,21 @@ class TopicQuestions:
 
     def _confirm_lie(self, listed: Mapping[Partition, int], fetched: Mapping[Partition, int]) -> bool:
         """Whether the ends are still too low if asked again after the fetch; else records came in between."""
-        again = self._logs(list(listed), "")
+        again = self._logs(list(listed), {})
         self._ends_are_wrong = any(again[p].end < fetched[p] for p in listed)
         return self._ends_are_wrong
 
-    def _described(self) -> Description:
-        (answer,) = self._ask(lambda client: client.describe_topics([self._config.topic]))
-        code = answer["error_code"]
-        if code == UNKNOWN_TOPIC:
-            raise TopicMissingError(missing(self._config))
-        if code == NOT_AUTHORIZED:
-            raise BrokerError(
-                f"user {self._config.sasl_username!r} (kafka.sasl_username) may not see topic {self._config.topic!r}: "
-                "grant it DESCRIBE and READ on the topic and READ on the group"
-            )
-        if code == NOT_A_NAME:
-            raise BrokerError(f"kafka.topic {self._config.topic!r} is not a valid name of a topic")
-        if code:
-            raise BrokerUnavailableError(f"Kafka cannot describe topic {self._config.topic!r} now (error {code})")
-        parts = answer["partitions"]
-        given = answer.get("topic_id")
-        topic_id = "" if given is None or uuid.UUID(str(given)).int == 0 else str(given)
-        numbers = frozenset(p["partition_index"] for p in parts)
-        return Description(topic_id, numbers, frozenset(p["partition_index"] for p in parts if p["leader_id"] < 0))
+    def _described(self, topics: Sequence[str]) -> dict[str, Described]:
+        answers = self._ask(lambda client: client.describe_topics(list(topics)))
+        by_name = {answer["name"]: answer for answer in answers}
+        return {topic: _description(self._config, topic, by_name.get(topic)) for topic in topics}
 
-    def _logs(self, partitions: list[Partition], topic_id: str) -> dict[Partition, Log]:
+    def _logs(self, partitions: list[Partition], topic_ids: Mapping[str, str]) -> dict[Partition, Log]:
         if not partitions:
             return {}
         firsts, ends = self._listed(partitions, EARLIEST), self._listed(partitions, LATEST)
-        return {p: Log(topic_id, firsts[p], -1 if self._ends_are_wrong else ends[p]) for p in partitions}
+        wrong = self._ends_are_wrong
+        return {p: Log(topic_ids.get(p.topic, ""), firsts[p], -1 if wrong else ends[p]) for p in partitions}
 
     def _listed(self, partitions: list[Partition], which: int, *, committed: bool = False) -> dict[Partition, int]:
         from kafka import IsolationLevel, TopicPartition
@@ -194,7 +205,9 @@ class TopicQuestions:
     def _ask(self, question: Callable[[Any], T]) -> T:
         """Put a question to the broker; a client that fails or does not come back is thrown away."""
         try:
-            with kafka_errors(f"topic {self._config.topic!r} at {self._config.bootstrap_servers}"):
+            names = self._config.topic_names
+            about = f"topic {names[0]!r}" if len(names) == 1 else name_topics(names)
+            with kafka_errors(f"{about} at {self._config.bootstrap_servers}"):
                 return _within(PATIENCE, lambda: question(self._connected()))
         except BaseException:
             self.close()
@@ -235,17 +248,42 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     return cast("T", answer)
 
 
-def missing(config: KafkaConfig) -> str:
+def _description(config: KafkaConfig, topic: str, answer: Any) -> Described:
+    """What the broker's answer says of a topic."""
+    code = UNKNOWN_TOPIC if answer is None else answer["error_code"]
+    if code == UNKNOWN_TOPIC:
+        return TopicMissingError(missing(config, topic))
+    if code == NOT_AUTHORIZED:
+        return BrokerError(
+            f"user {config.sasl_username!r} (kafka.sasl_username) may not see topic {topic!r}: "
+            "grant it DESCRIBE and READ on the topic and READ on the group"
+        )
+    if code == NOT_A_NAME:
+        return BrokerError(f"{key_of(config)} {topic!r} is not a valid name of a topic")
+    if code:
+        return BrokerUnavailableError(f"Kafka cannot describe topic {topic!r} now (error {code})")
+    parts, given = answer["partitions"], answer.get("topic_id")
+    topic_id = "" if given is None or uuid.UUID(str(given)).int == 0 else str(given)
+    numbers = frozenset(p["partition_index"] for p in parts)
+    return Description(topic_id, numbers, frozenset(p["partition_index"] for p in parts if p["leader_id"] < 0))
+
+
+def key_of(config: KafkaConfig) -> str:
+    """The key that names the topics."""
+    return "kafka.topics" if config.topics else "kafka.topic"
+
+
+def missing(config: KafkaConfig, topic: str) -> str:
     """That the topic does not exist, and how to make it."""
-    return f"topic {config.topic!r} does not exist on {config.bootstrap_servers}: {how_to_create(config)}"
+    return f"topic {topic!r} does not exist on {config.bootstrap_servers}: {how_to_create(config, topic)}"
 
 
-def how_to_create(config: KafkaConfig) -> str:
+def how_to_create(config: KafkaConfig, topic: str) -> str:
     """What to do about a topic that does not exist."""
     server = config.bootstrap_servers.split(",")[0].strip()
     return (
-        f"correct kafka.topic, or create it: kafka-topics.sh --bootstrap-server {server} --create "
-        f"--topic {config.topic} --partitions 6"
+        f"correct {key_of(config)}, or create it: kafka-topics.sh --bootstrap-server {server} --create "
+        f"--topic {topic} --partitions 6"
     )
 
 
@@ -264,7 +302,8 @@ def _ends_by_fetch(config: KafkaConfig, listed: Mapping[Partition, int]) -> dict
             found: dict[Partition, int] = {}
             while len(found) < len(listed):
                 if time.monotonic() > until:
-                    raise BrokerUnavailableError(f"Kafka does not answer a fetch of {config.topic!r} in time")
+                    names = ", ".join(repr(topic) for topic in sorted({p.topic for p in listed}))
+                    raise BrokerUnavailableError(f"Kafka does not answer a fetch of {names} in time")
                 consumer.poll(timeout_ms=100, max_records=1)
                 found = {p: high for p, tp in native.items() if (high := consumer.highwater(tp)) is not None}
         finally:

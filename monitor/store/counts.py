@@ -249,3 +249,10 @@ class Seen:
     epoch: int
     lag: int
     behind: bool
+
+
+def partitions_of(
+    topics: Collection[str], partitions: Mapping[Partition, PartitionState]
+) -> dict[Partition, PartitionState]:
+    """Those of these topics: a group remembers partitions of topics that it reads no more. No topic means all."""
+    return {p: state for p, state in partitions.items() if not topics or p.topic in topics}

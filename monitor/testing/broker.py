@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitor.errors import BrokerUnavailableError
@@ -101,20 +101,26 @@ class MemoryBroker:
     def deal(self, group: str) -> None:
         """Rebalance."""
         members = self.members.get(group, [])
+        dealt: dict[int, list[Partition]] = {n: [] for n in range(len(members))}
+        for topic in sorted({topic for member in members for topic in member.topics}):
+            takers = [n for n, member in enumerate(members) if topic in member.topics]
+            for k, p in enumerate(p for p in sorted(self.logs) if p.topic == topic):
+                dealt[takers[k % len(takers)]].append(p)
         for n, member in enumerate(members):
-            mine = [p for p in sorted(self.logs) if p.topic == member.topic]
-            member.assign(mine[n :: len(members)])
+            member.assign(dealt[n])
 
 
 class MemorySource:
-    """A :class:`monitor.sources.protocol.Source` on a :class:`MemoryBroker`."""
+    """A :class:`monitor.sources.protocol.Source` on a :class:`MemoryBroker`, of one topic or of several."""
 
-    def __init__(self, broker: MemoryBroker, topic: str, group: str) -> None:
-        self.broker, self.topic, self.group = broker, topic, group
+    def __init__(self, broker: MemoryBroker, topic: str | Sequence[str], group: str) -> None:
+        self.broker, self.group = broker, group
+        self.topics = (topic,) if isinstance(topic, str) else tuple(topic)
         self._position: dict[Partition, int] = {}
         self._fresh: set[Partition] = set()
         self._paused: set[Partition] = set()
-        broker.create(topic)
+        for name in self.topics:
+            broker.create(name)
         broker.members.setdefault(group, []).append(self)
         broker.deal(group)
 
@@ -165,20 +171,31 @@ class MemorySource:
         """Fetch these again."""
         self._paused -= set(partitions)
 
-    def look(self) -> Sight:
-        """The topic as it is: the double has nothing to wait for."""
-        if self.broker.away or self.topic not in self.broker.topic_ids:
-            return Sight()
+    def look(self) -> Mapping[str, Sight]:
+        """Each topic as it is: the double has nothing to wait for."""
+        if self.broker.away:
+            return {}
+        return {topic: self._look_at(topic) for topic in self.topics if topic in self.broker.topic_ids}
+
+    def _look_at(self, topic: str) -> Sight:
         asked_at = time.monotonic()
-        there = [p for p in self.broker.logs if p.topic == self.topic]
+        there = [p for p in self.broker.logs if p.topic == topic]
         logs = self._logs(p for p in self._position if p in there)
-        return Sight(self.broker.topic_ids[self.topic], len(there), logs, asked_at)
+        return Sight(self.broker.topic_ids[topic], len(there), logs, asked_at)
 
     def trouble(self) -> str:
-        """Why nothing can be read now; empty if all is well."""
+        """Why something cannot be read now; empty if all is well."""
         if self.broker.away:
             return "the broker is away"
-        return "" if self.topic in self.broker.topic_ids else f"topic {self.topic!r} does not exist"
+        return "; ".join(f"topic {topic!r} does not exist" for topic in self._missing())
+
+    def unreadable(self) -> tuple[str, ...]:
+        """The topics that trouble is about if others can be read."""
+        missing = self._missing()
+        return missing if not self.broker.away and len(missing) < len(self.topics) else ()
+
+    def _missing(self) -> tuple[str, ...]:
+        return tuple(topic for topic in self.topics if topic not in self.broker.topic_ids)
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None

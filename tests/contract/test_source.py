@@ -25,14 +25,23 @@ STAMP = int(time.time() * 1000)  # an old one would be deleted by retention
 
 class DoubleBench:
     def __init__(self) -> None:
-        self.broker, self.topic = MemoryBroker(), "t"
+        self.broker, self.topic, self.other = MemoryBroker(), "t", "u"
         self.broker.create("t")
+        self.topics = (self.topic,)
 
-    def send(self, value, partition=0, headers=()):
-        self.broker.send(self.topic, value, key=b"k", headers=headers, timestamp_ms=STAMP, partition=partition)
+    def make_other(self):
+        self.broker.create(self.other)
+        self.topics = (self.topic, self.other)
+
+    def delete_other(self):
+        self.broker.delete(self.other)
+
+    def send(self, value, partition=0, headers=(), topic=None):
+        at = topic or self.topic
+        self.broker.send(at, value, key=b"k", headers=headers, timestamp_ms=STAMP, partition=partition)
 
     def open(self):
-        return MemorySource(self.broker, self.topic, "g")
+        return MemorySource(self.broker, self.topics, "g")
 
     def leave(self, source):
         source.close()
@@ -54,18 +63,33 @@ class KafkaBench:
         self.topic = f"contract-{next(_names)}-{time.monotonic_ns()}"
         self.config = KafkaConfig(
             bootstrap_servers=address, topic=self.topic, group=self.topic, start="earliest",
-            session_timeout_ms=6000, heartbeat_interval_ms=300, client=client,
+            session_timeout_ms=6000, heartbeat_interval_ms=300, client=client, look_seconds=0.3,
+            metadata_max_age_ms=1000,
         )  # fmt: skip
+        self.other = f"{self.topic}-other"
         launcher.create_topic(address, self.topic, 3)
         launcher.create_topic(address, f"{self.topic}-dead", 1)
         self.producer = KafkaProducer(bootstrap_servers=address)
         self.opened: list[Source] = []
 
-    def send(self, value, partition=0, headers=()):
-        sent = self.producer.send(
-            self.topic, value=value, key=b"k", partition=partition, headers=list(headers), timestamp_ms=STAMP
-        )
-        sent.get(30)
+    def make_other(self):
+        launcher.create_topic(self.config.bootstrap_servers, self.other, 3)
+        self.config = self.config.model_copy(update={"topic": "", "topics": (self.topic, self.other)})
+
+    def delete_other(self):
+        from kafka import KafkaAdminClient, KafkaProducer
+
+        self.producer.close()  # one that has sent to the topic would have it made again
+        admin = KafkaAdminClient(bootstrap_servers=self.config.bootstrap_servers)
+        admin.delete_topics([self.other])
+        admin.close()
+        self.producer = KafkaProducer(bootstrap_servers=self.config.bootstrap_servers)
+
+    def send(self, value, partition=0, headers=(), topic=None):
+        at = topic or self.topic
+        self.producer.send(
+            at, value=value, key=b"k", partition=partition, headers=list(headers), timestamp_ms=STAMP
+        ).get(30)
 
     def open(self):
         self.opened.append(open_source(self.config))
@@ -233,8 +257,9 @@ def test_a_log_is_described_with_the_topic_that_it_is_of(bench):
     assert list(said) == [p]
     assert said[p].first == 0
     assert said[p].end in (3, -1)  # -1: a broker whose ends are wrong is found out
-    assert said[p].topic_id == source.look().topic_id != ""
-    assert source.look().partitions == 3
+    seen = source.look()[bench.topic]
+    assert said[p].topic_id == seen.topic_id != ""
+    assert seen.partitions == 3
     assert source.trouble() == ""
 
 
@@ -327,3 +352,63 @@ def test_a_broker_that_is_not_there_is_an_error_that_trying_again_may_help():
     )
     with pytest.raises(BrokerUnavailableError):
         letters.send([(Record("t", 0, 0, 5, None, b"x"), "too-large", "")])
+
+
+# -- several topics ------------------------------------------------------------------------------------------------
+
+
+def test_two_topics_are_read_by_one_member_and_equal_partitions_are_kept_apart(bench):
+    bench.make_other()
+    for n in range(3):
+        bench.send(b"one-%d" % n)
+        bench.send(b"two-%d" % n, topic=bench.other)
+    source = bench.open()
+    by_partition = {}
+    for r in polled(source, 6):
+        by_partition.setdefault((r.topic, r.partition), []).append((r.offset, r.value))
+    assert by_partition == {
+        (bench.topic, 0): [(n, b"one-%d" % n) for n in range(3)],
+        (bench.other, 0): [(n, b"two-%d" % n) for n in range(3)],
+    }
+    assert source.assigned() == {Partition(t, n) for t in (bench.topic, bench.other) for n in range(3)}
+    source.seek(Partition(bench.other, 0), 1)
+    assert [r.value for r in polled(source, 2)] == [b"two-1", b"two-2"]
+    source.pause([Partition(bench.topic, 0)])
+    bench.send(b"one-3")
+    bench.send(b"two-3", topic=bench.other)
+    assert [r.value for r in polled(source, 1)] == [b"two-3"]
+    source.resume([Partition(bench.topic, 0)])
+    assert [r.value for r in polled(source, 1)] == [b"one-3"]
+
+
+def test_each_of_two_topics_is_described_with_its_own_id(bench):
+    bench.make_other()
+    bench.send(b"v")
+    source = bench.open()
+    polled(source, 1)
+    one, two = Partition(bench.topic, 0), Partition(bench.other, 0)
+    said = source.logs([one, two])
+    seen = source.look()
+    assert said[one].topic_id == seen[bench.topic].topic_id != ""
+    assert said[two].topic_id == seen[bench.other].topic_id != said[one].topic_id
+    assert (source.trouble(), source.unreadable()) == ("", ())
+
+
+# librdkafka 2.16 dies of SIGSEGV if Tansu deletes a topic that it reads, the only one or one of two.
+@pytest.mark.parametrize("bench", ["double", *REAL, CONFLUENT[1]], indirect=True)
+def test_one_of_two_topics_that_is_deleted_is_named_and_the_other_is_read_on(bench):
+    bench.make_other()
+    bench.send(b"before")
+    bench.send(b"gone", topic=bench.other)
+    source = bench.open()
+    polled(source, 2)
+    bench.delete_other()
+    until = time.monotonic() + 30
+    while not source.unreadable() and time.monotonic() < until:
+        source.poll(100, 10)
+    assert source.unreadable() == (bench.other,)
+    assert bench.other in source.trouble()
+    bench.send(b"after")
+    assert [r.value for r in polled(source, 1)] == [b"after"]
+    one, two = Partition(bench.topic, 0), Partition(bench.other, 0)
+    assert list(source.logs([one, two])) == [one]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.config import MonitorConfig, load, load_as
+from monitor.config import MonitorConfig, load, load_as, validate
 from monitor.config.explaining import is_secret, known_keys
 from monitor.config.ingest import IngestConfig
 from monitor.web.access import OPEN_PATHS
@@ -353,3 +353,17 @@ def test_every_value_is_used_and_in_the_schema():
             assert set(value) <= set(inner), name
             for key in value if name not in ("resources",) else ():
                 assert re.search(rf"\.{key}\b", texts), f"{name}.{key}"
+
+
+@needs_helm
+def test_several_topics_reach_the_worker_and_are_followed_together():
+    several = ["--set", "config.kafka.topic=null", "--set-json", 'config.kafka.topics=["cars","birds"]']
+    several += ["--set", "config.dead_letters.topic=dead", "--set", "autoscaling.kind=keda"]
+    manifests = render("all", *several)
+    (scaled,) = of_kind(manifests, "ScaledObject")
+    assert "topic" not in scaled["spec"]["triggers"][0]["metadata"]  # KEDA then adds up all topics of the group
+    (scaled,) = of_kind(render("all", "--set", "autoscaling.kind=keda"), "ScaledObject")
+    assert scaled["spec"]["triggers"][0]["metadata"]["topic"]
+    texts = [m["data"]["monitor.yml"] for m in of_kind(manifests, "ConfigMap") if "monitor.yml" in m.get("data", {})]
+    (given,) = [yaml.safe_load(text) for text in texts]
+    assert validate({**given, "http": {}}).kafka.topic_names == ("cars", "birds")

@@ -1,4 +1,4 @@
-"""A worker with the start script of the image, as little as its container may do, and asked whether it is well."""
+"""A worker and ingest by the start script of the image, with no more rights than their containers have."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from monitor.testing import launcher
 from tests.cluster import Cluster
 from tests.deploy.confined import confined, why_not
+from tests.ingest import IngestServer, attributes
 from tests.monitor_support import CLASSES
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +75,7 @@ def test_a_worker_counts_is_well_and_ends_in_order_with_the_kernels_of_the_image
     c: Cluster = cluster()
     c.publish(2000)
     warm = {**environment(1), "NUMBA_CACHE_DIR": str(image / "kernels")}
-    subprocess.run([str(image / "bin/start.sh"), "--warm", str(CLASSES)], env=warm, check=True, timeout=300)
+    subprocess.run([str(image / "bin/start.sh"), "--warm", str(CLASSES)], env=warm, check=True, timeout=900)
     kernels = sorted(p.name for p in (image / "kernels").rglob("*.nbc"))
     assert kernels
     port = launcher.free_port()
@@ -93,3 +95,22 @@ def test_a_worker_counts_is_well_and_ends_in_order_with_the_kernels_of_the_image
     assert worker.wait(30) == 0, c.logs()
     c.workers.remove(worker)
     assert "the batch in hand is counted" in c.logs()
+
+
+def test_ingest_takes_posts_is_well_and_ends_in_order(cluster, image, tmp_path):
+    c: Cluster = cluster()
+    server = IngestServer(tmp_path, c.bootstrap, c.topic)
+    tmp_path.chmod(0o755)
+    command = confined([str(image / "bin/start.sh"), "ingest", "--config", str(server.path)], reads(image, tmp_path))
+    with server.output.open("wb") as log:
+        server.process = subprocess.Popen(command, env=environment(1), stdout=log, stderr=log)
+    try:
+        server.wait_until_ready()
+        posted = httpx.post(server.url, content=b"\0" * 32, headers=attributes("r1"), timeout=30)
+        assert posted.status_code == 202, posted.text
+        healthy = [sys.executable, str(image / "bin/healthy.py"), str(server.port)]
+        assert subprocess.run(healthy, env=environment(1), capture_output=True, timeout=30, check=False).returncode == 0
+        assert server.stop() == 0, server.log()
+    finally:
+        server.__exit__()
+    assert [r.value for r in c.records()] == [b"\0" * 32]

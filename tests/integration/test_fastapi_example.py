@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import time
 
 import pytest
 import torch
+from PIL import Image
 
 from monitor.messages import Contract, Record
 from monitor.testing import launcher
@@ -57,3 +59,18 @@ def test_a_request_is_answered_and_its_embedding_is_in_the_topic(cluster, monkey
     )
     (embedding,) = Contract(512).read(record)
     assert (embedding.id, embedding.stream) == ("r1", "acme")
+
+
+def test_an_image_file_is_prepared_and_answered_and_what_is_no_image_is_refused_in_one_sentence(monkeypatch):
+    app = example_app(monkeypatch, f"127.0.0.1:{launcher.free_port()}", "nowhere")
+    file = io.BytesIO()
+    Image.new("RGBA", (40, 30), "red").save(file, "PNG")
+    with testclient.TestClient(app) as client:
+        send = lambda body: client.post("/predict/image", content=body, headers={"x-request-id": "r1"})  # noqa: E731
+        answer = send(file.getvalue())
+        assert (answer.status_code, answer.json()["id"]) == (200, "r1")
+        for spoiled in (b"no image", file.getvalue()[:60]):
+            refused = send(spoiled)
+            assert refused.status_code == 422
+            assert "send a PNG or JPEG file" in refused.json()["detail"]
+        assert send(bytes(5_000_001)).status_code == 422

@@ -237,6 +237,26 @@ def test_whatever_a_value_is_the_file_reads_back_as_it(text):
     assert yaml.safe_load(written)["kafka"] == {"group": text, "topic": "t"}
 
 
+def test_several_topics_are_written_as_a_list_with_the_one_for_dead_letters_named(tmp_path):
+    from monitor import cli
+
+    def written(*options):
+        arguments = ["init", "--offline", "--yes", "--force", "--output", str(tmp_path / "m.yml")]
+        arguments += ["--artifact", str(artifact(tmp_path)), "--bootstrap-servers", "k:9092", *options]
+        assert cli.main(arguments) == 0
+        return load(tmp_path / "m.yml", {})
+
+    config = written("--topic", "cars, birds")
+    assert config.kafka.topic_names == ("cars", "birds")
+    assert config.dead_letter_topic == "cars.dead-letter"
+    assert written("--topic", "cars,birds", "--dead-letter-topic", "bad").dead_letter_topic == "bad"
+    one = written("--topic", "cars")
+    assert (one.kafka.topic, one.kafka.topics, one.dead_letters.topic) == ("cars", (), "")
+    assert (
+        cli.main(["init", "--offline", "--yes", "--force", "--output", str(tmp_path / "n.yml"), "--topic", "a,a"]) == 1
+    )
+
+
 def test_a_file_that_is_not_valid_is_never_there_and_one_that_exists_is_never_cut(tmp_path):
     path = tmp_path / "m.yml"
     with pytest.raises(ConfigError, match=r"nothing is written: .*m.yml.*kafka.topic is missing"):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -169,17 +170,38 @@ def test_an_alert_shows_the_figures_of_the_store_and_links_its_worst_requests(sc
 
 def test_the_table_shows_every_stream_with_the_rate_of_the_document(scene, visit):
     page = visit(scene.url)
-    rows = scene.document()["streams"]["rows"]
+    rows = heard(page, "/api/v1/overview")["streams"]["rows"]
     shown = page.locator("table.streams tbody tr")
-    assert shown.count() == len(rows) == 7
+    sync_api.expect(shown).to_have_count(7)
     for i, row in enumerate(rows):
-        text = shown.nth(i).inner_text().replace("\u00a0", " ")
-        assert row["name"] in text
-        rate = 100 * row["rate"]["rate"]
-        assert (f"{rate:.1f} %" if rate < 10 else f"{rate:.0f} %") in text
-        assert ("surge" if row["alert"] else "normal") in text
-        spark = shown.nth(i).get_by_role("img")
-        assert spark.get_attribute("aria-label").startswith("Flag rate over 10 min: between")
+        for words in (row["name"], percent(row["rate"]["rate"]), "surge" if row["alert"] else "normal"):
+            sync_api.expect(shown.nth(i)).to_contain_text(words)
+        label = words_of(row["series"]).replace(" %", "\u00a0%")
+        label = label.replace("95\u00a0%", "95 %")
+        sync_api.expect(shown.nth(i).get_by_role("img")).to_have_attribute("aria-label", label)
+
+
+def heard(page, path: str) -> dict:
+    """The next answer that the page gets from there."""
+    with page.expect_response(lambda answer: path in answer.url) as found:
+        pass
+    return found.value.json()
+
+
+def percent(rate: float) -> str:
+    digits = Decimal("0.1") if rate and 100 * rate < 10 else Decimal(1)
+    return f"{Decimal(100 * rate).quantize(digits, ROUND_HALF_UP)} %"
+
+
+def words_of(series: dict) -> str:
+    """What a chart shows, from the figures of the document."""
+    there = [i for i, n in enumerate(series["samples"]) if n]
+    rates = [series["flagged"][i] / series["samples"][i] for i in there]
+    low, high = (percent(series[name][there[-1]] / 1000) for name in ("low", "high"))
+    return (
+        f"Flag rate over 10 min: between {percent(min(rates))} and {percent(max(rates))}, lately {percent(rates[-1])} "
+        f"(95 % interval {low.removesuffix(' %')} to {high})."
+    )
 
 
 def test_the_chart_of_a_stream_has_its_figures_beside_it(scene, visit):
@@ -189,9 +211,10 @@ def test_the_chart_of_a_stream_has_its_figures_beside_it(scene, visit):
     dialog.locator("svg.chart").wait_for()
     identity = next(r["id"] for r in scene.document()["streams"]["rows"] if r["name"] == SURGING)
     assert page.evaluate("location.hash") == f"#stream={identity}"
-    with urlopen(f"{scene.url}/api/v1/streams/{identity}") as answer:
-        series = json.load(answer)["series"]
     dialog.get_by_text("These figures as a table").click()
+    series = heard(page, f"/api/v1/streams/{identity}")["series"]
+    first = dialog.locator("details tbody tr").first  # the latest
+    sync_api.expect(first).to_contain_text(f"{series['samples'][-1]:,}")
     cells = [row.split("\t") for row in dialog.locator("details tbody tr").all_inner_texts()]
     assert [int(c[1].replace(",", "")) for c in reversed(cells)] == series["samples"]
     assert [int(c[2].replace(",", "")) for c in reversed(cells)] == series["flagged"]
@@ -278,6 +301,14 @@ def test_colour_is_never_alone(scene, visit):
     assert {name for name, _, _ in shapes} == {"sign-alarm", "sign-ok"}
     assert len({shape for _, shape, _ in shapes}) == 2
     assert all(words for _, _, words in shapes)
+    levels = ["alarm", "blind", "attention", "handled", "waiting", "ok"]
+    drawn = page.evaluate(
+        """levels => import('/static/elements.js').then(module =>
+            levels.map(level => [...module.sign(level).children].map(path => path.getAttribute('d'))))""",
+        levels,
+    )
+    assert len({tuple(paths) for paths in drawn}) == len(levels)
+    assert len({outline for outline, *_ in drawn}) == len(levels) - 1  # handled and ok differ in what is inside
 
 
 def test_an_alert_is_taken_on_by_keyboard_alone_and_everybody_sees_it(redis_server, visit):
@@ -334,6 +365,20 @@ def test_a_stream_is_muted_for_a_while_and_the_mute_is_ended(redis_server, visit
         page.get_by_role("button", name=re.compile("^Mute ")).first.click()
         assert page.get_by_label("Your name").input_value() == "Mira"
         assert page.evaluate("document.activeElement.name") == "reason"  # what is known need not be typed
+
+
+def test_what_somebody_has_done_is_asked_for_until_the_monitor_must_know_it(redis_server, visit):
+    scene = Scene(redis_server, "soon")
+    with served(scene.world, scene.overviews()) as scene.url:
+        page = visit(scene.url, clock=True)
+        page.get_by_role("button", name=re.compile("^Acknowledge ")).first.click()
+        page.get_by_label("Your name").fill("Mira")
+        page.get_by_label("Reason").fill("looking")
+        with page.expect_response("**/api/v1/overview*"):
+            page.locator("#action-send").click()
+        for _ in range(3):  # the monitor keeps what it knows for three seconds
+            with page.expect_request("**/api/v1/overview*", timeout=2000):  # sooner than the page asks by itself
+                page.clock.run_for(1150)
 
 
 def test_what_the_monitor_refuses_is_said_in_the_form_and_nothing_is_lost(scene, visit):

@@ -198,9 +198,13 @@ class _Writer:
     def __init__(self, target: Path, rows: int, width: int) -> None:
         self._target = target
         self._folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
-        self._features = np.lib.format.open_memmap(
-            self._folder / "features.npy", mode="w+", dtype=np.float32, shape=(rows, width)
-        )
+        try:
+            self._features = np.lib.format.open_memmap(
+                self._folder / "features.npy", mode="w+", dtype=np.float32, shape=(rows, width)
+            )
+        except BaseException:  # nobody else knows of the folder yet
+            self.discard()
+            raise
         self._predicted = np.empty(rows, dtype=np.int64)
         self._at = 0
 

@@ -24,7 +24,7 @@ from monitor.config.sections.judging import (
 from monitor.config.sections.kafka import DeadLetterConfig, KafkaConfig, KafkaConnection
 from monitor.config.sections.logs import LoggingConfig
 from monitor.config.sections.messages import MessagesConfig
-from monitor.config.sections.models import ModelConfig, ServedModel
+from monitor.config.sections.models import ModelConfig, ServedModel, find_contradiction
 from monitor.config.sections.redis import RedisConfig
 
 __all__ = [
@@ -73,9 +73,16 @@ class MonitorConfig(ProcessSettings):
 
     @model_validator(mode="after")
     def _no_loop(self) -> MonitorConfig:
-        if self.dead_letter_topic == self.kafka.topic:
+        topics = self.kafka.topic_names
+        if len(topics) > 1 and not self.dead_letters.topic:
             raise ValueError(
-                f"dead_letters.topic is {self.kafka.topic!r}, the topic that is read: each dead letter would come back "
+                "dead_letters.topic is missing: kafka.topics names several, and what cannot be scored of all of them "
+                f"goes to one topic, which you name, such as {topics[0]}.dead-letter; each letter says where it is from"
+            )
+        if self.dead_letter_topic in topics:
+            which = "the topic that is read" if len(topics) == 1 else "one of the topics that are read"
+            raise ValueError(
+                f"dead_letters.topic is {self.dead_letter_topic!r}, {which}: each dead letter would come back "
                 "as a record that cannot be scored; name another one"
             )
         return self
@@ -91,6 +98,8 @@ class MonitorConfig(ProcessSettings):
         names = [m.name for m in self.models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"models holds {', '.join(twice)} twice: the name stands in front of its streams")
+        if wrong := find_contradiction(self.models, self.kafka.topic_names):
+            raise ValueError(wrong)
         if self.messages.model:
             raise ValueError("messages.model and models are both given: each of models says which model it takes")
         if self.alerts.class_calibration:
@@ -103,7 +112,7 @@ class MonitorConfig(ProcessSettings):
     @property
     def dead_letter_topic(self) -> str:
         """Where rejected records go."""
-        return self.dead_letters.topic or f"{self.kafka.topic}.dead-letter"
+        return self.dead_letters.topic or f"{self.kafka.topic_names[0]}.dead-letter"
 
     @property
     def bucket_ms(self) -> int:

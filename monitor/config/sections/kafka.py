@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from monitor.config.sections.base import Section, from_file
+
+MOST_TOPICS = 100
+"""Topics of one group, at most: each of them has metrics of its own."""
 
 
 class KafkaConnection(Section):
     """How Kafka is reached, whoever reads or writes there."""
 
     bootstrap_servers: str = Field(description="host:port, comma separated")
-    topic: str
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: str = ""
     ssl_certfile: str = ""
@@ -34,6 +39,10 @@ class KafkaConnection(Section):
 class KafkaConfig(KafkaConnection):
     """Where embeddings come from."""
 
+    topics: tuple[str, ...] = Field(
+        (), max_length=MOST_TOPICS, description="several topics, in place of topic: one group counts them all"
+    )
+    topic: str = Field("", validate_default=True, description="the topic that is read; or topics, a list of several")
     group: str = Field("ood-monitor", description="consumer group; also names the keys in Redis")
     client: Literal["kafka-python", "confluent-kafka"] = Field(
         "kafka-python", description="library that reads the topic; confluent-kafka costs less CPU and is an extra"
@@ -54,6 +63,43 @@ class KafkaConfig(KafkaConnection):
     look_seconds: float = Field(2.0, gt=0, le=30, description="time between two looks at whether the topic is there")
     instance_id: str = Field("", description="static membership: a restart keeps its partitions")
 
+    @field_validator("topics", mode="before")
+    @classmethod
+    def _a_list(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError("expected a list, such as [birds, cars]; a single name belongs in topic")
+        return given
+
+    @field_validator("topics")
+    @classmethod
+    def _names(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in given if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name) or name in (".", "..")]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0][:60]!r} is not a name for a topic, expected letters, digits and . _ - (249 at most)"
+            )
+        if twice := sorted(name for name, n in Counter(given).items() if n > 1):
+            raise ValueError(f"{twice[0]!r} stands there twice, expected each topic once")
+        return given
+
+    @field_validator("topic")
+    @classmethod
+    def _one_or_several(cls, given: str, info: ValidationInfo) -> str:
+        several = info.data.get("topics", (given,))  # not there if it has an error of its own
+        if given and several and "topics" in info.data:
+            raise ValueError(
+                "topic and topics are both given, expected one of them: take one out, or empty the other with "
+                "OOD_MONITOR__KAFKA__TOPIC= or OOD_MONITOR__KAFKA__TOPICS=[]"
+            )
+        if not given and not several:
+            raise PydanticCustomError("missing", "topic is missing")
+        return given
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """The topics that are read: at least one."""
+        return self.topics or (self.topic,)
+
     @model_validator(mode="after")
     def _timing(self) -> KafkaConfig:
         if self.heartbeat_interval_ms * 2 > self.session_timeout_ms:
@@ -67,7 +113,10 @@ class KafkaConfig(KafkaConnection):
 class DeadLetterConfig(Section):
     """Where records go that cannot be scored."""
 
-    topic: str = Field("", description="empty: the source topic with .dead-letter behind it")
+    topic: str = Field(
+        "",
+        description="empty: kafka.topic with .dead-letter behind it; must be named if kafka.topics names several",
+    )
     max_share: float = Field(
         0.1, gt=0, le=1, description="share of a partition's recent records that may be bad before at_limit applies"
     )

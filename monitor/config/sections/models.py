@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from monitor.config.sections.base import Section
 
@@ -32,9 +34,52 @@ class ServedModel(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="stands in front of its streams: NAME/STREAM"
     )
     artifact: Path = Field(description="its artifact")
-    model: tuple[str, ...] = Field(min_length=1, description="values of the model header that are its own")
+    model: tuple[str, ...] = Field((), description="values of the model header that are its own; none: any, or none")
+    topics: tuple[str, ...] = Field(
+        (), validate_default=True, description="its records come from these of kafka.topics; none: from all"
+    )
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "topics", mode="before")
     @classmethod
     def _one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("topics")
+    @classmethod
+    def _some_records(cls, given: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not given and not info.data.get("model", (given,)):
+            raise PydanticCustomError(
+                "no_records", "model and topics are missing, expected one or both: which records are its own?"
+            )
+        return given
+
+    def takes(self, topic: str, model: str | None) -> bool:
+        """Whether a record of this topic with this model header (None for none) is its own."""
+        return (not self.topics or topic in self.topics) and (not self.model or model in self.model)
+
+
+def find_contradiction(models: Sequence[ServedModel], topics: Sequence[str]) -> str:
+    """What is wrong with how the records of these topics are dealt to models; empty if nothing is.
+
+    Args:
+        models: in the order in which records are offered to them.
+        topics: that are read.
+    """
+    for n, m in enumerate(models):
+        if strange := [topic for topic in m.topics if topic not in topics]:
+            return (
+                f"models: {m.name} takes records of topic {strange[0]!r}, which is not read: name it in kafka.topics, "
+                "or correct it"
+            )
+        if all(any(e.takes(t, v) for e in models[:n]) for t in m.topics or topics for v in m.model or (None,)):
+            return (
+                f"models: {m.name} can never get a record, since entries before it take all of its own: move it before "
+                "them, or correct its model and topics"
+            )
+    for topic in topics:
+        if not any(not m.topics or topic in m.topics for m in models):
+            return (
+                f"models: no entry takes records of topic {topic!r}: name it in topics of one, or leave it out of "
+                "what is read (kafka.topics)"
+            )
+    return ""

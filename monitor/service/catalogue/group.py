@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.judging.watch import SUBJECTS
-from monitor.service.catalogue.metric import Metric
+from monitor.service.catalogue.metric import TOPICS, Metric
 from monitor.store.verdicts import SUMS
 
 GROUP: tuple[Metric, ...] = (
@@ -17,7 +17,7 @@ GROUP: tuple[Metric, ...] = (
         "Fewer than you started: look at those that are missing", "group", "processes",
     ),
     Metric(
-        "ood_monitor_lag_records", "gauge", "Records in the topic that are not counted yet, over all partitions",
+        "ood_monitor_lag_records", "gauge", "Records in the topics that are not counted yet, over all partitions",
         "If it grows for minutes, start more workers (up to one a partition) or find what slows them down",
         "group", "records",
     ),
@@ -26,6 +26,16 @@ GROUP: tuple[Metric, ...] = (
         "How long the oldest record that is not counted has been in the topic, by the clock of Redis, over all "
         "partitions: the delay that counting adds to an alert",
         "As for ood_monitor_lag_records. After a start it begins at 0 and is a lower bound", "group", "seconds",
+    ),
+    Metric(
+        "ood_monitor_topic_lag_records", "gauge", "The records of ood_monitor_lag_records, by topic",
+        "As for ood_monitor_lag_records: it says which topic the workers are behind on", "group", "records",
+        {"topic": TOPICS},
+    ),
+    Metric(
+        "ood_monitor_topic_lag_seconds", "gauge", "The time of ood_monitor_lag_seconds, by topic",
+        "As for ood_monitor_lag_seconds: it says which topic the workers are behind on", "group", "seconds",
+        {"topic": TOPICS},
     ),
     Metric(
         "ood_monitor_pending_buckets", "gauge", "Buckets that hold counts and are not judged yet: open, or waiting",

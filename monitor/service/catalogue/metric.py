@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
+TOPICS = "each topic that is read, 100 at most"
+"""Values of the label ``topic``."""
+
 Scope = Literal["process", "group", "judge", "ingest"]
 """Of what a metric speaks.
 

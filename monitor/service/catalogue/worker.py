@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.counting.observing import STAGES
 from monitor.messages.reasons import REASONS
-from monitor.service.catalogue.metric import Metric
+from monitor.service.catalogue.metric import TOPICS, Metric
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -65,7 +65,7 @@ WORKER: tuple[Metric, ...] = (
         "Above 60 the process hangs: take a stack trace (py-spy dump --pid PID) and restart it", unit="seconds",
     ),
     Metric(
-        "ood_monitor_partitions_owned", "gauge", "Partitions of the topic that this process reads now",
+        "ood_monitor_partitions_owned", "gauge", "Partitions that this process reads now",
         "0 on every process: look at whether they joined the group. 0 on some: there are more workers than partitions",
         unit="partitions",
     ),
@@ -76,6 +76,11 @@ WORKER: tuple[Metric, ...] = (
     Metric(
         "ood_monitor_broker_away", "gauge", "1 while nothing can be read from Kafka",
         "The log says why: Kafka is away, the topic is gone, a login is refused",
+    ),
+    Metric(
+        "ood_monitor_topic_away", "gauge", "1 while this topic cannot be read although others can, by topic",
+        "The log says why: the topic is gone, partitions of it have no leader, a right is missing",
+        labels={"topic": TOPICS},
     ),
     Metric(
         "ood_monitor_clock_offset_seconds", "gauge", "Clock of this host less the clock of Redis",

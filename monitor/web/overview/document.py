@@ -55,7 +55,7 @@ def document(gatherer: Gatherer, facts: Facts, present: Present, query: Query) -
         "streams": streams.table(gatherer, facts, query),
         "budget": group.budget(facts, known),
         "judging": group.judging(known),
-        "partitions": group.partitions(known, facts.topic),
+        "partitions": group.partitions(known, facts.topics),
         "workers": group.workers(known),
         "canary": group.canary(facts, known),
         "receivers": group.receivers(facts, present, known),

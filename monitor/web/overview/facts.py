@@ -19,7 +19,7 @@ class Facts:
         version: of this package.
         artifact: content hash.
         group: of this monitor.
-        topic: that is read.
+        topics: that are read.
         class_name: a predicted class for people.
         limits: what the calibration set supports and what it does not, in sentences.
         image_link: address of a request's image, with ``{id}`` in it; empty for none.
@@ -37,7 +37,7 @@ class Facts:
     version: str = ""
     artifact: str = ""
     group: str = ""
-    topic: str = ""
+    topics: tuple[str, ...] = ()
     class_name: Callable[[int], str] = str
     limits: tuple[str, ...] = ()
     image_link: str = ""

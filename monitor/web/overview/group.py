@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from monitor.judging.closing import SEEN_MS
 from monitor.math.budget import LEVELS
 from monitor.messages.reasons import ADVICE, REASONS
-from monitor.messages.text import printable
+from monitor.messages.text import list_topics, printable
+from monitor.store.counts import partitions_of
 from monitor.web.overview.evidence import everything
 from monitor.web.overview.facts import Facts, Present
 from monitor.web.overview.gathering import Known
@@ -27,7 +28,7 @@ def process(facts: Facts, present: Present, known: Known) -> dict[str, Any]:
         "version": facts.version,
         "artifact": facts.artifact[:12],
         "group": facts.group,
-        "topic": facts.topic,
+        "topic": list_topics(facts.topics),
         "experts": list(facts.rules.experts),
         "role": " and ".join(does) or "stands by",
         "partitions": present.partitions,
@@ -66,10 +67,10 @@ def judging(known: Known) -> dict[str, Any]:
     }
 
 
-def partitions(known: Known, topic: str) -> dict[str, Any]:
-    """Every partition of the topic, those that are furthest behind first."""
+def partitions(known: Known, topics: Collection[str]) -> dict[str, Any]:
+    """Every partition of the topics, those that are furthest behind first."""
     now = known.now_ms
-    ours = {p: s for p, s in known.look.partitions.items() if topic in ("", p.topic)}
+    ours = partitions_of(topics, known.look.partitions)
     read = {p: now - s.seen_ms < SEEN_MS for p, s in ours.items()}
     order = sorted(ours, key=lambda p: (read[p], -ours[p].lag, p))
     return {

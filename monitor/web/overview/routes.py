@@ -76,7 +76,7 @@ def facts_of(sources: Sources) -> Facts:
         version=sources.version,
         artifact=sources.artifact,
         group=sources.group,
-        topic=str(_of(s, "kafka", "topic", "")),
+        topics=tuple(_of(s, "kafka", "topics", ())) or tuple(filter(None, [str(_of(s, "kafka", "topic", ""))])),
         class_name=sources.class_name,
         limits=sources.calibration_limits,
         image_link=str(_of(s, "http", "image_link", "")),

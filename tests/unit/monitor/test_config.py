@@ -224,7 +224,7 @@ def test_a_value_of_the_environment_has_the_type_of_its_key(tmp_path):
         ("OOD_MONITOR__REDS__PASSWORD", "OOD_MONITOR__REDIS__PASSWORD"),
         ("OOD_MONITOR_REDIS__PASSWORD", "OOD_MONITOR__REDIS__PASSWORD"),
         ("OOD_MONITOR__KAFKA_SASL_PASSWORD", "OOD_MONITOR__KAFKA__SASL_PASSWORD"),
-        ("ood_monitor__kafka__topics", "OOD_MONITOR__KAFKA__TOPIC"),
+        ("ood_monitor__kafka__topc", "OOD_MONITOR__KAFKA__TOPIC"),
     ],
 )
 def test_an_environment_variable_that_no_key_has_is_refused_with_the_nearest_one(tmp_path, name, meant):
@@ -306,3 +306,59 @@ def test_a_word_that_yaml_would_read_as_something_else_stays_a_word_in_the_envir
     assert (config.delivery.labels, config.messages.default_stream) == ({"team": "ml"}, "yes")
     with pytest.raises(ConfigError, match="must be JSON"):
         load(written(tmp_path, LEAST), {"OOD_MONITOR__DELIVERY__LABELS": "team=hunter2"})
+
+
+SEVERAL = {
+    **LEAST,
+    "kafka": {**LEAST["kafka"], "topic": "", "topics": ["cars", "birds"]},
+    "dead_letters": {"topic": "d"},
+}
+
+
+def test_topics_take_the_place_of_topic_and_keep_their_order():
+    config = validate(SEVERAL)
+    assert config.kafka.topic_names == ("cars", "birds")
+    assert config.dead_letter_topic == "d"
+    alone = validate({**LEAST, "kafka": {"bootstrap_servers": "b", "topics": ["cars"]}})
+    assert (alone.kafka.topic_names, alone.dead_letter_topic) == (("cars",), "cars.dead-letter")
+    assert validate(LEAST).kafka.topic_names == (LEAST["kafka"]["topic"],)
+
+
+@pytest.mark.parametrize(
+    ("kafka", "letters", "expected"),
+    [
+        ({"topic": "a", "topics": ["b"]}, {}, "kafka.topic: topic and topics are both given, expected one of them"),
+        ({"topics": []}, {}, "kafka.topic is missing"),
+        ({"topic": ""}, {}, "kafka.topic is missing"),
+        ({"topics": "a,b"}, {}, r"kafka.topics: expected a list, such as \[birds, cars\]"),
+        ({"topics": ["a", "a"]}, {}, "kafka.topics: 'a' stands there twice"),
+        ({"topics": ["a", "b c"]}, {}, "kafka.topics: 'b c' is not a name for a topic"),
+        ({"topics": ["a", ""]}, {}, "kafka.topics: '' is not a name for a topic"),
+        ({"topics": [f"t{n}" for n in range(101)]}, {}, "kafka.topics: .*at most 100"),
+        ({"topics": ["a", "b"]}, {}, "dead_letters.topic is missing: .*such as a.dead-letter"),
+        ({"topics": ["a", "b"]}, {"topic": "b"}, "dead_letters.topic is 'b', one of the topics that are read"),
+    ],
+)
+def test_topics_that_cannot_be_meant_are_refused_with_what_to_do(kafka, letters, expected):
+    with pytest.raises(ConfigError, match=expected) as caught:
+        validate({**LEAST, "kafka": {"bootstrap_servers": "b", **kafka}, "dead_letters": letters})
+    assert str(caught.value).count("kafka.") <= 2  # one problem is one error
+
+
+def test_topics_come_from_the_environment_as_json_and_empty_what_the_file_says(tmp_path):
+    path = written(tmp_path, LEAST)
+    given = {"OOD_MONITOR__KAFKA__TOPICS": '["cars", "birds"]', "OOD_MONITOR__DEAD_LETTERS__TOPIC": "d"}
+    with pytest.raises(ConfigError, match="topic and topics are both given"):
+        load(path, given)
+    assert load(path, {**given, "OOD_MONITOR__KAFKA__TOPIC": ""}).kafka.topic_names == ("cars", "birds")
+    with pytest.raises(ConfigError, match=r'must be JSON, such as \["a", "b"\]'):
+        load(path, {"OOD_MONITOR__KAFKA__TOPICS": "cars,birds"})
+
+
+def test_the_settings_of_several_topics_in_the_documentation_are_valid():
+    text = (REFERENCE.parents[1] / "docs" / "monitor.md").read_text(encoding="utf-8")
+    blocks = [b.split("```")[0] for b in text.split("```yaml\n")[1:]]
+    (given,) = [yaml.safe_load(b) for b in blocks if "topics: [birds, cars]" in b]
+    config = validate(given)
+    assert config.kafka.topic_names == ("birds", "cars")
+    assert [m.topics for m in config.models] == [("birds",), ("cars",)]

@@ -26,13 +26,13 @@ class Questions:
         self.asked = []
 
     def describe(self):
-        if self.fails:
+        if self.fails and not isinstance(self.fails[0], TopicMissingError):
             raise self.fails[0]
-        return self.seen
+        return {"requests": self.fails[0] if self.fails else self.seen}
 
-    def ends(self, partitions, topic_id):
+    def ends(self, partitions, topic_ids):
         self.asked.append(list(partitions))
-        return {p: Log(topic_id, 0, 9) for p in partitions}
+        return {p: Log(topic_ids[p.topic], 0, 9) for p in partitions}
 
     def unassigned(self):
         return self.unassigned_now
@@ -59,11 +59,11 @@ def bench(caplog):
 
 
 def test_what_is_seen_is_dated_by_when_it_was_asked_for(bench):
-    assert bench.lookout.sight.topic_id == ""
+    assert bench.lookout.sights == {}
     bench.lookout.look()
-    assert (bench.lookout.sight.topic_id, bench.lookout.sight.partitions) == ("id-1", 2)
-    assert bench.lookout.sight.asked_at == 100.0
-    assert bench.lookout.sight.logs == {P0: Log("id-1", 0, 9), P1: Log("id-1", 0, 9)}
+    sight = bench.lookout.sights["requests"]
+    assert (sight.topic_id, sight.partitions, sight.asked_at) == ("id-1", 2, 100.0)
+    assert sight.logs == {P0: Log("id-1", 0, 9), P1: Log("id-1", 0, 9)}
     assert bench.lookout.trouble == ""
 
 
@@ -133,10 +133,10 @@ def test_a_login_that_is_refused_while_it_runs_is_told_and_waited_out(bench):
 
 def test_partitions_that_nobody_was_given_at_two_looks_in_a_row_are_orphans(bench):
     for unassigned, expected in (({0, 1}, set()), ({1}, {1}), (set(), set()), ({1}, set()), ({1}, {1})):
-        bench.questions.unassigned_now = frozenset(unassigned)
+        bench.questions.unassigned_now = frozenset(Partition("requests", n) for n in unassigned)
         bench.now += 10.0
         bench.lookout.look()
-        assert bench.lookout.take_orphans() == expected
+        assert bench.lookout.take_orphans() == {Partition("requests", n) for n in expected}
         assert bench.lookout.take_orphans() == set()
 
 
@@ -161,3 +161,126 @@ def test_at_the_start_kafka_away_is_waited_for(bench):
     bench.lookout.begin()
     assert "cannot be reached" in bench.lookout.trouble
     bench.lookout.close()
+
+
+class Several(Bench):
+    """Two topics, of which one may have trouble of its own."""
+
+    def __init__(self, **wrong):
+        config = KafkaConfig(bootstrap_servers="kafka:9092", topics=("requests", "others"), look_seconds=30)
+        self.now, self.asked = 100.0, []
+        self.found = {"requests": Description("id-1", frozenset({0}), frozenset())} | wrong
+        self.found.setdefault("others", Description("id-2", frozenset({0}), frozenset()))
+        self.lookout = Lookout(
+            config, self, lambda: {P0, OTHER}, clock=lambda: self.now, wall=lambda: 1_800_000_000 + self.now,
+            explain=lambda _: None,
+        )  # fmt: skip
+
+    def describe(self):
+        return self.found
+
+    def ends(self, partitions, topic_ids):
+        self.asked.append(list(partitions))
+        return {p: Log(topic_ids[p.topic], 0, 9) for p in partitions}
+
+    def close(self):
+        pass
+
+
+OTHER = Partition("others", 0)
+
+
+def test_two_topics_are_each_seen_with_their_own_id_and_logs():
+    bench = Several()
+    bench.lookout.look()
+    assert {t: (s.topic_id, dict(s.logs)) for t, s in bench.lookout.sights.items()} == {
+        "requests": ("id-1", {P0: Log("id-1", 0, 9)}), "others": ("id-2", {OTHER: Log("id-2", 0, 9)}),
+    }  # fmt: skip
+    assert (bench.lookout.trouble, bench.lookout.unreadable) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (TopicMissingError("gone"), "Topic 'others' does not exist on kafka:9092: correct kafka.topics"),
+        (BrokerError("may not see topic 'others'"), "Kafka refuses this worker: may not see topic 'others'"),
+        (BrokerUnavailableError("cannot describe topic 'others'"), "cannot describe topic 'others'"),
+        (Description("id-2", frozenset({0}), frozenset({0})), "1 partitions of topic 'others' have no leader"),
+    ],
+)
+def test_what_is_wrong_with_one_topic_is_said_of_it_and_the_other_is_seen(caplog, wrong, said):
+    caplog.set_level(logging.WARNING)
+    bench = Several()
+    bench.lookout.look()
+    bench.found["others"] = wrong
+    for _ in range(100):
+        bench.now += 1.0
+        bench.lookout.look()
+    assert bench.lookout.trouble.startswith(said)
+    assert bench.lookout.unreadable == ("others",)
+    assert bench.lookout.sights["requests"].asked_at == bench.now
+    assert bench.asked[-1] == [P0]
+    assert [r.topic for r in caplog.records] == ["others", "others"]  # once, and once more after a minute
+    bench.found["others"] = Description("id-2", frozenset({0}), frozenset())
+    bench.lookout.look()
+    assert (bench.lookout.trouble, bench.lookout.unreadable) == ("", ())
+    assert caplog.records[-1].getMessage().startswith("topic others can be read at kafka:9092 again after 99 seconds")
+
+
+def test_all_topics_wrong_is_trouble_with_everything():
+    bench = Several(requests=TopicMissingError("gone"), others=TopicMissingError("gone"))
+    bench.lookout.look()
+    assert "Topic 'requests' does not exist" in bench.lookout.trouble
+    assert "Topic 'others' does not exist" in bench.lookout.trouble
+    assert bench.lookout.unreadable == ()
+
+
+def test_at_the_start_one_missing_topic_is_waited_for_and_all_missing_is_an_error():
+    one = Several(others=TopicMissingError("topic 'others' does not exist"))
+    one.lookout.begin()
+    assert one.lookout.unreadable == ("others",)
+    assert "it was not there when this worker began" in one.lookout.trouble
+    one.lookout.close()
+    both = Several(requests=TopicMissingError("no 'requests'"), others=TopicMissingError("no 'others'"))
+    with pytest.raises(TopicMissingError, match="no 'requests'; no 'others'"):
+        both.lookout.begin()
+
+
+def test_a_topic_that_came_back_is_told_once_unless_a_partition_of_it_is_ours_by_then():
+    bench = Several(others=TopicMissingError("gone"))
+    bench.lookout.look()
+    bench.found["others"] = Description("id-2", frozenset({0}), frozenset())
+    bench.lookout.look()
+    assert bench.lookout.take_returned() == []  # the client may notice by itself
+    bench.now += 3.0
+    assert bench.lookout.take_returned() == []  # OTHER is ours
+    bench.lookout._ours = lambda: {P0}
+    bench.found["others"] = TopicMissingError("gone")
+    bench.lookout.look()
+    bench.found["others"] = Description("id-3", frozenset({0}), frozenset())
+    bench.lookout.look()
+    bench.now += 3.0
+    assert bench.lookout.take_returned() == ["others"]
+    assert bench.lookout.take_returned() == []
+
+
+def test_at_the_start_one_forbidden_topic_is_an_error_of_the_settings():
+    bench = Several(others=BrokerError("may not see topic 'others'"))
+    with pytest.raises(BrokerError, match="may not see topic 'others'"):
+        bench.lookout.begin()
+
+
+def test_kafka_away_after_one_topic_was_missing_is_about_everything_and_its_return_names_what_is_back(caplog):
+    caplog.set_level(logging.WARNING)
+    bench = Several(others=TopicMissingError("gone"))
+    bench.lookout.look()
+    away, bench.describe = bench.describe, lambda: (_ for _ in ()).throw(BrokerUnavailableError("no"))
+    bench.lookout._questions = bench
+    bench.lookout.look()
+    assert bench.lookout.trouble.startswith("Kafka cannot be reached")
+    assert bench.lookout.unreadable == ()
+    bench.describe = away
+    bench.lookout.look()
+    assert bench.lookout.unreadable == ("others",)
+    assert caplog.records[-1].getMessage().startswith("topic requests can be read at kafka:9092 again")
+    assert bench.lookout.trouble.startswith("Topic 'others' does not exist")

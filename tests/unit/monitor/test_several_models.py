@@ -28,7 +28,8 @@ from monitor.messages.contract import Contract
 from monitor.messages.names import StreamFrom
 from monitor.messages.record import Partition, Record
 from monitor.service import assembly
-from monitor.service.canary import find_targets
+from monitor.service.canary import Canary, Target, find_targets
+from monitor.testing import FakeClock, MemoryStore
 from tests.monitor_support import WIDTH, embeddings, small_line, small_panel
 from tests.oracle.recount import recount
 
@@ -201,7 +202,7 @@ ONE = {"name": "a", "artifact": "a.safetensors", "model": "a"}
         ({}, "model.artifact is missing"),
         ({"model": {"artifact": "x"}, "models": [ONE]}, "both given: keep one"),
         ({"models": [ONE, ONE]}, "holds a twice"),
-        ({"models": [{"name": "a", "artifact": "x"}]}, "models.0.model is missing"),
+        ({"models": [{"name": "a", "artifact": "x"}]}, "models.0.topics: model and topics are missing"),
         ({"models": [{**ONE, "name": "a/b"}]}, "models.0.name"),
         ({"models": [ONE], "messages": {"model": "a"}}, "each of models says which model it takes"),
         ({"models": [ONE], "alerts": {"class_calibration": "c.json"}}, "leave it out"),
@@ -236,3 +237,138 @@ def test_alerts_and_drift_speak_of_the_artifact_behind_the_stream() -> None:
     assert bound.artifact == both.artifact
     assert bound.settings["models"] == f"slim {SLIM.content_sha256[:12]}, wide {WIDE.content_sha256[:12]}"
     assert "models" not in binding_of(config, "a").settings  # of one artifact the binding is what it was
+
+
+# -- by topic ----------------------------------------------------------------------------------------------------------
+
+
+def by_topic(slim_takes=(), wide_takes=(), **contract):
+    def made(line, name):
+        stream = StreamFrom.parse(contract.get("stream_from", "key"), f"{name}/")
+        return Contract(line.width, stream_from=stream, accept=contract.get("accept", ()))
+
+    return Models(
+        [
+            Model(Scorer(SLIM), made(SLIM, "slim"), "slim", frozenset(slim_takes), frozenset({"cars"})),
+            Model(Scorer(WIDE), made(WIDE, "wide"), "wide", frozenset(wide_takes), frozenset({"birds", "cars"})),
+        ]
+    )
+
+
+def in_topic(topic, n, rows, model=None):
+    headers = ((("ce_model", model),) if model else ()) + (("ce_type", b"response"),)
+    return Record(topic, 0, n, 1000 * n, b"a", rows[n].tobytes(), headers)
+
+
+def counted(both, records):
+    """Samples by stream, and what became of the others; ``records`` of one partition for each topic."""
+    found = Recount(Counter(both, 1000, 0))
+    for topic in sorted({r.topic for r in records}):
+        list(found.add({Partition(topic, 0): [r for r in records if r.topic == topic]}))
+    streams: dict[str, int] = {}
+    for (stream, _, _), n in found.totals().items():
+        streams[stream] = streams.get(stream, 0) + n
+    return streams, found.rejected, found.skipped
+
+
+def test_a_model_takes_the_records_of_its_topics_whatever_their_header_says() -> None:
+    records = [in_topic("cars", n, SLIM_ROWS, model) for n, model in enumerate([None, b"any", b"wide"])]
+    records += [in_topic("birds", n, WIDE_ROWS, model) for n, model in enumerate([None, b"slim"])]
+    assert counted(by_topic(), records) == ({"slim/a": 3, "wide/a": 2}, {}, 0)
+
+
+def test_a_model_that_names_topics_and_headers_takes_what_fits_both() -> None:
+    both = by_topic(slim_takes=["slim"], wide_takes=["wide"])
+    records = [in_topic("cars", n, SLIM_ROWS, b"slim") for n in range(3)]
+    records += [in_topic("cars", n, WIDE_ROWS, b"wide") for n in range(3, 5)]
+    records += [in_topic("birds", n, WIDE_ROWS, b"wide") for n in range(7)]
+    records += [in_topic("birds", 7, SLIM_ROWS, b"slim"), in_topic("birds", 8, SLIM_ROWS)]
+    assert counted(both, records) == ({"slim/a": 3, "wide/a": 9}, {"wrong-model": 2}, 0)
+    counter = Counter(both, 1000, 0)
+    read = counter.read({Partition("birds", 0): records[-1:]})
+    _, ((_, _, detail),) = counter.count(read, counter.score(read), {Partition("birds", 0): Owned(0, 8, -1)})
+    assert detail == "no model header in topic birds was got, expected what an entry of models lists (slim, wide)"
+
+
+def test_streams_that_are_named_by_topic_and_rules_that_accept_by_topic_hold_for_each_model() -> None:
+    records = [in_topic("cars", 0, SLIM_ROWS), *(in_topic("birds", n, WIDE_ROWS) for n in range(2))]
+    streams, *_ = counted(by_topic(stream_from="topic"), records)
+    assert streams == {"slim/cars": 1, "wide/birds": 2}
+    assert counted(by_topic(accept=(Rule.of({"topic": "bi*"}),)), records) == ({"wide/a": 2}, {}, 1)
+
+
+def test_one_model_alone_takes_only_what_its_entry_lists() -> None:
+    alone = Models([Model(Scorer(SLIM), Contract(SLIM.width), "slim", frozenset({"slim"}), frozenset({"cars"}))])
+    records = [in_topic("cars", 0, SLIM_ROWS, b"slim"), in_topic("cars", 1, SLIM_ROWS, b"other")]
+    assert counted(alone, records) == ({"a": 1}, {"wrong-model": 1}, 0)
+
+
+def test_every_model_has_a_canary_in_each_topic_that_it_takes_records_of() -> None:
+    kafka = {"bootstrap_servers": "b:1", "topics": ["cars", "birds"]}
+    served = [{"name": "slim", "artifact": "a", "topics": ["cars"]}, {"name": "wide", "artifact": "b", "model": "wide"}]
+    config = validate({"models": served, "kafka": kafka, "dead_letters": {"topic": "d"}})
+    targets = find_targets(config, by_topic(slim_takes=["slim-2", "slim-1"]))
+    assert [(t.topic, t.model) for t in targets] == [("cars", "slim-1"), ("cars", ""), ("birds", "")]
+    assert [(t.topic, t.model) for t in find_targets(config, by_topic())] == [("cars", ""), ("birds", "")]
+    one = find_targets(config, Models.single(Scorer(WIDE), Contract(WIDTH)))
+    assert [t.topic for t in one] == ["cars", "birds"]
+
+
+def test_a_topic_that_takes_no_canary_is_passed_over_for_the_next_one(monkeypatch) -> None:
+    import kafka
+    from kafka.errors import KafkaTimeoutError
+
+    sent: list[tuple[str, int]] = []
+
+    class Producer:
+        def __init__(self, **_): ...
+
+        def partitions_for(self, topic):
+            if topic == "cars":
+                raise KafkaTimeoutError("no such topic")
+            return {0, 1}
+
+        def send(self, topic, partition, **_):
+            sent.append((topic, partition))
+
+        def flush(self, timeout): ...
+
+        def close(self, timeout): ...
+
+    monkeypatch.setattr(kafka, "KafkaProducer", Producer)
+    config = validate(
+        {"kafka": TWO["kafka"], "dead_letters": {"topic": "d"}, "model": {"artifact": "a"},
+         "canary": {"seconds": 10, "samples": 5}}
+    )  # fmt: skip
+    clock = FakeClock()
+    canary = Canary(config, MemoryStore(clock), "__canary__1", [Target(b"v", "cars"), Target(b"v", "birds")])
+    for _ in range(3):
+        clock.advance(11)
+        assert canary.send_if_due()
+    assert [topic for topic, _ in sent] == ["birds"] * 15
+    assert {partition for _, partition in sent} == {0, 1}
+
+
+TWO = {"kafka": {"bootstrap_servers": "b:1", "topics": ["cars", "birds"]}, "dead_letters": {"topic": "d"}}
+CARS = {"name": "cars", "artifact": "a", "topics": ["cars"]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ([CARS], "no entry takes records of topic 'birds'"),
+        ([{**CARS, "topics": ["trucks"]}, ONE], "cars takes records of topic 'trucks', which is not read"),
+        ([CARS, {"name": "b", "artifact": "b", "topics": "cars"}, ONE], "b can never get a record"),
+        ([CARS, {"name": "b", "artifact": "b", "topics": "cars", "model": "x"}, ONE], "b can never get a record"),
+        ([ONE, {**ONE, "name": "b"}], "b can never get a record"),
+        ([{**ONE, "model": [], "topics": []}], "models.0.topics: model and topics are missing, expected one or both"),
+    ],
+)
+def test_entries_that_no_record_can_reach_and_topics_that_no_entry_takes_are_refused(entries, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        validate({**TWO, "models": entries})
+
+
+def test_an_entry_behind_one_of_another_header_or_topic_can_be_reached() -> None:
+    given = [{**CARS, "model": ["a"]}, {**CARS, "name": "rest"}, {"name": "b", "artifact": "b", "topics": ["birds"]}]
+    assert [m.name for m in validate({**TWO, "models": given}).models] == ["cars", "rest", "b"]

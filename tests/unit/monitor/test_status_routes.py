@@ -105,11 +105,19 @@ def test_a_process_without_a_reader_serves_no_status():
     bench = Bench()
     sources = Sources(lambda: bench.store, None, lambda: None, bench.world.rules, dict)
     client = TestClient(build_site(sources, Access()), base_url="http://127.0.0.1")
-    assert client.get("/api/v1/overview").status_code == 404
+    for path in ("/", "/static/main.js", "/api/v1/overview"):
+        assert client.get(path).status_code == 404
 
 
 def test_settings_that_are_not_given_are_read_as_nothing():
     bench = Bench()
     sources = Sources(lambda: bench.store, None, lambda: None, bench.world.rules, dict, settings=SETTINGS)
     facts = facts_of(sources)
-    assert (facts.topic, facts.bucket_ms, facts.canary_seconds, facts.image_link) == ("embeddings", 1000, 0.0, "")
+    assert (facts.topics, facts.bucket_ms, facts.canary_seconds, facts.image_link) == (("embeddings",), 1000, 0.0, "")
+
+
+def test_partitions_of_every_topic_that_is_read_are_shown():
+    bench = Bench()
+    several = {**SETTINGS, "kafka": {"topics": ["embeddings", "birds"], "topic": ""}}
+    sources = Sources(lambda: bench.store, None, lambda: None, bench.world.rules, dict, settings=several)
+    assert facts_of(sources).topics == ("embeddings", "birds")

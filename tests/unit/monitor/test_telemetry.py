@@ -16,11 +16,14 @@ from monitor.errors import ConfigError
 from monitor.judging.watch import SUBJECTS
 from monitor.math.budget import LEVELS
 from monitor.messages.reasons import REASONS
+from monitor.messages.record import Partition
 from monitor.service.catalogue import CATALOGUE, OWN, metric
 from monitor.service.catalogue.__main__ import pages
 from monitor.service.evidence_metrics import label_of, largest
 from monitor.service.telemetry import Telemetry
 from monitor.sources.deadletters import Sent
+from monitor.store.counts import PartitionState
+from monitor.store.verdicts import Health
 
 DOCS = Path(__file__).parents[3] / "docs"
 RUNBOOK = (DOCS / "runbook.md").read_text()
@@ -63,6 +66,30 @@ def test_metrics_are_in_a_registry_of_their_own_and_known_series_begin_at_zero()
     for kind, n in (("whole", 6.0), ("stub", 3.0), ("nothing", 1.0)):
         assert f'ood_monitor_dead_letters_total{{sent="{kind}"}} {n}' in text
     assert b"ood_monitor" not in generate_latest(REGISTRY)
+
+
+def test_lag_and_what_cannot_be_read_are_shown_for_each_topic_that_is_read():
+    from prometheus_client import generate_latest
+
+    telemetry = Telemetry("0123456789abcdef", topics=("cars", "birds"))
+    states = {
+        Partition("cars", 0): PartitionState(1, 10, 5, 0, 0, 7),
+        Partition("cars", 1): PartitionState(1, 10, 5, 0, 0, 2),
+        Partition("birds", 0): PartitionState(1, 10, 5, 0, 0, 0),
+    }
+    telemetry.watched(Health(1000), states, [])
+    telemetry.watched(Health(5000), states, [])
+    telemetry.unreadable(["birds"])
+    text = generate_latest(telemetry.registry).decode()
+    for line in (
+        "ood_monitor_lag_records 9.0", 'ood_monitor_topic_lag_records{topic="cars"} 9.0',
+        'ood_monitor_topic_lag_records{topic="birds"} 0.0', 'ood_monitor_topic_lag_seconds{topic="cars"} 4.0',
+        'ood_monitor_topic_lag_seconds{topic="birds"} 0.0', "ood_monitor_lag_seconds 4.0",
+        'ood_monitor_topic_away{topic="cars"} 0.0', 'ood_monitor_topic_away{topic="birds"} 1.0',
+    ):  # fmt: skip
+        assert line in text, line
+    telemetry.unreadable([])
+    assert 'ood_monitor_topic_away{topic="birds"} 0.0' in generate_latest(telemetry.registry).decode()
 
 
 @given(names=st.lists(st.text(max_size=250), unique=True, max_size=12))

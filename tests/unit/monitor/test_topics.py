@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -11,10 +12,11 @@ from monitor.counting.certainty import Certainty
 from monitor.counting.gaps import find_gap, is_stale
 from monitor.counting.ownership import Ownership
 from monitor.messages.record import Partition
-from monitor.sources.protocol import Log, Sight
+from monitor.sources.protocol import Log
 from monitor.store.counts import Claim
 from monitor.testing import MemoryBroker, MemorySource, MemoryStore, outage
-from tests.unit.monitor.test_worker import GROUP, ROWS, TOPIC, Bench
+from tests.oracle.recount import recount
+from tests.unit.monitor.test_worker import GROUP, LINE, ROWS, TOPIC, Bench
 
 P0 = Partition(TOPIC, 0)
 
@@ -61,10 +63,10 @@ def test_a_topic_made_again_while_nobody_ran_is_counted_from_its_first_record(ag
 class Unseen(MemorySource):
     """Sees the topic as it was when it was last told to look, as a thread does that looks every few seconds."""
 
-    seen = Sight()
+    seen = None
 
     def look(self):
-        return self.seen
+        return self.seen or {}
 
     def look_now(self):
         self.seen = super().look()
@@ -328,11 +330,157 @@ def test_what_was_polled_before_the_question_is_certain_and_what_came_after_is_n
     kept.note(P0, 10.05, 25)
     kept.note(P0, 12.0, 40)
     kept.counted(P0, 40)
-    kept.confirm("a", 10.02)
+    kept.confirm(TOPIC, "a", 10.02)
     assert kept.of(P0) == 5  # the mark of 10.05 is part of the first one
-    kept.confirm("a", 11.0)
+    kept.confirm(TOPIC, "a", 11.0)
     assert kept.of(P0) == 25
-    kept.confirm("b", 99.0)
+    kept.confirm(TOPIC, "b", 99.0)
     assert kept.doubtful(P0, "a", 40) == (25, 40)
     assert kept.doubtful(P0, "a", 41) == (0, 0)  # somebody else counted on meanwhile
     assert kept.doubtful(P0, "other", 40) == (0, 0)
+
+
+# -- several topics ------------------------------------------------------------------------------------------------
+
+CARS, BIRDS = Partition("cars", 0), Partition("birds", 0)
+
+
+class Two(Bench):
+    """Two topics with the same numbers of partitions, sent to in turn."""
+
+    topics = ("cars", "birds")
+
+    def send(self, n, topics=("cars", "birds")):
+        for _ in range(n):
+            for k, topic in enumerate(topics):
+                row, stamp = ROWS[(self.sent + k) % len(ROWS)], self.clock() + self.sent * 100
+                self.broker.send(topic, row.tobytes(), key=topic.encode(), timestamp_ms=stamp, partition=self.sent % 3)
+            self.sent += 1
+
+    def recounted(self):
+        return recount(LINE, [(r.key, r.value) for t in ("cars", "birds") for r in self.broker.records(t)])
+
+
+def test_equal_partitions_of_two_topics_are_counted_apart_and_once_over_a_kill():
+    bench = Two()
+    bench.send(50)
+    worker = bench.join()
+    worker.step()
+    bench.store.lose_replies = 1
+    worker.step()
+    bench.kill()
+    bench.join()
+    bench.join()
+    bench.send(50)
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert {p: s.next for p, s in bench.store.partitions().items() if p.number == 0} == {BIRDS: 34, CARS: 34}
+
+
+def test_each_partition_is_claimed_with_the_id_of_its_own_topic_and_as_many_partitions_as_that_has():
+    bench = Two()
+    bench.broker.create("cars", 3)
+    bench.broker.create("birds", 5)
+    bench.send(9)
+    bench.join()
+    bench.drain()
+    assert bench.store.partitions_at_start("cars") == 3
+    assert bench.store.partitions_at_start("birds") == 5
+    bench.kill()
+    bench.join()
+    bench.drain()
+    assert gaps(bench.store) == {}
+    ids = bench.broker.topic_ids
+    assert {p.topic: claim.topic_ids for p, claim in bench.store.claim({CARS: 0, BIRDS: 0}).items()} == {
+        "cars": (ids["cars"],), "birds": (ids["birds"],),
+    }  # fmt: skip
+
+
+def test_one_topic_made_again_is_a_gap_of_it_alone_and_the_other_goes_on():
+    bench = Two()
+    bench.send(30)
+    bench.join()
+    bench.drain()
+    bench.broker.make_again("birds")
+    bench.send(9)
+    bench.drain()
+    assert set(gaps(bench.store)) == {f"birds/{n}" for n in range(3)}
+    assert counted(bench) == 2 * 39
+
+
+def test_one_topic_deleted_is_reported_by_name_while_the_other_is_counted():
+    bench = Two()
+    bench.send(30)
+    worker = bench.join()
+    bench.drain()
+    bench.broker.delete("birds")
+    bench.send(60, topics=("cars",))
+    for _ in range(60):
+        worker.step()
+    assert counted(bench) == 60 + 60
+    worker._reported = -60.0
+    worker.step()
+    ((_, entry),) = bench.store.health().workers.values()
+    report = json.loads(entry)
+    assert (report["trouble"], report["topics"]) == ("topic 'birds' does not exist", ["birds"])
+
+
+@pytest.mark.parametrize(("start", "expected"), [("latest", 9), ("earliest", 9 + 15)])
+def test_a_topic_that_is_added_keeps_what_was_counted_and_begins_where_start_says(start, expected):
+    bench = Two(start="earliest")
+    bench.topics = ("cars",)
+    bench.send(30)
+    bench.join()
+    bench.drain()
+    before = bench.store.totals()
+    assert sum(before.values()) == 30
+    bench.kill()
+    bench.topics, bench.settings = ("cars", "birds"), replace(bench.settings, start=start)
+    bench.broker.delete("birds")
+    bench.send(15, topics=("birds",))
+    worker = bench.join()
+    worker.step()
+    bench.send(9, topics=("birds",))
+    bench.drain()
+    after = bench.store.totals()
+    assert {k: n for k, n in after.items() if k[0] == "cars"} == before
+    assert sum(n for k, n in after.items() if k[0] == "birds") == expected
+
+
+def test_a_topic_that_is_left_out_and_comes_back_goes_on_from_where_it_was():
+    bench = Two()
+    bench.send(30)
+    bench.join()
+    bench.drain()
+    bench.kill()
+    bench.topics = ("cars",)
+    bench.join()
+    bench.send(9)
+    bench.drain()
+    assert counted(bench) == 60 + 9
+    bench.kill()
+    bench.topics = ("cars", "birds")
+    bench.join()
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_workers_that_read_different_topics_of_one_group_count_everything_once():
+    bench = Two()
+    bench.topics = ("cars",)
+    bench.join()
+    bench.topics = ("cars", "birds")
+    bench.join()
+    bench.send(60)
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+
+
+def test_a_log_is_certain_by_the_sight_of_its_own_topic_even_without_ids():
+    kept = Certainty()
+    kept.begin(CARS, "", 0)
+    kept.note(CARS, 1.0, 5)
+    kept.confirm("birds", "", 2.0)
+    assert kept.of(CARS) == 0
+    kept.confirm("cars", "", 2.0)
+    assert kept.of(CARS) == 5

@@ -17,7 +17,7 @@ from monitor.testing import FakeClock, MemoryStore, outage
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
 NOW = 1_700_000_000_000
-SETTINGS = WatchSettings(topic="t", canary_ms=60_000)
+SETTINGS = WatchSettings(topics=frozenset({"t"}), canary_ms=60_000)
 WELL = PartitionState(1, 10, 5, NOW - 1000, NOW - 1000)
 HEALTH = Health(NOW, times={"pending_since": NOW - 1000, "folded_at": NOW - 1000})
 
@@ -186,3 +186,32 @@ def test_the_double_is_away_while_it_is_said_to_be():
     group = Group()
     with outage(group.store), pytest.raises(StoreUnavailableError):
         group.watch().step()
+
+
+def test_a_worker_that_cannot_read_one_topic_names_it_and_says_that_the_others_are_counted():
+    entry = json.dumps({"trouble": "Topic 'b' does not exist", "trouble_for_ms": 200_000, "topics": ["b"]})
+    (notice,) = find_trouble(Health(NOW, workers={"w": (NOW, entry)}), {}, SETTINGS)
+    assert notice.summary.startswith(
+        "Worker w gets nothing from topic b, a surge there would not be noticed; the other"
+    )
+    assert (notice.subject, notice.details["topics"]) == ("kafka", '["b"]')
+
+
+def test_only_topics_that_are_read_can_be_stalled_and_alerts_of_one_that_is_left_out_are_over():
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    store.claim({Partition("t", 0): 0, Partition("gone", 0): 0})
+    for kind in ("bad-records", "gap"):
+        for topic in ("t", "gone"):
+            store.notice(Notice(kind, f"{topic}/0", True, "warning", "so it is"))
+    watch = Watch(store, SETTINGS)
+    watch.step()
+    assert firing(store) == {"t/0", "gone/0"}  # a worker with the settings of before may still be there
+    clock.advance(SETTINGS.stalled_ms / 1000 + 1)
+    store.report("w", "{}", {Partition("t", 0): Seen(1, 0, False)})
+    watch.step()
+    assert firing(store) == {"t/0"}
+
+
+def firing(store):
+    return {a["subject"] for a in store.alerts() if a["status"] == "firing"}

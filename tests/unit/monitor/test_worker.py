@@ -30,6 +30,8 @@ GROUP, TOPIC = "g", "requests"
 class Bench:
     """A broker, a store, and workers that come and go."""
 
+    topics = (TOPIC,)
+
     def __init__(self, **settings):
         self.clock = FakeClock()
         self.broker, self.store = MemoryBroker(), MemoryStore(self.clock)
@@ -40,7 +42,7 @@ class Bench:
         self.sent = 0
 
     def join(self):
-        source = MemorySource(self.broker, TOPIC, GROUP)
+        source = MemorySource(self.broker, self.topics, GROUP)
         letters = MemoryDeadLetters(self.broker, f"{TOPIC}.dead-letter")
         worker = Worker(
             source, self.store, Models.single(SCORER, self.contract), letters, self.settings,
