@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -54,21 +52,14 @@ def bench_of(setup: Setup, count: int, folder: Path) -> Bench:
     return bench
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """Of this process, all threads."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
 def compare(bench: Bench, count: int, repeats: int) -> Row:
     """The whole fit over the bare pass, after one of few images that loads what is compiled."""
     Panel().fit(bench.net, bench.batches(BATCH, BATCH))
     passes, lines, panels = [], [], []
     for _ in range(repeats):
-        passes.append(cpu_seconds(lambda: bare(bench, count)))
-        lines.append(cpu_seconds(lambda: LINe.auto().fit(bench.net, bench.batches(count, BATCH))))
-        panels.append(cpu_seconds(lambda: Panel().fit(bench.net, bench.batches(count, BATCH))))
+        passes.append(measure.cpu_seconds(lambda: bare(bench, count)))
+        lines.append(measure.cpu_seconds(lambda: LINe.auto().fit(bench.net, bench.batches(count, BATCH))))
+        panels.append(measure.cpu_seconds(lambda: Panel().fit(bench.net, bench.batches(count, BATCH))))
     return {
         "network": bench.setup.arch,
         "images": f"{count:,}",
@@ -94,12 +85,12 @@ def take_apart(setup: Setup, width: int, pass_ms: float) -> Row:
                 at = i * BATCH % 4096
                 to.add_(x[at : at + BATCH], y[at : at + BATCH])
 
-        return 1e6 * cpu_seconds(all_of) / ((last - first) * BATCH)
+        return 1e6 * measure.cpu_seconds(all_of) / ((last - first) * BATCH)
 
     line_us, _ = add(alone, 0, batches), add(both, 0, batches)
     panel_us = add(both, 0, 64)  # the sample is full: as for most of a large training set
-    line_s = cpu_seconds(lambda: LINe.auto().fit_sums(alone.sums, weight, None, sample=alone.sample))
-    panel_s = cpu_seconds(lambda: panel.fit_gathered(both, weight, None))
+    line_s = measure.cpu_seconds(lambda: LINe.auto().fit_sums(alone.sums, weight, None, sample=alone.sample))
+    panel_s = measure.cpu_seconds(lambda: panel.fit_gathered(both, weight, None))
     whole = setup.whole * pass_ms / 1e3
     return {
         "network": setup.arch,
@@ -131,7 +122,7 @@ def main() -> None:
             bench = bench_of(setup, count, Path(folder))
             if setup.classes <= count:
                 fits.append(compare(bench, count, args.repeats))
-            pass_ms = 1e3 * statistics.median(cpu_seconds(lambda: bare(bench, count)) for _ in range(3)) / count  # noqa: B023
+            pass_ms = 1e3 * statistics.median(measure.cpu_seconds(lambda: bare(bench, count)) for _ in range(3)) / count  # noqa: B023
         parts.append(take_apart(setup, WIDTHS[name], pass_ms))
     header = measure.about("fits over bare passes of the same round, medians, CPU time; then random features")
     tables = {"The whole fit": fits, "What grows with the images": parts}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -57,7 +58,7 @@ def own_bytes(panel: Panel) -> int:
     return sum(t.nbytes for t in tensors) + head.own_bytes + packed.angle[2].nbytes + packed.residual[2].nbytes
 
 
-def measure_scoring(panel: Panel, n: int) -> Row:
+def measure_scoring(panel: Panel, n: int, clock: Callable[[Callable[[], object]], float]) -> Row:
     x, _, weight = rows(panel.num_classes, panel.width, n, seed=2)
     classes, scorer = panel.line.predict(x)[0], panel._state.scorer
 
@@ -70,11 +71,11 @@ def measure_scoring(panel: Panel, n: int) -> Row:
     whole()
     best = min(measure.seconds(whole) for _ in range(20)) / n * 1e6
     shares: Row = {
-        name: f"{ratio(lambda name=name: scorer.score(x, classes, [name]), line, 1.0):.2f}" for name in NAMES
+        name: f"{ratio(lambda name=name: scorer.score(x, classes, [name]), line, 1.0, clock):.2f}" for name in NAMES
     }
-    together = ratio(whole, line)
+    together = ratio(whole, line, clock=clock)
     with mock.patch.object(panel._state._angle, "_parts", None):
-        apart = ratio(whole, line)
+        apart = ratio(whole, line, clock=clock)
     return {
         "K": str(panel.num_classes),
         "D": str(panel.width),
@@ -84,7 +85,7 @@ def measure_scoring(panel: Panel, n: int) -> Row:
         "panel / LINe": f"{together:.2f}",
         "angle by itself: panel / LINe": f"{apart:.2f}",
         **{f"{name} / LINe": value for name, value in shares.items()},
-        "LINe / dense": f"{ratio(line, lambda: x @ weight.T):.2f}",
+        "LINe / dense": f"{ratio(line, lambda: x @ weight.T, clock=clock):.2f}",
     }
 
 
@@ -108,19 +109,22 @@ def measure_state(panel: Panel, fit_us: float) -> Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cpu", action="store_true", help="ratios of CPU time, for a machine with other work")
+    parser.add_argument("--classes", type=int, help="only the heads of that many classes")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
-    scoring: list[Row] = []
+    scored: list[Row] = []
     states: list[Row] = []
-    for k, d, counts in CASES:
+    clock = measure.cpu_seconds if args.cpu else measure.seconds
+    for k, d, counts in (case for case in CASES if args.classes in (None, case[0])):
         for prototypes in counts:
             panel, fit_us = fitted(k, d, prototypes, 20 * k if k == 1000 else 10_000)
-            scoring += [measure_scoring(panel, n) for n in (BATCHES if prototypes == 10 else BATCHES[1:2])]
+            scored += [measure_scoring(panel, n, clock) for n in (BATCHES if prototypes == 10 else BATCHES[1:2])]
             states.append(measure_state(panel, fit_us))
     header = measure.about("medians of ratios taken pair by pair; us a row is the best of 20")
-    measure.show(header, {"Scoring": scoring, "State and fit": states}, args.json)
+    measure.show(header, {"Scoring": scored, "State and fit": states}, args.json)
 
 
 if __name__ == "__main__":
