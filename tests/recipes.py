@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ import yaml
 
 from line_plugin import LINe
 from monitor.config import load
+from monitor.publishing.publisher import AT_EXIT_SECONDS
+from monitor.testing import launcher
 from tests.cluster import REPOSITORY, Cluster
 
 RECIPES = REPOSITORY / "configs" / "recipes"
@@ -49,3 +55,21 @@ def counted(cluster: Cluster) -> Counter[str]:
     for (stream, *_), n in cluster.store.totals().items():
         streams[stream] += n
     return streams
+
+
+@contextlib.contextmanager
+def stopped_while_kafka_stands_still(
+    broker: launcher.Server, seconds: float = 2 * AT_EXIT_SECONDS + 0.5
+) -> Iterator[None]:
+    """What is published inside is not acknowledged before whoever published it has been told to stop.
+
+    Kafka goes on after a time in which a process that merely ends has given up what is on its way.
+    """
+    broker.process.send_signal(signal.SIGSTOP)
+    timer = threading.Timer(seconds, broker.process.send_signal, (signal.SIGCONT,))
+    try:
+        yield
+        timer.start()
+    except BaseException:
+        broker.process.send_signal(signal.SIGCONT)
+        raise

@@ -71,7 +71,7 @@ class World:
             bucket_ms=self.bucket_ms,
             idle_ms=0,
             turn_ms=math.inf,
-            topic=TOPIC,
+            topics=frozenset({TOPIC}),
             class_name=self.class_name,
         )
         self.evaluator = Evaluator(self.store, self.rules, settings, self.holder)
@@ -85,7 +85,7 @@ class World:
             "version": "1.4.0",
             "artifact": "3f9a1c77d02b",
             "group": self.group,
-            "topic": TOPIC,
+            "topics": (TOPIC,),
             "class_name": self.class_name,
             "runbook": RUNBOOK,
         }

@@ -40,15 +40,26 @@ def load_folder(folder: Path) -> nn.Module:
         raise SettingsError(
             f"{folder} wants to run code that it brings along, which is never done: give --model instead"
         )
-    if not ((folder / "model.safetensors").is_file() or (folder / "model.safetensors.index.json").is_file()):
-        raise CheckpointError(
-            f"{folder} holds no model.safetensors, and other formats can hold code: write it with "
-            "model.save_pretrained(FOLDER, safe_serialization=True)"
-        )
+    if not (folder / "model.safetensors").is_file():
+        _check_shards(folder)
     net = _load(folder, str(config.get("model_type", "")))
     from line_plugin.networks.architectures.hugging_face import HuggingFaceClassifier
 
     return HuggingFaceClassifier(net, _digest(net)).eval()
+
+
+def _check_shards(folder: Path) -> None:
+    """Whether the weights are in several safetensors files of the folder, and nothing else."""
+    index = folder / "model.safetensors.index.json"
+    told = _read_json(folder, index.name).get("weight_map") if index.is_file() else None
+    files = {str(name) for name in told.values()} if isinstance(told, dict) else set()
+    other = sorted(name for name in files if not name.endswith(".safetensors") or Path(name).name != name)
+    if other or not files:
+        what = f"{index} names {other[0]!r}" if other else f"{folder} holds no model.safetensors"
+        raise CheckpointError(
+            f"{what}, and other formats can hold code: write it with "
+            "model.save_pretrained(FOLDER, safe_serialization=True)"
+        )
 
 
 def _load(folder: Path, kind: str) -> Any:

@@ -54,9 +54,14 @@ def printable(text: str, length: int = 500) -> str:
 
 
 def name_topics(topics: Sequence[str]) -> str:
-    """``topic birds``, or ``topics birds, cars``; of more than five the first five and how many others."""
+    """``topic birds``, or ``topics birds, cars``; see :func:`list_topics`."""
+    return f"topic{'s' if len(topics) > 1 else ''} {list_topics(topics)}"
+
+
+def list_topics(topics: Sequence[str]) -> str:
+    """``birds, cars``; of more than five the first five and how many others."""
     more = f" and {len(topics) - 5} more" if len(topics) > 5 else ""
-    return f"topic{'s' if len(topics) > 1 else ''} {', '.join(topics[:5])}{more}"
+    return ", ".join(topics[:5]) + more
 
 
 def _escaped(character: str) -> str:

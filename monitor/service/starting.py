@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from monitor.config import MonitorConfig, show_url
-from monitor.messages.text import name_topics
+from monitor.messages.text import list_topics, name_topics
 
 if TYPE_CHECKING:
     from monitor.config.sections.http import HttpConfig
@@ -35,7 +35,7 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
         "version": __version__,
         "artifact": models.artifact[:12],
         "scores_with": experts,
-        "topic": ", ".join(k.topic_names),
+        "topic": list_topics(k.topic_names),
         "group": k.group,
         "kafka": k.bootstrap_servers,
         "redis": show_url(config.redis.url),
@@ -72,7 +72,7 @@ class Role:
     """
 
     def __init__(self, topics: Sequence[str], group: str) -> None:
-        self._fields = {"topic": ", ".join(topics), "group": group}
+        self._fields = {"topic": list_topics(topics), "group": group}
         self._topics = topics
         self._counts = self._judges = False
 

@@ -75,7 +75,7 @@ def test_a_worker_counts_is_well_and_ends_in_order_with_the_kernels_of_the_image
     c: Cluster = cluster()
     c.publish(2000)
     warm = {**environment(1), "NUMBA_CACHE_DIR": str(image / "kernels")}
-    subprocess.run([str(image / "bin/start.sh"), "--warm", str(CLASSES)], env=warm, check=True, timeout=300)
+    subprocess.run([str(image / "bin/start.sh"), "--warm", str(CLASSES)], env=warm, check=True, timeout=900)
     kernels = sorted(p.name for p in (image / "kernels").rglob("*.nbc"))
     assert kernels
     port = launcher.free_port()

@@ -228,6 +228,18 @@ def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
     torch.save(net.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"holds no model\.safetensors"):
         load_folder(tmp_path)
+    for name in ("pytorch_model.bin", "../elsewhere.safetensors"):
+        shards = dict.fromkeys(net.state_dict(), name)
+        write(tmp_path, "model.safetensors.index.json", {"metadata": {}, "weight_map": shards})
+        with pytest.raises(CheckpointError, match=f"names '{name}', and other formats can hold code"):
+            load_folder(tmp_path)
+
+
+def test_weights_in_several_files_are_read(tmp_path: Path) -> None:
+    net = save(tmp_path / "one")
+    net.save_pretrained(tmp_path / "many", max_shard_size="5KB")
+    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
+    assert fingerprint(load_folder(tmp_path / "many")) == fingerprint(load_folder(tmp_path / "one"))
 
 
 def test_a_network_without_a_trained_head_is_refused(tmp_path: Path) -> None:

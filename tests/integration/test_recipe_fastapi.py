@@ -14,7 +14,7 @@ import torch
 
 from monitor.testing import launcher
 from tests.cluster import REPOSITORY
-from tests.recipes import counted, settings, wide_artifact
+from tests.recipes import counted, settings, stopped_while_kafka_stands_still, wide_artifact
 
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 IMAGE = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)).tolist()
@@ -39,8 +39,8 @@ def wait_until_it_answers(process, url, log, seconds=90):
             time.sleep(0.1)
 
 
-def test_each_request_of_each_tenant_is_counted_once_though_the_server_is_stopped_right_after_the_last(
-    cluster, tmp_path
+def test_each_request_of_each_tenant_is_counted_once_though_the_server_is_stopped_while_kafka_stands_still(
+    cluster, broker, tmp_path
 ):
     found = settings("fastapi")
     c = cluster(model={"artifact": str(wide_artifact(tmp_path, 512))}, messages=found["messages"])
@@ -55,8 +55,10 @@ def test_each_request_of_each_tenant_is_counted_once_though_the_server_is_stoppe
             return httpx.post(f"{url}/predict", json=IMAGE, headers={"x-request-id": f"r{n}", **tenant}, timeout=60)
 
         with ThreadPoolExecutor(4) as threads:
-            answers = list(threads.map(ask, range(60)))
-        server.terminate()
+            answers = list(threads.map(ask, range(50)))
+            with stopped_while_kafka_stands_still(broker):
+                answers += threads.map(ask, range(50, 60))
+                server.terminate()
         server.wait(30)
     finally:
         server.kill()

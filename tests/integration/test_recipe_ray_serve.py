@@ -17,7 +17,7 @@ import torch
 
 from monitor.testing import launcher
 from tests.cluster import REPOSITORY
-from tests.recipes import counted, settings, wide_artifact
+from tests.recipes import counted, settings, stopped_while_kafka_stands_still, wide_artifact
 
 pytest.importorskip("ray.serve", reason='Ray Serve is not installed: pip install "ray[serve]"')
 IMAGE = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)).tolist()
@@ -77,7 +77,9 @@ def stop(process):
         process.wait()
 
 
-def test_each_request_of_each_tenant_is_counted_once_though_the_replicas_are_stopped_right_after_the_last(served):
+def test_each_request_of_each_tenant_is_counted_once_though_the_replicas_are_stopped_while_kafka_stands_still(
+    served, broker
+):
     c, process, url = served
 
     def ask(n):
@@ -85,8 +87,10 @@ def test_each_request_of_each_tenant_is_counted_once_though_the_replicas_are_sto
         return httpx.post(url, json=IMAGE, headers={"x-request-id": f"r{n}", **tenant}, timeout=120)
 
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(ask, range(60)))
-    process.send_signal(signal.SIGTERM)
+        answers = list(threads.map(ask, range(50)))
+        with stopped_while_kafka_stands_still(broker):
+            answers += threads.map(ask, range(50, 60))
+            process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert [(a.status_code, a.json()["id"]) for a in answers] == [(200, f"r{n}") for n in range(60)]
     c.sent = 60

@@ -9,7 +9,7 @@ from typing import Any
 from monitor.judging.closing import SEEN_MS
 from monitor.math.budget import LEVELS
 from monitor.messages.reasons import ADVICE, REASONS
-from monitor.messages.text import printable
+from monitor.messages.text import list_topics, printable
 from monitor.store.counts import partitions_of
 from monitor.web.overview.evidence import everything
 from monitor.web.overview.facts import Facts, Present
@@ -28,7 +28,7 @@ def process(facts: Facts, present: Present, known: Known) -> dict[str, Any]:
         "version": facts.version,
         "artifact": facts.artifact[:12],
         "group": facts.group,
-        "topic": ", ".join(facts.topics),
+        "topic": list_topics(facts.topics),
         "experts": list(facts.rules.experts),
         "role": " and ".join(does) or "stands by",
         "partitions": present.partitions,

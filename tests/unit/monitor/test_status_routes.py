@@ -113,4 +113,11 @@ def test_settings_that_are_not_given_are_read_as_nothing():
     bench = Bench()
     sources = Sources(lambda: bench.store, None, lambda: None, bench.world.rules, dict, settings=SETTINGS)
     facts = facts_of(sources)
-    assert (facts.topic, facts.bucket_ms, facts.canary_seconds, facts.image_link) == ("embeddings", 1000, 0.0, "")
+    assert (facts.topics, facts.bucket_ms, facts.canary_seconds, facts.image_link) == (("embeddings",), 1000, 0.0, "")
+
+
+def test_partitions_of_every_topic_that_is_read_are_shown():
+    bench = Bench()
+    several = {**SETTINGS, "kafka": {"topics": ["embeddings", "birds"], "topic": ""}}
+    sources = Sources(lambda: bench.store, None, lambda: None, bench.world.rules, dict, settings=several)
+    assert facts_of(sources).topics == ("embeddings", "birds")

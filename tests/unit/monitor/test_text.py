@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor import cli
 from monitor.alerts.alert import fingerprint, line
 from monitor.math.lifecycle import Alert
-from monitor.messages.text import bounded, printable, stream_name, valid
+from monitor.messages.text import bounded, list_topics, name_topics, printable, stream_name, valid
 from monitor.store.verdicts import Notice
 
 HARMFUL = st.sampled_from("\ud800\udfff\x1b\u202e\u2028\0\n~_")
@@ -113,3 +113,10 @@ def test_a_terminal_that_lacks_a_character_does_not_end_a_command(encoding, monk
     assert cli.main([]) == 0
     sys.stdout.flush()
     assert b"gr" in written.getvalue()
+
+
+def test_topics_are_listed_in_full_up_to_five():
+    assert name_topics(["a"]) == "topic a"
+    assert name_topics(["a", "b"]) == "topics a, b"
+    assert name_topics(list("abcdefg")) == "topics a, b, c, d, e and 2 more"
+    assert list_topics(["a"]) == "a"
