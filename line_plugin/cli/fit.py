@@ -63,7 +63,8 @@ def fitted(args: argparse.Namespace) -> tuple[Method, LINe | Panel]:
     from line_plugin.benchmark.methods.panel import PanelMethod
     from line_plugin.benchmark.protocol import image_list, settings
     from line_plugin.benchmark.protocol.features import Request
-    from line_plugin.benchmark.protocol.runner import check_head, fit_data
+    from line_plugin.benchmark.protocol.forwarding import check_head
+    from line_plugin.benchmark.protocol.runner import fit_data
 
     benchmark, name = options.benchmark_of(args), args.postprocessor
     given = _given(args)

@@ -124,12 +124,12 @@ def _work(args: argparse.Namespace, benchmark: Benchmark, sets: Sets, jobs: Any,
     """The life of one process: runs on one device, until there are none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business, which then ends this one
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception: half a set is taken away again
-    from line_plugin.benchmark.protocol import runner
+    from line_plugin.benchmark.protocol import forwarding
 
     for name, checkpoint in iter(jobs.get, None):
         try:
             cache = options.cache_of(args, benchmark, checkpoint)
-            runner.forward(benchmark, sets, cache)
+            forwarding.forward(benchmark, sets, cache)
         except Exception as error:
             if args.debug:
                 traceback.print_exc()

@@ -118,6 +118,22 @@ def test_a_move_sets_offset_and_topic_together_and_remembers_what_was_left(store
     assert (last.next, last.topic_ids, last.skip) == (5, ("c", "b", "a"), (0, 0))
 
 
+def test_equal_partitions_of_two_topics_have_offsets_ids_skips_and_owners_of_their_own(store):
+    other = Partition("requests-2", 0)
+    store.claim({P0: 0}, "id-1", 3)
+    store.claim({other: 7}, "id-2", 5)
+    assert (store.partitions_at_start("requests"), store.partitions_at_start("requests-2")) == (3, 5)
+    assert store.commit(batch(1, 0, 4, {3: {("s", 0, 6): 4}})).status == "ok"
+    assert store.commit(batch(1, 7, 9, {3: {("s", 0, 6): 2}}, partition=other)).status == "ok"
+    assert store.move(Move(other, 1, 9, 2, "id-3", (3, 5)))
+    assert {p: s.next for p, s in store.partitions().items()} == {P0: 4, other: 2}
+    again = store.claim({P0: 0})[P0]
+    assert (again.epoch, again.next, again.topic_ids, again.skip) == (2, 4, ("id-1",), (0, 0))
+    assert store.commit(batch(1, 2, 3, {3: {("s", 0, 6): 1}}, partition=other)).status == "ok"  # still its owner
+    assert store.claim({other: 0})[other].topic_ids == ("id-3", "id-2")
+    assert sum(store.totals().values()) == 7
+
+
 def test_a_move_by_an_old_owner_or_from_another_offset_is_refused(store):
     old = store.claim({P0: 7}, "a", 3)[P0].epoch
     new = store.claim({P0: 7}, "a", 3)[P0].epoch

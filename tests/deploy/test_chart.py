@@ -23,13 +23,13 @@ kubernetes_validate = pytest.importorskip(
 )
 
 needs_helm = pytest.mark.skipif(not HELM, reason="Helm is not installed (.ci/run builds it with Go); the manifests are")
-VALUES = [pytest.param(name, marks=needs_helm) for name in ("least", "all", "hpa")] + [pytest.param("plain")]
+VALUES = [pytest.param(name, marks=needs_helm) for name in ("least", "all", "hpa", "several")] + [pytest.param("plain")]
 each = pytest.mark.parametrize("values", VALUES)
 OPERATORS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 
 
 @needs_helm
-@pytest.mark.parametrize("values", ["least", "all", "hpa"])
+@pytest.mark.parametrize("values", ["least", "all", "hpa", "several"])
 def test_the_linter_finds_nothing(values):
     done = helm("lint", "--strict", str(CHART), "--values", str(CHART / "ci" / f"{values}-values.yaml"))
     assert done.returncode == 0, done.stdout
@@ -110,7 +110,8 @@ def test_the_settings_of_a_worker_load_and_its_port_and_probes_are_those_of_the_
     assert config.http.guarded
     check_serving(config.http, found)
     mounted = {m["mountPath"] for m in found["volumeMounts"]}
-    assert str(config.model.artifact) in mounted or str(config.model.artifact.parent) in mounted
+    for artifact in [m.artifact for m in config.models] or [config.model.artifact]:
+        assert str(artifact) in mounted or str(artifact.parent) in mounted
     for file in (config.kafka.ssl_cafile, config.redis.ca_file, config.http.tls_certfile):
         assert not file or str(Path(file).parent) in mounted
     assert spec["terminationGracePeriodSeconds"] >= 60
@@ -155,7 +156,7 @@ def test_the_settings_of_ingest_load_and_write_to_the_topic_that_is_read(values,
 @each
 def test_a_pod_may_do_no_more_than_it_must(values):
     manifests = render(values)
-    assert len(pods(manifests)) == {"least": 1, "plain": 1, "hpa": 2, "all": 3}[values]
+    assert len(pods(manifests)) == {"least": 1, "plain": 1, "several": 1, "hpa": 2, "all": 3}[values]
     for pod in pods(manifests):
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
@@ -219,7 +220,9 @@ def test_every_selector_finds_its_pods_and_no_others(values):
 
 
 @needs_helm
-@pytest.mark.parametrize(("values", "kind"), [("all", "ScaledObject"), ("hpa", "HorizontalPodAutoscaler")])
+@pytest.mark.parametrize(
+    ("values", "kind"), [("all", "ScaledObject"), ("several", "ScaledObject"), ("hpa", "HorizontalPodAutoscaler")]
+)
 def test_what_scales_names_the_workers_and_is_alone_in_saying_how_many_there_are(values, kind):
     manifests = render(values)
     (scaler,) = of_kind(manifests, kind)
@@ -230,9 +233,10 @@ def test_what_scales_names_the_workers_and_is_alone_in_saying_how_many_there_are
     if kind == "ScaledObject":
         (settings,) = of_kind(manifests, "ConfigMap", "worker")
         kafka = yaml.safe_load(settings["data"]["monitor.yml"])["kafka"]
-        asked = scaler["spec"]["triggers"][0]["metadata"]
-        assert (asked["topic"], asked["consumerGroup"]) == (kafka["topic"], kafka["group"])
-        assert asked["bootstrapServers"] == kafka["bootstrap_servers"]
+        asked = [t["metadata"] for t in scaler["spec"]["triggers"]]
+        assert [a.get("topic", "") for a in asked] == [kafka["topic"]]  # empty: KEDA adds up all topics of the group
+        assert {a["consumerGroup"] for a in asked} == {kafka["group"]}
+        assert {a["bootstrapServers"] for a in asked} == {kafka["bootstrap_servers"]}
 
 
 @needs_helm
@@ -325,10 +329,15 @@ def test_a_password_in_a_url_is_refused_and_not_repeated():
         ("httpToken.secret=", "httpToken.secret is empty"),
         ("artifact.claim=", "either artifact.claim or artifact.image"),
         ("artifact.image=x", "either artifact.claim or artifact.image"),
+        ("artifact.image=x,artifact.claim=,config.models[0].name=a", "config.models names several artifacts"),
         ("config.kafka.bootstrap_servers=", "config.kafka.bootstrap_servers is empty"),
         ("config.redis.url=", "config.redis.url is empty"),
         ("autoscaling.minReplicas=0", "autoscaling.minReplicas is below 1"),
         ("ingest.enabled=true", "ingest.httpToken.secret is empty"),
+        (
+            "ingest.enabled=true,ingest.httpToken.secret=t,config.kafka.topics={a,b}",
+            "name the one that ingest writes to in ingest.config.kafka.topic",
+        ),
         ("replica=3", "replica"),
         ("autoscaling.kind=vpa", "autoscaling"),
         ("terminationGracePeriodSeconds=5", "terminationGracePeriodSeconds"),
@@ -357,7 +366,7 @@ def test_every_value_is_used_and_in_the_schema():
 
 @needs_helm
 def test_several_topics_reach_the_worker_and_are_followed_together():
-    several = ["--set", "config.kafka.topic=null", "--set-json", 'config.kafka.topics=["cars","birds"]']
+    several = ["--set-json", 'config.kafka.topics=["cars","birds"]', "--set", "ingest.config.kafka.topic=cars"]
     several += ["--set", "config.dead_letters.topic=dead", "--set", "autoscaling.kind=keda"]
     manifests = render("all", *several)
     (scaled,) = of_kind(manifests, "ScaledObject")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from line_plugin.benchmark import methods
 from line_plugin.benchmark.methods.base import FeatureSet, FitData, Method, Setting
-from line_plugin.benchmark.protocol import image_list, settings
-from line_plugin.benchmark.protocol.features import FeatureCache, Progress, Request
+from line_plugin.benchmark.protocol import forwarding, image_list, settings
+from line_plugin.benchmark.protocol.features import FeatureCache, Progress
 from line_plugin.benchmark.protocol.spec import Benchmark
 from line_plugin.errors import SettingsError
 from line_plugin.math.metrics import Metrics, accuracy, ood_metrics
@@ -183,28 +183,8 @@ def _searches(method: Method, search: bool | None) -> bool:
     return points > 1 and (method.searched if search is None else search)
 
 
-def _wanted(benchmark: Benchmark, sets: image_list.Sets) -> dict[str, Request]:
-    """Every set of a run by name, the training set first."""
-    specs = {**benchmark.csid, **benchmark.ood.near, **benchmark.ood.far}
-    wanted = [("train", sets.train, benchmark.id.train), ("val", sets.val, benchmark.id.val)]
-    wanted += [("id", sets.test, benchmark.id.test)]
-    wanted += [(n, s, specs[n]) for n, s in {**sets.csid, **sets.near, **sets.far}.items()]
-    if sets.ood_val is not None and benchmark.ood.val is not None:
-        wanted.append(("ood val", sets.ood_val, benchmark.ood.val))
-    return {name: Request(images, benchmark.preprocessing_of(spec)) for name, images, spec in wanted}
-
-
-def forward(
-    benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None = None
-) -> dict[str, FeatureSet]:
-    """The features of every set by name, in one pass over everything that the cache lacks."""
-    wanted = _wanted(benchmark, sets)
-    check_head(benchmark, cache, wanted["train"])
-    return dict(zip(wanted, cache.get(list(wanted.values()), progress), strict=True))
-
-
 def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None) -> _Loaded:
-    named = forward(benchmark, sets, cache, progress)
+    named = forwarding.forward(benchmark, sets, cache, progress)
     return _Loaded(
         train=named["train"],
         val=named["val"],
@@ -212,20 +192,6 @@ def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, prog
         ood={n: named[n] for n in {**sets.near, **sets.far}},
         ood_val=named.get("ood val"),
     )
-
-
-def check_head(benchmark: Benchmark, cache: FeatureCache, request: Request) -> None:
-    """Refuse a network of another number of classes after one image of a set, not after all of them.
-
-    Raises:
-        SettingsError: the head is not the benchmark's. HeadError: there is none.
-    """
-    linear = cache.find_head(request).linear
-    if linear.out_features != benchmark.num_classes:
-        raise SettingsError(
-            f"the network's head {cache.head.path!r} has {linear.out_features} classes, benchmark {benchmark.name!r} "
-            f"has {benchmark.num_classes}: give the checkpoint that belongs to the benchmark"
-        )
 
 
 def fit_data(benchmark: Benchmark, cache: FeatureCache, train: FeatureSet, val: FeatureSet) -> FitData:

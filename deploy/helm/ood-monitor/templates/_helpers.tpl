@@ -39,12 +39,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- include "ood-monitor.refuse-secrets" (dict "config" .Values.config "prefix" "OOD_MONITOR") }}
 {{- $ignored := required "config.kafka.bootstrap_servers is empty: name the brokers, such as kafka.kafka:9092" .Values.config.kafka.bootstrap_servers }}
 {{- $ignored = required "config.redis.url is empty: name the store, such as redis://redis.redis:6379/0" .Values.config.redis.url }}
-{{- $fixed := dict "model" (dict "artifact" "/artifact/line.safetensors") "http" (dict "port" 9100 "host" "0.0.0.0") }}
+{{- $fixed := dict "http" (dict "port" 9100 "host" "0.0.0.0") }}
+{{- if not .Values.config.models }}
+{{- $_ := set $fixed "model" (dict "artifact" "/artifact/line.safetensors") }}
+{{- end }}
+{{- if .Values.config.kafka.topics }}
+{{- $_ := set $fixed "kafka" (dict "topic" "") }}
+{{- end }}
 {{- toYaml (mustMergeOverwrite (deepCopy .Values.config) $fixed) }}
 {{- end }}
 
 {{- define "ood-monitor.ingest-config" -}}
 {{- include "ood-monitor.refuse-secrets" (dict "config" .Values.ingest.config "prefix" "OOD_INGEST") }}
+{{- if and .Values.config.kafka.topics (not (dig "kafka" "topic" "" .Values.ingest.config)) }}
+{{- fail "config.kafka.topics names several topics: name the one that ingest writes to in ingest.config.kafka.topic" }}
+{{- end }}
 {{- $shared := dict }}
 {{- range $key, $value := .Values.config.kafka }}
 {{- if or (has $key (list "bootstrap_servers" "topic" "client" "security_protocol")) (hasPrefix "sasl_" $key) (hasPrefix "ssl_" $key) }}
@@ -144,7 +153,7 @@ initContainers:
 volumeMounts:
   - {name: config, mountPath: /etc/ood-monitor, readOnly: true}
   - {name: secrets, mountPath: /run/secrets/ood-monitor, readOnly: true}
-  {{- if .Values.artifact.claim }}
+  {{- if and .Values.artifact.claim (not .Values.config.models) }}
   - {name: artifact, mountPath: /artifact/line.safetensors, subPath: {{ trimPrefix "/" .Values.artifact.path }}, readOnly: true}
   {{- else }}
   - {name: artifact, mountPath: /artifact, readOnly: true}
