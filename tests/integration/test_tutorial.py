@@ -55,8 +55,7 @@ class Newcomer:
             "HOME": str(folder),
         }
         self.environment["PATH"] = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
-        if not ENVIRONMENT:
-            self.environment["PYTHONPATH"] = str(REPOSITORY)
+        self.environment["PYTHONPATH"] = "" if ENVIRONMENT else str(REPOSITORY)
         self.seconds: dict[str, float] = {}
 
     def types(self, command: str) -> None:
