@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,5 +25,5 @@ def loading(log: logging.Logger, kernels: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an error says, for a log line: compilers write pages."""
-    return str(error).strip().partition("\n")[0][:200]
+    """Of what an error says, for a log line: compilers write pages, and numba colours them if colorama is installed."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip().partition("\n")[0][:200]

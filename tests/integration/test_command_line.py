@@ -88,7 +88,7 @@ def test_check_reaches_every_endpoint_and_names_the_one_that_fails(cluster, caps
 
 
 def test_a_wrong_setting_is_one_line(tmp_path, capsys):
-    (tmp_path / "x.yml").write_text("kafka: {topics: x}")
+    (tmp_path / "x.yml").write_text("kafka: {topic_name: x}")
     assert cli.main(["run", "--config", str(tmp_path / "x.yml")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("ood-monitor: ")
