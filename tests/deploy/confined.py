@@ -47,6 +47,7 @@ def confined(command: Sequence[str], reads: Iterable[Path]) -> list[str]:
     wanted = sorted({p.resolve() for p in reads}, key=lambda p: len(p.parts))
     hidden = {closed(p) for p in wanted} - {None} | {Path("/tmp")}
     moved = [p for p in wanted if any(h in [p, *p.parents] for h in hidden)]
+    moved = [p for p in moved if not any(outer in p.parents for outer in moved)]  # what lies within comes with it
     lines = ["set -e", "mount --make-rprivate /", "mount -t tmpfs tmpfs /mnt"]
     lines += [f"mkdir /mnt/{n} && mount --bind {shlex.quote(str(p))} /mnt/{n}" for n, p in enumerate(moved)]
     lines += [f"mount -t tmpfs -o mode=0755 tmpfs {shlex.quote(str(h))}" for h in hidden if h != Path("/tmp")]
