@@ -103,13 +103,13 @@ def description(alert: Fields) -> str:
     held = f", held by the expert {alert['expert']}" if alert.get("expert") else ""
     found += [f"Evidence {alert.get('evidence', '?')}, of {alert.get('evidence_needed', '?')} needed{held}."]
     for name, words in (("classes", "Predicted classes that surged"), ("streams", "Streams that surged")):
-        values = _list(alert.get(name, "[]"))
+        values = read_list(alert.get(name, "[]"))
         if values:
             more = f" and {len(values) - 10} more" if len(values) > 10 else ""
             found.append(f"{words}: {', '.join(str(v) for v in values[:10])}{more}.")
     ids = [
         str(e.get("id", "")) + (f" (by {e['expert']})" if e.get("expert") else "")
-        for e in _list(alert.get("examples", "[]"))
+        for e in read_list(alert.get("examples", "[]"))
         if isinstance(e, dict)
     ]
     if ids:
@@ -134,7 +134,7 @@ def shorten(text: str) -> str:
     """A JSON list with as many of its first items as fit into an annotation; still valid JSON."""
     if len(text) <= ANNOTATION_LENGTH:
         return text
-    items, kept = _list(text), 2
+    items, kept = read_list(text), 2
     for count, item in enumerate(items):
         kept += len(json.dumps(item)) + 2
         if kept > ANNOTATION_LENGTH:
@@ -167,7 +167,8 @@ def _details(alert: Fields) -> dict[str, str]:
     )
 
 
-def _list(text: str) -> list[Any]:
+def read_list(text: str) -> list[Any]:
+    """A list that is kept as JSON; an empty one if the text is none."""
     try:
         found = json.loads(text or "[]")
     except ValueError:

@@ -7,12 +7,18 @@ them, and everybody who looks, that somebody is at it.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
+from typing import TypeVar
 
 from monitor.errors import HandlingError
 from monitor.messages.text import printable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LONGEST_MUTE_MS = 7 * 86_400_000
 """A mute that nobody ends is over after this: whoever set it may have left."""
@@ -80,8 +86,23 @@ class Mute:
 
 
 def read_mute(text: str) -> Mute:
-    """Back from :meth:`Mute.text`."""
-    return Mute(**json.loads(text))
+    """Back from :meth:`Mute.text`; what a later release adds is left out.
+
+    Raises:
+        ValueError: it is no mute.
+    """
+    return _read(Mute, text)
+
+
+def _read(kind: type[T], text: str) -> T:
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    try:
+        made = kind(**{name: value for name, value in json.loads(text).items() if name in known})
+    except (TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+    if not all(isinstance(getattr(made, name), int) for name in known if name.endswith("_ms")):
+        raise ValueError("a time is no whole number of milliseconds")
+    return made
 
 
 def stream_of(alert: Mapping[str, str]) -> str | None:
@@ -149,10 +170,20 @@ class Handling:
 
 
 def read_handling(now_ms: int, mutes: Mapping[str, str], acknowledged: Mapping[str, str]) -> Handling:
-    """From what is stored."""
-    read = sorted((read_mute(text) for text in mutes.values()), key=lambda m: (m.ends_ms, m.id))
-    taken = {name: Acknowledgement(**json.loads(text)) for name, text in acknowledged.items()}
-    return Handling(now_ms, tuple(read), taken)
+    """From what is stored. One entry that cannot be read keeps nobody from being told of alerts."""
+    read = sorted(_readable(Mute, mutes).values(), key=lambda m: (m.ends_ms, m.id))
+    return Handling(now_ms, tuple(read), _readable(Acknowledgement, acknowledged))
+
+
+def _readable(kind: type[T], texts: Mapping[str, str]) -> dict[str, T]:
+    """Those that can be read: one that cannot keeps nothing from anybody, and receivers are told."""
+    found = {}
+    for name, text in texts.items():
+        try:
+            found[name] = _read(kind, text)
+        except ValueError:
+            log.debug("%s %s cannot be read and does nothing", kind.__name__, name)
+    return found
 
 
 def check_mute(mute: Mute) -> Mute:

@@ -20,6 +20,10 @@ from tests.redis_servers import SERVERS
 _groups, _names = itertools.count(), itertools.count()
 TROUBLE = Notice("stalled", "judging", True, "warning", "Nothing has been judged for two minutes.")
 HOUR = 3_600_000
+UNTIMELY = (
+    '{"id": "m", "reason": "r", "author": "a", "begun_ms": 0, "ends_ms": "soon", "kind": "stalled", "stream": null, '
+    '"episode": "e", "at_ms": "now"}'
+)
 
 
 @dataclass
@@ -125,6 +129,28 @@ def test_the_longest_mute_is_seven_days(bench):
     bench.store.mute(bench.wish(lasts=LONGEST_MUTE_MS))
     with pytest.raises(HandlingError, match="7 days"):
         bench.store.mute(bench.wish(lasts=LONGEST_MUTE_MS + 1))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"id": "m"}', '{"ends_ms": "soon"}', "null", UNTIMELY])
+def test_an_entry_that_cannot_be_read_mutes_nothing_and_blinds_nobody(bench, text):
+    if isinstance(bench.store, MemoryStore):
+        pytest.skip("the double keeps no text that could be unreadable")
+    alert = bench.raised()
+    kept = bench.store.mute(bench.wish(kind="stalled"))
+    bench.store.client.hset(bench.store.keys.mutes, "odd", text)
+    bench.store.client.hset(bench.store.keys.acknowledged, alert["fingerprint"], text)
+    assert [m.id for m in bench.deliveries.handling().mutes] == [kept.id]
+    assert bench.deliveries.handling().annotated(alert) == alert
+    assert bench.store.health().mutes == 1
+
+
+def test_what_a_later_release_adds_to_a_mute_is_left_out(bench):
+    if isinstance(bench.store, MemoryStore):
+        pytest.skip("the double keeps no text that a later release could have written")
+    kept = bench.store.mute(bench.wish())
+    text = kept.text().replace("{", '{"colour": "red", ', 1)
+    bench.store.client.hset(bench.store.keys.mutes, kept.id, text)
+    assert bench.deliveries.handling().mutes == (kept,)
 
 
 def test_an_acknowledgement_can_be_taken_back(bench):

@@ -22,7 +22,9 @@ kubernetes_validate = pytest.importorskip(
     "kubernetes_validate", reason="the schemas of Kubernetes are not installed: pip install kubernetes-validate"
 )
 
-needs_helm = pytest.mark.skipif(not HELM, reason="Helm is not installed (.ci/run builds it with Go); the manifests are")
+needs_helm = pytest.mark.skipif(
+    not HELM, reason="Helm is not installed (OOD_MONITOR_BUILD_TOOLS=1 .ci/run builds it); the manifests are"
+)
 VALUES = [pytest.param(name, marks=needs_helm) for name in ("least", "all", "hpa", "several")] + [pytest.param("plain")]
 each = pytest.mark.parametrize("values", VALUES)
 OPERATORS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}

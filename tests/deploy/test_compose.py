@@ -26,7 +26,7 @@ OURS = sorted(name for name, s in SERVICES.items() if s["image"].startswith("ood
 
 docker_compose = pytest.mark.skipif(
     not shutil.which("docker-compose"),
-    reason="docker-compose is not installed (.ci/run builds it with Go); the schema's own test ran",
+    reason="docker-compose is not installed (OOD_MONITOR_BUILD_TOOLS=1 .ci/run builds it); the schema's own test ran",
 )
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed (Debian: prometheus)")
 

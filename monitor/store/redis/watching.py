@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from monitor.store.connection import translate_redis_errors
 from monitor.store.counts import OVERFLOW
-from monitor.store.handling import read_mute
+from monitor.store.handling import read_handling
 from monitor.store.redis.base import RedisBase
 from monitor.store.verdicts import SUMS, TIMES, Health, Notice
 
@@ -55,7 +55,7 @@ class RedisWatching(RedisBase):
             now_ms=now_ms,
             pending=pending,
             streams=streams,
-            mutes=sum(read_mute(text).is_in_force(now_ms) for text in mutes),
+            mutes=len(read_handling(now_ms, {str(n): text for n, text in enumerate(mutes)}, {}).in_force()),
             workers={name: (int(at), entry) for name, (at, entry) in reports.items()},
             sums={name: int(meta.get(name, 0)) for name in SUMS},
             times={name: int(meta[name]) for name in TIMES if name in meta},

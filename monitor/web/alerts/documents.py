@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from monitor.alerts.layout import alert_name, description, runbook_link, summary
+from monitor.alerts.layout import alert_name, description, read_list, runbook_link, summary
 from monitor.store.handling import Handling, Mute, moment
 
 _TEXTS = ("fingerprint", "episode", "status", "change", "kind", "severity", "level", "stream", "subject")
@@ -30,7 +29,7 @@ def alert_document(alert: Mapping[str, str], handling: Handling, runbook: str) -
     found |= {"name": alert_name(alert.get("kind", "")), "summary": summary(alert), "description": description(alert)}
     found |= {"runbook_url": runbook_link(alert, runbook), "expert": alert.get("expert", "")}
     found |= {name: _number(alert.get(name, "")) for name in _NUMBERS}
-    found |= {name: _list(alert.get(name, "")) for name in _LISTS}
+    found |= {name: read_list(alert.get(name, "")) for name in _LISTS}
     taken = handling.annotated(alert)
     found["acknowledged"] = None
     if "acknowledged_by" in taken:
@@ -67,11 +66,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _list(text: str) -> list[Any]:
-    try:
-        found = json.loads(text or "[]")
-    except ValueError:
-        return []
-    return found if isinstance(found, list) else []

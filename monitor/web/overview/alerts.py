@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitor.alerts.layout import alert_name, runbook_link, summary
+from monitor.alerts.layout import alert_name, read_list, runbook_link, summary
 from monitor.math.lifecycle import Alert
 from monitor.math.state import Rules
 from monitor.store.handling import Handling, Mute, moment
@@ -99,8 +98,8 @@ def shown(
         "evidence_needed": alert.get("evidence_needed", ""),
         "expert": alert.get("expert", ""),
         "classes": _classes(alert, facts, held),
-        "streams": [str(s) for s in _list(alert, "streams")][:LISTED],
-        "examples": examples(_list(alert, "examples"), facts),
+        "streams": [str(s) for s in read_list(alert.get("streams", ""))][:LISTED],
+        "examples": examples(read_list(alert.get("examples", "")), facts),
         "resolving": resolving(held, facts.rules),
         "history": [
             {"at": h.get("updated_at", ""), "change": h.get("change", ""), "severity": h.get("severity", "")}
@@ -192,16 +191,8 @@ def resolving(held: Alert | None, rules: Rules) -> float | None:
 def _classes(alert: Fields, facts: Facts, held: Alert | None) -> list[dict[str, Any]]:
     """Predicted classes that surged, with their rates since the onset if the evaluator holds them."""
     if held is None:
-        return [{"class": str(name)} for name in _list(alert, "classes")[:LISTED]]
+        return [{"class": str(name)} for name in read_list(alert.get("classes", ""))[:LISTED]]
     surged = set(held.classes)
     rates = {label: (n, flagged) for label, n, flagged in held.by_class if label in surged}
     order = sorted(surged, key=lambda label: (-rates.get(label, (0, 0))[1], label))[:LISTED]
     return [{"class": facts.class_name(label), **(rate_of(*rates[label]) if label in rates else {})} for label in order]
-
-
-def _list(alert: Fields, name: str) -> list[Any]:
-    try:
-        found = json.loads(alert.get(name) or "[]")
-    except ValueError:
-        return []
-    return found if isinstance(found, list) else []
