@@ -41,9 +41,11 @@ def read_topic(
         BrokerError: a topic cannot be described; the message says why.
         ReplayError: the range could not be read to its end; the message says how far each partition was read.
     """
-    for polled in read_ranges(config, pin(config, begin_ms), patience=patience, clock=clock):
-        found = {p: keep_within(records, begin_ms, end_ms) for p, records in polled.records.items()}
-        yield {p: records for p, records in found.items() if records}
+    ends = _ends(config)
+    with _consuming(config) as consumer:
+        for polled in _Range(consumer, _pinned(consumer, ends, begin_ms), patience, clock).read():
+            found = {p: keep_within(records, begin_ms, end_ms) for p, records in polled.records.items()}
+            yield {p: records for p, records in found.items() if records}
 
 
 def pin(config: KafkaConfig, begin_ms: int | None = None) -> dict[Partition, tuple[int, int]]:
@@ -53,6 +55,12 @@ def pin(config: KafkaConfig, begin_ms: int | None = None) -> dict[Partition, tup
         TopicMissingError: a topic does not exist.
         BrokerError: a topic cannot be described; the message says why.
     """
+    ends = _ends(config)
+    with _consuming(config) as consumer:
+        return _pinned(consumer, ends, begin_ms)
+
+
+def _ends(config: KafkaConfig) -> dict[Partition, int]:
     questions = TopicQuestions(config)
     try:
         partitions: list[Partition] = []
@@ -60,13 +68,16 @@ def pin(config: KafkaConfig, begin_ms: int | None = None) -> dict[Partition, tup
             if isinstance(seen, BrokerError):
                 raise seen
             partitions += [Partition(topic, n) for n in sorted(seen.partitions)]
-        ends = questions.real_ends(partitions)
+        return dict(questions.real_ends(partitions))
     finally:
         questions.close()
+
+
+def _pinned(consumer: Any, ends: Mapping[Partition, int], begin_ms: int | None) -> dict[Partition, tuple[int, int]]:
     from kafka import TopicPartition
 
-    with _consuming(config) as consumer, kafka_errors("finding the beginning"):
-        native = {p: TopicPartition(p.topic, p.number) for p in ends}
+    native = {p: TopicPartition(p.topic, p.number) for p in ends}
+    with kafka_errors("finding the beginning"):
         firsts = consumer.beginning_offsets(list(native.values()))
         found = {} if begin_ms is None else consumer.offsets_for_times(dict.fromkeys(native.values(), begin_ms))
     begins = {p: firsts[tp] if found.get(tp) is None else found[tp].offset for p, tp in native.items()}

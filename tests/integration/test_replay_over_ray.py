@@ -37,7 +37,7 @@ def topic(cluster):
     begin, rng = time.time_ns() // 1_000_000 - HOUR, np.random.default_rng(5)
     inside, outside = embeddings(2000, seed=11), embeddings(2000, seed=12, ood=1.0)
     for n in range(3000):
-        rows = outside if 1500 <= n < 2000 and n % 2 else inside
+        rows = outside if 600 <= n < 1000 and n % 2 else inside
         value = b"short" if n % 37 == 0 else rows[n % len(rows)].tobytes()
         c.producer().send(
             c.topic, key=f"model-{n % 4}".encode(), value=value, partition=n % 3,
@@ -70,7 +70,7 @@ def test_one_two_and_four_actors_give_the_report_and_the_alerts_of_the_plain_rep
     before = processes_of_ray()
     plain, text = said(capsys, topic, "--json"), said(capsys, topic)
     document = json.loads(plain[1])
-    assert {t["change"] for t in document["transitions"]} == {"raised", "resolved"}
+    assert {"raised", "resolved"} <= {t["change"] for t in document["transitions"]}
     assert document["rejected"] and document["records"] == 3000
     for actors in ("1", "2", "4"):
         assert said(capsys, topic, "--json", "--ray", "--ray-actors", actors)[:2] == plain[:2]
