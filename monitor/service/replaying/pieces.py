@@ -88,7 +88,9 @@ def cut(pinned: Mapping[Partition, tuple[int, int]], actors: int) -> list[Piece]
     of = sum(end - begin for begin, end in pinned.values())
     size = min(MOST, max(LEAST, math.ceil(of / (4 * actors))))
     return [
-        Piece(p, at, min(at + size, end)) for p, (begin, end) in sorted(pinned.items()) for at in range(begin, end, size)
+        Piece(p, at, min(at + size, end))
+        for p, (begin, end) in sorted(pinned.items())
+        for at in range(begin, end, size)
     ]
 
 

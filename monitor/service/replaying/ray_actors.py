@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,6 @@ from monitor.messages.record import Partition
 from monitor.service.replaying.fleet import Fleet
 from monitor.service.replaying.pieces import EmptyOffsets, OffsetSum, Piece, check_offsets, cut
 from monitor.service.replaying.tally import TalliedPart, Tally
-
-log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How many actors may die over one piece before the replay is given up."""
@@ -134,7 +133,8 @@ def read_over_actors(
             found[piece.partition] = found.get(piece.partition, OffsetSum()) + read.offsets + read.empty
             empty += read.empty.number
     check_offsets(pinned, found)
-    died = f"; {crew.died} actors died and what they had in hand was read again" if crew.died else ""
+    died = "1 actor died and what it" if crew.died == 1 else f"{crew.died} actors died and what they"
+    died = f"; {died} had in hand was read again" if crew.died else ""
     return (
         f"ood-monitor: {crew.size} actors of Ray read {len(pieces)} pieces: each of "
         f"{sum(end - begin for begin, end in pinned.values()):,} offsets once, {empty:,} of them without a record{died}"
@@ -176,7 +176,6 @@ class _Crew:
                 joined += 1
 
     def _give(self, actor: Any, n: int, pieces: list[Piece]) -> None:
-        log.debug("piece %d, %s", n, pieces[n])
         self._reading[actor.read.remote(pieces[n])] = actor, n
 
     def _finished(self, pieces: list[Piece]) -> list[tuple[int, ReadPiece | None]]:
@@ -252,7 +251,10 @@ def _ray(fleet: Fleet) -> Iterator[Any]:
         raise MissingLibraryError('--ray needs Ray: pip install "openood-line[ray]"') from None
     settings: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL}
     with ExitStack() as ending:
+        # Ray's listener prints what happens to actors on stdout, which is the report's.
+        ending.enter_context(redirect_stdout(ending.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         if fleet.address:
+            _reach(fleet.address)
             settings["address"] = fleet.address
         else:
             # Ray's sockets lie in its folder, and their names have to be short.
@@ -270,3 +272,17 @@ def _ray(fleet: Fleet) -> Iterator[Any]:
                 f"Ray {where} cannot be used ({said[0][:300]}): look whether it runs, or replay without --ray"
             ) from error
         yield ray
+
+
+def _reach(address: str) -> None:
+    """Find out within seconds what Ray finds out after minutes: that nobody listens there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return  # auto, or a name that Ray itself explains
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ReplayError(
+            f"Ray at {address} cannot be used ({error}): look whether it runs (`ray status --address {address}`), or "
+            "replay without --ray"
+        ) from None
