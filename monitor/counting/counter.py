@@ -200,7 +200,7 @@ class Counter:
         return buckets, last
 
     def _passed_over(self, records: Iterable[Record], now_ms: int | None) -> dict[Partition, _Places]:
-        """Of each partition the offsets of records that are not scored, ascending, and the highest bucket up to each."""
+        """Offsets of each partition's records that are not scored, ascending, and the highest bucket up to each."""
         found: dict[Partition, list[tuple[int, int]]] = {}
         for record in records:
             try:

@@ -109,6 +109,6 @@ def check_offsets(pinned: Mapping[Partition, tuple[int, int]], found: Mapping[Pa
         if got != due:
             raise ReplayError(
                 f"{p}: {got.number} offsets with a sum of {got.total} were read, expected {due.number} with a sum of "
-                f"{due.total} (each from {begin} to {end - 1} once): nothing was judged; replay again, and without --ray "
-                "if it happens again"
+                f"{due.total} (each from {begin} to {end - 1} once): nothing was judged; replay again, and without "
+                "--ray if it happens again"
             )

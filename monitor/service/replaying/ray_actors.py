@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from monitor import errors
@@ -229,8 +230,8 @@ class _Crew:
         self._deaths[n] = self._deaths.get(n, 0) + 1
         if self._deaths[n] >= ATTEMPTS:
             raise ReplayError(
-                f"{what} ended {ATTEMPTS} actors of Ray one after the other, and nothing was judged: look at the memory "
-                "of the machine, or replay without --ray"
+                f"{what} ended {ATTEMPTS} actors of Ray one after the other, and nothing was judged: look at the "
+                "memory of the machine, or replay without --ray"
             )
         self._start()
 
@@ -252,13 +253,13 @@ def _ray(fleet: Fleet) -> Iterator[Any]:
     settings: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL}
     with ExitStack() as ending:
         # Ray's listener prints what happens to actors on stdout, which is the report's.
-        ending.enter_context(redirect_stdout(ending.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+        ending.enter_context(redirect_stdout(ending.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
         if fleet.address:
             _reach(fleet.address)
             settings["address"] = fleet.address
         else:
             # Ray's sockets lie in its folder, and their names have to be short.
-            folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)  # noqa: S108
+            folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
             settings |= {"address": "local", "include_dashboard": False, "object_store_memory": STORE_BYTES}
             settings |= {"num_cpus": max(fleet.actors, os.cpu_count() or 1), "_temp_dir": ending.enter_context(folder)}
             settings["_node_ip_address"] = "127.0.0.1"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.counting.counter import Counter
@@ -46,6 +46,7 @@ def counted(records, cuts) -> Recount:
     return recount
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.lists(st.integers(0, 60), max_size=4), st.lists(st.integers(0, 60), max_size=4))
 def test_a_log_counts_the_same_however_it_is_cut_into_polls_and_pieces(seed, polls, pieces):
     records = log(seed)
@@ -85,9 +86,7 @@ def test_pieces_hold_every_pinned_offset_once(ranges, actors):
 def test_a_piece_that_was_lost_or_read_twice_is_named_with_what_was_got_and_expected(spoil):
     pinned = {P: (100, 400)}
     read = spoil([OffsetSum.over(100, 200), OffsetSum.over(200, 300), OffsetSum.over(300, 400)])
-    with pytest.raises(
-        ReplayError, match=r"t/0: \d+ offsets with a sum of \d+ were read, expected 300 with a sum of 74850"
-    ):
+    with pytest.raises(ReplayError, match=r"t/0: \d+ offsets .* expected 300 with a sum of 74850"):
         check_offsets(pinned, {P: sum(read, OffsetSum())})
 
 
@@ -100,14 +99,22 @@ def test_offsets_without_a_record_are_those_that_the_broker_went_past():
         empty.pass_by([Record("t", 0, 12, 0, None, None)], 20)
 
 
-class Died(Exception):
+class DiedError(Exception):
     pass
+
+
+class FakeMethod:
+    def __init__(self, work):
+        self._work = work
+
+    def remote(self, *given):
+        return lambda: self._work(*given)
 
 
 class FakeRay:
     """Actors that answer at once, the last asked first; those that are given a piece of ``deadly`` die."""
 
-    exceptions = SimpleNamespace(RayActorError=Died, WorkerCrashedError=Died)
+    exceptions = SimpleNamespace(RayActorError=DiedError, WorkerCrashedError=DiedError)
 
     def __init__(self, deadly=(), fault=("", ""), lives=10**9):
         self.deadly, self.fault, self.lives, self.read, self.started = set(deadly), fault, lives, [], 0
@@ -117,13 +124,12 @@ class FakeRay:
 
     def _actor(self, *_):
         self.started += 1
-        call = lambda work: SimpleNamespace(remote=lambda *given: SimpleNamespace(work=lambda: work(*given)))  # noqa: E731
-        return SimpleNamespace(fault=call(lambda: self.fault), read=call(self._read))
+        return SimpleNamespace(fault=FakeMethod(lambda: self.fault), read=FakeMethod(self._read))
 
     def _read(self, piece):
         if piece.begin in self.deadly and self.lives:
             self.lives -= 1
-            raise Died
+            raise DiedError
         self.read.append(piece)
         part = TalliedPart(Part({}, -1, {}, 0, 0), {})
         return ReadPiece(part, OffsetSum.over(piece.begin, piece.end), OffsetSum())
@@ -135,17 +141,17 @@ class FakeRay:
         return [pending[-1]], list(pending[:-1])
 
     def get(self, reference):
-        return reference.work()
+        return reference()
 
 
 PIECES = [Piece(P, n, n + 1) for n in range(20)]
 
 
 def test_pieces_are_joined_in_the_order_of_the_log_however_actors_finish_and_die():
-    ray = FakeRay(deadly={3, 7}, lives=3)
+    ray = FakeRay(deadly={3, 7}, lives=2)
     crew = ray_actors._Crew(ray, (), 3)
     assert [piece for piece, _ in crew.read(PIECES)] == PIECES
-    assert (crew.died, ray.started, sorted(p.begin for p in ray.read)) == (3, 6, list(range(20)))
+    assert (crew.died, ray.started, sorted(p.begin for p in ray.read)) == (2, 5, list(range(20)))
 
 
 def test_a_piece_that_ends_one_actor_after_the_other_is_one_error():
