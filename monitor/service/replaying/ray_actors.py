@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import tempfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from monitor import errors
 from monitor.config import MonitorConfig
-from monitor.errors import MissingLibraryError, MonitorError, ReplayError
+from monitor.errors import MonitorError, ReplayError
 from monitor.messages.record import Partition
 from monitor.service.replaying.fleet import Fleet
 from monitor.service.replaying.pieces import EmptyOffsets, OffsetSum, Piece, check_offsets, cut
+from monitor.service.replaying.ray_session import open_ray
 from monitor.service.replaying.tally import TalliedPart, Tally
 
 ATTEMPTS = 3
@@ -33,9 +30,6 @@ AHEAD = 4
 
 READY_SECONDS = 120.0
 """How long the first actor may take to load the artifact."""
-
-STORE_BYTES = 128 * 2**20
-"""Shared memory of a Ray that is started here: counts of a few pieces."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ def read_over_actors(
     from monitor.service.reading_topic import pin
 
     pinned = pin(config.kafka, begin_ms)
-    with _ray(fleet) as ray:
+    with open_ray(fleet) as ray:
         actors = fleet.actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
         pieces = cut(pinned, actors)
         crew = _Crew(ray, (config, begin_ms, end_ms), min(actors, max(1, len(pieces))))
@@ -239,51 +233,3 @@ class _Crew:
 def _error_of(fault: tuple[str, str]) -> MonitorError:
     kind = getattr(errors, fault[0], ReplayError)
     return kind(fault[1]) if kind is not errors.RecordError else ReplayError(fault[1])
-
-
-@contextmanager
-def _ray(fleet: Fleet) -> Iterator[Any]:
-    """Ray, quiet; one that was started here has ended, and left no file, when this ends."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own next release
-    try:
-        import ray
-    except ImportError:
-        raise MissingLibraryError('--ray needs Ray: pip install "openood-line[ray]"') from None
-    settings: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL}
-    with ExitStack() as ending:
-        # Ray's listener prints what happens to actors on stdout, which is the report's.
-        ending.enter_context(redirect_stdout(ending.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
-        if fleet.address:
-            _reach(fleet.address)
-            settings["address"] = fleet.address
-        else:
-            # Ray's sockets lie in its folder, and their names have to be short.
-            folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
-            settings |= {"address": "local", "include_dashboard": False, "object_store_memory": STORE_BYTES}
-            settings |= {"num_cpus": max(fleet.actors, os.cpu_count() or 1), "_temp_dir": ending.enter_context(folder)}
-            settings["_node_ip_address"] = "127.0.0.1"
-        ending.callback(ray.shutdown)
-        try:
-            ray.init(**settings)
-        except Exception as error:
-            where = f"at {fleet.address}" if fleet.address else "on this machine"
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            raise ReplayError(
-                f"Ray {where} cannot be used ({said[0][:300]}): look whether it runs, or replay without --ray"
-            ) from error
-        yield ray
-
-
-def _reach(address: str) -> None:
-    """Find out within seconds what Ray finds out after minutes: that nobody listens there."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdecimal():
-        return  # auto, or a name that Ray itself explains
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise ReplayError(
-            f"Ray at {address} cannot be used ({error}): look whether it runs (`ray status --address {address}`), or "
-            "replay without --ray"
-        ) from None

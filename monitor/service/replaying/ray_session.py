@@ -1,0 +1,107 @@
+"""A Ray of this command's own, on loopback and gone when it ends; or a place in a cluster that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from monitor.errors import MissingLibraryError, ReplayError
+from monitor.service.replaying.fleet import Fleet
+
+STORE_BYTES = 128 * 2**20
+"""Shared memory of a Ray that is started here: counts of a few pieces."""
+
+STARTS = 3
+"""How often a Ray of our own is started: it gives up on itself after 30 seconds, which a busy machine may need."""
+
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+
+@contextmanager
+def open_ray(fleet: Fleet) -> Iterator[Any]:
+    """Ray, quiet; one that was started here has ended, and left no file, when this ends.
+
+    Raises:
+        MissingLibraryError: it is not installed.
+        ReplayError: it does not start, or cannot be reached.
+    """
+    with ExitStack() as ending:
+        # Ray's listener prints what happens to actors on stdout, which is the report's.
+        ending.enter_context(redirect_stdout(ending.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
+        quiet = {"log_to_driver": False, "configure_logging": False}
+        if fleet.address:
+            _reach(fleet.address)
+            ending.enter_context(_environment(_QUIET))
+            ray = _import_ray()
+            ending.callback(ray.shutdown)
+            _start(ray, {"address": fleet.address, **quiet}, f"at {fleet.address}", 1)
+        else:
+            token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else here may use it
+            ending.enter_context(_environment({**_QUIET, **token}))
+            ray = _import_ray()
+            # Ray's sockets lie in its folder, and their names have to be short.
+            folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+            settings: dict[str, Any] = {"address": "local", "include_dashboard": False, **quiet}
+            settings |= {"object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+            settings |= {"num_cpus": max(fleet.actors, os.cpu_count() or 1), "_temp_dir": ending.enter_context(folder)}
+            ending.callback(ray.shutdown)
+            _start(ray, settings, "on this machine", STARTS)
+        yield ray
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise MissingLibraryError('--ray needs Ray: pip install "openood-line[ray]"') from None
+    logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # what matters becomes an error of ours
+    return ray
+
+
+def _start(ray: Any, settings: dict[str, Any], where: str, attempts: int) -> None:
+    for attempt in range(attempts):
+        try:
+            ray.init(**settings)
+            return
+        except Exception as error:
+            ray.shutdown()
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            if attempt + 1 == attempts:
+                raise ReplayError(
+                    f"Ray {where} cannot be used ({said[0][:300]}): look whether it runs and whether the machine has "
+                    "room for it, or replay without --ray"
+                ) from error
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _reach(address: str) -> None:
+    """Find out within seconds what Ray finds out after minutes: that nobody listens there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return  # auto, or a name that Ray itself explains
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ReplayError(
+            f"Ray at {address} cannot be used ({error}): look whether it runs (`ray status --address {address}`), or "
+            "replay without --ray"
+        ) from None
