@@ -21,7 +21,7 @@ STORE_BYTES = 128 * 2**20
 STARTS = 3
 """How often a Ray of our own is started: it gives up on itself after 30 seconds, which a busy machine may need."""
 
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 @contextmanager
