@@ -161,7 +161,7 @@ def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference
     if "scores" in told:
         low, expected = _tail(cells), _tail(reference.weights)
         parts.append(
-            f"{low:.1%} of the scores lie where {expected:.1%} of the calibration scores do "
+            f"{low:.1%} of the scores lie in a range that holds {expected:.1%} of the calibration scores "
             f"(PSI {told['scores'].size:.2f})"
         )
     if "classes" in told:

@@ -70,7 +70,7 @@ class Evaluator:
 
     @property
     def state(self) -> MonitorState | None:
-        """What is known, where this process holds the lease."""
+        """What is known, if this process holds the lease."""
         return self._kept.state if self._kept else None
 
     @property
@@ -143,7 +143,7 @@ class Evaluator:
     # -- one bucket ------------------------------------------------------------------------------------------------
 
     def _fold(self, bucket: int, offsets: Mapping[Partition, int]) -> list[Transition] | None:
-        """Fold and write one bucket; ``None`` where the lease or the order was lost."""
+        """Fold and write one bucket; ``None`` if the lease or the order was lost."""
         assert self._kept is not None  # noqa: S101  step() loaded it
         kept = self._kept
         width = self._settings.bucket_ms / 1000

@@ -24,7 +24,7 @@ class Store(Protocol):
     """What the worker and the evaluator need of Redis. Every method may raise ``StoreUnavailableError``."""
 
     def ping(self) -> None:
-        """Raise where it cannot be reached or speaks another schema."""
+        """Raise if it cannot be reached or speaks another schema."""
 
     def claim(self, first: Mapping[Partition, int], topic_id: str = "", partitions: int = 0) -> dict[Partition, Claim]:
         """Take partitions over.
@@ -63,7 +63,7 @@ class Store(Protocol):
         """Stream to the time (ms) of its last count."""
 
     def lease(self, holder: str, ttl_ms: int) -> int:
-        """Take, keep or (``ttl_ms`` 0) give back the evaluator's lease; the token, 0 where another holds it."""
+        """Take, keep or (``ttl_ms`` 0) give back the evaluator's lease; the token, 0 if another holds it."""
 
     def leads(self, before_ms: int) -> tuple[int, int]:
         """The highest open bucket that was reached by ``before_ms``, and the highest reached at all; -1 for none."""
@@ -93,7 +93,7 @@ class Store(Protocol):
         """Note the store's time under a name in the group's meta hash."""
 
     def close(self, token: int, bucket: int) -> tuple[int, int] | None:
-        """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
+        """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` if the lease is lost."""
 
     def pending(self, folded: int, closed: int) -> list[int]:
         """Closed buckets that hold counts and are not folded, ascending."""
@@ -108,7 +108,7 @@ class Store(Protocol):
         """The evidence state of every key."""
 
     def apply(self, fold: Fold) -> str:
-        """Write a folded bucket: ``ok``, ``repeat``, or ``refused`` where the lease or the order is lost."""
+        """Write a folded bucket: ``ok``, ``repeat``, or ``refused`` if the lease or the order is lost."""
 
     def windows(self) -> dict[str, str]:
         """Where the window of each stream began, as :meth:`keep_windows` kept it."""

@@ -53,7 +53,7 @@ class RedisBase:
         }
 
     def ping(self) -> None:
-        """Raise where it cannot be reached or speaks another schema."""
+        """Raise if it cannot be reached or speaks another schema."""
         with translate_redis_errors():
             self._client.ping()
             self._client.hsetnx(self.keys.meta, "schema", str(SCHEMA_VERSION))

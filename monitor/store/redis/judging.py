@@ -18,13 +18,13 @@ class RedisJudging(RedisCounting):
     """What the process that judges reads and writes."""
 
     def lease(self, holder: str, ttl_ms: int) -> int:
-        """Take, keep or (``ttl_ms`` 0) give back the lease; the token, 0 where another holds it."""
+        """Take, keep or (``ttl_ms`` 0) give back the lease; the token, 0 if another holds it."""
         with translate_redis_errors():
             keys = [self.keys.lease, self.keys.meta]
             return int(self._scripts["lease"](keys=keys, args=[holder, str(ttl_ms), self._binding]))
 
     def close(self, token: int, bucket: int) -> tuple[int, int] | None:
-        """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
+        """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` if the lease is lost."""
         with translate_redis_errors():
             keys = [self.keys.lease, self.keys.meta, self.keys.leads]
             reply = self._scripts["close"](keys=keys, args=[str(token), str(bucket)])
@@ -61,7 +61,7 @@ class RedisJudging(RedisCounting):
             return cast("dict[str, str]", self._client.hgetall(self.keys.state))
 
     def apply(self, fold: Fold) -> str:
-        """Write a folded bucket: ``ok``, ``repeat``, or ``refused`` where the lease or the order is lost."""
+        """Write a folded bucket: ``ok``, ``repeat``, or ``refused`` if the lease or the order is lost."""
         k = self.keys
         keys = [k.lease, k.meta, k.state, k.history, k.index, k.buckets]
         alerts = []
