@@ -1,4 +1,4 @@
-"""The documentation site: ``make site``. Every warning ends the build: a dead link, a dead anchor, a page that no list names."""
+"""The documentation site, built by ``make site``. A dead link, or any other warning, ends the build."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"
 napoleon_use_ivar = True
+
+smartquotes = False  # two dashes are an option, not a dash
 
 html_theme = "furo"
 html_title = f"openood-line {__version__}"

@@ -1,7 +1,8 @@
-"""Fills the pages that follow from code, and lets GitHub's anchors work: at each build, so that neither can be out of date.
+"""Fills the pages that follow from code at each build, and makes targets of the anchors that GitHub knows.
 
 A comment ``<!-- commands of line_plugin.cli -->`` becomes every command with its options, read from the program's own
-parser. ``<a id="name"></a>`` in front of a heading becomes a target that links are checked against.
+parser. ``<a id="name"></a>`` in front of a heading becomes a target that links are checked against, and a link to
+``CONTRIBUTING.md`` leads to the page that holds it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
     """One page."""
     text = re.sub(r'^<a id="([\w-]+)"></a>\n', r"(\1)=\n\n", source[0], flags=re.MULTILINE)
+    text = re.sub(r"\]\((?:\.\./)+CONTRIBUTING\.md", "](/contributing.md", text)
     source[0] = re.sub(r"<!-- commands of ([\w.]+) -->", lambda found: commands(found[1]), text)
 
 
@@ -76,7 +78,7 @@ def explained(command: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 def default(action: argparse.Action) -> str:
     """What holds without it, unless that is nothing."""
-    nothing = action.default in (None, False, [], "", argparse.SUPPRESS)
+    nothing = action.default in (None, False, [], "", argparse.SUPPRESS) or action.dest == "by"  # that is a login name
     return "" if nothing or not action.option_strings else f"`{action.default}`"
 
 
