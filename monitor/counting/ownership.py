@@ -25,7 +25,7 @@ from monitor.store.protocol import Store
 log = logging.getLogger(__name__)
 
 RETRY_FACTOR, RETRY_SECONDS = 10, 5.0
-"""After a failed claim, wait this many times as long as it took, but no longer than the second number.
+"""After a failed claim, wait this many times as long as it took, but no longer than ``RETRY_SECONDS``.
 
 So the partitions that can be read lose at most a tenth of their time to those that cannot.
 """
