@@ -1,4 +1,4 @@
-"""``ood-monitor replay``: judge a range of the topic as the monitor would have."""
+"""``ood-monitor replay``: judge a range of a topic as the monitor would have done."""
 
 from __future__ import annotations
 

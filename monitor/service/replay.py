@@ -1,4 +1,4 @@
-"""A bounded range of the topics through the worker's code: what would have fired, and whether the calibration holds."""
+"""Replays a range of the topics through the worker's code: which alerts would have fired, does the calibration hold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def replay(
     as_json: bool = False,
     ray: Fleet | None = None,
 ) -> int:
-    """Judge a range of the topics and print it. Nothing is written to Redis, no group is joined.
+    """Judge a range of the topics and print the report. Nothing is written to Redis, and no group is joined.
 
     Returns 0, or 1 if ``arm`` is given and this traffic breaks the calibration.
 
