@@ -12,10 +12,9 @@ class Costs:
 
     Attributes:
         worker_us: CPU of a worker for one record, K = 1000 and D = 2048: Kafka client, reading, scoring, counting.
-        redis_record_us: CPU of Redis for one record, as it was counted in batches of ``batch``.
-        calls_per_batch: commands that a worker sends for one batch.
-        inner_per_record: commands that the scripts run inside Redis for one record.
-        batch: records in a batch, the mean of that run.
+        redis_record_us: CPU of Redis for one record, in batches of 1,000 at most.
+        calls_per_record: scripts that all workers send for one record, theirs of once a second included.
+        inner_per_record: commands that scripts run inside Redis for one record.
         judge_us: CPU of the evaluator for one stream in one bucket, all its classes.
         judge_redis_us: CPU of Redis for the same.
         stream_bytes: memory of Redis for the evidence of a stream with four classes, and its totals.
@@ -24,9 +23,8 @@ class Costs:
 
     worker_us: float
     redis_record_us: float
-    calls_per_batch: float
+    calls_per_record: float
     inner_per_record: float
-    batch: float
     judge_us: float
     judge_redis_us: float
     stream_bytes: float
@@ -113,7 +111,7 @@ def size(load: Load, costs: Costs) -> Need:
         workers=workers,
         partitions=12 * math.ceil(workers / 12),
         redis_core=redis_core,
-        redis_calls=load.rate / costs.batch * costs.calls_per_batch,
+        redis_calls=load.rate * costs.calls_per_record,
         redis_inner=load.rate * costs.inner_per_record,
         redis_bytes=load.streams * (costs.stream_bytes + load.kept_buckets * costs.bucket_stream_bytes),
         judge_core=judged * costs.judge_us / 1e6,

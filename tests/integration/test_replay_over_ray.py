@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from monitor.alerts.alert import moment
 from monitor.service.replaying import pieces, ray_actors
 from tests.monitor_support import embeddings
 
-pytest.importorskip("ray", reason='Ray is not installed: pip install "openood-line[ray]"')
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None, reason='Ray is not installed: pip install "openood-line[ray]"'
+)
 HOUR = 3_600_000
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def open_ray(fleet: Fleet) -> Iterator[Any]:
             ending.callback(ray.shutdown)
             _start(ray, {"address": fleet.address, **quiet}, f"at {fleet.address}", 1)
         else:
-            token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else here may use it
+            token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}  # nobody else on this machine may use it
             ending.enter_context(_environment({**_QUIET, **token}))
             ray = _import_ray()
             # Ray's sockets lie in its folder, and their names have to be short.
@@ -62,7 +63,17 @@ def _import_ray() -> Any:
     except ImportError:
         raise MissingLibraryError('--ray needs Ray: pip install "openood-line[ray]"') from None
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # what matters becomes an error of ours
+    with suppress(ImportError, AttributeError, TypeError):  # it reads the environment as it is imported: do it again
+        from ray._raylet import Config
+
+        Config.initialize("")
     return ray
+
+
+@functools.cache
+def _token() -> str:
+    """One for the life of this process, since Ray reads it once; it is in no file."""
+    return secrets.token_hex(32)
 
 
 def _start(ray: Any, settings: dict[str, Any], where: str, attempts: int) -> None:
