@@ -130,7 +130,7 @@ def judging(streams: int, buckets: int = 3) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     python, redis, held = [], [], []
     with launcher.start_store() as server:
-        client = connect(f"redis://{server.address}/0")
+        client = connect(f"redis://{server.address}/0", socket_timeout=60.0)  # one script writes all that was judged
         store, p = RedisStore(client, "many"), Partition("t", 0)
         claim = store.claim({p: 0})[p]
         settings = EvaluatorSettings("many", "artifact", idle_ms=1, lease_ms=600_000)

@@ -6,8 +6,11 @@ import functools
 import logging
 import os
 import secrets
+import signal
 import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
@@ -52,6 +55,7 @@ def open_ray(fleet: Fleet) -> Iterator[Any]:
             settings: dict[str, Any] = {"address": "local", "include_dashboard": False, **quiet}
             settings |= {"object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
             settings |= {"num_cpus": max(fleet.actors, os.cpu_count() or 1), "_temp_dir": ending.enter_context(folder)}
+            ending.callback(_end_what_runs_in, folder.name)
             ending.callback(ray.shutdown)
             _start(ray, settings, "on this machine", STARTS)
         yield ray
@@ -83,12 +87,35 @@ def _start(ray: Any, settings: dict[str, Any], where: str, attempts: int) -> Non
             return
         except Exception as error:
             ray.shutdown()
+            if "_temp_dir" in settings:
+                _end_what_runs_in(settings["_temp_dir"])
             said = str(error).strip().splitlines() or [type(error).__name__]
             if attempt + 1 == attempts:
                 raise ReplayError(
                     f"Ray {where} cannot be used ({said[0][:300]}): look whether it runs and whether the machine has "
                     "room for it, or replay without --ray"
                 ) from error
+
+
+def _end_what_runs_in(folder: str, seconds: float = 10.0) -> None:
+    """End what still runs in a folder that is ours alone, such as the half of a Ray that did not start."""
+    until = time.monotonic() + seconds
+    while found := _running_in(folder):
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > until:
+            return
+        time.sleep(0.05)
+
+
+def _running_in(folder: str) -> list[int]:
+    try:
+        listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return [int(r[0]) for r in rows if len(r) == 3 and f"{folder}/" in r[2] and "Z" not in r[1]]
 
 
 @contextmanager
