@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +20,8 @@ from monitor.errors import ModelError, ReplayError
 from monitor.math.replay_report import FlagOrder
 from monitor.messages import Contract
 from monitor.messages.record import Partition, Record
-from monitor.service.replaying import ray_actors
+from monitor.service.replaying import ray_actors, ray_session
+from monitor.service.replaying.fleet import Fleet
 from monitor.service.replaying.pieces import EmptyOffsets, OffsetSum, Piece, check_offsets, cut
 from monitor.service.replaying.ray_actors import ReadPiece
 from monitor.service.replaying.tally import TalliedPart
@@ -170,3 +174,22 @@ def test_no_more_than_a_few_pieces_wait_to_be_joined():
     for joined, _ in enumerate(crew.read(PIECES)):
         most = max(most, len(ray.read) - joined)
     assert most <= ray_actors.AHEAD * 2
+
+
+def test_what_is_left_of_a_ray_that_does_not_start_is_ended_before_the_next_try(monkeypatch):
+    left: list[subprocess.Popen[bytes]] = []
+
+    def start_half(*, _temp_dir, **_):
+        for process in left:
+            process.wait(5)
+        command = [sys.executable, "-c", "import signal; signal.pause()", f"{_temp_dir}/session/sockets/raylet"]
+        left.append(subprocess.Popen(command))
+        raise RuntimeError("The current node timed out during startup.\nmore")
+
+    monkeypatch.setattr(ray_session, "_import_ray", lambda: SimpleNamespace(init=start_half, shutdown=lambda: None))
+    with (
+        pytest.raises(ReplayError, match=r"^Ray on this machine cannot be used \(The current node timed out [^\n]*$"),
+        ray_session.open_ray(Fleet()),
+    ):
+        pass
+    assert [p.wait(5) for p in left] == [-signal.SIGKILL] * ray_session.STARTS
