@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.measure import about, show
 from benchmarks.scale.burst import measure_burst, simulate
-from benchmarks.scale.measure import counting, judging, opened
+from benchmarks.scale.measure import batches, consuming, counting, judging, opened
 from benchmarks.scale.model import Costs, Load, Need, most_streams, size
 
 COSTS = Path(__file__).with_name("costs.json")
@@ -44,12 +44,14 @@ def main() -> None:
 
 
 def measured(messages: int) -> dict[str, list[dict[str, Any]]]:
-    """Costs of counting with 1, 2 and 4 workers, of judging 10^2 to 10^5 streams, and one burst."""
+    """Costs of counting, in one process and with 1, 2 and 4 workers, of judging 10^2 to 10^5 streams, and one burst."""
     with opened() as stage:
+        parts = [batches(stage, streams) for streams in (10, 300, 2000)]
+        parts.append(batches(stage, 300, 200))
+        alone = [consuming(stage, messages)]
         rows = [counting(stage, n, messages) for n in (1, 2, 4)]
-        rows.append(counting(stage, 1, messages, streams=2000))
     judged = [judging(n) for n in (100, 1_000, 10_000, 100_000)]
-    return {"counting": rows, "judging": judged, "burst": [measure_burst()]}
+    return {"a batch": parts, "the client": alone, "workers": rows, "judging": judged, "a burst": [measure_burst()]}
 
 
 def tables(load: Load) -> dict[str, list[dict[str, Any]]]:
@@ -78,8 +80,6 @@ def tables(load: Load) -> dict[str, list[dict[str, Any]]]:
 
 def _shown(need: Need, name: str) -> str:
     value = getattr(need, name)
-    if isinstance(value, str):
-        return value
     if name.endswith("_bytes") or name.startswith("network"):
         return next(
             f"{value / n:,.3g} {unit}" for n, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if value >= n or n == 1e6

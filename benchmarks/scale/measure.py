@@ -17,10 +17,14 @@ import yaml
 
 from benchmarks.streaming.stage import ROOT, Stage
 from monitor.config import AlertConfig
+from monitor.counting.counter import Counter, Owned
+from monitor.counting.models import Models
+from monitor.counting.scoring import Scorer
 from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
-from monitor.messages.record import Partition
+from monitor.messages.contract import Contract
+from monitor.messages.record import Partition, Record
 from monitor.store.connection import connect
 from monitor.store.counts import Batch, CountKey, Progress
 from monitor.store.redis import RedisStore
@@ -82,8 +86,6 @@ def counting(stage: Stage, workers: int, messages: int, streams: int = 300) -> d
         first, begin, redis = counted(), [_cpu(p.pid) for p in processes], _redis(store)
         _wait(lambda: counted() >= messages * 0.95, processes)
         last, end, after = counted(), [_cpu(p.pid) for p in processes], _redis(store)
-        _wait(lambda: counted() >= messages, processes)
-        total = counted()
     finally:
         for process in processes:
             process.terminate()
@@ -94,12 +96,79 @@ def counting(stage: Stage, workers: int, messages: int, streams: int = 300) -> d
     return {
         "workers": workers,
         "streams": streams,
-        "counted of sent": f"{total} of {messages}",
+        "records": records,
         "worker CPU us a record": round(1e6 * (sum(end) - sum(begin)) / records, 1),
         "Redis CPU us a record": round(1e6 * spent["cpu"] / records, 2),
         "scripts sent for 1,000 records": round(1000 * spent["scripts"] / records, 2),
         "commands in scripts a record": round(spent["inside"] / records, 2),
     }
+
+
+def batches(stage: Stage, streams: int, batch: int = 1000, count: int = 12) -> dict[str, Any]:
+    """What a record costs a worker and Redis behind the Kafka client: read, scored, counted, written, without a broker.
+
+    One batch is of 8 partitions, and the first two are left out.
+    """
+    _, line = stage.head(1000, 2048)
+    rows = [row.tobytes() for row in np.load(stage.rows(line))]
+    group = f"b{time.monotonic_ns()}"
+    store = RedisStore(connect(f"redis://{stage.redis}/0", socket_timeout=60.0), group)
+    counter = Counter(Models.single(Scorer(line), Contract(line.width)), 10_000, 5)
+    parts = [Partition("t", n) for n in range(PARTITIONS)]
+    owned = {p: Owned(claim.epoch, 0, -1) for p, claim in store.claim(dict.fromkeys(parts, 0)).items()}
+    rng, now = np.random.default_rng(0), store.now_ms()
+    python, redis = 0.0, dict.fromkeys(("cpu", "scripts", "inside"), 0.0)
+    for n in range(count):
+        records = {
+            p: [
+                Record(
+                    "t",
+                    p.number,
+                    owned[p].next + k,
+                    now,
+                    b"tenant-%d" % rng.integers(streams),
+                    rows[rng.integers(len(rows))],
+                )
+                for k in range(batch // PARTITIONS)
+            ]
+            for p in parts
+        }
+        before, own = _redis(store), time.process_time()
+        read = counter.read(records, now)
+        added, _ = counter.count(read, counter.score(read), owned)
+        store.commit(added)
+        own, after = time.process_time() - own, _redis(store)
+        owned = {s.partition: Owned(s.epoch, s.next, s.bucket) for s in added.progress}
+        if n >= 2:
+            python += own
+            redis = {name: redis[name] + after[name] - before[name] for name in redis}
+    records_counted = (count - 2) * (batch // PARTITIONS) * PARTITIONS
+    return {
+        "streams": streams,
+        "records a batch": batch // PARTITIONS * PARTITIONS,
+        "worker CPU us a record": round(1e6 * python / records_counted, 1),
+        "Redis CPU us a record": round(1e6 * redis["cpu"] / records_counted, 2),
+        "commands in scripts a record": round(redis["inside"] / records_counted, 2),
+    }
+
+
+def consuming(stage: Stage, messages: int) -> dict[str, Any]:
+    """What a record costs kafka-python alone, in one consumer of all partitions."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    _, line = stage.head(1000, 2048)
+    topic = stage.topic(PARTITIONS)
+    stage.producing(topic, stage.rows(line), messages, partitions=PARTITIONS).result()
+    consumer = KafkaConsumer(bootstrap_servers=stage.bootstrap, enable_auto_commit=False)
+    assigned = [TopicPartition(topic, n) for n in range(PARTITIONS)]
+    consumer.assign(assigned)
+    consumer.seek_to_beginning(*assigned)
+    got, own, until = 0, time.process_time(), time.monotonic() + 120
+    while got < 0.95 * messages and time.monotonic() < until:
+        got += sum(map(len, consumer.poll(timeout_ms=500, max_records=1000).values()))
+    own = time.process_time() - own
+    consumer.close()
+    return {"records": got, "kafka-python CPU us a record": round(1e6 * own / got, 1)}
 
 
 def _wait(what: Callable[[], bool], processes: list[subprocess.Popen[bytes]], seconds: float = 400) -> None:

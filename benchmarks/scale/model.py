@@ -68,7 +68,8 @@ class Need:
         worker_rate: records a second that one worker counts, at most.
         workers: processes, one core each; partitions are at least as many.
         partitions: the next multiple of 12 above the workers, so that they divide evenly.
-        redis_core: share of Redis's one core, counting and judging together.
+        redis_core: cores of Redis, counting and judging together; one Redis, or one slot of a cluster, has one.
+        groups: groups, each with a slot and topics of its own, so that none takes more than ``use`` of a core.
         redis_calls: commands a second that workers send.
         redis_inner: commands a second that scripts run.
         redis_bytes: memory.
@@ -77,14 +78,14 @@ class Need:
         network_out: bytes a second from Kafka to workers.
         network_copies: bytes a second between brokers.
         disk_bytes: of all replicas.
-        first: what breaks first as the rate grows, with these streams and buckets.
-        breaks_at: the rate at which it does, requests a second.
+        breaks_at: requests a second at which the one core of Redis is full, if all is one group: what breaks first.
     """
 
     worker_rate: float
     workers: int
     partitions: int
     redis_core: float
+    groups: int
     redis_calls: float
     redis_inner: float
     redis_bytes: float
@@ -93,7 +94,6 @@ class Need:
     network_out: float
     network_copies: float
     disk_bytes: float
-    first: str
     breaks_at: float
 
 
@@ -111,6 +111,7 @@ def size(load: Load, costs: Costs) -> Need:
         workers=workers,
         partitions=12 * math.ceil(workers / 12),
         redis_core=redis_core,
+        groups=max(1, math.ceil(redis_core / load.use)),
         redis_calls=load.rate * costs.calls_per_record,
         redis_inner=load.rate * costs.inner_per_record,
         redis_bytes=load.streams * (costs.stream_bytes + load.kept_buckets * costs.bucket_stream_bytes),
@@ -119,7 +120,6 @@ def size(load: Load, costs: Costs) -> Need:
         network_out=load.rate * record,
         network_copies=load.rate * record * (load.replicas - 1),
         disk_bytes=load.rate * record * load.replicas * 3600 * load.retention_hours,
-        first="the one core of Redis",
         breaks_at=redis_limit,
     )
 

@@ -30,6 +30,8 @@ def test_each_need_is_what_its_inputs_multiply_to():
     assert need.worker_rate == pytest.approx(7000)
     assert (need.workers, need.partitions) == (3, 12)  # 1.5 x 10,000 / 7,000
     assert need.redis_core == pytest.approx(0.05 + 0.001)
+    assert need.groups == 1
+    assert size(Load(rate=300_000, streams=0), COSTS).groups == 3  # 1.5 cores at 0.7 each
     assert need.breaks_at == pytest.approx((0.7 - 0.001) / 5e-6)
     assert (need.redis_calls, need.redis_inner) == (pytest.approx(20), pytest.approx(30_000))
     assert need.redis_bytes == 1000 * (1000 + 10 * 500)
