@@ -41,7 +41,7 @@ class Load:
         header_bytes: of a record beside its value: key, headers, framing.
         streams: that send in every bucket.
         bucket_seconds: width of a bucket.
-        kept_buckets: buckets that Redis holds at once: open ones, and judged ones until they expire.
+        kept_seconds: how long Redis holds the counts of a judged bucket (``redis.bucket_retention_seconds``).
         replicas: of each partition.
         retention_hours: of the topic.
         use: of a core that is planned for, the rest is for peaks and rebalances.
@@ -53,7 +53,7 @@ class Load:
     header_bytes: int = 300
     streams: int = 2_000
     bucket_seconds: float = 10.0
-    kept_buckets: int = 366
+    kept_seconds: float = 86_400
     replicas: int = 3
     retention_hours: float = 24
     use: float = 0.7
@@ -105,6 +105,7 @@ def size(load: Load, costs: Costs) -> Need:
     judged = load.streams / load.bucket_seconds
     judging = judged * costs.judge_redis_us / 1e6
     redis_core = load.rate * costs.redis_record_us / 1e6 + judging
+    buckets = load.kept_seconds / load.bucket_seconds
     redis_limit = max(0.0, (load.use - judging) * 1e6 / costs.redis_record_us)
     return Need(
         worker_rate=worker_rate,
@@ -114,7 +115,7 @@ def size(load: Load, costs: Costs) -> Need:
         groups=max(1, math.ceil(redis_core / load.use)),
         redis_calls=load.rate * costs.calls_per_record,
         redis_inner=load.rate * costs.inner_per_record,
-        redis_bytes=load.streams * (costs.stream_bytes + load.kept_buckets * costs.bucket_stream_bytes),
+        redis_bytes=load.streams * (costs.stream_bytes + buckets * costs.bucket_stream_bytes),
         judge_core=judged * costs.judge_us / 1e6,
         network_in=load.rate * record,
         network_out=load.rate * record,

@@ -111,7 +111,7 @@ def _end_what_runs_in(folder: str, seconds: float = 10.0) -> None:
 
 def _running_in(folder: str) -> list[int]:
     try:
-        listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+        listed = subprocess.run(["ps", "-eww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout  # noqa: S607
     except (OSError, subprocess.CalledProcessError):
         return []
     rows = [line.split(None, 2) for line in listed.splitlines()]

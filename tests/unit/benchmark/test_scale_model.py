@@ -26,7 +26,7 @@ COSTS = Costs(
 
 
 def test_each_need_is_what_its_inputs_multiply_to():
-    need = size(Load(rate=10_000, streams=1000, bucket_seconds=10, kept_buckets=10, replicas=3), COSTS)
+    need = size(Load(rate=10_000, streams=1000, bucket_seconds=10, kept_seconds=100, replicas=3), COSTS)
     assert need.worker_rate == pytest.approx(7000)
     assert (need.workers, need.partitions) == (3, 12)  # 1.5 x 10,000 / 7,000
     assert need.redis_core == pytest.approx(0.05 + 0.001)
