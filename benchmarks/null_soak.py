@@ -3,8 +3,8 @@
 Every table row is a kind of ID traffic ("null"), run through :func:`monitor.math.fold.fold` or through
 :func:`monitor.math.evidence.update` themselves, over many keys at once. The first two rows see ``--samples`` each, the
 hard ones a tenth of that. ``affordable`` is what the budget of 1 per 100,000 allows in expectation, by
-:meth:`monitor.math.budget.Budget.spent`. Rows with calibration sets of their own are averages over sets, with a bootstrap
-interval over sets; ``unfair`` is the share of sets for which the bets are not fair, of which the rule promises 5 % at
+:meth:`monitor.math.budget.Budget.spent`. Rows with calibration sets of their own are averages over sets, with a
+bootstrap interval over sets; ``unfair`` is the share of sets for which the bets are not fair: the rule promises 5 % at
 most. The exit code is 1 if a row raises more than its budget does with probability .001.
 """
 
@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +57,7 @@ def all_levels(rng: np.random.Generator, samples: int) -> Row:
 
 
 def drifting_amounts(rng: np.random.Generator, samples: int) -> Row:
-    """The same, and the amount of traffic rises and falls tenfold, differs between streams, stops and comes in bursts."""
+    """The same, but the amount of traffic rises and falls tenfold, differs between streams, stops, comes in bursts."""
 
     def changing() -> Iterator[Floats]:
         weights = np.repeat(rng.lognormal(0, 1.5, STREAMS), CLASSES)
@@ -95,7 +94,7 @@ def calibration_of_600(rng: np.random.Generator, samples: int) -> Row:
 
 
 def with_sets(rng: np.random.Generator, samples: int, n: int, values: Floats | None = None) -> Row:
-    """False alerts averaged over calibration sets of n scores N(0, 1), rounded to the nearest of ``values`` if given."""
+    """False alerts averaged over calibration sets of n scores N(0, 1), rounded to the nearest of ``values`` if any."""
     known = nulls.pooled(n)
     laws = np.stack([_law_of_a_set(rng, n, values) for _ in range(SETS)])
     raised, each = raises_by_row(rng, known, laws, samples, SETS, 5)
@@ -174,7 +173,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--json", type=Path, help="also write everything here")
     args = parser.parse_args()
-    machine = f"{os.cpu_count()} cores, {platform.machine()}; Python {platform.python_version()}, numpy {np.__version__}"
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}; Python {platform.python_version()}, numpy {np.__version__}"
+    )
     print(f"{time.strftime('%Y-%m-%d')}; {machine}; budget 1 per {A:,.0f}\n", flush=True)
     rows: list[Row] = []
     for seed in args.seeds:

@@ -86,8 +86,10 @@ def pace(bootstrap: str, topic: str, partitions: int, seed: int, ticks: str) -> 
             now = time.monotonic()
             owed, before = owed + orders.rate * (now - before), now
             at_ms = time.time_ns() // 1_000_000
-            shared = [("ce_specversion", b"1.0"), ("ce_type", b"embedding"), ("ce_source", b"soak"),
-                      ("ce_time", moment(at_ms / 1000).encode()), ("ce_dtype", b"float32"), ("ce_dim", b"8")]  # fmt: skip
+            shared = [
+                ("ce_specversion", b"1.0"), ("ce_type", b"embedding"), ("ce_source", b"soak"),
+                ("ce_time", moment(at_ms / 1000).encode()), ("ce_dtype", b"float32"), ("ce_dim", b"8"),
+            ]  # fmt: skip
             for _ in range(int(owed)):
                 value, name = next(records)
                 headers = [("ce_id", b"%032d" % sent), *shared]
