@@ -48,6 +48,9 @@ ELSEWHERE = {
     'cp -r "$CONTRIB/openood" "$CONTRIB/configs" "$CONTRIB/scripts" .': (
         "integration/test_openood_contribution.py::test_both_of_openoods_tables_of_methods_name_it"
     ),
+    'cp -r "$CONTRIB/src" "$CONTRIB/docs" .': (
+        "unit/integrations/test_pytorch_ood_contract.py::test_the_contribution_applies_and_is_exported"
+    ),
     'git apply "$CONTRIB/registration.patch"': (
         "integration/test_openood_contribution.py::test_both_of_openoods_tables_of_methods_name_it"
     ),
