@@ -31,6 +31,19 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 
+LINES_INFO = DetectorInfo(
+    paper=Paper(
+        title="LINe: Out-of-Distribution Detection by Leveraging Important Neurons",
+        venue="CVPR",
+        year=2023,
+        url="https://arxiv.org/abs/2303.13995",
+        code="https://github.com/YongHyun-Ahn/LINe-Out-of-Distribution-Detection-by-Leveraging-Important-Neurons",
+    ),
+    tasks={Task.CLASSIFICATION},
+)
+"""What the library asks of each detector itself: the paper and the tasks."""
+
+
 class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
     """Scores are *outlier* scores: the negated confidence of what :meth:`scored_by` gives.
 
@@ -41,16 +54,6 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
         b: bias of the last layer, (K,), or None.
     """
 
-    info = DetectorInfo(
-        paper=Paper(
-            title="LINe: Out-of-Distribution Detection by Leveraging Important Neurons",
-            venue="CVPR",
-            year=2023,
-            url="https://arxiv.org/abs/2303.13995",
-            code="https://github.com/YongHyun-Ahn/LINe-Out-of-Distribution-Detection-by-Leveraging-Important-Neurons",
-        ),
-        tasks={Task.CLASSIFICATION},
-    )
     requires_fit = True
 
     def __init__(self, encoder: Callable[[Tensor], Tensor] | None, w: Tensor, b: Tensor | None) -> None:
