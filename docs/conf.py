@@ -19,6 +19,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "refer
 exclude_patterns = ["_build", "_extensions", "**/_*"]
 
 myst_heading_anchors = 4
+suppress_warnings = ["toc.empty_glob"]  # a list may name a folder before its first page is written
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
