@@ -19,9 +19,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "refer
 exclude_patterns = ["_build", "_extensions", "**/_*"]
 
 myst_heading_anchors = 4
-suppress_warnings = ["toc.empty_glob"]  # a list may name a folder before its first page is written
 
 autodoc_typehints = "description"
+autodoc_inherit_docstrings = False  # those of other libraries name pages of their own sites
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"
