@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from line_plugin.benchmark.report.run_folder import Run
-from line_plugin.benchmark.report.run_record import FileRecord, Made, MethodRecord, Network, Places, RunRecord, SetRecord
+from line_plugin.benchmark.report.run_record import (
+    FileRecord,
+    Made,
+    MethodRecord,
+    Network,
+    Places,
+    RunRecord,
+    SetRecord,
+)
 
 
 def drawn_run(
@@ -28,8 +36,10 @@ def drawn_run(
     rng = np.random.default_rng(seed)
     groups = {"train": "train", "id": "id", **dict.fromkeys(near, "near"), **dict.fromkeys(far, "far")}
     shift = {"id": 0.0, "near": 1.2, "far": 3.0}
-    labels = {n: rng.integers(len(classes), size=images) if g in ("train", "id") else np.full(images, -1)
-              for n, g in groups.items()}
+    labels = {
+        n: rng.integers(len(classes), size=images) if g in ("train", "id") else np.full(images, -1)
+        for n, g in groups.items()
+    }
     scores = {}
     for place, method in enumerate(methods):
         strength = 1 - 0.5 * place / max(1, len(methods))
@@ -45,11 +55,18 @@ def drawn_run(
         num_classes=len(classes),
         class_names=tuple(classes),
         network=Network(arch=arch, head="fc", model_sha256="1" * 64),
-        made=Made(command=("openood", "eval"), started="2026-11-29 00:00:00 UTC", device="cpu", platform="x",
-                  versions={"openood-line": "0"}),
+        made=Made(
+            command=("openood", "eval"),
+            started="2026-11-29 00:00:00 UTC",
+            device="cpu",
+            platform="x",
+            versions={"openood-line": "0"},
+        ),
         places=Places(data_root=data_root, cache=cache),
-        sets=tuple(SetRecord.model_validate({"name": n, "group": g, "images": images, "key": f"{i:032x}"})
-                   for i, (n, g) in enumerate(groups.items())),
+        sets=tuple(
+            SetRecord.model_validate({"name": n, "group": g, "images": images, "key": f"{i:032x}"})
+            for i, (n, g) in enumerate(groups.items())
+        ),
         methods=tuple(MethodRecord(name=m, settings={}) for m in methods),
         **blank,
     )
