@@ -1,4 +1,4 @@
-"""Runs for tests of the report, made of drawn confidences: as many methods, sets, images and classes as a test wants."""
+"""Runs for tests of the report, of drawn confidences: as many methods, sets, images and classes as a test wants."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _describe_calibration(calibration: Calibration) -> CalibrationRecord:
 
 
 def _method_of(artifact: LINe | Panel, scores: Mapping[str, NDArray[np.floating]], key: str, cache: Path) -> str:
-    """The method whose confidences the artifact gives on the first ID test images; empty if none does or they are gone."""
+    """The method whose confidences the artifact gives on the first ID test images; empty if none does."""
     path = cache / "features" / key / "features.npy"
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)[:_ROWS]
