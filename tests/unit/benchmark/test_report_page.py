@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -274,7 +275,7 @@ def test_the_dot_lies_on_the_roc_curve_and_the_line_at_the_threshold(report, run
                 dot.element_handle(),
             )
             corners = [tuple(map(float, p)) for p in re.findall(r"[ML]([\d.-]+) ([\d.-]+)", curve)]
-            gaps = [_distance((left + x * (right - left), height), a, b) for a, b in zip(corners, corners[1:])]
+            gaps = [_distance((left + x * (right - left), height), a, b) for a, b in pairwise(corners)]
             assert min(gaps) < 0.02  # points
     low, high = report.evaluate("JSON.parse(document.getElementById('data').textContent).entries[0].span")
     line = report.locator("[data-entry='0'] .cut").first
@@ -325,9 +326,8 @@ def test_the_worst_misses_are_those_of_the_scores_with_the_very_pixels_of_their_
     scores, data = run.scores["line"], Path(run.record.places.data_root)
     threshold = np.sort(scores["id"])[50 * 30 // 1000]
     expected = [i for i in np.argsort(scores["id"], kind="stable") if scores["id"][i] < threshold][:4]
-    groups = [("id", expected)]
-    for name in OOD:
-        groups.append((name, [i for i in np.argsort(-scores[name], kind="stable") if scores[name][i] >= threshold][:4]))
+    kept = {n: [i for i in np.argsort(-scores[n], kind="stable") if scores[n][i] >= threshold][:4] for n in OOD}
+    groups = [("id", expected), *kept.items()]
     lists = report.locator("div[data-entry='0']:not(.grid) > .misses")
     filled = [(name, places) for name, places in groups if places]
     assert lists.count() == len(filled) >= 2
@@ -467,7 +467,10 @@ def test_tab_leads_to_every_control_and_shows_where_it_is(report):
     wanted = report.evaluate("""() => {
         document.querySelectorAll('details').forEach(part => { part.open = true; });
         const parts = document.querySelectorAll('a[href], button, select, input[type=range], summary, [tabindex="0"]');
-        return [...parts].filter(part => part.checkVisibility()).map((part, i) => { part.dataset.wanted = i; return i; });
+        return [...parts].filter(part => part.checkVisibility()).map((part, i) => {
+            part.dataset.wanted = i;
+            return i;
+        });
     }""")
     seen = set()
     for _ in range(len(wanted) + 5):
