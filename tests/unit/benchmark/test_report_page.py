@@ -163,6 +163,9 @@ def test_every_figure_of_every_metric_is_a_recount_from_the_runs_scores(report, 
 
 def test_the_first_table_has_both_conventions_of_fpr95_side_by_side(report, run) -> None:
     shown = cells_of(report, "#table-glance")
+    heads = [h.text_content().replace("\u00a0", " ").strip() for h in report.locator("#table-glance thead th").all()]
+    conventions = ("AUROC", "FPR@95", "FPR95 (ID positive)")
+    assert heads == ["method", *(f"{c}, {g}" for c in conventions for g in ("near", "far")), "accuracy"]
     for name in METHODS:
         found = [ood_metrics(run.scores[name]["id"], run.scores[name][n]) for n in OOD]
         means = [
@@ -510,10 +513,10 @@ def test_on_paper_everything_is_open_and_nothing_is_cut_off(report):
     assert set(overflow) == {"visible"}
     closed = "document.querySelectorAll('details:not([open])').length"
     before = report.evaluate(closed)
-    report.evaluate(f"addEventListener('beforeprint', () => {{ globalThis.closed = {closed}; }})")
+    report.evaluate(f"addEventListener('beforeprint', () => {{ globalThis.leftClosed = {closed}; }})")
     paper = report.pdf(format="A4")
     assert paper.startswith(b"%PDF")
-    assert report.evaluate("globalThis.closed") == 0
+    assert report.evaluate("globalThis.leftClosed") == 0
     assert before > 0
     report.wait_for_function(f"{closed} === {before}")
 
