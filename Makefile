@@ -7,15 +7,18 @@ STAMP := $(VENV)/.installed
 READY := $(if $(OPENOOD_SOURCE),$(VENV)/.openood,$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka chaos check lint types layers docs clean
+.PHONY: help demo test test-all test-kafka coverage chaos check lint types layers docs release-check clean
 
 help:
 	@echo "make demo        LINe and its baselines on images that packages ship, then the monitor on a surge of them"
-	@echo "make test        run the tests"
+	@echo "make test        run the quick tests (a few minutes)"
+	@echo "make test-all    run all tests but those that need Apache Kafka (a quarter of an hour)"
 	@echo "make test-kafka  the monitor against genuine Apache Kafka (needs Java 17 and Maven)"
 	@echo "make chaos       break Kafka, Redis, Alertmanager, workers and senders one at a time, and see who is told"
-	@echo "make check       lint, types, layers and tests"
+	@echo "make check       lint, types, layers and the quick tests"
+	@echo "make coverage    which lines and branches the quick tests run; the report is coverage/index.html"
 	@echo "make docs        write docs/metrics.md and the generated part of docs/runbook.md anew"
+	@echo "make release-check  build wheel and sdist, and use both where nothing else is installed (needs 5 GB and minutes)"
 	@echo "make clean       remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
 
@@ -39,10 +42,19 @@ demo: $(STAMP)
 	@printf '\n6. The monitor: its embeddings through Kafka, a surge of OOD, one alert in Redis\n'
 	@$(BIN)/ood-monitor demo --folder quickstart
 
-# Most of the time tests wait for processes, so two run at once; the tests of one file stay together.
+# Most of the time tests wait for processes, so two run at once; the tests of one file stay together. What takes long is
+# marked `slow`, and CI runs it.
 JOBS ?= 2
 test: $(READY)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
+
+test-all: $(READY)
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+
+# Each process reports what it ran, workers that tests start too; the parts are then put together.
+coverage: $(READY)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" \
+	  --cov --cov-report=term:skip-covered --cov-report=html:coverage
 
 # OOD_MONITOR_KILLS is how often a worker is killed while it counts.
 test-kafka: $(READY)
@@ -64,8 +76,11 @@ layers: $(READY)
 
 check: lint types layers test
 
+release-check:
+	@bash .ci/release-check
+
 docs: $(READY)
 	@$(BIN)/python -m monitor.service.catalogue docs
 
 clean:
-	rm -rf $(VENV) quickstart results
+	rm -rf $(VENV) quickstart results coverage dist
