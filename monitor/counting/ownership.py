@@ -132,14 +132,14 @@ class Ownership:
         if owned.gap_at == due[0].offset:
             return due if self._is_only_a_hole(p) else []
         self._owned[p] = replace(owned, gap_at=due[0].offset)
-        log.debug("%s: offset %d came where %d was due; it is read again", p, due[0].offset, expected)
+        log.debug("%s: offset %d came, but %d was expected; it is read again", p, due[0].offset, expected)
         self._source.seek(p, expected)
         return []
 
     def _came_from_below(self, p: Partition, records: list[Record]) -> None:
         """Records that are counted already: a redelivery, or a log that begins anew. The claim tells which."""
         log.info(
-            "%s: offsets %d to %d came where %d was due; the partition is claimed again",
+            "%s: offsets %d to %d came, but %d was expected; the partition is claimed again",
             p, records[0].offset, records[-1].offset, self._owned[p].due,
             extra={**p.fields(), "offset": records[0].offset},
         )  # fmt: skip
@@ -147,7 +147,7 @@ class Ownership:
         del self._owned[p]
 
     def _is_only_a_hole(self, p: Partition) -> bool:
-        """Whether the log holds nothing where nothing came: compaction and transactions leave holes, retention cuts."""
+        """Whether the log has no record at the missing offsets: compaction, transactions and retention leave holes."""
         owned = self._owned[p]
         now = self._clock()
         try:

@@ -216,7 +216,7 @@ class Contract:
         return bounded(valid(given), self.limits.id_length)
 
     def plain(self, headers: Mapping[str, bytes]) -> bool:
-        """Whether a value under these headers is its own vector: raw float32, of this width where they say one.
+        """Whether a value under these headers is its own vector: raw float32, of this width if they say one.
 
         The value may still be of another size, and the headers ``id`` and ``time`` are not looked at.
         """

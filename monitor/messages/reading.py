@@ -90,7 +90,7 @@ class _Layout:
     """Where the headers of records with these header names stand.
 
     Attributes:
-        id, time: positions, -1 where absent.
+        id, time: positions, -1 if absent.
         rest: the other values that the contract looks at.
         plain: such values to whether a value under them is its own vector.
     """

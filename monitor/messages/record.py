@@ -61,7 +61,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a decoder found for one vector; ``None`` where the value does not say and the headers do."""
+    """What a decoder found for one vector; ``None`` if the headers say it and the value does not."""
 
     vector: bytes
     dtype: str | None = None
