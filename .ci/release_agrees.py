@@ -1,4 +1,4 @@
-"""Whether version.py, CHANGELOG.md, CITATION.cff and the Helm chart name the same release. Prints what differs; exit code 1."""
+"""Whether version.py, CHANGELOG.md, CITATION.cff and the Helm chart name one release. Prints what differs."""
 
 from __future__ import annotations
 

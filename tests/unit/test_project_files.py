@@ -83,7 +83,9 @@ def test_upgrading_says_what_this_release_reads_and_writes() -> None:
 
 def test_the_tests_run_on_every_python_that_the_package_names_and_on_no_other() -> None:
     prefix = "Programming Language :: Python :: 3."
-    named = [c.removeprefix("Programming Language :: Python :: ") for c in PROJECT["project"]["classifiers"] if prefix in c]
+    named = [
+        c.removeprefix("Programming Language :: Python :: ") for c in PROJECT["project"]["classifiers"] if prefix in c
+    ]
     matrix = read(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]
     assert matrix["python"] == named
     assert PROJECT["project"]["requires-python"] == f">={named[0]}"
