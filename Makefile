@@ -45,16 +45,17 @@ demo: $(STAMP)
 # Most of the time tests wait for processes, so two run at once; the tests of one file stay together. What takes long is
 # marked `slow`, and CI runs it.
 JOBS ?= 2
+# A thread a process: threads of two processes that wait for each other on two cores take more time than they save.
+TESTS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 test: $(READY)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
+	@$(TESTS) -m "not slow"
 
 test-all: $(READY)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+	@$(TESTS)
 
 # Each process reports what it ran, workers that tests start too; the parts are then put together.
 coverage: $(READY)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" \
-	  --cov --cov-report=term:skip-covered --cov-report=html:coverage
+	@$(TESTS) -m "not slow" --cov --cov-report=term:skip-covered --cov-report=html:coverage
 
 # OOD_MONITOR_KILLS is how often a worker is killed while it counts. Each file starts servers of its own, with folders and ports of
 # their own; chaos measures how soon people are told, so nothing runs beside it.

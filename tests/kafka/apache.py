@@ -35,16 +35,8 @@ def jars(build: Path = HERE.parent.parent / "build") -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
-            command = [
-                "mvn",
-                "-q",
-                "-B",
-                "-f",
-                str(pom),
-                "dependency:copy-dependencies",
-                f"-DoutputDirectory={scratch}",
-            ]
-            subprocess.run(command, check=True, timeout=600)
+            copy = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
+            subprocess.run([*copy, f"-DoutputDirectory={scratch}"], check=True, timeout=600)
             scratch.replace(folder)
     return folder
 
