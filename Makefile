@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 READY := $(if $(OPENOOD_SOURCE),$(VENV)/.openood,$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-kafka coverage chaos check lint types layers docs release-check clean
+.PHONY: help demo test test-all test-kafka coverage chaos check lint types layers docs site release-check clean lock audit sbom mutants
 
 help:
 	@echo "make demo        LINe and its baselines on images that packages ship, then the monitor on a surge of them"
@@ -19,6 +19,11 @@ help:
 	@echo "make coverage    which lines and branches the quick tests run; the report is coverage/index.html"
 	@echo "make docs        write docs/metrics.md and the generated part of docs/runbook.md anew"
 	@echo "make release-check  build wheel and sdist, and use both where nothing else is installed (needs 5 GB and minutes)"
+	@echo "make site        build the documentation as a web site into site/; a dead link or a warning is an error"
+	@echo "make lock        write docker/requirements.lock: the versions that the images install, and their hashes"
+	@echo "make audit       hold what the images and this environment install against known vulnerabilities"
+	@echo "make sbom        what the images install as a CycloneDX document, build/sbom.json"
+	@echo "make mutants     change the mathematics in many small ways, and see whether a test notices (an hour or more)"
 	@echo "make clean       remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
 
@@ -27,7 +32,7 @@ $(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --upgrade pip
-	@$(PIP) install --quiet --editable '.[quickstart,monitor,confluent,formats,local,export,timm,transformers,ray,dev]'
+	@$(PIP) install --quiet --editable '.[quickstart,monitor,confluent,formats,local,export,timm,transformers,ray,docs,dev]'
 	@touch $@
 
 # OpenOOD is on no index: its tests run where a copy of its source is named.
@@ -85,5 +90,28 @@ release-check:
 docs: $(READY)
 	@$(BIN)/python -m monitor.service.catalogue docs
 
+site: $(READY)
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -d $(VENV)/.doctrees docs site && echo "site: site/index.html"
+
+$(VENV)/.audit: $(READY)
+	@$(PIP) install --quiet --editable '.[audit]'
+	@touch $@
+
+LOCK := docker/requirements.lock
+lock: $(VENV)/.audit
+	@$(BIN)/python docker/requirements.py monitor formats | \
+	  $(BIN)/uv pip compile - --quiet --universal --python-version 3.12 --generate-hashes --upgrade \
+	  --no-header --no-emit-index-url --no-emit-find-links --output-file $(LOCK)
+
+# Both must be complete: --strict ends with an error if a dependency could not be looked up.
+audit: $(VENV)/.audit
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK)
+	@$(BIN)/pip-audit --strict --local --skip-editable
+
+sbom: $(VENV)/.audit
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json
+	@echo "build/sbom.json"
+
 clean:
-	rm -rf $(VENV) quickstart results coverage dist
+	rm -rf $(VENV) quickstart results coverage dist site
