@@ -113,5 +113,13 @@ sbom: $(VENV)/.audit
 	@$(BIN)/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json
 	@echo "build/sbom.json"
 
+$(VENV)/.mutants: $(READY)
+	@$(PIP) install --quiet --editable '.[mutants]'
+	@touch $@
+
+# MUTANTS="monitor.math.*", MUTANTS="--sample 300 monitor.counting.*": docs/mutants.md says more.
+mutants: $(VENV)/.mutants
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
+
 clean:
-	rm -rf $(VENV) quickstart results coverage dist site
+	rm -rf $(VENV) quickstart results coverage dist site mutants
