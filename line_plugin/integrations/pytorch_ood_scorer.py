@@ -1,4 +1,4 @@
-"""What the detectors of pytorch-ood (0.4) share: an encoder, a head, and the negated confidence of a fitted object."""
+"""The base of the pytorch-ood (0.4) detectors: an encoder, a head, and the negated confidence of a fitted object."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LINES_INFO = DetectorInfo(
     ),
     tasks={Task.CLASSIFICATION},
 )
-"""What the library asks of each detector itself: the paper and the tasks."""
+"""What pytorch-ood requires of each detector: the paper and the tasks."""
 
 
 class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
@@ -62,7 +62,7 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
 
     @abstractmethod
     def scored_by(self) -> LINe | Panel:
-        """What scores, fitted or not."""
+        """The object that scores, fitted or not."""
 
     @property
     def choice(self) -> LeaveOut | None:
