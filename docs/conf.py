@@ -21,6 +21,7 @@ exclude_patterns = ["_build", "_extensions", "**/_*"]
 myst_heading_anchors = 4
 
 autodoc_typehints = "description"
+autodoc_inherit_docstrings = False  # those of other libraries name pages of their own sites
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"

@@ -1,4 +1,4 @@
-"""A picture of the most OOD and the most ID images, with what was said of each."""
+"""Draws the most OOD and the most ID images with their scores."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     from monitor.errors import HandlingError
     from monitor.service.assembly import open_store
 
     if not open_store(read_config(options)).unmute(options.mute):
         raise HandlingError(f"no mute {options.mute[:40]!r} is in force: `ood-monitor mute` lists those that are")
-    print(f"mute {options.mute} is over; what still fires is told to receivers now")
+    print(f"mute {options.mute} has ended; alerts that still fire are sent to receivers now")
     return 0

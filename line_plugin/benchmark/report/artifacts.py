@@ -1,4 +1,4 @@
-"""What a run keeps of an artifact that is evaluated beside: its calibration, its limits, and whose scores it gives."""
+"""What a run records about an artifact: its calibration, its limits, and which method's scores it gives."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _describe_calibration(calibration: Calibration) -> CalibrationRecord:
 
 
 def _method_of(artifact: LINe | Panel, scores: Mapping[str, NDArray[np.floating]], key: str, cache: Path) -> str:
-    """The method whose confidences the artifact gives on the first ID test images; empty if none does."""
+    """Find the method with the same confidences as the artifact on the first ID test images; empty if there is none."""
     path = cache / "features" / key / "features.npy"
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)[:_ROWS]
