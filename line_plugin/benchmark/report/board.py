@@ -80,7 +80,7 @@ _NEW = {  # our name: the name and the link that a pull request has to bring
 
 @dataclass(frozen=True)
 class Entry:
-    """What the rows of one evaluation share.
+    """What all rows of one evaluation have in common.
 
     Attributes:
         benchmark: OpenOOD's name.
@@ -140,6 +140,11 @@ def _row(entry: Entry, summary: Summary) -> dict[str, str]:
 def needs_link(method: str) -> bool:
     """Whether neither the board nor this package has a link for a method."""
     return method not in _ON_THE_BOARD and method not in _NEW
+
+
+def name_on_the_board(method: str) -> str:
+    """The name that the leaderboard has for a method of this package; its own if the board has none."""
+    return _name_and_link(method)[0]
 
 
 def _name_and_link(method: str, link: str = "") -> tuple[str, str]:

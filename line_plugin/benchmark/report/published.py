@@ -1,4 +1,4 @@
-"""Rows that others published, as data of this package. They stand beside a table that was measured, never in it."""
+"""Rows that others published, as data of this package. They are shown beside measured tables, never in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows are from: a title, an address, what exactly was read, and the date of it."""
+    """The source of rows: title, address, what exactly was read, and when."""
 
     title: str
     url: str
@@ -71,6 +71,16 @@ def published_rows(benchmark: str, network: str | None = None) -> list[Published
     if any(row.network == network for row in rows):
         rows = [row for row in rows if row.network in (network, "")]
     return sorted(rows, key=lambda row: -(number_of(row.near) + number_of(row.far)))
+
+
+def published_beside(methods: Sequence[str], rows: Sequence[PublishedRow]) -> dict[str, PublishedRow]:
+    """The best published row of each of our methods, by our names; methods that nobody published are left out."""
+    from line_plugin.benchmark.report.board import name_on_the_board
+
+    found: dict[str, PublishedRow] = {}
+    for row in sorted(rows, key=lambda r: -(number_of(r.near) + number_of(r.far))):
+        found.setdefault(row.method, row)
+    return {m: found[name_on_the_board(m)] for m in methods if name_on_the_board(m) in found}
 
 
 def number_of(text: str) -> float:

@@ -1,4 +1,4 @@
-"""What ``run.json`` of a saved run holds, version 1. docs/report.md describes it for people.
+"""The content of ``run.json`` of a saved run, version 1. docs/report.md describes it for people.
 
 Names of methods and sets are the keys of the arrays in the two files that it names. A number that is not finite is
 written as a string (``"-Infinity"``), which JSON can hold.
@@ -61,12 +61,20 @@ class CalibrationRecord(_Record):
 
 
 class ArtifactRecord(_Record):
-    """An artifact that was evaluated beside: ``method`` is the one of this run that gives the same scores, if any."""
+    """An artifact that was evaluated beside: ``method`` is the one of this run that gives the same scores, if any.
+
+    Attributes:
+        settings: what it was fitted with; head, model_sha256, data_sha256: where its fit comes from, empty if unknown.
+    """
 
     file: str
     kind: str
     content_sha256: str
     method: str = ""
+    settings: dict[str, Setting] = {}
+    head: str = ""
+    model_sha256: str = ""
+    data_sha256: str = ""
     calibration: CalibrationRecord | None = None
 
 
