@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,11 +53,12 @@ def open_ray(fleet: Fleet) -> Iterator[Any]:
             ending.enter_context(_environment({**_QUIET, **token}))
             ray = _import_ray()
             # Ray's sockets lie in its folder, and their names have to be short.
-            folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+            folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+            ending.callback(_remove, folder)
             settings: dict[str, Any] = {"address": "local", "include_dashboard": False, **quiet}
             settings |= {"object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
-            settings |= {"num_cpus": max(fleet.actors, os.cpu_count() or 1), "_temp_dir": ending.enter_context(folder)}
-            ending.callback(_end_what_runs_in, folder.name)
+            settings |= {"num_cpus": max(fleet.actors, os.cpu_count() or 1), "_temp_dir": folder}
+            ending.callback(_end_what_runs_in, folder)
             ending.callback(ray.shutdown)
             _start(ray, settings, "on this machine", STARTS)
         yield ray
@@ -68,9 +71,7 @@ def _import_ray() -> Any:
         raise MissingLibraryError('--ray needs Ray: pip install "openood-line[ray]"') from None
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # what matters becomes an error of ours
     with suppress(ImportError, AttributeError, TypeError):  # it reads the environment as it is imported: do it again
-        from ray._raylet import Config
-
-        Config.initialize("")
+        importlib.import_module("ray._raylet").Config.initialize("")
     return ray
 
 
@@ -109,12 +110,20 @@ def _end_what_runs_in(folder: str, seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
+def _remove(folder: str, seconds: float = 10.0) -> None:
+    """Remove a folder, again if a process that is about to end still wrote to it."""
+    until = time.monotonic() + seconds
+    while Path(folder).exists() and time.monotonic() < until:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _running_in(folder: str) -> list[int]:
     try:
-        listed = subprocess.run(["ps", "-eww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+        # -ww: whole lines, whatever COLUMNS says
+        ps = subprocess.run(["ps", "-eww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True)  # noqa: S607
     except (OSError, subprocess.CalledProcessError):
         return []
-    rows = [line.split(None, 2) for line in listed.splitlines()]
+    rows = [line.split(None, 2) for line in ps.stdout.splitlines()]
     return [int(r[0]) for r in rows if len(r) == 3 and f"{folder}/" in r[2] and "Z" not in r[1]]
 
 
