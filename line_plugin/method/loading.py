@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_plugin.errors import ArtifactError
-from line_plugin.method.artifact import OPENED_BY, read_kind
+from line_plugin.method.artifact_file import OPENED_BY, read_kind
 from line_plugin.method.line import LINe
 from line_plugin.method.panel import Panel
 

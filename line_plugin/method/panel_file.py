@@ -15,7 +15,8 @@ from line_plugin.math.experts.angle import centre_weight
 from line_plugin.math.experts.combination import Scale
 from line_plugin.math.experts.literal import Experts
 from line_plugin.math.experts.virtual_logit import Subspace
-from line_plugin.method.artifact import Contents, check_kind, misstated, read_tensors, write_tensors
+from line_plugin.method.artifact import Contents, read_tensors, write_tensors
+from line_plugin.method.artifact_file import check_kind, misstated
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.line import LINe
 from line_plugin.method.panel_fit import FittedPanel, PanelSettings
@@ -75,7 +76,7 @@ def read_panel(path: str | Path) -> PanelContents:
     """Read and verify a file.
 
     Raises:
-        ArtifactError and its kinds, see :func:`line_plugin.method.artifact.read_tensors`.
+        ArtifactError and its kinds, see :func:`line_plugin.method.artifact_file.read_arrays`.
     """
     tensors, metadata = read_tensors(path)
     check_kind(path, metadata, "panel")
@@ -116,4 +117,4 @@ def _calibrations(
     """The calibrations (a row of confidences each) that lie beside the one of the whole panel."""
     if whole is None or not names:
         return {}
-    return {n: Calibration(row, whole.tpr, whole.source) for n, row in zip(names, tensors[key], strict=True)}
+    return {n: Calibration(row.numpy(), whole.tpr, whole.source) for n, row in zip(names, tensors[key], strict=True)}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from line_plugin.kernels import Scorer, cpu, selftest
+from line_plugin.kernels import cpu, selftest
 from line_plugin.kernels.cpu import experts as compiled_experts
 from line_plugin.kernels.cpu.angle import AngleParts
 from line_plugin.kernels.cpu.experts import PackedExperts
