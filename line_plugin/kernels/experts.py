@@ -98,8 +98,7 @@ class SharedAngle:
         if self._angle is None:
             self._angle = PackedAngle(packed, as_arrays(self.experts))
         found = self._angle.predict(features.detach().numpy())
-        return (
-            None
-            if found is None
-            else (torch.from_numpy(found[0]), torch.from_numpy(found[1]), torch.from_numpy(found[2]))
-        )
+        if found is None:
+            return None
+        classes, confidence, angle = found
+        return torch.from_numpy(classes), torch.from_numpy(confidence), torch.from_numpy(angle)

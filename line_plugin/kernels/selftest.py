@@ -1,9 +1,10 @@
 """A few rows are scored before a kernel is used: by the kernel and by something plain that is known to be right.
 
 Kernels are made by compilers of other projects for a CPU or a GPU that nobody tested. One that gives other numbers must
-not score silently. The CPU kernel is tried here against the plain one, and the experts of the panel against the
-literal ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. Everything here is numpy's: the trial runs in a process without torch, too. docs/kernels.md says
-what it takes: milliseconds a head.
+not score silently. The CPU kernel is tried here against the plain one, and the experts of the panel against the literal
+ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. Everything here
+is numpy's, so that the trial runs in a process without torch, too. docs/kernels.md says what it takes: milliseconds a
+head.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING
 
 from line_plugin.errors import EmptyClassError, FitError, NonFiniteError, WidthError

@@ -1,4 +1,4 @@
-"""What the file of a LINe holds, and of a panel beside that of its experts (:mod:`line_plugin.method.artifact_file`)."""
+"""What the file of a LINe holds, as tensors; :mod:`line_plugin.method.artifact_file` reads and writes the file."""
 
 from __future__ import annotations
 

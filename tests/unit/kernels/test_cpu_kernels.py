@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from line_plugin import ClassSums, LINeSettings
 from line_plugin.kernels import cpu
-from line_plugin.kernels.scorer import Scorer
 from line_plugin.kernels.cpu.blocked import layout
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.math.masks import percentile
 from line_plugin.method.fit import Fitted
 
@@ -204,17 +204,17 @@ class Wrong:
     def __init__(self, head: cpu.PackedHead, fault: str) -> None:
         self.head, self.fault = head, fault
 
-    def predict(self, x: torch.Tensor, delta: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(self, x: np.ndarray, delta: float | None) -> tuple[np.ndarray, np.ndarray]:
         classes, confidence = self.head.predict(x, delta)
         if self.fault == "class":
-            classes = classes.clone()
+            classes = classes.copy()
             classes[-1] = (classes[-1] + 1) % self.head.head[0].shape[0]
         if self.fault == "confidence":
-            confidence = confidence + 0.01
+            confidence = confidence + np.float32(0.01)
         if self.fault == "not a number":
-            confidence = confidence * torch.nan
+            confidence = confidence * np.float32(np.nan)
         if self.fault == "batch":
-            confidence = confidence * (1 + 1e-7 * len(x))
+            confidence = confidence * np.float32(1 + 1e-7 * len(x))
         return classes, confidence
 
 

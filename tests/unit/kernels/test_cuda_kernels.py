@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from line_plugin import PRESETS, ClassSums, LINe, LINeSettings, kernels
-from line_plugin.kernels import torch_ops
-from line_plugin.kernels.scorer import Scorer
+from line_plugin import PRESETS, ClassSums, LINe, LINeSettings
+from line_plugin.kernels import scorer, torch_ops
 from line_plugin.kernels.cuda import packed as cuda
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.method.fit import Fitted
 from tests import interpreted
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
@@ -141,7 +141,7 @@ def test_the_check_before_first_use_passes_and_finds_other_numbers() -> None:
 
 def bare_scorer(monkeypatch: pytest.MonkeyPatch, *tensors: Tensor) -> Scorer:
     """One that takes its tensors to be on CUDA."""
-    monkeypatch.setitem(kernels._PATHS, "cpu", cuda)
+    monkeypatch.setitem(scorer._PATHS, "cpu", cuda)
     monkeypatch.setattr(cuda, "installed", lambda: True)
     return Scorer(*tensors)
 
