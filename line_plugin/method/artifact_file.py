@@ -45,6 +45,13 @@ def check_kind(path: str | Path, metadata: Mapping[str, Any], kind: str) -> None
         raise ArtifactError(f"{path} is an artifact of kind {found!r}, expected {kind!r}: {hint}")
 
 
+def refuse_kind(path: str | Path, kind: object) -> ArtifactError:
+    """The error for an artifact of a kind that this release does not know."""
+    return ArtifactError(
+        f"{path} is an artifact of kind {kind!r}, this release opens {' and '.join(OPENED_BY)}: upgrade openood-line"
+    )
+
+
 @contextmanager
 def misstated(path: str | Path) -> Iterator[None]:
     """What a verified file lacks or misstates, as an ArtifactCorruptError."""

@@ -36,6 +36,38 @@ class Stored:
         return cls(LINeSettings(**metadata["settings"]), Provenance(**provenance), calibration)
 
 
+@dataclass(frozen=True)
+class Head:
+    """What the scoring rule takes of a fit: weight (K, D), bias (K,), and both masks as floors (K, D), float32."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    floors: NDArray[np.float32]
+
+    @classmethod
+    def of_parts(cls, arrays: Arrays, metadata: Mapping[str, Any]) -> Head:
+        """From a file that was read.
+
+        Raises:
+            ValueError: an array has another shape than the head asks for, or the head is not finite; KeyError: one is
+                missing.
+        """
+        weight = np.ascontiguousarray(arrays["weight"], np.float32)
+        if weight.ndim != 2:
+            raise ValueError(f"weight of shape {weight.shape}, expected (K, D)")
+        k, d = weight.shape
+        for name, expected in (("bias", (k,)), ("sums", (k, d)), ("counts", (k,)), ("weight_thresholds", (k,))):
+            if arrays[name].shape != expected:
+                raise ValueError(f"{name} of shape {arrays[name].shape}, expected {expected}")
+        bias = np.ascontiguousarray(arrays["bias"], np.float32)
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ValueError("the head holds NaN or Inf")
+        settings = LINeSettings(**metadata["settings"])
+        thresholds = arrays["weight_thresholds"]
+        _, floors = derive_floors(weight, arrays["sums"], arrays["counts"], settings, thresholds=thresholds)
+        return cls(weight, bias, floors)
+
+
 def derive_floors(
     weight: NDArray[np.float32],
     sums: NDArray[np.float64],

@@ -12,7 +12,8 @@ from line_plugin import LINe, Panel
 from line_plugin.benchmark.methods.base import FeatureSet, FitData
 from line_plugin.benchmark.methods.line import LineMethod
 from line_plugin.benchmark.methods.panel import PanelMethod
-from monitor.counting.scoring import Scorer, Staging
+from monitor.counting.scoring import Scorer
+from monitor.counting.tensors import Staging
 from monitor.errors import ModelError
 from tests.monitor_support import artifact, embeddings, small_line
 
