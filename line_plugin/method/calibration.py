@@ -109,13 +109,13 @@ class Calibration:
         Over draws of the calibration set the rate is Beta(m, n + 1 - m), m the rank of the threshold
         (Vovk 2012, training-conditional validity).
         """
-        from scipy.stats import beta
+        from scipy.special import betaincinv
 
         m = conformal.rank(self.n, self.fpr)
         if m < 1:
             return (0.0, 0.0)
         tail = (1 - level) / 2
-        return (float(beta.ppf(tail, m, self.n + 1 - m)), float(beta.ppf(1 - tail, m, self.n + 1 - m)))
+        return (float(betaincinv(m, self.n + 1 - m, tail)), float(betaincinv(m, self.n + 1 - m, 1 - tail)))
 
     def limits(self) -> list[str]:
         """In words, what this many samples support and what they cannot."""

@@ -114,7 +114,7 @@ def test_features_that_cannot_be_scored_are_refused_as_line_refuses_them(tmp_pat
     with pytest.raises(WidthError, match="expected"):
         scorer.predict(np.zeros((2, line.width + 1), np.float32))
     with pytest.raises(NonFiniteError, match="1 NaN or Inf"):
-        scorer.predict(np.full((1, line.width), np.nan, np.float32)[:, :1].repeat(line.width, 1) * ([1] + [0] * 7))
+        scorer.predict(np.array([[np.nan, *[0.0] * (line.width - 1)]], np.float32))
 
 
 @pytest.mark.parametrize(
