@@ -97,6 +97,7 @@ def benchmark_of(args: argparse.Namespace) -> Benchmark:
     from line_plugin.benchmark.protocol import spec
 
     benchmark = spec.load(args.id_data)
+    benchmark.require_images()
     changed = benchmark.preprocessing.model_copy(update=preprocessing_of(args))
     return benchmark.model_copy(update={"preprocessing": changed})
 

@@ -66,7 +66,7 @@ def fault(kernel: Predict, expected: Predict, weight: Floats, bias: Floats) -> s
         classes, confidence = kernel(x, clip)
         right_classes, right = expected(x, clip)
         if not np.array_equal(classes, right_classes):
-            return f"predicts class {classes.tolist()} where {right_classes.tolist()} is right"
+            return f"predicts class {classes.tolist()}, but {right_classes.tolist()} is right"
         most = (np.abs(x) @ np.abs(weight).T + np.abs(bias)).max(axis=1)
         off = np.abs(confidence.astype(np.float64) - right)
         if not bool((off <= (d + 8) * 2.0**-24 * most + 2e-6 * (1 + np.abs(right))).all()):
@@ -151,7 +151,7 @@ def _rounding(experts: ArrayExperts, x: Wide) -> dict[str, Wide]:
     error = step * _length(np.abs(offset) @ np.abs(basis).T)
     if not experts.subspace.is_residual:
         squares = 2 * _length(offset @ basis.T) * error + error**2 + 2.0**-22 * (offset**2).sum(axis=1)
-        with np.errstate(divide="ignore"):  # inf where there is no residual
+        with np.errstate(divide="ignore"):  # inf if there is no residual
             error = np.minimum(np.sqrt(squares), squares / experts.subspace.residual(x))
     return {
         "angle": (logits + 2e-6) / _length(clipped).clip(min=SHORTEST),

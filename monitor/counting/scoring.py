@@ -82,7 +82,7 @@ class Scorer:
 
         Args:
             artifact: file of ``LINe.save`` or ``Panel.save``.
-            device: where to score.
+            device: that scores.
             threads: that score on the CPU; 0 for as many as there are cores, or torch's own choice if it scores.
 
         Raises:

@@ -56,7 +56,7 @@ class Plan:
 
 
 def run(folder: str, *, method: str = "line", contamination: float = 0.2, seed: int = 0, as_json: bool = False) -> int:
-    """The demo on the quickstart model. Returns the exit code: 0 where it went as it should."""
+    """The demo on the quickstart model. Returns the exit code: 0 if it went as it should."""
     from monitor.demo.material import material
 
     say: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if as_json else print

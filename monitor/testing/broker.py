@@ -132,7 +132,7 @@ class MemorySource:
         self._paused &= set(self._position)
 
     def poll(self, _timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
-        """Records by partition, in offset order, at least one each."""
+        """Return new records by partition, in offset order. Partitions without new records are left out."""
         if self.broker.away:
             raise BrokerUnavailableError("the broker is away")
         found: dict[Partition, list[Record]] = {}
@@ -150,11 +150,11 @@ class MemorySource:
         return found
 
     def assigned(self) -> set[Partition]:
-        """Partitions that are ours now."""
+        """The partitions that are assigned to this worker now."""
         return set(self._position)
 
     def take_fresh(self) -> set[Partition]:
-        """Partitions given to us since the last call."""
+        """Return the partitions that were assigned since the last call."""
         fresh, self._fresh = self._fresh, set()
         return fresh & set(self._position)
 
@@ -168,7 +168,7 @@ class MemorySource:
         self._paused |= set(partitions) & set(self._position)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these again."""
+        """Fetch these partitions again."""
         self._paused -= set(partitions)
 
     def look(self) -> Mapping[str, Sight]:
@@ -184,13 +184,13 @@ class MemorySource:
         return Sight(self.broker.topic_ids[topic], len(there), logs, asked_at)
 
     def trouble(self) -> str:
-        """Why something cannot be read now; empty if all is well."""
+        """Why something cannot be read now; empty if everything can."""
         if self.broker.away:
             return "the broker is away"
         return "; ".join(f"topic {topic!r} does not exist" for topic in self._missing())
 
     def unreadable(self) -> tuple[str, ...]:
-        """The topics that trouble is about if others can be read."""
+        """The topics that cannot be read, if others can."""
         missing = self._missing()
         return missing if not self.broker.away and len(missing) < len(self.topics) else ()
 
@@ -200,7 +200,7 @@ class MemorySource:
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
     ) -> dict[Partition, Log]:
-        """Ask the broker about these partitions; those without a leader are left out."""
+        """Ask the broker about the logs of these partitions. Those without a leader are left out."""
         if self.broker.away:
             raise BrokerUnavailableError("the broker is away")
         return self._logs(p for p in partitions if p in self.broker.logs and p not in self.broker.muted)
@@ -214,7 +214,7 @@ class MemorySource:
         return {p: self.broker.ends.get(p, 0) for p in self._position}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions of which it did."""
+        """Return the offsets that the group has committed to Kafka; absent if it has not."""
         pairs = {p: self.broker.committed.get((self.group, p)) for p in partitions}
         return {p: offset for p, offset in pairs.items() if offset is not None}
 
@@ -227,7 +227,7 @@ class MemorySource:
         return sum(max(0, self.broker.ends.get(p, 0) - at) for p, at in self._position.items())
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the consumer group."""
         self.broker.members[self.group].remove(self)
         self.broker.deal(self.group)
 

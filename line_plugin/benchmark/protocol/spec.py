@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from line_plugin.errors import DataError, unknown_name
+from line_plugin.errors import DataError, SettingsError, unknown_name
 from line_plugin.shipped import config_dir
 
 
@@ -127,6 +127,7 @@ class Benchmark(_Frozen):
         num_classes: K of the ID data.
         arch: the network its checkpoints usually belong to, used if the command line names none.
         class_names: K names, or empty.
+        volumes: its files are volumes, which can be looked for and not be read.
         preprocessing: for every set without an override.
         id, csid, ood: the sets. csid is ID under covariate shift, added to ID by FS-OOD.
         methods: settings by method name, over the methods' own defaults, for every network.
@@ -139,6 +140,7 @@ class Benchmark(_Frozen):
     num_classes: int = Field(gt=0)
     arch: str = ""
     class_names: tuple[str, ...] = ()
+    volumes: bool = False
     preprocessing: Preprocessing
     id: IdSets
     csid: dict[str, ImageSet] = {}
@@ -155,6 +157,18 @@ class Benchmark(_Frozen):
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"{len(self.class_names)} class_names for {self.num_classes} classes")
         return self
+
+    def require_images(self) -> None:
+        """Refuse a benchmark of volumes before any of its files is opened.
+
+        Raises:
+            SettingsError: its files are volumes.
+        """
+        if self.volumes:
+            raise SettingsError(
+                f"the files of {self.name!r} are volumes, and this reads images: fit on the features of your own "
+                "network with LINe.fit_features; `openood data` without --verify looks whether they are there"
+            )
 
     def preprocessing_of(self, images: ImageSet) -> Preprocessing:
         """The preprocessing of one set."""

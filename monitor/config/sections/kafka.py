@@ -1,4 +1,4 @@
-"""Where records come from, and where those go that cannot be scored."""
+"""Where records come from, and where records that cannot be scored go."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class PageOptions:
         replicates, seed: bootstrap draws for the intervals (0 leaves them out), and their seed.
         misses: worst images of ID and of each OOD set that are shown, at most.
         neighbours: training images beside each of them.
-        data_root, cache: where images and features are now; None if they are where the run found them.
+        data_root, cache: where images and features are now; None if they have not moved since the run.
     """
 
     replicates: int = 1000
