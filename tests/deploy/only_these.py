@@ -57,7 +57,7 @@ class Refusing(MetaPathFinder):
 def image() -> set[str]:
     """What the image installs."""
     made = runpy.run_path(str(ROOT / "docker/requirements.py"))
-    return installed(["torch", *made["requirements"](ROOT / "pyproject.toml", EXTRAS)])
+    return installed(made["requirements"](ROOT / "pyproject.toml", EXTRAS))
 
 
 if __name__ == "__main__":
