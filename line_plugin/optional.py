@@ -41,20 +41,27 @@ EXTRAS = {
     "timm": "timm",
     "transformers": "transformers",
 }
-"""The extra of pyproject.toml that brings a module; the least one, if several do. tests/unit/test_parts.py holds it so."""
+"""The extra of pyproject.toml that brings a module; the least one, if several do."""
+
+
+def say_missing(module: str, who: str, extra: str = "") -> str:
+    """The line for a library that is not installed.
+
+    Args:
+        module: as it is imported, in :data:`EXTRAS`.
+        who: what needs it (``"openood eval"``).
+        extra: that brings all that ``who`` needs; by default the least one that brings this library.
+    """
+    return f"{who} needs {module}, which is not installed: pip install 'openood-line[{extra or EXTRAS[module]}]'"
 
 
 def explain_missing(error: ImportError, who: str, extra: str = "") -> MissingLibraryError | None:
     """The error for a library that is not installed; ``None`` if the import failed for another reason.
 
     Args:
-        error: as Python raised it.
-        who: what needs the library, for the message (``"openood eval"``).
-        extra: that brings all that it needs; by default the least one that brings this library.
+        error: as Python raised it; who, extra: as for :func:`say_missing`.
     """
     module = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or module not in EXTRAS:
         return None
-    return MissingLibraryError(
-        f"{who} needs {module}, which is not installed: pip install 'openood-line[{extra or EXTRAS[module]}]'"
-    )
+    return MissingLibraryError(say_missing(module, who, extra))
