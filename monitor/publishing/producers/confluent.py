@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from line_plugin.optional import say_missing
-from monitor.errors import MissingLibraryError
 from monitor.publishing.messages import Message
 from monitor.publishing.producers import Answer, SendError
 
@@ -40,10 +38,7 @@ class ConfluentProducer:
     @classmethod
     def opened(cls, bootstrap_servers: str, settings: Mapping[str, Any]) -> ConfluentProducer:
         """Make a producer. It connects in the background, so this returns at once."""
-        try:
-            from confluent_kafka import Producer
-        except ImportError:
-            raise MissingLibraryError(say_missing("confluent_kafka", "monitor.publishing")) from None
+        from confluent_kafka import Producer
 
         given = {_dotted(name): value for name, value in settings.items()}
         made = cls(None, own=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from line_plugin.optional import say_missing
-from monitor.errors import MissingLibraryError
 from monitor.publishing.messages import Message
 from monitor.publishing.producers import Answer, SendError
 
@@ -42,10 +40,7 @@ class KafkaPythonProducer:
     @classmethod
     def opened(cls, bootstrap_servers: str, settings: Mapping[str, Any]) -> KafkaPythonProducer:
         """Connect, for at most ``bootstrap_timeout_ms``."""
-        try:
-            from kafka import KafkaProducer
-        except ImportError:
-            raise MissingLibraryError(say_missing("kafka", "monitor.publishing")) from None
+        from kafka import KafkaProducer
 
         servers = [s.strip() for s in bootstrap_servers.split(",") if s.strip()]
         wanted = {**DEFAULTS, **settings}
