@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import tomllib
@@ -16,8 +17,8 @@ SEPARATE = {"torch"}
 """Installed before all others, from an index of its own, by the image for GPUs."""
 
 
-def requirements(pyproject: Path, extras: list[str]) -> list[str]:
-    """The requirements of the image.
+def requirements(pyproject: Path, extras: list[str], separate: Collection[str] = SEPARATE) -> list[str]:
+    """The requirements of the image, less those that are installed separately.
 
     Raises:
         SystemExit: pyproject.toml has no such extra.
@@ -37,7 +38,7 @@ def requirements(pyproject: Path, extras: list[str]) -> list[str]:
                 open_ += [name.strip() for name in line.partition("[")[2].partition("]")[0].split(",")]
             else:
                 found.append(line)
-    return sorted({line for line in found if name_of(line) not in SEPARATE})
+    return sorted({line for line in found if name_of(line) not in separate})
 
 
 def name_of(requirement: str) -> str:

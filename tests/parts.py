@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 def declared(extras: Iterable[str]) -> list[str]:
     """The requirements of the package itself and of these extras, those that they name in turn included."""
     made = runpy.run_path(str(ROOT / "docker/requirements.py"))
-    return made["requirements"](ROOT / "pyproject.toml", list(extras))
+    return made["requirements"](ROOT / "pyproject.toml", list(extras), separate=())
 
 
 def installed(wanted: Iterable[str]) -> set[str]:

@@ -27,8 +27,9 @@ MODULES = {
 """Distributions whose module has another name; llvmlite is numba's."""
 OTHERS = {
     "openood": "a guest: upstream OpenOOD is on no index (line_plugin.integrations.openood.compat says how)",
-    "faiss": "of upstream OpenOOD", "triton": "comes with torch's CUDA builds", "pydantic_core": "pydantic's own",
-    "anyio": "starlette's own", "h11": "uvicorn's own", "urllib3": "redis's own", "torch_npu": "never imported",
+    "triton": "comes with torch's CUDA builds", "pydantic_core": "pydantic's own",
+    "anyio": "starlette's own", "h11": "uvicorn's own", "markupsafe": "jinja2's own",
+    "tqdm": "upstream OpenOOD's; imported beside it alone",
 }  # fmt: skip
 
 
