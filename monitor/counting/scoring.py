@@ -86,7 +86,8 @@ class Scorer:
             threads: that score on the CPU; 0 for as many as there are cores, or torch's own choice if it scores.
 
         Raises:
-            ModelError: the artifact cannot be used, or neither numba nor torch can score it.
+            ModelError: the artifact cannot be used.
+            MissingLibraryError: neither numba nor torch can score it.
         """
         from line_plugin.kernels.cpu import set_threads
         from line_plugin.method.scorer import load_scorer

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from monitor.errors import ModelError
+from line_plugin.kernels import cpu
+from line_plugin.optional import say_missing
+from monitor.errors import MissingLibraryError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,16 +26,17 @@ def load(artifact: str | Path, device: str) -> LINe | Panel:
     """Read an artifact onto a device.
 
     Raises:
-        ModelError: torch is not installed, or it cannot use the device.
+        MissingLibraryError: what scores is not installed.
+        ModelError: torch cannot use the device.
         LinePluginError: of :func:`line_plugin.load_artifact`.
     """
     try:
         import torch  # noqa: F401
     except ImportError:
-        why = f"model.device is {device}" if device != "cpu" else "numba's kernels cannot be used on this machine"
-        raise ModelError(
-            f"{why}, and torch, which then scores, is not installed: run `pip install 'openood-line[torch]'`"
-        ) from None
+        if device == "cpu" and not cpu.installed():
+            raise MissingLibraryError(say_missing("numba", "scoring on the CPU", "monitor")) from None
+        why = f"model.device is {device}" if device != "cpu" else "numba's kernels cannot be used here (see the log)"
+        raise MissingLibraryError(f"{why}, and {say_missing('torch', 'scoring by torch', 'monitor,torch')}") from None
     from line_plugin import load_artifact
 
     try:

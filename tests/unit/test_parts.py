@@ -17,6 +17,7 @@ pytest.importorskip("tomllib", reason="reads pyproject.toml as the images do, wi
 
 from packaging.utils import canonicalize_name
 
+from tests.monitor_support import artifact
 from tests.parts import ROOT, declared
 
 MODULES = {
@@ -150,7 +151,9 @@ def test_a_command_of_openood_without_its_libraries_is_one_line_that_names_the_e
 
 def test_a_command_of_ood_monitor_without_its_libraries_is_one_line_that_names_the_extra(tmp_path: Path) -> None:
     config = tmp_path / "monitor.yml"
-    config.write_text("model: {artifact: nowhere}\nkafka: {bootstrap_servers: 'localhost:1', topic: t, group: g}\n")
+    config.write_text(
+        f"model: {{artifact: {artifact(tmp_path)}}}\nkafka: {{bootstrap_servers: 'localhost:1', topic: t, group: g}}\n"
+    )
     commands = [[name, "--config", str(config)] for name in ("run", "check", "alerts", "replay", "ingest")]
     for arguments, code, text in run_each("", "monitor", commands):
         lines = text.strip().splitlines()
