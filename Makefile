@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 READY := $(if $(OPENOOD_SOURCE),$(VENV)/.openood,$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka chaos check lint types layers docs site clean
+.PHONY: help demo test test-kafka chaos check lint types layers docs site clean lock audit sbom mutants
 
 help:
 	@echo "make demo        LINe and its baselines on images that packages ship, then the monitor on a surge of them"
@@ -17,6 +17,10 @@ help:
 	@echo "make check       lint, types, layers and tests"
 	@echo "make docs        write docs/metrics.md and the generated part of docs/runbook.md anew"
 	@echo "make site        build the documentation as a web site into site/; a dead link or a warning is an error"
+	@echo "make lock        write docker/requirements.lock: the versions that the images install, and their hashes"
+	@echo "make audit       hold what the images and this environment install against known vulnerabilities"
+	@echo "make sbom        what the images install as a CycloneDX document, build/sbom.json"
+	@echo "make mutants     change the mathematics in many small ways, and see whether a test notices (an hour or more)"
 	@echo "make clean       remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
 
@@ -70,6 +74,26 @@ docs: $(READY)
 
 site: $(READY)
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -d $(VENV)/.doctrees docs site && echo "site: site/index.html"
+
+$(VENV)/.audit: $(READY)
+	@$(PIP) install --quiet --editable '.[audit]'
+	@touch $@
+
+LOCK := docker/requirements.lock
+lock: $(VENV)/.audit
+	@$(BIN)/python docker/requirements.py monitor formats | \
+	  $(BIN)/uv pip compile - --quiet --universal --python-version 3.12 --generate-hashes --upgrade \
+	  --no-header --no-emit-index-url --no-emit-find-links --output-file $(LOCK)
+
+# Both must be complete: --strict ends with an error if a dependency could not be looked up.
+audit: $(VENV)/.audit
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK)
+	@$(BIN)/pip-audit --strict --local --skip-editable
+
+sbom: $(VENV)/.audit
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json
+	@echo "build/sbom.json"
 
 clean:
 	rm -rf $(VENV) quickstart results site

@@ -1,4 +1,4 @@
-"""``openood data``: what a benchmark needs, what of it is there, and what differs from what was published."""
+"""``openood data``: list what a benchmark needs, what is there, and what differs from what was published."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _state(args: argparse.Namespace, state: SetState) -> str:
 
 
 def _sources(states: Sequence[SetState]) -> list[str]:
-    """Where to get what lacks, a line a source."""
+    """List where to get what is missing, one line per source."""
     lacking: dict[tuple[str, str], list[str]] = {}
     for s in states:
         if s.problems and (s.spec.source or s.spec.home):

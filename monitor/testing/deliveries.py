@@ -1,4 +1,4 @@
-"""What delivery keeps, in memory."""
+"""The store of delivery, in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the status page reads, from the store in memory."""
+"""Reads the store in memory for the status page."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Preprocessing(_Frozen):
 
     @model_serializer(mode="wrap")
     def _leave_out_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was written before there was a choice still is the same: it is part of cache keys and of artifacts."""
+        """Leave out default values, so that cache keys and artifacts of earlier releases stay valid."""
         found: dict[str, Any] = write(self)
         if self.interpolation == "bilinear":
             del found["interpolation"]
@@ -127,7 +127,7 @@ class Benchmark(_Frozen):
         num_classes: K of the ID data.
         arch: the network its checkpoints usually belong to, used if the command line names none.
         class_names: K names, or empty.
-        volumes: its files are volumes, which can be looked for and not be read.
+        volumes: its files are volumes. They can be looked for, but not read.
         preprocessing: for every set without an override.
         id, csid, ood: the sets. csid is ID under covariate shift, added to ID by FS-OOD.
         methods: settings by method name, over the methods' own defaults, for every network.
@@ -213,7 +213,7 @@ def load(name_or_path: str) -> Benchmark:
 
 
 def _describe_first(error: ValidationError) -> str:
-    """The first complaint in one line, with the nearest known key for an unknown one."""
+    """Describe the first error in one line. For an unknown key, name the nearest known one."""
     # A misspelt key also shows up as a missing one: the misspelling is what helps.
     problem: dict[str, Any] = dict(min(error.errors(), key=lambda e: e["type"] != "extra_forbidden"))
     key = ".".join(str(part) for part in problem["loc"])

@@ -1,4 +1,4 @@
-"""Metrics of ``ood-monitor ingest``, which is a process of its own with a page of its own."""
+"""The metrics of ``ood-monitor ingest``, which has a page of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INGEST: tuple[Metric, ...] = (
         "counter",
         "Requests to the ingest server by what they were answered: 202 means that Kafka has the events",
         "400, 413 or 415: a sender is set up wrongly, the log says how. 401 or 403: its token or certificate is wrong. "
-        "503: Kafka is away, or more is posted than Kafka takes; senders that do not send again lose events",
+        "503: Kafka cannot be reached, or more is posted than Kafka takes; senders that do not send again lose events",
         "ingest",
         labels={"status": STATUSES},
     ),
@@ -44,14 +44,14 @@ INGEST: tuple[Metric, ...] = (
         "ood_monitor_ingest_pending_events",
         "gauge",
         "Events that Kafka has not acknowledged",
-        "If it stays at queue.max_events, posts are answered 503: Kafka is away or too slow",
+        "If it stays at queue.max_events, posts are answered 503: Kafka is unreachable or too slow",
         "ingest",
     ),
     Metric(
         "ood_monitor_ingest_pending_bytes",
         "gauge",
         "The same in bytes",
-        "If it stays at queue.max_bytes, posts are answered 503: Kafka is away or too slow",
+        "If it stays at queue.max_bytes, posts are answered 503: Kafka is unreachable or too slow",
         "ingest",
         "bytes",
     ),
