@@ -1,9 +1,9 @@
 """``python docker/requirements.py EXTRA...``: what the images install, one requirement a line.
 
 They are those of pyproject.toml and of these extras, with its bounds; an extra that names another one is followed.
-tests/deploy/test_image.py runs the commands of `ood-monitor` with nothing else in reach. With ``--locked LOCKFILE`` they
-are the entries of that file that these requirements need, each with one version and the hashes of its files: `make lock`
-writes it.
+tests/deploy/test_image.py runs the commands of `ood-monitor` with nothing else in reach. With ``--locked LOCKFILE``
+they are the entries of that file that these requirements need, each with one version and the hashes of its files:
+`make lock` writes it.
 """
 
 from __future__ import annotations
