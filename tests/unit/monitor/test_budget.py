@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.math.budget import LEVELS, Budget
+from monitor.math.budget import LEVELS, Budget, requests_in
 
 shares = st.dictionaries(st.sampled_from(LEVELS), st.floats(0.01, 100), min_size=1)
 
@@ -35,7 +35,7 @@ def test_a_level_that_is_not_watched_never_raises_and_spends_nothing() -> None:
 
 
 def test_days_at_a_rate_are_requests() -> None:
-    assert Budget.per_days(7, 20).requests == 7 * 86_400 * 20
+    assert requests_in(7, 20) == 7 * 86_400 * 20
 
 
 def test_the_words_name_budget_thresholds_and_what_is_spent() -> None:
