@@ -60,7 +60,7 @@ def test_every_word_to_avoid_comes_from_the_glossary() -> None:
 
 
 def test_the_pages_stay_readable() -> None:
-    """A little room above 2026-11-29, when they had 1, 1 and 15.5; before that day it was 25, 148 and 16.4."""
+    """A little room above 2026-11-29: 1, 1 and 15.5. Before that revision it was 25, 148 and 16.4."""
     total = prose.Count()
     for place in ("README.md", "CONTRIBUTING.md", "docs"):
         for path in prose.pages(prose.ROOT / place):

@@ -47,6 +47,25 @@ def test_the_words_name_budget_thresholds_and_what_is_spent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("requests", "span"),
+    [(86_400, "1.0 days"), (129_600, "1.5 days"), (86_399, "24.0 hours"), (3.2e10, "370,370.4 days")],
+)
+def test_the_words_give_the_budget_in_days_from_one_day_on(requests: float, span: str) -> None:
+    assert f"({span} at 1 requests/s)" in Budget(requests).words(requests_per_second=1)
+
+
+def test_the_words_list_every_level_and_say_that_nothing_was_seen() -> None:
+    said = Budget(1e5, {"stream": 1.0, "everything": 1.0}).words({})
+    assert said.endswith(
+        "evidence to raise: stream 200,000, everything 200,000; spent: 0 false alerts expected at most in 0 requests"
+    )
+
+
+def test_a_budget_of_little_more_than_one_request_is_one() -> None:
+    assert Budget(1.5, {"stream": 1.0}).threshold("stream") == 1.5
+
+
+@pytest.mark.parametrize(
     ("requests", "given_shares", "message"),
     [
         (1, {"stream": 1.0}, "more than 1"),
