@@ -31,7 +31,8 @@ def test_a_worker_without_torch_counts_and_alerts_in_a_fifth_of_the_memory(clust
     paths = {"PYTHONPATH": f"{c.folder}:{c.environment()['PYTHONPATH']}"}
     worker = c.start_worker(paths)
     with Live(c) as live:
-        wait_for_surge(c, live)
+        c.wait(lambda: c.counted() > 0)
+        wait_for_surge(c, live, seconds=60)
         assert resident(worker.pid) < MOST_MB, c.logs()
     c.wait_until_counted()
     assert c.store.totals() == c.recounted()
