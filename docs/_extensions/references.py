@@ -2,7 +2,7 @@
 
 A comment ``<!-- commands of line_plugin.cli -->`` becomes every command with its options, read from the program's own
 parser. ``<a id="name"></a>`` in front of a heading becomes a target that links are checked against, and a link to
-``CONTRIBUTING.md`` leads to the page that holds it. A page in a list of pages whose line ends in ``?`` may be missing.
+``CONTRIBUTING.md`` leads to the page that holds it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import importlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -23,17 +22,11 @@ def setup(app: Sphinx) -> dict[str, bool]:
     return {"parallel_read_safe": True}
 
 
-def fill(app: Sphinx, _page: str, source: list[str]) -> None:
+def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
     """One page."""
     text = re.sub(r'^<a id="([\w-]+)"></a>\n', r"(\1)=\n\n", source[0], flags=re.MULTILINE)
     text = re.sub(r"\]\((?:\.\./)+CONTRIBUTING\.md", "](/contributing.md", text)
-    text = re.sub(r"^([\w/-]+)\?\n", lambda found: listed(app, found[1]), text, flags=re.MULTILINE)
     source[0] = re.sub(r"<!-- commands of ([\w.]+) -->", lambda found: commands(found[1]), text)
-
-
-def listed(app: Sphinx, page: str) -> str:
-    """The line of a page in a list, if there is such a page."""
-    return f"{page}\n" if (Path(app.srcdir) / f"{page}.md").exists() else ""
 
 
 def commands(module: str) -> str:

@@ -348,6 +348,8 @@ def test_an_alert_is_replaced_whole_and_its_history_kept(store):
     store.apply(Fold(token, 5, 4, {}, [AlertWrite("f1", {"status": "resolved"}, 60_000, 2000), alert("firing", "f2")]))
     store.apply(Fold(token, None, 5, {}, [AlertWrite("f1", {"status": "silent"}, 60_000, 3000)]))
     assert store.alerts()[0] == {"fingerprint": "f1", "status": "silent"}
+    assert store.alert("f1") == {"fingerprint": "f1", "status": "silent"}
+    assert store.alert("f3") == {}
     assert {a["fingerprint"] for a in store.alerts()} == {"f1", "f2"}
     assert store.history()[0]["status"] == "silent"
     assert len(store.history()) == 4
