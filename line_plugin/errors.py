@@ -18,6 +18,7 @@
     │   └── ArtifactVersionError   written by a newer release
     ├── ExportError              a network that cannot be exported for a model server
     ├── OpenOODError             upstream OpenOOD is absent or lacks a library
+    ├── MissingLibraryError      a library of an extra that is not installed
     └── DataError                image lists, images, benchmark files
         ├── MissingDataError     a data set that is not there, with where to get it
         └── ImageError           an image that cannot be decoded
@@ -93,6 +94,10 @@ class ExportError(LinePluginError, ValueError):
 
 class OpenOODError(LinePluginError, ImportError):
     """Upstream OpenOOD, or a library that it needs for what was asked, is not installed."""
+
+
+class MissingLibraryError(LinePluginError, ImportError):
+    """A library is needed that an extra brings, and it is not installed."""
 
 
 class DataError(LinePluginError, ValueError):
