@@ -13,11 +13,11 @@ from torch import nn
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
-Takes = TypeVar("Takes", contravariant=True)
-Gives = TypeVar("Gives", covariant=True)
+Takes_contra = TypeVar("Takes_contra", contravariant=True)
+Gives_co = TypeVar("Gives_co", covariant=True)
 
 
-class Work(Protocol[Takes, Gives]):
+class Work(Protocol[Takes_contra, Gives_co]):
     """What is done with batches. It can be pickled, network and all, and keeps nothing between two calls."""
 
     @property
@@ -25,7 +25,7 @@ class Work(Protocol[Takes, Gives]):
         """The network that it carries."""
         ...
 
-    def __call__(self, plan: Iterable[Takes], /) -> Iterator[Gives]:
+    def __call__(self, plan: Iterable[Takes_contra], /) -> Iterator[Gives_co]:
         """One result a batch, in order."""
         ...
 
