@@ -60,10 +60,8 @@ def passes_of(args: argparse.Namespace) -> contextlib.AbstractContextManager[Pas
         if args.ray_actors is not None:
             raise SettingsError(f"--ray-actors {args.ray_actors} given without --ray: give both, or neither")
         return contextlib.nullcontext()
-    from line_plugin.integrations.ray.session import require_ray
     from line_plugin.integrations.ray.sharing import RayPasses
 
-    require_ray()
     if ":" in args.device or "," in args.device:
         raise SettingsError(
             f"--device {args.device} given with --ray, which gives each actor a GPU of its own: give --device cuda"

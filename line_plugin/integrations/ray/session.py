@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import secrets
@@ -24,19 +25,25 @@ STARTS = 3
 """How often a local Ray is started: it gives up on itself after 30 seconds, which a busy machine may need."""
 _LONGEST_FOLDER = 30  # Ray's sockets lie 60 characters below, and the name of a socket has 107 at most
 _CONNECT_SECONDS = 10.0
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, Ray's word for: every socket on 127.0.0.1
+_NEEDLESS = ("start_monitor", "start_api_server", "start_log_monitor")
+_SILENCE = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone without a GPU, instead of warning
+}
 
 
-def require_ray() -> Any:
-    """Ray, or an error that says what to install.
+def require_ray() -> None:
+    """Refuse before anything begins. Ray is not imported, since it reads its settings when it is.
 
     Raises:
         SettingsError: it is not installed.
     """
     try:
-        import ray
-    except ImportError as error:
-        raise SettingsError("--ray needs Ray, which is not installed: pip install 'openood-line[ray]'") from error
-    return ray
+        found = importlib.util.find_spec("ray")
+    except ValueError:  # something else took its name
+        found = None
+    if found is None:
+        raise SettingsError("--ray needs Ray, which is not installed: pip install 'openood-line[ray]'")
 
 
 @contextlib.contextmanager
@@ -53,21 +60,23 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
     base = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="openood-ray-", dir=base if len(base) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108
     with _environment(_local_environment()), _signals_kept(), contextlib.ExitStack() as last:
+        os.environ.pop("RAY_ADDRESS", None)  # would be taken for the address of another
         last.callback(shutil.rmtree, folder, ignore_errors=True)
         last.callback(_end_leftovers, folder)
         ray = _quiet_ray()
         last.callback(ray.shutdown)
         for attempt in range(STARTS):
             try:
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    configure_logging=False,
-                    log_to_driver=False,
-                    object_store_memory=store_bytes,
-                    _temp_dir=folder,
-                )
+                with fewer_processes():
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus,
+                        include_dashboard=False,
+                        configure_logging=False,
+                        log_to_driver=False,
+                        object_store_memory=store_bytes,
+                        _temp_dir=folder,
+                    )
                 break
             except Exception as error:
                 ray.shutdown()
@@ -88,8 +97,7 @@ def joined_ray(address: str) -> Iterator[Any]:
         ClusterError: there is none. SettingsError: Ray is not installed.
     """
     host, _, port = address.rpartition(":")
-    with _signals_kept(), contextlib.ExitStack() as last:
-        ray = _quiet_ray()
+    with _environment(_SILENCE), _signals_kept(), contextlib.ExitStack() as last:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
         except OSError as error:
@@ -97,6 +105,7 @@ def joined_ray(address: str) -> Iterator[Any]:
                 f"nothing answers at {address} ({error.strerror or error}): give the address that `ray start --head` "
                 "printed, or --ray alone for a Ray on this machine"
             ) from error
+        ray = _quiet_ray()
         last.callback(ray.shutdown)
         try:
             ray.init(address=address, configure_logging=False, log_to_driver=False)
@@ -109,19 +118,46 @@ def joined_ray(address: str) -> Iterator[Any]:
 
 
 def _quiet_ray() -> Any:
-    """Ray, which says nothing by itself: what matters of it becomes our own errors."""
+    """Ray under the environment as it is now, which says nothing by itself: what matters becomes our own errors."""
+    import ray
+    from ray._private import ray_constants
+    from ray._raylet import Config
+
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)
-    return require_ray()
+    with contextlib.suppress(AttributeError, TypeError):  # if somebody has imported it before
+        Config.initialize("")
+        if os.environ.get(_LOOPBACK) == "0":
+            ray_constants.ENABLE_RAY_CLUSTER = False
+    return ray
+
+
+@contextlib.contextmanager
+def fewer_processes() -> Iterator[None]:
+    """Meanwhile a Ray is started without its autoscaler, its dashboard's server and its reader of logs.
+
+    Nobody would look at them here. Each takes seconds of CPU to begin, and Ray gives up on itself after 30 seconds.
+    """
+    from ray._private.node import Node
+
+    before = {name: getattr(Node, name) for name in _NEEDLESS if hasattr(Node, name)}
+    for name in before:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 def _local_environment() -> dict[str, str]:
     """What makes Ray stay on loopback, refuse strangers on this machine, and report to nobody."""
     return {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # its word for: every socket on 127.0.0.1
+        _LOOPBACK: "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone without a GPU, and says nothing
+        "RAY_worker_niceness": "0",  # actors are the work itself, not something beside it
+        **_SILENCE,
     }
 
 
@@ -135,7 +171,6 @@ def _token() -> str:
 def _environment(changed: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in [*changed, "RAY_ADDRESS"]}
     os.environ.update(changed)
-    os.environ.pop("RAY_ADDRESS", None)
     try:
         yield
     finally:

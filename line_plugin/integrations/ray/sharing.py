@@ -46,6 +46,7 @@ class RayPasses:
     def __init__(
         self, address: str | None, actors: int | None, *, cuda: bool, retries: int = RETRIES, patience: float = 300.0
     ) -> None:
+        require_ray()
         self._address, self._actors, self._cuda = address, actors, cuda
         self._retries, self._patience = retries, patience
         self._ray: Any = None
@@ -65,9 +66,8 @@ class RayPasses:
         Raises:
             ClusterError: Ray cannot be had, or a share was lost too often. LinePluginError: what the work raises.
         """
-        pickled = _pickled(work)
-        crew = self._ready_crew(len(pickled))
-        crew.prepare(pickled)
+        crew = self._ready_crew(sum(p.nbytes for p in work.model.state_dict().values()))
+        crew.prepare(_pickled(work))
         deal = _Deal(self._ray, crew, _shares(plan, crew.size), self._retries)
         try:
             yield from deal.results()
@@ -191,9 +191,8 @@ def _pickled(work: Any) -> bytes:
     """The work with its network; classes of your own travel with it, those of installed libraries by name.
 
     Raises:
-        SettingsError: Ray is not installed. ClusterError: the network cannot be pickled.
+        ClusterError: the network cannot be pickled.
     """
-    require_ray()
     from ray import cloudpickle as untyped
 
     cloudpickle: Any = untyped
