@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from line_plugin.cli import main, parser, sharing
+from line_plugin.integrations.ray.session import fewer_processes
 from line_plugin.integrations.ray.sharing import RayPasses
 from tests.integration.small_world import make_world, write_images
 from tests.integration.test_several_devices import NETWORK
@@ -27,22 +29,21 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'openood-li
 SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all on 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_health_check_initial_delay_ms": "0",
-    "RAY_health_check_period_ms": "1000",
 }
 BATCH = 4
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     """A head with four cores. Others may add nodes and take them away."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
         from ray.cluster_utils import Cluster
 
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
-        found = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+        with fewer_processes():
+            found = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "temp_dir": folder})
         yield found
         found.shutdown()
 
@@ -153,9 +154,7 @@ def test_a_share_that_kills_every_actor_ends_the_run_with_one_line_and_nothing_h
     assert not list((tmp_path / "cache/features").iterdir())
 
 
-def test_a_node_that_is_lost_is_survived(
-    cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_node_that_is_lost_is_survived(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wait = f"while len(x) > 1 and os.getpid() != {os.getpid()} and not (HERE / 'go').exists(): time.sleep(0.05)"
     flags = prepared(tmp_path, wait)
     node = cluster.add_node(num_cpus=1)
@@ -281,9 +280,7 @@ def test_flags_that_contradict_each_other_are_refused(
     ("address", "message"),
     [("ray://127.0.0.1:10001", "Ray's client protocol is not used"), ("images", "come before a --ray that has none")],
 )
-def test_an_address_that_is_none_is_refused(
-    address: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_address_that_is_none_is_refused(address: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["score", "--artifact", "x", "--ray", address, "images"])
     assert message in " ".join(capsys.readouterr().err.split())

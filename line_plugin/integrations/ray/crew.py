@@ -46,7 +46,8 @@ def size_of(nodes: list[dict[str, float]], asked: int | None, *, cuda: bool, thr
             f"{count} actors wanted, and the cluster has {cores} cores: give --ray-actors {cores} or less"
         )
     if not cuda:
-        return Size(count, 1 if asked else min(threads, cores), 0)
+        largest = int(max(n.get("CPU", 0) for n in nodes))
+        return Size(count, 1 if asked else min(threads, largest), 0)
     return Size(count, 1, 1 if count <= gpus else int(1000 * gpus / count) / 1000)
 
 

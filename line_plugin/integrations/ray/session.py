@@ -120,12 +120,13 @@ def joined_ray(address: str) -> Iterator[Any]:
 def _quiet_ray() -> Any:
     """Ray under the environment as it is now, which says nothing by itself: what matters becomes our own errors."""
     import ray
+    from ray import _raylet
     from ray._private import ray_constants
-    from ray._raylet import Config
 
+    raylet: Any = _raylet
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)
     with contextlib.suppress(AttributeError, TypeError):  # if somebody has imported it before
-        Config.initialize("")
+        raylet.Config.initialize("")
         if os.environ.get(_LOOPBACK) == "0":
             ray_constants.ENABLE_RAY_CLUSTER = False
     return ray
