@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from line_plugin.cli import main, parser, sharing
-from line_plugin.integrations.ray.session import fewer_processes
+from line_plugin.integrations.ray.session import STARTS, _end_leftovers, fewer_processes
 from line_plugin.integrations.ray.sharing import RayPasses
 from tests.integration.small_world import make_world, write_images
 from tests.integration.test_several_devices import NETWORK
@@ -33,6 +33,18 @@ SETTINGS = {
 BATCH = 4
 
 
+def patiently(start: Callable[[], Any], folder: str) -> Any:
+    """A node of Ray gives up on itself after 30 seconds, which a machine that does much else may need."""
+    for _ in range(STARTS - 1):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            _end_leftovers(folder)
+    return start()
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with four cores. Others may add nodes and take them away."""
@@ -43,7 +55,9 @@ def cluster() -> Iterator[Any]:
 
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         with fewer_processes():
-            found = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "temp_dir": folder})
+            found = patiently(
+                lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "temp_dir": folder}), folder
+            )
         yield found
         found.shutdown()
 
@@ -157,7 +171,17 @@ def test_a_share_that_kills_every_actor_ends_the_run_with_one_line_and_nothing_h
 def test_a_node_that_is_lost_is_survived(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wait = f"while len(x) > 1 and os.getpid() != {os.getpid()} and not (HERE / 'go').exists(): time.sleep(0.05)"
     flags = prepared(tmp_path, wait)
-    node = cluster.add_node(num_cpus=1)
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        node = patiently(lambda: cluster.add_node(num_cpus=1, temp_dir=folder), folder)
+        lose_it_while_it_works(cluster, node, tmp_path, flags)
+    said = capsys.readouterr()
+    assert "openood: note: an actor was lost (" in said.err
+    assert main([*flags, "--cache-dir", str(tmp_path / "one")]) == 0
+    assert features(tmp_path / "ray") == features(tmp_path / "one") != {}
+
+
+def lose_it_while_it_works(cluster: Any, node: Any, tmp_path: Path, flags: list[str]) -> None:
+    """Evaluate with two actors, which hang until the node of one of them is gone."""
     seen = tmp_path / "seen"
 
     def take_away() -> None:
@@ -173,11 +197,7 @@ def test_a_node_that_is_lost_is_survived(cluster: Any, tmp_path: Path, capsys: p
         code = main([*flags, "--cache-dir", str(tmp_path / "ray"), "--ray", cluster.address, "--ray-actors", "2"])
     finally:
         other.join()
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    assert "openood: note: an actor was lost (" in said.err
-    assert main([*flags, "--cache-dir", str(tmp_path / "one")]) == 0
-    assert features(tmp_path / "ray") == features(tmp_path / "one") != {}
+    assert code == 0
 
 
 def test_an_image_that_cannot_be_read_is_the_error_of_one_process_and_keeps_the_sets_before_it(

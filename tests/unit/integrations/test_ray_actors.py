@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from line_plugin.errors import ClusterError, ImageError, SettingsError
-from line_plugin.integrations.ray.actor import Actor, Surroundings
+from line_plugin.errors import ClusterError, ClusterWarning, ImageError, SettingsError
+from line_plugin.integrations.ray.actor import Actor, Outcome, Surroundings
 from line_plugin.integrations.ray.crew import Size, size_of
-from line_plugin.integrations.ray.sharing import SHARE, UNKNOWN, _own_module, _shares
+from line_plugin.integrations.ray.sharing import SHARE, UNKNOWN, _Deal, _own_module, _shares
 
 cloudpickle = pytest.importorskip("ray.cloudpickle", reason="Ray is not installed: pip install 'openood-line[ray]'")
 TWO_NODES = [{"CPU": 6.0, "GPU": 2.0}, {"CPU": 3.0}]
@@ -101,3 +103,65 @@ def test_only_modules_that_are_no_installed_library_travel_along() -> None:
     own = _own_module(__name__)
     assert own is not None
     assert own.__name__ == __name__
+
+
+class LostError(Exception):
+    """What Ray raises for an actor that is gone."""
+
+
+class Backwards:
+    """Two actors of which the later share always ends first, and the first share last of all.
+
+    Args:
+        lost: shares whose actor is lost, and how often.
+    """
+
+    size = 2
+
+    def __init__(self, lost: dict[int, int]) -> None:
+        self.idle: list[Any] = [SimpleNamespace(run=SimpleNamespace(remote=tuple)) for _ in range(self.size)]
+        self.lost, self.unused, self.most, self.replaced = lost, 0, 0, 0
+        self.exceptions = SimpleNamespace(RayTaskError=KeyError, RayError=LostError)
+
+    def wait(self, running: dict[Any, Any], _seconds: float) -> list[Any]:
+        """The last of the calls that run."""
+        found = max(running, default=None)
+        return [found] if found is not None else []
+
+    def get(self, call: Any) -> Outcome:
+        """Its results, if it is not lost."""
+        if self.lost.get(call[0], 0):
+            self.lost[call[0]] -= 1
+            raise LostError("gone")
+        self.unused += 1
+        self.most = max(self.most, self.unused)
+        return Outcome([n * n for n in call])
+
+    def replace(self, actor: Any) -> None:
+        """The actor is gone; its place is filled."""
+        self.replaced += 1
+        self.idle.append(actor)
+
+
+@pytest.mark.filterwarnings("ignore::line_plugin.errors.ClusterWarning")
+@pytest.mark.parametrize("lost", [{}, {0: 3, 7: 1}])
+def test_results_come_in_the_order_of_the_plan_and_few_wait_in_memory(lost: dict[int, int]) -> None:
+    crew = Backwards(lost)
+    deal = _Deal(crew, crew, iter([[n] for n in range(40)]), 3)  # type: ignore[arg-type]
+    found = []
+    for result in deal.results():
+        found.append(result)
+        crew.unused -= 1
+    assert found == [n * n for n in range(40)]
+    assert crew.most == 4, "two shares an actor"
+    assert crew.replaced == (4 if lost else 0)
+
+
+def test_a_share_that_is_lost_once_more_than_allowed_ends_the_pass() -> None:
+    crew = Backwards({1: 3})
+    deal = _Deal(crew, crew, iter([[0], [1], [2]]), 2)  # type: ignore[arg-type]
+    with (
+        pytest.warns(ClusterWarning, match="share 2 of the images is computed again, time [12] of 2"),
+        pytest.raises(ClusterError, match=r"share 2 of the images was lost 3 times .* \(the last time: gone\)"),
+    ):
+        list(deal.results())
