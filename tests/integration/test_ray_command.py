@@ -63,7 +63,8 @@ def test_a_command_with_a_ray_of_its_own_says_what_one_process_says_and_leaves_n
     flags = prepared(tmp_path, "pass")
     home = Path.home() / ".ray"
     before = {p: p.stat().st_mtime_ns for p in home.rglob("*")} if home.exists() else {}
-    run = start([*flags, "--cache-dir", str(tmp_path / "ray"), "--ray", "--ray-actors", "2"], temp)
+    shared = ["--cache-dir", str(tmp_path / "ray"), "--num-workers", "1", "--ray", "--ray-actors", "2"]
+    run = start([*flags, *shared], temp)
     out, err = run.communicate(timeout=AT_WORK_SECONDS)
     assert (run.returncode, err) == (0, "")
     alone = start([*flags, "--cache-dir", str(tmp_path / "one")], temp)
@@ -76,9 +77,10 @@ def test_a_command_with_a_ray_of_its_own_says_what_one_process_says_and_leaves_n
 
 
 def test_ctrl_c_ends_ray_and_its_actors_and_leaves_nothing_half_written(tmp_path: Path, temp: Path) -> None:
-    # The actors hang in their first batch; one says which sockets there are meanwhile.
+    # The actors hang in their first batch, each with a decoding process of its own.
     flags = prepared(tmp_path, "time.sleep(600 if len(x) > 1 else 0)")
-    run = start([*flags, "--cache-dir", str(tmp_path / "cache"), "--ray", "--ray-actors", "2"], temp)
+    shared = ["--cache-dir", str(tmp_path / "cache"), "--num-workers", "1", "--ray", "--ray-actors", "2"]
+    run = start([*flags, *shared], temp)
     until = time.monotonic() + AT_WORK_SECONDS
     while len(seen(tmp_path)) < 3:
         assert run.poll() is None, run.communicate()
@@ -128,9 +130,14 @@ def readable(address: str) -> str:
 
 
 def test_what_is_left_of_an_interrupted_start_is_ended(tmp_path: Path) -> None:
-    script = "import sys, time; sys.stdout.write('x'); sys.stdout.flush(); time.sleep(600)"
-    child = subprocess.Popen([sys.executable, "-c", script, f"{tmp_path}/log"], stdout=subprocess.PIPE)
+    script = f"{sys.executable} -c 'import time; print(1, flush=True); time.sleep(600)' & wait"
+    child = subprocess.Popen(["sh", "-c", script, f"{tmp_path}/log"], stdout=subprocess.PIPE)
+    other = subprocess.Popen(["sleep", "600"])
     assert child.stdout is not None
-    child.stdout.read(1)
-    session._end_leftovers(str(tmp_path))
+    child.stdout.readline()
+    session.end_leftovers(str(tmp_path))
     assert child.wait(30) == -signal.SIGKILL
+    assert child.stdout.read() == b"", "closed by what the child has started, too"
+    assert other.poll() is None
+    other.kill()
+    other.wait()

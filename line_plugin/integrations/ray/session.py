@@ -16,16 +16,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from line_plugin.errors import ClusterError, SettingsError
 
-STARTS = 3
-"""How often a local Ray is started: it gives up on itself after 30 seconds, which a busy machine may need."""
+_START_SECONDS = 300.0
 _LONGEST_FOLDER = 30  # Ray's sockets lie 60 characters below, and the name of a socket has 107 at most
 _CONNECT_SECONDS = 10.0
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, Ray's word for: every socket on 127.0.0.1
+_Process = tuple[int, str]
+"""Process id and start time, which together name one process."""
 _NEEDLESS = ("start_monitor", "start_api_server", "start_log_monitor")
 _SILENCE = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone without a GPU, instead of warning
@@ -59,33 +59,26 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
     """
     base = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="openood-ray-", dir=base if len(base) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108
-    with _environment(_local_environment()), _signals_kept(), contextlib.ExitStack() as last:
+    with _environment(_local_environment(folder)), _signals_kept(), contextlib.ExitStack() as last:
         os.environ.pop("RAY_ADDRESS", None)  # would be taken for the address of another
         last.callback(shutil.rmtree, folder, ignore_errors=True)
-        last.callback(_end_leftovers, folder)
         ray = _quiet_ray()
-        last.callback(ray.shutdown)
-        for attempt in range(STARTS):
-            try:
-                with fewer_processes():
-                    ray.init(
-                        address="local",
-                        num_cpus=cpus,
-                        include_dashboard=False,
-                        configure_logging=False,
-                        log_to_driver=False,
-                        object_store_memory=store_bytes,
-                        _temp_dir=folder,
-                    )
-                break
-            except Exception as error:
-                ray.shutdown()
-                _end_leftovers(folder)
-                if attempt + 1 == STARTS:
-                    raise ClusterError(
-                        f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out "
-                        "--ray"
-                    ) from error
+        last.callback(_stop, ray, folder)
+        try:
+            with patient_start():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    configure_logging=False,
+                    log_to_driver=False,
+                    object_store_memory=store_bytes,
+                    _temp_dir=folder,
+                )
+        except Exception as error:
+            raise ClusterError(
+                f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out --ray"
+            ) from error
         yield ray
 
 
@@ -133,27 +126,44 @@ def _quiet_ray() -> Any:
 
 
 @contextlib.contextmanager
-def fewer_processes() -> Iterator[None]:
-    """Meanwhile a Ray is started without its autoscaler, its dashboard's server and its reader of logs.
+def patient_start() -> Iterator[None]:
+    """Meanwhile a Ray is started with fewer processes, and waited for longer, than it does by itself.
 
-    Nobody would look at them here. Each takes seconds of CPU to begin, and Ray gives up on itself after 30 seconds.
+    Its autoscaler, its dashboard's server and its reader of logs take seconds of CPU each to begin, and nobody would look
+    at them. After 30 seconds it gives up on itself, which is too early on a machine that does much else.
     """
+    from ray._private import services
     from ray._private.node import Node
 
     before = {name: getattr(Node, name) for name in _NEEDLESS if hasattr(Node, name)}
+    get_node = services.get_node
+
+    def get_node_at_last(*args: Any, **more: Any) -> Any:
+        until = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                return get_node(*args, **more)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
     for name in before:
         setattr(Node, name, lambda *_, **__: None)
+    services.get_node = get_node_at_last
     try:
         yield
     finally:
+        services.get_node = get_node
         for name, method in before.items():
             setattr(Node, name, method)
 
 
-def _local_environment() -> dict[str, str]:
+def _local_environment(folder: str) -> dict[str, str]:
     """What makes Ray stay on loopback, refuse strangers on this machine, and report to nobody."""
     return {
         _LOOPBACK: "0",
+        "TMPDIR": folder,  # of its processes, not of this one, which has looked it up
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -194,11 +204,26 @@ def _signals_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _end_leftovers(folder: str, seconds: float = 10.0) -> None:
-    """End what still runs in a folder that is ours alone, such as the half of a Ray whose start was interrupted."""
+def _stop(ray: Any, folder: str) -> None:
+    """Shut Ray down, and end what outlives it: decoding processes of actors notice only seconds later."""
+    before = _running_below(folder)
+    try:
+        ray.shutdown()
+    finally:
+        end_leftovers(folder, before)
+
+
+def end_leftovers(folder: str, known: frozenset[_Process] = frozenset(), seconds: float = 10.0) -> None:
+    """End what still runs in a folder that is ours alone, such as the half of a Ray whose start was interrupted.
+
+    Args:
+        folder: named in the command lines of Ray's own processes.
+        known: further ones, which do not name it.
+        seconds: when to give up.
+    """
     until = time.monotonic() + seconds
-    while found := _running_in(folder):
-        for pid in found:
+    while found := _running_below(folder) | (known & {process for process, _, _ in _processes()}):
+        for pid, _ in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > until:
@@ -206,14 +231,24 @@ def _end_leftovers(folder: str, seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
-def _running_in(folder: str) -> list[int]:
+def _running_below(folder: str) -> frozenset[_Process]:
+    """Processes whose command line names a file in the folder, and all that they have started."""
+    listed = [row for row in _processes() if row[0][0] != os.getpid()]
+    found = {process for process, _, args in listed if f"{folder}/" in args}
+    while more := {process for process, parent, _ in listed if parent in {pid for pid, _ in found}} - found:
+        found |= more
+    return frozenset(found)
+
+
+def _processes() -> list[tuple[_Process, int, str]]:
+    """Each process that has not ended, its parent and its command line."""
     try:
-        listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+        command = ["ps", "-eo", "pid=,ppid=,stat=,lstart=,args="]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return []
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    inside = f"{Path(folder)}/"
-    return [int(r[0]) for r in rows if len(r) == 3 and inside in r[2] and "Z" not in r[1] and int(r[0]) != os.getpid()]
+    rows = [line.split(None, 8) for line in listed.splitlines()]  # lstart is five words
+    return [((int(r[0]), " ".join(r[3:8])), int(r[1]), r[8]) for r in rows if len(r) == 9 and "Z" not in r[2]]
 
 
 def _first_line(error: BaseException) -> str:
