@@ -129,8 +129,8 @@ def _quiet_ray() -> Any:
 def patient_start() -> Iterator[None]:
     """Meanwhile a Ray is started with fewer processes, and waited for longer, than it does by itself.
 
-    Its autoscaler, its dashboard's server and its reader of logs take seconds of CPU each to begin, and nobody would look
-    at them. After 30 seconds it gives up on itself, which is too early on a machine that does much else.
+    Its autoscaler, its dashboard's server and its reader of logs take seconds of CPU each to begin, and nobody would
+    look at them. After 30 seconds it gives up on itself, which is too early on a machine that does much else.
     """
     from ray._private import services
     from ray._private.node import Node
