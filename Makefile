@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 READY := $(if $(OPENOOD_SOURCE),$(VENV)/.openood,$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka chaos check lint types layers docs clean
+.PHONY: help demo test test-kafka chaos check lint types layers docs site clean
 
 help:
 	@echo "make demo        LINe and its baselines on images that packages ship, then the monitor on a surge of them"
@@ -16,6 +16,7 @@ help:
 	@echo "make chaos       break Kafka, Redis, Alertmanager, workers and senders one at a time, and see who is told"
 	@echo "make check       lint, types, layers and tests"
 	@echo "make docs        write docs/metrics.md and the generated part of docs/runbook.md anew"
+	@echo "make site        build the documentation as a web site into site/; a dead link or a warning is an error"
 	@echo "make clean       remove the virtual environment and results"
 	@echo "OPENOOD_SOURCE=FOLDER make test   also run the tests against upstream OpenOOD"
 
@@ -24,7 +25,7 @@ $(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --upgrade pip
-	@$(PIP) install --quiet --editable '.[quickstart,monitor,confluent,formats,local,export,timm,transformers,ray,dev]'
+	@$(PIP) install --quiet --editable '.[quickstart,monitor,confluent,formats,local,export,timm,transformers,ray,docs,dev]'
 	@touch $@
 
 # OpenOOD is on no index: its tests run where a copy of its source is named.
@@ -67,5 +68,8 @@ check: lint types layers test
 docs: $(READY)
 	@$(BIN)/python -m monitor.service.catalogue docs
 
+site: $(READY)
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -d $(VENV)/.doctrees docs site && echo "site: site/index.html"
+
 clean:
-	rm -rf $(VENV) quickstart results
+	rm -rf $(VENV) quickstart results site

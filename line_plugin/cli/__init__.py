@@ -17,7 +17,7 @@ _COMMANDS = (data, evaluate, report, fit, calibrate, score, export, match, listi
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line for a wrong flag, like every other error."""
+    """A parser that reports a wrong flag in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}; see `{self.prog} --help`\n")

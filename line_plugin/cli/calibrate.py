@@ -1,4 +1,4 @@
-"""``openood calibrate``: the threshold and the conformal cells of an artifact, and what they cannot support."""
+"""``openood calibrate``: set the threshold and the conformal cells of an artifact, and say what they support."""
 
 from __future__ import annotations
 

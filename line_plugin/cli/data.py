@@ -1,4 +1,4 @@
-"""``openood data``: what a benchmark needs, what of it is there, and what differs from what was published."""
+"""``openood data``: list what a benchmark needs, what is there, and what differs from what was published."""
 
 from __future__ import annotations
 
@@ -50,17 +50,21 @@ def run(args: argparse.Namespace) -> int:
     from line_plugin.benchmark.protocol import spec
 
     benchmarks = {name: spec.load(name) for name in args.presets or spec.shipped()}
+    if args.verify and args.presets:
+        for benchmark in benchmarks.values():
+            benchmark.require_images()
     looked = {name: _look(args, benchmark) for name, benchmark in benchmarks.items()}
     failing = [bool(_failures(args, states)) for states in looked.values()]
+    cannot_run = [bad or b.volumes for bad, b in zip(failing, benchmarks.values(), strict=True)]
     if args.json:
         print(json.dumps({name: _as_json(args, states) for name, states in looked.items()}, indent=2))
     elif args.presets:
         for name, states in looked.items():
-            _show(args, name, benchmarks[name].title or benchmarks[name].name, states)
+            _show(args, name, benchmarks[name], states)
     else:
-        _show_overview(args, looked)
+        _show_overview(args, looked, benchmarks)
     # Nobody needs all that ship: without a name, one benchmark that can be run is enough.
-    return INCOMPLETE if (any(failing) if args.presets else all(failing)) else 0
+    return INCOMPLETE if (any(failing) if args.presets else all(cannot_run)) else 0
 
 
 def _look(args: argparse.Namespace, benchmark: Benchmark) -> list[SetState]:
@@ -70,7 +74,7 @@ def _look(args: argparse.Namespace, benchmark: Benchmark) -> list[SetState]:
 
     with options.progress_bar("look") as progress:
         states = inventory.inspect(benchmark, args.data_root, csid=args.fsood, ood_val=args.sweep, progress=progress)
-    if args.verify:
+    if args.verify and not benchmark.volumes:
         with options.progress_bar("verify") as progress:
             verification.verify(states, args.data_root, args.workers or os.cpu_count() or 1, progress)
     return states
@@ -106,12 +110,12 @@ def _as_json(args: argparse.Namespace, states: Sequence[SetState]) -> dict[str, 
     }
 
 
-def _show(args: argparse.Namespace, name: str, title: str, states: Sequence[SetState]) -> None:
+def _show(args: argparse.Namespace, name: str, benchmark: Benchmark, states: Sequence[SetState]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     out = options.console()
-    table = Table(title=f"{title} in {args.data_root}", title_justify="left")
+    table = Table(title=f"{benchmark.title or benchmark.name} in {args.data_root}", title_justify="left")
     for column in ("set", "role", "images", "published", "list", "state"):
         table.add_column(column, justify="right" if column in ("images", "published") else "left")
     for s in states:
@@ -130,7 +134,7 @@ def _show(args: argparse.Namespace, name: str, title: str, states: Sequence[SetS
             )
     for where in _sources(states):
         out.print(where, soft_wrap=True, markup=False)
-    out.print(_verdict(args, name, states), soft_wrap=True, markup=False)
+    out.print(_verdict(args, name, benchmark, states), soft_wrap=True, markup=False)
 
 
 def _state(args: argparse.Namespace, state: SetState) -> str:
@@ -142,7 +146,7 @@ def _state(args: argparse.Namespace, state: SetState) -> str:
 
 
 def _sources(states: Sequence[SetState]) -> list[str]:
-    """Where to get what lacks, a line a source."""
+    """List where to get what is missing, one line per source."""
     lacking: dict[tuple[str, str], list[str]] = {}
     for s in states:
         if s.problems and (s.spec.source or s.spec.home):
@@ -153,8 +157,11 @@ def _sources(states: Sequence[SetState]) -> list[str]:
     ]
 
 
-def _verdict(args: argparse.Namespace, name: str, states: Sequence[SetState]) -> str:
+def _verdict(args: argparse.Namespace, name: str, benchmark: Benchmark, states: Sequence[SetState]) -> str:
     failing = _failures(args, states)
+    if benchmark.volumes:
+        there = f"Look at {', '.join(s.name for s in failing)} above" if failing else "All that it names is there"
+        return f"{there}. Its files are volumes, and `openood eval` reads images."
     if not failing:
         checked = "every image decodes" if args.verify else "images were not opened, --verify does that"
         return f"`openood eval --id-data {name}` has all that it needs ({checked})."
@@ -165,12 +172,15 @@ def _verdict(args: argparse.Namespace, name: str, states: Sequence[SetState]) ->
     return f"`openood eval --id-data {name}` would fail: look at {names} above.{hint}"
 
 
-def _show_overview(args: argparse.Namespace, looked: Mapping[str, Sequence[SetState]]) -> None:
+def _show_overview(
+    args: argparse.Namespace, looked: Mapping[str, Sequence[SetState]], benchmarks: Mapping[str, Benchmark]
+) -> None:
     out = options.console()
     width = max(map(len, looked))
     for name, states in looked.items():
         failing = _failures(args, states)
-        said = "ready" if not failing else f"not ready: {', '.join(s.name for s in failing)}"
+        ready = "there; volumes, which `openood eval` does not read" if benchmarks[name].volumes else "ready"
+        said = ready if not failing else f"not ready: {', '.join(s.name for s in failing)}"
         if len(failing) == sum(s.needed for s in states) and all(s.absent for s in failing):
             said = "nothing is there"
         out.print(f"{name:<{width}}  {said}", soft_wrap=True, markup=False)

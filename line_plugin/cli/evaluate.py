@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, weights: Sequence[Path | None]) -> Sets:
-    """Find in seconds what would end a run in hours, and name all of it in one line: lists, images, checkpoints."""
+    """Find what would end a run hours later (lists, images, checkpoints), and name all of it in one line."""
     from line_plugin.benchmark.protocol import runner
 
     gone = [f"no checkpoint at {path}" for path in weights if path is not None and not path.is_file()]

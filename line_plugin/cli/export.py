@@ -1,4 +1,4 @@
-"""``openood export``: the network as a file for a model server, with what the monitor needs among its outputs."""
+"""``openood export``: write the network as a file for a model server, with the embeddings among its outputs."""
 
 from __future__ import annotations
 

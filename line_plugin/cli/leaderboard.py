@@ -1,4 +1,4 @@
-"""``openood eval --published`` and ``--board``: what others published beside the tables, and rows to publish."""
+"""``openood eval --published`` and ``--board``: show published rows beside the tables, and write rows to publish."""
 
 from __future__ import annotations
 

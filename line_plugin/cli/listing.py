@@ -1,4 +1,4 @@
-"""``openood list``: what there is to name on the command line."""
+"""``openood list``: list methods, benchmarks and other names for the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``openood match``: whether an exported network and an artifact belong together."""
+"""``openood match``: check whether an exported network and an artifact belong together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what they stand for."""
+"""Flags that several commands share, and the objects made from them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
-    """Which data and which network, and how its passes are made."""
+    """Add the flags for data, network, and how it is run."""
     add_work(parser, add_classifier(parser, runs=runs))
     parser.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
 
 
 def add_work(parser: argparse.ArgumentParser, net: argparse._ArgumentGroup) -> None:
-    """Where and how the passes of the network are made."""
+    """Add the flags for the device, batch size and workers."""
     net.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto); for `eval --root` also cuda:0,cuda:1"
     )
@@ -37,14 +37,14 @@ def add_work(parser: argparse.ArgumentParser, net: argparse._ArgumentGroup) -> N
 
 
 def add_classifier(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._ArgumentGroup:
-    """Which data and which network; the group of the network's flags, for more of them."""
+    """Add the flags for data and network. Returns the group of network flags, so that more can be added."""
     data = add_benchmark(parser, "cifar10")
     data.add_argument("--data-root", type=Path, default=Path("data"), help="folder in OpenOOD's layout (./data)")
     return add_weights(parser, runs=runs)
 
 
 def add_benchmark(parser: argparse.ArgumentParser, default: str | None) -> argparse._ArgumentGroup:
-    """Which benchmark, and the network's own preprocessing."""
+    """Add the flags for the benchmark and the network's own preprocessing."""
     data = parser.add_argument_group("data")
     data.add_argument(
         "--id-data", default=default, metavar="NAME|FILE.yml", help="benchmark by name, or your own YAML file"
@@ -60,7 +60,7 @@ def add_benchmark(parser: argparse.ArgumentParser, default: str | None) -> argpa
 
 
 def add_weights(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._ArgumentGroup:
-    """Which network."""
+    """Add the flags for the network."""
     net = parser.add_argument_group("network")
     if runs:
         net.add_argument("--root", type=Path, help="folder of training runs s0/best.ckpt, s1/best.ckpt, ...")
@@ -98,12 +98,13 @@ def benchmark_of(args: argparse.Namespace) -> Benchmark:
     from line_plugin.benchmark.protocol import spec
 
     benchmark = spec.load(args.id_data)
+    benchmark.require_images()
     changed = benchmark.preprocessing.model_copy(update=preprocessing_of(args))
     return benchmark.model_copy(update={"preprocessing": changed})
 
 
 def preprocessing_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the network and the command line say of the preprocessing, by the names of :class:`.Preprocessing`.
+    """Return the fields of :class:`.Preprocessing` that the network and the command line give.
 
     A folder of transformers says how its images are prepared; the flags win.
     """
@@ -172,7 +173,7 @@ def build_network(
 def cache_of(
     args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None, passes: Passes | None = None
 ) -> FeatureCache:
-    """The network behind its feature cache.
+    """Make the feature cache of the network.
 
     Args:
         passes: who runs its passes; by default this process.
@@ -205,7 +206,7 @@ def workers_of(args: argparse.Namespace) -> int:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A terminal, or a file that is wide enough not to fold tables."""
+    """Make a console that is wide enough not to fold tables if it is not a terminal."""
     from rich.console import Console
 
     out = Console(stderr=stderr, highlight=False)

@@ -1,4 +1,4 @@
-"""``openood quickstart``: from nothing to a results table on images that packages ship."""
+"""``openood quickstart``: train a small network and print a results table, on images that Python packages ship."""
 
 from __future__ import annotations
 

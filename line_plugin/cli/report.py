@@ -1,4 +1,4 @@
-"""``openood report``, and ``--report`` and ``--save-run`` of ``openood eval``: runs on disk, a page made of them."""
+"""``openood report``, and ``--report`` and ``--save-run`` of ``openood eval``: save runs, and make a page of them."""
 
 from __future__ import annotations
 

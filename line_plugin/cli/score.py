@@ -1,4 +1,4 @@
-"""``openood score``: your own images by a fitted artifact, one row an image."""
+"""``openood score``: score your own images with a fitted artifact, one row per image."""
 
 from __future__ import annotations
 

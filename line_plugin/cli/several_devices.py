@@ -1,4 +1,4 @@
-"""Several training runs on several devices: each device forwards one run at a time into the feature cache.
+"""Runs several training runs on several devices: each device fills the feature cache for one run at a time.
 
 Only the passes of the networks are shared out. What is fitted and scored comes from the cache afterwards, in one
 process and in the order of the runs, so the figures are those of one device after the other.

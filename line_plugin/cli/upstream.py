@@ -1,4 +1,4 @@
-"""``openood eval --engine openood``: the same networks and methods through OpenOOD's own Evaluator."""
+"""``openood eval --engine openood``: run the same networks and methods through OpenOOD's own Evaluator."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Layout:
         return (*found, Column("error", "text"))
 
     def record(self, row: ImageScore) -> dict[str, Any]:
-        """The row by column; None where there is nothing to say."""
+        """The row by column; None if there is nothing to say."""
         found: dict[str, Any] = {"path": readable(row.path)}
         if self.labels:
             found["label"] = row.label

@@ -61,7 +61,7 @@ def fault(kernel: Predict, expected: Predict, weight: Tensor, bias: Tensor) -> s
         classes, confidence = kernel(x, clip)
         right_classes, right = expected(x, clip)
         if not torch.equal(classes, right_classes):
-            return f"predicts class {classes.tolist()} where {right_classes.tolist()} is right"
+            return f"predicts class {classes.tolist()}, but {right_classes.tolist()} is right"
         most = (x.abs() @ weight.abs().T + bias.abs()).amax(dim=1)
         off = (confidence.double() - right.double()).abs()
         if not bool((off <= (d + 8) * 2.0**-24 * most + 2e-6 * (1 + right.abs())).all()):
@@ -144,7 +144,7 @@ def _rounding(experts: Experts, x: Tensor) -> dict[str, Tensor]:
     error = step * (offset.abs() @ basis.abs().T).norm(dim=1)
     if not experts.subspace.is_residual:
         squares = 2 * (offset @ basis.T).norm(dim=1) * error + error**2 + 2.0**-22 * offset.square().sum(dim=1)
-        error = torch.minimum(squares.sqrt(), squares / experts.subspace.residual(x))  # inf where there is no residual
+        error = torch.minimum(squares.sqrt(), squares / experts.subspace.residual(x))  # inf if there is no residual
     return {
         "angle": (logits + 2e-6) / clipped.norm(dim=1).clamp(min=SHORTEST),
         "prototypes": torch.zeros(len(x), dtype=torch.float64),

@@ -30,9 +30,9 @@ class Panel(PanelScores):
     """Out-of-distribution confidence from a panel of experts over penultimate features.
 
     The sum of what each expert says, in units of its own spread (:mod:`line_plugin.math.experts.combination`): ``line``
-    is LINe, the others are in :mod:`line_plugin.math.experts`. It stays near the best single method on networks where
-    each of its experts alone falls behind on some. Like :class:`LINe` it is fitted once and then only read: scoring is
-    safe from several threads. Confidence is high for in-distribution inputs, about 0 for a typical one.
+    is LINe, the others are in :mod:`line_plugin.math.experts`. It stays near the best single method also on
+    networks on which one of its experts alone does badly. Like :class:`LINe` it is fitted once and then only read:
+    scoring is safe from several threads. Confidence is high for in-distribution inputs, about 0 for a typical one.
 
     Args:
         experts: which; all of :data:`~line_plugin.method.panel_fit.EXPERTS` by default.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 WHOLE = "panel"
-"""The confidence of the panel as a whole, where somebody gathers evidence."""
+"""The confidence of the panel as a whole, for code that collects evidence."""
 
 
 class PanelScores:

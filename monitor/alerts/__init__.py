@@ -1,1 +1,1 @@
-"""An alert as people and machines read it, and its delivery to receivers."""
+"""Alerts as people and programs read them, and their delivery to receivers."""

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def reveal(value: SecretStr | str) -> str:
-    """The text of a setting, secret or not."""
+    """Return the text of a setting, whether it is a secret or not."""
     return value if isinstance(value, str) else value.get_secret_value()
 
 
 def shown(url: str) -> str:
-    """Scheme, host and port of an address, for people."""
+    """Show an address to people: its scheme, host and port only."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -31,15 +31,15 @@ def shown(url: str) -> str:
 
 
 def hide_addresses(text: str) -> str:
-    """The same text with every address in it cut to scheme, host and port."""
+    """Cut every address in a text down to its scheme, host and port."""
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", lambda found: shown(found.group()), text)
 
 
 def address(value: SecretStr | str, setting: str) -> str:
-    """The address in a setting; empty if there is none.
+    """Return the address in a setting; empty if it is not set.
 
     Raises:
-        ConfigError: it cannot be called.
+        ConfigError: it is not an address that can be called.
     """
     url = reveal(value).strip()
     if not url:
@@ -55,6 +55,6 @@ def address(value: SecretStr | str, setting: str) -> str:
 
 
 def beneath(base: str, path: str) -> str:
-    """The address of ``path`` under a base address, whose query is kept."""
+    """Append ``path`` to a base address and keep the query of the base."""
     parts = urlsplit(base)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}{path}", fragment=""))

@@ -1,4 +1,4 @@
-"""An alert as it stands in Redis, and as it is shown to people. Fields are listed in ``docs/redis-keys.md``."""
+"""The stored form of an alert, and the line that shows it to people. ``docs/redis-keys.md`` lists the fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.store.counts import Example
 
 
 def fingerprint(group: str, alert: Alert) -> str:
-    """The same for every episode of the same alert of the same group, as Alertmanager has it."""
+    """Return the identity of an alert within its group: each time the same alert fires again, it has the same one."""
     # Everything together is "None" here; a stream of that name is told apart, every other name stands as it is.
     name = str(alert.stream)
     if alert.stream is not None and (name == "None" or name.startswith("\0")):
@@ -36,10 +36,10 @@ def fields(
     log_threshold: float,
     experts: Sequence[str] = (),
 ) -> dict[str, str]:
-    """What is written of an alert; all text. Evidence is compared with the threshold it had to reach.
+    """Build the fields that are stored for an alert, all as text, with the evidence and the threshold it had to reach.
 
-    With several ``experts`` the one that holds the evidence is named, and with each example the one that takes it for
-    the most OOD.
+    If there are several ``experts``, the alert names the one whose evidence it is, and each example names the expert
+    that finds it most OOD.
     """
     low, high = interval(alert.samples, alert.flagged) if alert.kind == "ood" else (0.0, 1.0)
     ended = change == "resolved"
@@ -81,7 +81,7 @@ def fields(
 
 
 def read_examples(alert: Mapping[str, str]) -> tuple[Example, ...]:
-    """Back from what :func:`fields` wrote."""
+    """Read the examples back from what :func:`fields` wrote."""
     return tuple(
         Example(e["confidence"], e["id"], e["index"], Partition.parse(e["partition"]), e["offset"], e.get("expert", ""))
         for e in json.loads(alert["examples"])
@@ -89,20 +89,20 @@ def read_examples(alert: Mapping[str, str]) -> tuple[Example, ...]:
 
 
 def _factor(log_evidence: float) -> str:
-    """As a factor; beyond what a double holds, as a power of ten."""
+    """Write evidence as a factor; if it is too large for a double, as a power of ten."""
     if log_evidence < 300:
         return f"{math.exp(log_evidence):.6g}"
     return f"1e{log_evidence / math.log(10):.0f}" if math.isfinite(log_evidence) else "inf"
 
 
 def moment(seconds: float) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
+    """Write a time as RFC 3339 in UTC, to the millisecond."""
     stamp = datetime.fromtimestamp(round(seconds, 3), tz=timezone.utc)
     return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def line(alert: Mapping[str, str]) -> str:
-    """One alert in one line for people, whatever senders called their streams and requests."""
+    """Write an alert on one line for people. Odd characters in the names of streams and requests do no harm."""
     return printable(_line(alert), 4000)
 
 

@@ -1,9 +1,11 @@
-"""Alerts beyond Redis. Each sink has a thread of its own; the loop that counts never waits for any of them.
+"""Delivers alerts to receivers. Each sink has a thread of its own, so the counting loop never waits for a receiver.
 
-- A sink of ``transitions`` (the webhook) is told each change of an alert once, in order, at least once. How far it is
-  lies in Redis, and one process at a time tells it.
-- A sink of ``state`` (Alertmanager) is told all alerts as they stand, on each change and again and again.
-- A sink of ``pulse`` (the heartbeat) is called while the process makes progress.
+There are three modes of sinks:
+
+- ``transitions`` (the webhook): each change of an alert is sent in order, at least once. Redis remembers how far the
+  sink has come, and one process at a time sends to it.
+- ``state`` (Alertmanager): all current alerts are sent after each change, and repeatedly in between.
+- ``pulse`` (the heartbeat): the sink is called as long as the process makes progress.
 
 ``monitor/alerts/sinks`` has one file for each.
 """
@@ -32,21 +34,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 30.0
-"""So often it is written down that a sink is switched on."""
+"""How often a process notes in Redis that a sink is switched on, in seconds."""
 
 
 class Delivery:
-    """Tells every sink that the settings switch on, from threads of their own.
+    """Sends alerts to every sink that the settings switch on, each from a thread of its own.
 
     Args:
-        config: where to.
-        group: a label of every alert.
-        store: alerts, transitions, and how far each sink is; a connection of its own.
-        holder: unique name of this process.
+        config: the receivers.
+        group: the consumer group, a label of every alert.
+        store: holds alerts, transitions, and how far each sink has come. It needs a connection of its own.
+        holder: a unique name of this process.
         healthy: whether the process makes progress; the heartbeat stops if it does not.
-        sinks: told instead of those in the settings.
-        clock: seconds since the epoch.
-        uniform: randomness of the waits.
+        sinks: used instead of those in the settings.
+        clock: gives seconds since the epoch.
+        uniform: gives the random part of the waits.
 
     Raises:
         ConfigError: the settings of a sink cannot be used.
@@ -75,7 +77,7 @@ class Delivery:
         self._keeper = threading.Thread(target=self._keep, name="delivery-keeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Start the threads."""
         for runner in self._runners:
             runner.start()
             log.info("alerts go to %s at %s", runner.sink.name, runner.sink.shown)
@@ -84,24 +86,24 @@ class Delivery:
 
     @property
     def receivers(self) -> list[str]:
-        """Who is told, each as people may see it."""
+        """The receivers, as people may see them."""
         return [f"{runner.sink.name} {runner.sink.shown}" for runner in self._runners]
 
     @property
     def addresses(self) -> Mapping[str, str]:
-        """Sink to where it goes, as people may see it."""
+        """The receiver of each sink, as people may see it, by the sink's name."""
         return {runner.sink.name: runner.sink.shown for runner in self._runners}
 
     @property
     def statuses(self) -> Mapping[str, SinkStatus]:
-        """How each sink fares, by its name; plain numbers that change, to be read from any thread."""
+        """The status of each sink, by its name. Any thread may read these numbers."""
         return {runner.sink.name: runner.status for runner in self._runners}
 
     def tell(self, alert: Fields) -> None:
-        """Hand an alert over without Redis. Returns at once; a repeat of what was told is no second transition.
+        """Deliver an alert that could not be written to Redis. Returns at once. A repeat of the same alert is ignored.
 
         Args:
-            alert: the fields that Redis would hold of it, ``fingerprint`` and ``status`` among them.
+            alert: the fields that Redis would hold, ``fingerprint`` and ``status`` among them.
         """
         name, state = alert["fingerprint"], (alert["status"], alert.get("severity", ""))
         with self._lock:
@@ -115,7 +117,7 @@ class Delivery:
                 runner.tell(dict(alert))
 
     def close(self, timeout: float = 3.0) -> None:
-        """End within ``timeout`` seconds, whatever the receivers do; what was not taken waits for the next process."""
+        """Stop within ``timeout`` seconds, whatever the receivers do. The next process sends what was not accepted."""
         self._stop.set()
         until = time.monotonic() + timeout
         for runner in self._runners:
@@ -127,7 +129,7 @@ class Delivery:
             )
 
     def _keep(self) -> None:
-        """Note that the sinks are switched on: what is written while they are not is never sent."""
+        """Note that the sinks are switched on. What is written while a sink is switched off is never sent to it."""
         while not self._stop.wait(KEEP_SECONDS):
             for runner in self._runners:
                 try:

@@ -1,9 +1,9 @@
 """One HTTP exchange that ends in time, whatever the other side does.
 
-A read timeout is not enough: it counts from byte to byte, so a receiver that sends one byte a second is never late. Nor
-is a deadline that is looked at between reads: the name service and the headers do not come back to us. So each exchange
-runs in a thread of its own, which is left behind at its deadline. What is left behind sends nothing any more, and ends
-at its next byte or timeout.
+A read timeout is not enough: it starts again with each byte, so a receiver that sends one byte a second is never late.
+A deadline that we check between reads is not enough either: a name lookup, or slow headers, never give us the chance to
+check. So each exchange runs in a thread of its own, and we stop waiting for that thread at the deadline. An abandoned
+thread sends nothing more, and it ends at its next byte or timeout.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     import httpx
 
 LEFT_BEHIND = 4
-"""So many exchanges of a sink may hang at once, in the name service for instance; then no more are begun."""
+"""How many exchanges of a sink may hang at once, for instance in a name lookup. Above that, no more are started."""
 
 BODY = 2048
-"""So much of an answer is read, in bytes."""
+"""How much of an answer is read, in bytes."""
 
 _WAIT_AND_REPEAT = frozenset({408, 425, 429})
 
 
 @dataclass
 class Answer:
-    """What came back.
+    """What a receiver answered.
 
     Attributes:
-        status: of HTTP; 0 if none came.
-        why: why none came, a clause for people.
-        headers: of the answer, names in lower case.
-        body: its begin, on one line; only read of answers that are not 2xx.
-        url: that was asked, never shown as it is.
+        status: the HTTP status; 0 if there was no answer.
+        why: why there was no answer, a clause for people.
+        headers: of the answer, with names in lower case.
+        body: the beginning of the body, on one line; it is only read if the status is not 2xx.
+        url: the address that was called. It may hold a token and is never shown as it is.
     """
 
     url: str
@@ -54,12 +54,12 @@ class Answer:
     body: str = ""
 
     def header(self, name: str) -> str:
-        """A header of the answer; empty if there is none."""
+        """Return a header of the answer; empty if the answer does not have it."""
         return (self.headers or {}).get(name, "")
 
     @property
     def outcome(self) -> Outcome:
-        """What to do about it."""
+        """Say whether the receiver accepted the alert, and if not, whether to try again."""
         said = f": {self.body}" if self.body else ""
         if not self.status:
             return Outcome("again", self.why)
@@ -75,16 +75,16 @@ class Answer:
         return Outcome("again", why, _seconds(self.header("retry-after")))
 
     def clock(self) -> float | None:
-        """The other side's clock when it answered, seconds since the epoch; ``None`` if it does not say."""
+        """The receiver's time when it answered, in seconds since the epoch; ``None`` if it did not say."""
         found = _date(self.header("date"))
         return found.timestamp() if found else None
 
 
 class Exchange:
-    """Calls a receiver; never longer than ``timeout`` seconds, from the name service to the answer.
+    """Calls a receiver, and takes at most ``timeout`` seconds from the name lookup to the end of the answer.
 
     Args:
-        timeout: seconds, for all of it.
+        timeout: seconds for the whole exchange.
 
     Raises:
         MissingLibraryError: httpx is not installed.
@@ -104,7 +104,7 @@ class Exchange:
         self._free = threading.BoundedSemaphore(LEFT_BEHIND)
 
     def __call__(self, method: str, url: str, body: bytes = b"") -> Answer:
-        """Call; what came back, or why nothing did. Raises nothing."""
+        """Call the receiver, and return its answer or the reason why there is none. Raises nothing."""
         import httpx
 
         answer, done = Answer(url), threading.Event()
@@ -134,7 +134,7 @@ class Exchange:
 
 def _call(client: httpx.Client, answer: Answer, method: str, body: bytes, deadline: float) -> None:
     def goes_on(_name: str, _info: Mapping[str, Any]) -> None:
-        """Called by the client before each of its steps: what is left behind must not send late."""
+        """Called by the client before each of its steps, so that an abandoned exchange does not send late."""
         if time.monotonic() > deadline:
             raise TimeoutError
 
@@ -183,7 +183,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _seconds(text: str) -> float | None:
-    """Of a ``Retry-After``: seconds, or a date."""
+    """Read a ``Retry-After`` header, which holds seconds or a date."""
     if text.isascii() and text.isdigit():
         return float(text[:9])
     found = _date(text) if text else None

@@ -1,8 +1,8 @@
-"""What receivers are not told because somebody muted it, and what they are told after all.
+"""Applies mutes and acknowledgements to what receivers are sent.
 
-A receiver that was told of an alert is always told of its end, mute or not: an end wakes nobody, and an incident that
-is never closed misleads. What came and went under a mute is never told. What still fires when its mute is over is told
-then.
+If a receiver has heard of an alert, it also hears of its end, muted or not: an end wakes nobody, and an incident that
+is never closed misleads. An alert that begins and ends while it is muted is never sent. An alert that still fires when
+its mute ends is sent then.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ log = logging.getLogger(__name__)
 
 
 class Handled:
-    """Mutes and acknowledgements as they were last read; a mute ends in time while Redis is away, too.
+    """Mutes and acknowledgements as they were last read. A mute ends in time even if Redis is away.
 
     Args:
-        store: where they are.
+        store: holds them.
     """
 
     def __init__(self, store: DeliveryStore) -> None:
         self._store, self._read, self._read_at = store, Handling(), time.monotonic()
 
     def look(self) -> bool:
-        """Read them anew; whether receivers may have to be told something else.
+        """Read them again, and return whether something changed that receivers may have to hear of.
 
         Raises:
-            StoreUnavailableError: what was read before stands.
+            StoreUnavailableError: what was read before stays in effect.
         """
         before, self._read = self._read, self._store.handling()
         self._read_at = time.monotonic()
@@ -41,27 +41,27 @@ class Handled:
 
     @property
     def now_ms(self) -> int:
-        """The store's clock, as far as it is known."""
+        """Time by the store's clock, estimated from the last reading."""
         return self._read.now_ms + round(1000 * (time.monotonic() - self._read_at))
 
     def mute_of(self, alert: Fields) -> Mute | None:
-        """What keeps this alert from receivers: now, or (of a transition of the history) when it was written."""
+        """The mute that applies to this alert now, or (for a transition of the history) applied when it was written."""
         found = self._read.mute_of(alert, self.now_ms)
         if found is None and "id" in alert:
             return self._read.mute_of(alert, id_order(alert["id"])[0])
         return found
 
     def annotated(self, alert: Fields) -> dict[str, str]:
-        """The alert, with who took it on if somebody has."""
+        """The alert with the name of whoever acknowledged it, if somebody has."""
         return self._read.annotated(alert)
 
 
 class HeldBack:
-    """The transitions that mutes keep from one sink of ``transitions``, for all processes.
+    """The transitions that were not sent to one sink because they were muted. All processes share them.
 
     Args:
         store: remembers them.
-        sink: name of the receiver.
+        sink: name of the sink.
         handled: the mutes.
     """
 
@@ -71,7 +71,7 @@ class HeldBack:
         self._direct: dict[str, Fields] = {}
 
     def look(self) -> None:
-        """Read what is held back, by whichever process.
+        """Read what any process has held back.
 
         Raises:
             StoreUnavailableError: try again.
@@ -79,7 +79,7 @@ class HeldBack:
         self._held = {name: json.loads(text) for name, text in self._store.held_back(self._sink).items()}
 
     def withholds(self, event: Fields) -> bool:
-        """Whether this transition is not sent; noted, so that it can be told once its mute is over.
+        """Whether this transition is muted. If so it is noted, so that it can be sent when the mute ends.
 
         Raises:
             StoreUnavailableError: try again.
@@ -102,7 +102,7 @@ class HeldBack:
         return True
 
     def pass_over(self, event: Fields) -> None:
-        """This transition is never sent; if it is the end of what is held back, that is over too.
+        """Note that this transition is never sent. If it ends an alert that is held back, that is forgotten too.
 
         Raises:
             StoreUnavailableError: try again.
@@ -111,11 +111,11 @@ class HeldBack:
             self.forget(event["fingerprint"])
 
     def concerns(self, event: Fields) -> bool:
-        """Whether it is held back now, or would be."""
+        """Whether this alert is held back now, or would be."""
         return event.get("fingerprint", "") in self._held or self._handled.mute_of(event) is not None
 
     def due(self) -> list[Fields]:
-        """What is held back, still fires and is muted no more, as it stands now.
+        """Alerts that were held back, still fire, and are no longer muted, in their present state.
 
         Raises:
             StoreUnavailableError: try again.
@@ -132,7 +132,7 @@ class HeldBack:
         return sorted(found, key=lambda alert: id_order(alert["id"]))
 
     def forget(self, name: str) -> None:
-        """The alert of this fingerprint is held back no more.
+        """Forget that the alert with this fingerprint is held back.
 
         Raises:
             StoreUnavailableError: try again.
@@ -143,7 +143,7 @@ class HeldBack:
     # -- alerts that are handed over without Redis -----------------------------------------------------------------
 
     def withholds_direct(self, alert: Fields) -> bool:
-        """The same of an alert that Redis does not hold."""
+        """Like :meth:`withholds`, for an alert that Redis does not hold."""
         name = alert["fingerprint"]
         if alert.get("status") != "firing":
             return self._direct.pop(name, None) is not None
@@ -153,7 +153,7 @@ class HeldBack:
         return True
 
     def due_direct(self) -> list[Fields]:
-        """Those of them whose mute is over."""
+        """Like :meth:`due`, for alerts that Redis does not hold."""
         over = [name for name, alert in self._direct.items() if self._handled.mute_of(alert) is None]
         return [self._direct.pop(name) for name in over]
 
@@ -164,13 +164,13 @@ def standing(
     was_told: Callable[[Sequence[Fields]], frozenset[str]],
     resolved_seconds: float,
 ) -> Iterator[Fields]:
-    """Alerts as a sink of ``state`` is told them.
+    """Select the alerts that a sink of mode ``state`` is sent.
 
     Args:
-        alerts: as they stand.
+        alerts: in their present state.
         handled: the mutes.
-        was_told: fingerprints of those that the receiver was told of already, in this episode.
-        resolved_seconds: a muted alert that the receiver was told of is told as over for so long.
+        was_told: fingerprints of the alerts that the receiver has heard of in this episode.
+        resolved_seconds: if the receiver has heard of an alert that is now muted, it is sent as resolved for this long.
     """
     given = [(alert, handled.mute_of(alert)) for alert in alerts]
     muted = [alert for alert, mute in given if mute is not None]
@@ -188,5 +188,5 @@ def standing(
 
 
 def _without_id(alert: Fields) -> Fields:
-    """As it stands now, and not as it was written."""
+    """The alert in its present state, without the id of a transition in the history."""
     return {k: v for k, v in alert.items() if k != "id"}

@@ -1,4 +1,4 @@
-"""Receivers that are told alerts and not information: what never asks anybody to do something now stays in Redis."""
+"""Keeps notices that are only information (such as slow drift) from receivers that wake people."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from monitor.alerts.sink import TAKEN, Fields, Mode, Outcome, Sink
 
 SEVERITY = "info"
-"""An alert of this severity is information. It has it from its raise to its resolve."""
+"""Severity of information. It does not change between the raise and the resolve of an alert."""
 
 
 class WithoutInformation:
-    """A sink that takes information for told and sends the rest.
+    """A sink that passes on alerts, and accepts information without sending it.
 
     Args:
-        sink: told the rest.
+        sink: gets the alerts.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -24,10 +24,10 @@ class WithoutInformation:
         self.every = sink.every
 
     def send(self, alerts: Sequence[Fields]) -> Outcome:
-        """Tell those that are alerts; a transition that is information is taken without a call."""
+        """Send the alerts among these. If nothing but information is left, nothing is sent."""
         told = [alert for alert in alerts if alert.get("severity") != SEVERITY]
         return TAKEN if alerts and not told and self.mode == "transitions" else self._sink.send(told)
 
     def check(self) -> str:
-        """As the sink says."""
+        """Check the sink behind this one."""
         return self._sink.check()

@@ -1,10 +1,10 @@
-"""How long a resolved alert is still told as firing: until people can have heard of it.
+"""Decides how long a resolved alert is still sent as firing: until the receiver can have notified people.
 
 Alertmanager notifies only after ``group_wait``, or with the next ``group_interval`` of a group that exists already, and
 only of what fires at that moment. A surge that is read late, after an outage, is raised and resolved within seconds;
-one that comes and goes while Alertmanager is away is resolved before it can be told at all. So an alert counts as
-firing until so many seconds after the receiver was first told of it. When that was lies in the store, so that every
-process says the same, also one that has just started.
+one that comes and goes while Alertmanager is away is resolved before it can be sent at all. So an alert is sent as
+firing for some minutes after the receiver first heard of it. The store remembers when that was, so every process sends
+the same, even one that has just started.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class KeepFiring:
-    """Which alerts a receiver hears of, and as what.
+    """Decides which alerts a receiver is sent, and whether as firing or as resolved.
 
     Args:
-        store: remembers when the receiver was first told of an episode.
-        sink: name of the receiver.
-        seconds: a resolved alert is told as firing for so long after it was first told; 0 tells it as it is.
-        resolved_seconds: and then as resolved for so long, in case that the receiver was away.
+        store: remembers when the receiver first heard of an episode.
+        sink: name of the sink.
+        seconds: a resolved alert is sent as firing until this long after it was first sent; 0 sends it as it is.
+        resolved_seconds: after that it is sent as resolved for this long, in case the receiver was away.
     """
 
     def __init__(self, store: DeliveryStore, sink: str, seconds: float, resolved_seconds: float) -> None:
@@ -38,7 +38,7 @@ class KeepFiring:
         self._apart: float | None = None  # the monotonic clock minus the store's, in seconds
 
     def begin(self) -> None:
-        """The receiver is switched on: what ended before it ever was is not for it.
+        """Note that the receiver is switched on. It is not sent what ended before it was first switched on.
 
         Raises:
             StoreUnavailableError: call it again.
@@ -47,7 +47,7 @@ class KeepFiring:
             self._take(self._store.told(self._sink, (), note=False))
 
     def shape(self, resolved: Iterable[tuple[Fields, float]]) -> Iterator[Fields]:
-        """What is told of resolved alerts.
+        """Decide how resolved alerts are sent.
 
         Args:
             resolved: alerts, and the monotonic time at which each was handed over; that of an alert with an ``id`` of
@@ -66,14 +66,14 @@ class KeepFiring:
                 yield alert
 
     def was_told(self, alerts: Sequence[Fields]) -> frozenset[str]:
-        """Fingerprints of those that the receiver was told of, in this episode."""
+        """Fingerprints of the alerts that the receiver has heard of in this episode."""
         unknown = [episode(alert) for alert in alerts if episode(alert) not in self._first]
         if unknown:
             self._ask(unknown, note=False)
         return frozenset(a.get("fingerprint", "") for a in alerts if episode(a) in self._first)
 
     def note(self, told: Sequence[Fields]) -> None:
-        """The receiver has just been told of these."""
+        """Note that the receiver has just heard of these alerts."""
         new = [episode(a) for a in told if a.get("status") == "firing" and episode(a) not in self._first]
         if new:
             self._ask(new, note=True)
@@ -110,5 +110,5 @@ class KeepFiring:
 
 
 def episode(alert: Fields) -> str:
-    """One alert from its raise to its end; the next of the same kind and stream is another."""
+    """Return the identity of one episode: an alert from its raise to its resolve."""
     return alert.get("episode") or f"{alert.get('fingerprint', '')}:{alert.get('started_at', '')}"

@@ -1,4 +1,4 @@
-"""How an alert looks to receivers: its name, its labels (its identity, which never changes) and its annotations."""
+"""How alerts look to receivers: a name, labels that never change (its identity), and annotations that may."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALERT_NAMES = {
 }
 HEARTBEAT = "MonitorHeartbeat"
 IDENTITY = ("alertname", "group", "kind", "stream", "subject", "fingerprint")
-"""Labels that the monitor sets itself."""
+"""Labels that the monitor itself sets, which settings may not override."""
 
 LABEL_LENGTH = 200
 ANNOTATION_LENGTH = 2000
@@ -31,15 +31,15 @@ _LISTS = ("classes", "streams", "examples")
 
 
 def alert_name(kind: str) -> str:
-    """Of a kind; one that is not known is spelled out, ``disk-full`` as ``MonitorDiskFull``."""
+    """Return the alert name of a kind. A kind without a name of its own is spelled out: ``MonitorDiskFull``."""
     return ALERT_NAMES.get(kind) or "Monitor" + "".join(w.capitalize() for w in re.findall("[A-Za-z0-9]+", kind))
 
 
 def identity(alert: Fields, group: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """The identity of an alert, the same from its raise to its resolve whatever happens in between.
+    """Return the labels that identify an alert. They stay the same from its raise to its resolve.
 
-    Streams may hold what a label may not. Two streams never share an identity: if the name had to be changed, the
-    fingerprint is a label too.
+    The name of a stream may hold characters that a label may not. If the name had to be changed for that, the
+    fingerprint becomes a label too, so that two streams never share an identity.
     """
     kind, stream, subject = alert.get("kind", ""), alert.get("stream", ""), alert.get("subject", "")
     found = {**extra, "alertname": alert_name(kind), "group": group, "kind": clean(kind, LABEL_LENGTH)}
@@ -55,9 +55,10 @@ def identity(alert: Fields, group: str, extra: Mapping[str, str]) -> dict[str, s
 
 
 def runbook_link(alert: Fields, runbook: str) -> str:
-    """Where docs/runbook.md, kept at the address ``runbook``, says what to do about an alert; empty without one.
+    """Return the link to the runbook's entry on an alert; empty if ``runbook``, the address of the runbook, is empty.
 
-    The monitor is blind for several reasons, so each subject of ``stalled`` has an entry; other kinds have one each.
+    The kind ``stalled`` has one entry for each subject, since the monitor can be blind for several reasons. Every
+    other kind has one entry.
     """
     kind, subject = alert.get("kind", ""), alert.get("subject", "")
     anchor = f"{kind}-{subject}" if kind == "stalled" else kind
@@ -65,7 +66,7 @@ def runbook_link(alert: Fields, runbook: str) -> str:
 
 
 def notes(alert: Fields, runbook: str = "") -> dict[str, str]:
-    """Everything about an alert that may change while it fires, and where ``runbook`` says what to do."""
+    """Return the annotations: everything about an alert that may change while it fires, and the runbook's link."""
     found = {"summary": summary(alert), "description": description(alert), "runbook_url": runbook_link(alert, runbook)}
     found |= {name: alert.get(name, "") for name in _NOTES}
     found |= {name: shorten(alert.get(name, "[]")) for name in _LISTS}
@@ -75,7 +76,7 @@ def notes(alert: Fields, runbook: str = "") -> dict[str, str]:
 
 
 def summary(alert: Fields) -> str:
-    """One whole sentence for people."""
+    """Summarize an alert in one sentence for people."""
     if alert.get("summary"):
         return alert["summary"]
     about = _about(alert)
@@ -90,7 +91,7 @@ def summary(alert: Fields) -> str:
 
 
 def description(alert: Fields) -> str:
-    """More than the summary, for whoever looks closer; empty if there is no more."""
+    """Give more details than the summary; empty if there are none."""
     over = alert.get("ended_at", "") if alert.get("status") == "firing" else ""
     found = [f"It is over since {over}, and is shown as firing so that people hear of it."] if over else []
     if alert.get("muted"):
@@ -118,20 +119,20 @@ def description(alert: Fields) -> str:
 
 
 def title(alert: Fields) -> str:
-    """An alert in a few words, for the log."""
+    """Name an alert in a few words, for the log."""
     about = alert.get("subject") or _about(alert)
     return f"{alert_name(alert.get('kind', ''))} ({clean(about, LABEL_LENGTH)}, {alert.get('change', '?')})"
 
 
 def clean(value: str, length: int) -> str:
-    """Valid UTF-8, nothing that a terminal or a receiver would act on, and not too long."""
+    """Make a text valid UTF-8, free of control characters that a terminal or a receiver would act on, and short."""
     text = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value)
     text = text if length > LABEL_LENGTH else text.replace("\n", "\N{REPLACEMENT CHARACTER}")
     return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def shorten(text: str) -> str:
-    """A JSON list with as many of its first items as fit into an annotation; still valid JSON."""
+    """Shorten a JSON list to as many of its first items as fit into an annotation. It stays valid JSON."""
     if len(text) <= ANNOTATION_LENGTH:
         return text
     items, kept = read_list(text), 2
@@ -168,7 +169,7 @@ def _details(alert: Fields) -> dict[str, str]:
 
 
 def read_list(text: str) -> list[Any]:
-    """A list that is kept as JSON; an empty one if the text is none."""
+    """Read a list that is kept as JSON. If the text is not a JSON list, return an empty one."""
     try:
         found = json.loads(text or "[]")
     except ValueError:

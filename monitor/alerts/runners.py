@@ -1,7 +1,7 @@
-"""The thread of one sink: what it is told, when, and what happens if it does not take it.
+"""The thread that serves one sink: it sends, and if the receiver does not accept, it waits and tries again.
 
-Nothing that a sink does reaches another sink or the loop that counts. A thread never ends before it is told to: what a
-sink or the store raises is one more failed attempt.
+Nothing that a sink does affects another sink or the counting loop. A thread runs until it is stopped: an error that a
+sink or the store raises counts as one more failed attempt.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from monitor.errors import MonitorError
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""A transition in the store is seen within this."""
+"""A new transition in the store is noticed within this many seconds."""
 
 LONGEST_WAIT = 60.0
-"""Between two attempts, in seconds, unless a receiver asks for more."""
+"""The longest wait between two attempts, in seconds, unless a receiver asks for more."""
 
 LONGEST_ASKED = 300.0
-"""A receiver that asks to wait longer is asked again after this."""
+"""The longest wait in seconds that a receiver may ask for."""
 
 SAY_AGAIN_SECONDS = 300.0
-"""A sink that goes on failing is named in the log this often."""
+"""If a sink goes on failing, the log says so once in this many seconds."""
 
 
 @dataclass
 class SinkStatus:
-    """How one sink of this process fares; plain numbers, to be read from any thread.
+    """The status of one sink of this process. Any thread may read these numbers.
 
     Attributes:
-        delivered: transitions (or, for sinks that are told everything as it stands, posts) that were taken.
-        failed: attempts that have to be repeated.
-        dropped: transitions that the sink refuses, and that are never sent again.
-        why: why the last attempt failed, empty if it did not.
+        delivered: transitions that were accepted; for sinks of mode ``state``, posts.
+        failed: attempts that failed and are repeated.
+        dropped: transitions that the receiver refuses and that are never sent again.
+        why: why the last attempt failed; empty if it did not.
     """
 
     delivered: int = 0
@@ -52,19 +52,19 @@ class SinkStatus:
 
     @property
     def oldest_seconds(self) -> float:
-        """Age of the oldest change that the sink has not taken yet; 0 if it has them all."""
+        """Age of the oldest change that the receiver has not accepted yet; 0 if it has accepted all."""
         return max(0.0, time.monotonic() - self._oldest) if self._oldest else 0.0
 
     def waits(self, seconds: float | None) -> None:
-        """Something has been waiting for so long; ``None`` if nothing waits."""
+        """Note for how long the oldest change has been waiting; ``None`` if nothing waits."""
         self._oldest = 0.0 if seconds is None else time.monotonic() - seconds
 
 
 class Backoff:
-    """How long to wait after failures: twice as long each time, with jitter so that processes do not call in step.
+    """How long to wait after a failure: twice as long each time, with jitter so that processes do not call in step.
 
-    It is a few lines of its own because the wait is shared with other work: the loop must renew the right to send, end
-    when it is told to, and respect what the receiver asks for.
+    A library's retry loop does not fit here, because other work goes on during the wait: the thread must renew the
+    right to send, stop when it is asked to, and respect what the receiver asks for.
     """
 
     def __init__(self, cap: float = LONGEST_WAIT, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -72,23 +72,23 @@ class Backoff:
         self.failures = 0
 
     def fail(self, asked: float | None = None, most_asked: float = LONGEST_ASKED) -> float:
-        """One more failure; seconds to wait."""
+        """Note a failure, and return how many seconds to wait."""
         longest = min(self._cap, 2.0 ** min(self.failures, 16))
         self.failures += 1
         waited = self._uniform(longest / 2, longest)
         return max(waited, min(asked, most_asked)) if asked is not None else waited
 
     def succeed(self) -> None:
-        """It works."""
+        """Note a success: the next wait is short again."""
         self.failures = 0
 
 
 class Runner:
-    """What the threads of all sinks share; subclasses have :meth:`turn`.
+    """What the threads of all sinks have in common. Subclasses implement :meth:`turn`.
 
     Args:
-        sink: who is told.
-        uniform: randomness of the waits.
+        sink: the receiver.
+        uniform: gives the random part of the waits.
     """
 
     def __init__(self, sink: Sink, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -99,43 +99,43 @@ class Runner:
         self._thread = threading.Thread(target=self._run, name=f"delivery-{sink.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Ask it to end: it tells what has just changed, and begins nothing after so many seconds."""
+        """Ask the thread to stop. It still sends what has just changed, but starts nothing after ``seconds``."""
         self._leave_at = time.monotonic() + seconds
         self._stop.set()
         self._wake.set()
 
     def leaves(self) -> bool:
-        """Whether nothing more may be begun."""
+        """Whether the thread is stopping and may start nothing more."""
         return time.monotonic() > self._leave_at
 
     def join(self, timeout: float) -> bool:
-        """Wait for its end; False if it is left behind."""
+        """Wait until the thread has ended. Returns False if it has not ended in time and is abandoned."""
         if self._thread.ident is not None:
             self._thread.join(max(0.0, timeout))
         return not self._thread.is_alive()
 
     def wake(self) -> None:
-        """There is something new."""
+        """Wake the thread: there is something new to send."""
         self._wake.set()
 
     def tell(self, alert: Fields) -> None:
-        """An alert changed that is handed over directly."""
+        """Take an alert that is delivered directly, without Redis."""
         raise NotImplementedError
 
     def turn(self) -> float:
-        """One round; seconds until the next one is due."""
+        """Do one round, and return the seconds until the next one."""
         raise NotImplementedError
 
     def last(self) -> None:
-        """One more round before it ends: the process may be ending because of what has just changed."""
+        """Do one more round before the thread ends: the process may be stopping because of what has just changed."""
         self.turn()
 
     def end(self) -> None:
-        """The last thing it does."""
+        """Called once, at the very end of the thread."""
 
     def _longest_wait(self) -> float:
         return LONGEST_WAIT
@@ -165,7 +165,7 @@ class Runner:
         return POLL_SECONDS
 
     def attempt(self, alerts: Sequence[Fields]) -> Outcome:
-        """Send once. What the sink raises is a failure that is repeated."""
+        """Send once. An error that the sink raises counts as a failure and is tried again."""
         try:
             outcome = self.sink.send(alerts)
         except Exception as error:
@@ -182,7 +182,7 @@ class Runner:
         return outcome
 
     def say_failed(self, outcome: Outcome, what: str, wait: float) -> None:
-        """Log a failure, when it begins and now and then while it lasts."""
+        """Log a failure when it begins, and now and then while it lasts."""
         self.status.why = outcome.why
         if time.monotonic() - self._said_at < SAY_AGAIN_SECONDS:
             return
@@ -195,19 +195,19 @@ class Runner:
 
 
 class PulseRunner(Runner):
-    """Calls the sink every so often, and looks at nothing."""
+    """Calls a sink of mode ``pulse`` at regular intervals. It reads nothing from the store."""
 
     def _longest_wait(self) -> float:
         return min(LONGEST_WAIT, self.sink.every)
 
     def tell(self, alert: Fields) -> None:
-        """It tells no alerts."""
+        """Do nothing: a heartbeat carries no alerts."""
 
     def last(self) -> None:
-        """A process that ends gives no sign of life."""
+        """Do nothing: a process that is stopping gives no sign of life."""
 
     def turn(self) -> float:
-        """One pulse."""
+        """Call the sink once."""
         began = time.monotonic()
         outcome = self.attempt(())
         if outcome.status == "taken":
@@ -219,5 +219,5 @@ class PulseRunner(Runner):
 
 
 def describe(event: Fields) -> str:
-    """A transition, for the log."""
+    """Describe a transition for the log."""
     return f"the alert {title(event)}"

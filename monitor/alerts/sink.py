@@ -1,4 +1,4 @@
-"""What a sink is: somewhere alerts go. One file a sink in ``monitor/alerts/sinks``."""
+"""The protocol of a sink, a place that alerts are delivered to. ``monitor/alerts/sinks`` has one file for each."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Mode = Literal["transitions", "state", "pulse"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one attempt.
+    """The outcome of one attempt to send.
 
     Attributes:
-        status: ``taken``; ``again``: try again later; ``refused``: it will be refused again, so do not.
-        why: for people, a clause such as "it answered 500".
-        retry_after: seconds that the receiver asks to wait.
+        status: ``taken``: accepted. ``again``: failed, try again later. ``refused``: never try this again.
+        why: a clause for people, such as "it answered 500".
+        retry_after: how many seconds the receiver asks us to wait.
     """
 
     status: Literal["taken", "again", "refused"]
@@ -35,13 +35,13 @@ TAKEN = Outcome("taken")
 
 @dataclass(frozen=True)
 class Context:
-    """What a sink may need to open.
+    """What a sink may need when it is opened.
 
     Attributes:
-        group: of this monitor, a label of every alert.
-        delivery: the settings that sinks share.
+        group: the consumer group of this monitor, a label of every alert.
+        delivery: the settings that all sinks share.
         healthy: whether this process makes progress.
-        clock: seconds since the epoch.
+        clock: gives seconds since the epoch.
     """
 
     group: str
@@ -51,14 +51,17 @@ class Context:
 
 
 class Sink(Protocol):
-    """Somewhere alerts go. Each has a thread of its own, so :meth:`send` may take its time; it should end by itself.
+    """A place that alerts are delivered to.
+
+    Each sink has a thread of its own, so :meth:`send` may take its time. It should still end by itself.
 
     Attributes:
-        name: in Redis, in metrics and in the log.
-        shown: where it goes, for people; never a token.
-        mode: ``transitions``: each change of an alert, in order, at least once. ``state``: all alerts as they stand, on
-            each change and every :attr:`every` seconds. ``pulse``: called with nothing every :attr:`every` seconds.
-        every: see ``mode``.
+        name: its name in Redis, in metrics and in the log.
+        shown: its receiver, as people may see it; never a token.
+        mode: ``transitions``: it gets each change of an alert, in order, at least once. ``state``: it gets all current
+            alerts on each change and every :attr:`every` seconds. ``pulse``: it is called without alerts every
+            :attr:`every` seconds.
+        every: seconds, see ``mode``.
     """
 
     name: str
@@ -67,11 +70,11 @@ class Sink(Protocol):
     every: float
 
     def send(self, alerts: Sequence[Fields]) -> Outcome:
-        """Tell: one transition, or all alerts, or nothing, by ``mode``. What it raises is repeated."""
+        """Send one transition, all alerts, or nothing, as ``mode`` says. If it raises, it is called again later."""
 
     def check(self) -> str:
-        """Whether it can be told, in words for ``ood-monitor check``.
+        """Check that the receiver can be reached, and describe the result for ``ood-monitor check``.
 
         Raises:
-            MonitorError: it cannot.
+            MonitorError: it cannot be reached.
         """

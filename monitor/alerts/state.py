@@ -1,6 +1,6 @@
-"""The thread of a sink that is told all alerts as they stand, on each change and again and again.
+"""The thread of a sink of mode ``state``: it sends all current alerts on each change, and repeatedly in between.
 
-Every process tells it: what it is told lies in the store, so they say the same, and none of them is needed.
+Every process sends. They all read the same store, so they send the same, and the loss of one process changes nothing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from monitor.store.deliveries import DeliveryStore, Snapshot
 log = logging.getLogger(__name__)
 
 RESOLVED_SECONDS = 900.0
-"""A resolved alert is told for so long, in case that its receiver was away."""
+"""For how many seconds a resolved alert is still sent, in case the receiver was away."""
 
 LOOK_BACK_SECONDS = 86_400.0
-"""An alert that is over and that the receiver never heard of, because it was away, is still told for so long."""
+"""For how many seconds an alert that is over is still sent, if the receiver was away and never heard of it."""
 
 
 class StateRunner(Runner):
-    """Tells everything as it stands; what it last read while Redis is away.
+    """Sends all current alerts. While Redis is away, it sends what it last read.
 
     Args:
-        sink: who is told.
-        store: where the alerts are.
+        sink: the receiver.
+        store: holds the alerts.
         keep_seconds: see :class:`monitor.alerts.keeping.KeepFiring`.
         resolved_seconds: see :data:`RESOLVED_SECONDS`.
-        uniform: randomness of the waits.
+        uniform: gives the random part of the waits.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class StateRunner(Runner):
         self._noted: bool | None = None  # an earlier process may have left a note that the sink fails
 
     def tell(self, alert: Fields) -> None:
-        """This alert stands so from now on, whatever Redis says of it; for a resolved one, Redis is asked again."""
+        """Take an alert that could not be written to Redis. From now on it counts; once it is resolved, Redis does."""
         with self._lock:
             self._direct[alert["fingerprint"]] = (alert, time.monotonic())
             self._told_anew = True
         self.wake()
 
     def turn(self) -> float:
-        """Tell if something changed, or if it is time."""
+        """Send if something changed, or if it is time to repeat."""
         trouble = self._look()
         now = time.monotonic()
         with self._lock:
@@ -87,7 +87,7 @@ class StateRunner(Runner):
         return min(LONGEST_WAIT, self.sink.every)
 
     def _look(self) -> MonitorError | None:
-        """Read what changed; the error if Redis is away, which keeps nobody from being told the rest."""
+        """Read what changed. Returns the error if Redis is away; what is known is then sent all the same."""
         try:
             self._keeping.begin()
             newest = self._store.newest()
@@ -123,7 +123,7 @@ class StateRunner(Runner):
         self._note(outcome)
 
     def _standing(self) -> list[Fields]:
-        """What Redis holds and what was handed over. An alert that fires in either does fire."""
+        """All alerts, from Redis and delivered directly. An alert counts as firing if it fires in either."""
         with self._lock:
             old = time.monotonic() - LOOK_BACK_SECONDS
             for name in [n for n, (a, at) in self._direct.items() if a["status"] != "firing" and at < old]:

@@ -1,4 +1,7 @@
-"""The thread of a sink that is told each transition, in order, at least once; one process at a time tells it."""
+"""The thread of a sink of mode ``transitions``: it sends each change of an alert in order, at least once.
+
+One process at a time sends, the one that holds the right to.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +22,28 @@ from monitor.store.deliveries import Backlog, DeliveryStore, Done
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 15.0
-"""A process that was killed is replaced after this."""
+"""If the sending process was killed, another one takes over after this many seconds."""
 
 OUTBOX = 100
-"""Alerts that wait without Redis, at most."""
+"""How many alerts that are not in Redis may wait at most."""
 
 STUCK_SECONDS = 60.0
-"""One transition that fails for longer is suspected, if the receiver is there: later ones are sent before it."""
+"""If the receiver answers and one transition fails for longer than this, later ones are tried before it."""
 
 SUSPICIONS = 3
-"""So many later transitions must be taken, each after one more failure of the first, until the first is dropped."""
+"""A failing transition is dropped after so many later ones were accepted, each after one more failure of the first."""
 
 
 class TransitionRunner(Runner):
-    """Reads the history from where the sink stands and moves that on, while it holds the right to send.
+    """Sends the history from the sink's position on, and moves the position, as long as it holds the right to send.
 
     Args:
-        sink: who is told.
-        store: the history, and where the sink stands in it.
-        holder: unique name of this process.
-        lease_seconds: the right to send is another's after this, if it is not renewed.
+        sink: the receiver.
+        store: holds the history and the sink's position in it.
+        holder: a unique name of this process.
+        lease_seconds: another process may take over the right to send if it is not renewed for this long.
         stuck_seconds: see :data:`STUCK_SECONDS`.
-        uniform: randomness of the waits.
+        uniform: gives the random part of the waits.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class TransitionRunner(Runner):
         self._noted = True  # an earlier process may have left a note that the sink fails
 
     def tell(self, alert: Fields) -> None:
-        """Send this transition without Redis, before all others."""
+        """Take a transition that could not be written to Redis. It is sent before all others."""
         with self._lock:
             self._outbox.append(alert)
             lost = self._outbox.popleft() if len(self._outbox) > OUTBOX else None
@@ -77,7 +80,7 @@ class TransitionRunner(Runner):
         self.wake()
 
     def turn(self) -> float:
-        """Everything that waits, until the sink fails."""
+        """Send everything that waits, until the sink fails."""
         waits = self._not_before - time.monotonic()
         if waits > 0:
             return waits
@@ -135,7 +138,7 @@ class TransitionRunner(Runner):
     # -- what mutes held back ---------------------------------------------------------------------------------------
 
     def _send_due(self) -> bool:
-        """Tell what still fires and is muted no more; False if the sink failed or another process took over."""
+        """Send what still fires and is no longer muted. False if the sink failed or another process took over."""
         for alert in self._held.due():
             if self.leaves() or not self._token():
                 return False
@@ -152,7 +155,7 @@ class TransitionRunner(Runner):
     # -- from the history ------------------------------------------------------------------------------------------
 
     def _send_backlog(self, backlog: Backlog) -> bool:
-        """Send in order; False if the sink failed or another process took over."""
+        """Send the waiting transitions in order. Returns False if the sink failed or another process took over."""
         for place, event in enumerate(backlog.events):
             token = 0 if self.leaves() else self._token()
             if not token or self._outbox:
@@ -190,9 +193,9 @@ class TransitionRunner(Runner):
         return False
 
     def _is_to_blame(self, later: Sequence[Fields]) -> bool:
-        """Send a later transition: whether it is the first one that fails, and not the receiver.
+        """Find out whether the first transition is at fault or the receiver, by sending a later transition.
 
-        Else one transition, and whoever sent what is in it, could hold back all others for good.
+        Without this, one transition (and whoever chose the names in it) could hold back all others for good.
         """
         untold = [e for e in later if e["id"] not in self._ahead and not self._held.concerns(e)]
         if not untold:

@@ -15,11 +15,11 @@ COMMANDS = (
     "init", "run", "check", "alerts", "acknowledge", "mute", "unmute", "replay", "promote", "retire", "ingest", "demo",
     "local",
 )  # fmt: skip
-"""In the order in which help lists them; each is the module of its name."""
+"""The commands in the order of the help text. Each is the module with its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code, see :mod:`monitor.cli.exit_codes`. An error is one line on stderr."""
+    """Run one command and return the exit code (:mod:`monitor.cli.exit_codes`). An error is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no name that a sender chose ends a command
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(error: Exception, debug: bool) -> ExitCode:
-    """Say it in one line, below the traceback if that was asked for; the exit code."""
+    """Print the error on one line, after the traceback if that was asked for, and return the exit code."""
     from line_plugin.errors import LinePluginError
     from monitor.errors import MonitorError
     from monitor.messages.text import printable
@@ -58,7 +58,7 @@ def _report(error: Exception, debug: bool) -> ExitCode:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and options."""
+    """Build the parser with all commands and options."""
     top = argparse.ArgumentParser(
         prog="ood-monitor",
         description="OOD alerts from embeddings in Kafka, with a budget.",

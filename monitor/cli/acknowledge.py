@@ -1,4 +1,4 @@
-"""``ood-monitor acknowledge``: tell everybody that you are at an alert."""
+"""``ood-monitor acknowledge``: tell everybody that you take care of an alert."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     from monitor.errors import HandlingError
     from monitor.service.assembly import open_store
 

@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     from monitor.judging.rules import budget
     from monitor.judging.spending import spending
     from monitor.service.assembly import open_store
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def show(alert: Mapping[str, str], handling: Handling, *, as_json: bool) -> None:
-    """Print one alert, with who is at it and what mutes it."""
+    """Print one alert with its acknowledgement and its mute."""
     from monitor.alerts.alert import line
     from monitor.messages.text import printable
 

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     from monitor.demo.run import run as run_demo
 
     return run_demo(

@@ -1,6 +1,6 @@
-"""What the exit code of ``ood-monitor`` tells, in one place.
+"""The exit codes of ``ood-monitor``, in one place.
 
-docs/monitor.md has the same table; a test holds them together.
+docs/monitor.md has the same table; a test compares them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Each code with what it means and what to do."""
+    """Each exit code with its meaning and what to do."""
 
     meaning: str
 
     def __new__(cls, value: int, meaning: str) -> ExitCode:
-        """An int with words."""
+        """Make an int with a description."""
         member = int.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
@@ -38,5 +38,5 @@ class ExitCode(IntEnum):
 
 
 def describe_exit_codes() -> str:
-    """For ``--help``."""
+    """Describe the exit codes for ``--help``."""
     return "exit codes: " + "; ".join(f"{code.value}: {code.meaning}" for code in ExitCode).replace("`", "")

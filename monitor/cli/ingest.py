@@ -1,4 +1,4 @@
-"""``ood-monitor ingest``: take posts over HTTP and write them to Kafka."""
+"""``ood-monitor ingest``: accept posts over HTTP and write them to Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     from monitor.config import Redactor, load_as, secrets_of
     from monitor.config.ingest import IngestConfig
     from monitor.ingest.process import Ingest

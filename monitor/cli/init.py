@@ -1,4 +1,4 @@
-"""``ood-monitor init``: a settings file from a few answers or flags, topics, and whether everything answers."""
+"""``ood-monitor init``: write a settings file from a few answers or flags, create topics, and check everything."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     from monitor.config import Redactor, secrets_of
     from monitor.errors import ConfigError, MonitorError
     from monitor.service.check import check
@@ -109,7 +109,7 @@ def _say_next_steps(options: argparse.Namespace, failed: list[str]) -> None:
 
 
 def _choose(options: argparse.Namespace) -> Choices:
-    """From options, from a person, or from defaults."""
+    """Choose settings from options, from a person's answers, or from defaults."""
     from monitor.errors import ConfigError
     from monitor.service import setup
 
@@ -151,7 +151,7 @@ def _choose(options: argparse.Namespace) -> Choices:
 
 
 def _ask(text: str, default: str, check: Callable[[str], Any]) -> Any:
-    """Ask until the answer can be used."""
+    """Ask until the answer is valid."""
     from monitor.errors import ConfigError
 
     while True:
@@ -168,7 +168,7 @@ def _ask(text: str, default: str, check: Callable[[str], Any]) -> Any:
 def _secrets(
     options: argparse.Namespace, url_password: str, asks: bool
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], Path]]:
-    """Passwords that were typed, and files in which they stand already."""
+    """Collect passwords that were typed, and files that hold passwords already."""
     import getpass
     import os
 

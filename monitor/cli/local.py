@@ -1,4 +1,4 @@
-"""``ood-monitor local``: a broker and a Redis on loopback until Ctrl-C, for trying the monitor out."""
+"""``ood-monitor local``: run a broker and a Redis on loopback until Ctrl-C, to try the monitor out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from monitor.testing.launcher import Server
 
 KAFKA_PORT, REDIS_PORT = 9092, 6379
-"""Where everybody expects them; `ood-monitor init` has them as defaults."""
+"""The usual ports, which `ood-monitor init` has as defaults."""
 
 
 def add(commands: Commands) -> None:
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     import signal
     import threading
 
@@ -54,10 +54,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _refuse_taken(options: argparse.Namespace) -> None:
-    """Say which port is taken before anything starts: a server's own words for it are hard to read.
+    """Refuse a port that is taken before anything starts: a server's own message about it is hard to read.
 
     Raises:
-        LaunchError: somebody listens there.
+        LaunchError: the port is taken.
     """
     from monitor.errors import LaunchError
     from monitor.testing import launcher
@@ -87,7 +87,7 @@ def _say_where(broker: Server, store: Server) -> None:
 
 
 def _port(text: str) -> int:
-    """A port, for argparse."""
+    """Read a port, for argparse."""
     try:
         value = int(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``ood-monitor mute``: keep alerts from receivers for a while, or list what is muted."""
+"""``ood-monitor mute``: do not send alerts to receivers for a while, or list the mutes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     import secrets
 
     from monitor.errors import HandlingError
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def minutes(text: str) -> float:
-    """A time such as ``30m``, ``2h`` or ``1d``, in minutes."""
+    """Read a duration such as ``30m``, ``2h`` or ``1d``, and return minutes."""
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([mhd])", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: expected such as 30m, 2h or 1d")

@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ else:
 
 
 def takes_config(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-    """Give a command its settings file and the function that carries it out."""
+    """Add the option of the settings file to a command, and the function that runs it."""
     command.add_argument("--config", required=True, metavar="FILE", help="settings, see configs/monitor.yml")
     command.set_defaults(command=run)
     return command
 
 
 def takes_words(command: argparse.ArgumentParser) -> None:
-    """Give a command what people want to know of it later: who, and why."""
+    """Add the options ``--author`` and ``--reason`` to a command, which people want to know later."""
     command.add_argument("--reason", help="why, for everybody who looks")
     command.add_argument("--by", default=_user(), metavar="NAME", help="who; your login name if you do not say")
 
@@ -37,7 +37,7 @@ def _user() -> str:
 
 
 def read_config(options: argparse.Namespace) -> MonitorConfig:
-    """Read the settings that ``--config`` names; from here on nothing that is printed shows a secret in them."""
+    """Read the settings of ``--config``. From then on no secret in them is printed."""
     from monitor.config import Redactor, load, secrets_of
     from monitor.service.secrecy import hide_secrets
 

@@ -1,4 +1,4 @@
-"""``ood-monitor replay``: judge a range of the topic as the monitor would have."""
+"""``ood-monitor replay``: judge a range of a topic as the monitor would have done."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     from monitor.service.replay import replay
 
     return replay(

@@ -1,4 +1,4 @@
-"""``ood-monitor retire``: have a stream forgotten that will not come back."""
+"""``ood-monitor retire``: forget a stream that will not come back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code. 1 if one of the streams is not known."""
+    """Run the command, and return the exit code: 1 if one of the streams is not known."""
     import sys
 
     from monitor.service.assembly import open_store

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     import signal
     import time
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _asked_for(options: argparse.Namespace) -> str:
-    """The form of the log as far as it is known before the settings are read."""
+    """Return the form of the log, as far as it is known before the settings are read."""
     from monitor.config import PREFIX
 
     return str(options.log_format or os.environ.get(f"{PREFIX}LOGGING__FORMAT", ""))

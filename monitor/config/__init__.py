@@ -1,4 +1,4 @@
-"""The settings of one monitor process: one YAML file, overridden by the environment, validated once, then frozen."""
+"""The settings of a process: a YAML file, overridden by the environment, validated once, then frozen."""
 
 from __future__ import annotations
 

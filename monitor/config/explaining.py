@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in one line for people. No secret and no section is ever quoted."""
+"""Explains pydantic's errors in one line for people. Values of secrets and sections are never quoted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from monitor.config.urls import SecretUrl, show_url
 _KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
 
 MOVED = {"telemetry": "it is called 'http' now, and serves the status page, too; port and host mean what they meant"}
-"""Sections that earlier versions had, with what became of them."""
+"""Sections of earlier versions, with what replaced them."""
 
 
 def explain_error(error: Any, model: type[BaseModel] = MonitorConfig) -> str:
-    """One error of pydantic on this model, with the nearest known key for an unknown one."""
+    """Explain one error of pydantic. For an unknown key, name the nearest known one."""
     location = [str(part) for part in error["loc"]]
     name = ".".join(location)
     message = error["msg"].removeprefix("Value error, ")
@@ -47,7 +47,7 @@ def _hint(location: list[str], model: type[BaseModel]) -> str:
 
 
 def known_keys(section: list[str], model: type[BaseModel] = MonitorConfig) -> list[str]:
-    """The keys of a section, or the sections themselves."""
+    """Return the keys of a section, or the names of the sections."""
     for part in section:
         field = model.model_fields.get(part)
         inner = field.annotation if field else None

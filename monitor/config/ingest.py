@@ -1,4 +1,4 @@
-"""The settings of one ``ood-monitor ingest``: what it takes over HTTP, and where it writes it."""
+"""The settings of ``ood-monitor ingest``: what it accepts over HTTP, and where it writes to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATTRIBUTE, _HEADER = r"[a-z0-9]{1,40}", r"[a-z0-9!#$%&'*+.^_`|~-]{1,80}"
 
 
 class IngestKafkaConfig(KafkaConnection):
-    """Where posts are written to. The topic is not created."""
+    """The topic that posts are written to. It is not created."""
 
     topic: str
     client: Literal["kafka-python", "confluent-kafka"] = Field(
@@ -25,7 +25,7 @@ class IngestKafkaConfig(KafkaConnection):
 
 
 class PostsConfig(Section):
-    """What a post may be, and what becomes of it."""
+    """Which posts are accepted, and how they become records."""
 
     path: str = Field("/", description="where posts are taken; everything else but probes and metrics is a 404")
     content_types: list[str] = Field(
@@ -86,7 +86,7 @@ class PostsConfig(Section):
 
 
 class BoundsConfig(Section):
-    """How much senders may ask for, together and each."""
+    """Limits on senders, each and together."""
 
     connections: int = Field(
         256,
@@ -114,7 +114,7 @@ class BoundsConfig(Section):
 
 
 class QueueConfig(Section):
-    """What waits for Kafka."""
+    """The queue of events that wait for Kafka."""
 
     max_events: int = Field(
         10_000, ge=1, description="events that Kafka has not acknowledged; more are told to come back"
@@ -132,7 +132,7 @@ class QueueConfig(Section):
 
 
 class IngestConfig(ProcessSettings):
-    """Everything one ``ood-monitor ingest`` needs."""
+    """All settings of one ``ood-monitor ingest``."""
 
     environment: ClassVar[str] = "OOD_INGEST"
 

@@ -1,7 +1,7 @@
-"""Reading the settings: a YAML file, then a folder of secrets, then the environment, each over the one before.
+"""Reads the settings from a YAML file, a folder of secrets and the environment. Later sources override earlier ones.
 
-A value of the environment is text, and its key's type decides what it means: a password stays as it is, letter by
-letter. Lists and mappings are JSON.
+A value in the environment is text, and the type of its key decides how it is read: a password stays exactly as it is;
+lists and mappings are JSON.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ S = TypeVar("S", bound=ProcessSettings)
 
 
 def load(path: str | Path, environment: Mapping[str, str] | None = None) -> MonitorConfig:
-    """Read, override, validate: see :func:`load_as`."""
+    """Read and validate the settings of a monitor process, see :func:`load_as`."""
     return load_as(MonitorConfig, path, environment)
 
 
 def load_as(kind: type[S], path: str | Path, environment: Mapping[str, str] | None = None) -> S:
-    """Read, override, validate.
+    """Read settings, override them, and validate them.
 
-    The variable with ``_SECRETS_DIR`` behind the kind's name names a folder of files that are named as the variables
+    A variable that ends in ``_SECRETS_DIR`` names a folder of secrets. Its files are named as the variables
     are and hold their values (docker's ``/run/secrets``).
 
     Args:
-        kind: settings of which process.
+        kind: the settings class of the process.
         path: the YAML file.
-        environment: the process environment if not given.
+        environment: by default the environment of the process.
 
     Raises:
-        ConfigError: one line a problem, each naming the key. It never quotes a secret.
+        ConfigError: one line per problem, each with its key. Secrets are never quoted.
     """
     given = os.environ if environment is None else environment
     return validate_as(kind, _merged(_read_yaml(path, kind), _Environment(kind).read(given)), str(path))
 
 
 def validate(data: Mapping[str, Any], where: str = "settings") -> MonitorConfig:
-    """Validate a nested mapping; see :func:`load`."""
+    """Validate a nested mapping, see :func:`load`."""
     return validate_as(MonitorConfig, data, where)
 
 
 def validate_as(kind: type[S], data: Mapping[str, Any], where: str = "settings") -> S:
-    """Validate a nested mapping; see :func:`load_as`."""
+    """Validate a nested mapping, see :func:`load_as`."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -84,7 +84,7 @@ def _read_yaml(path: str | Path, kind: type[ProcessSettings]) -> dict[str, Any]:
 
 
 def _refuse_cut_secrets(document: Any, lines: Sequence[str], kind: type[ProcessSettings]) -> None:
-    """``password: S3cret #1`` reads as ``S3cret``: whether ``#1`` is a comment only quotes can say."""
+    """Refuse ``password: S3cret #1``, which YAML reads as ``S3cret``: only quotes tell whether ``#1`` is a comment."""
     for section, keys in document.value:
         for key, value in keys.value if isinstance(keys, yaml.MappingNode) else ():
             if not isinstance(value, yaml.ScalarNode) or value.style is not None:
@@ -108,13 +108,13 @@ def _merged(data: dict[str, Any], over: Mapping[str, Mapping[str, Any]]) -> dict
 
 
 class _Environment:
-    """The variables of one process, whose names begin with what its settings say."""
+    """The environment variables of one process, whose names begin with a prefix."""
 
     def __init__(self, kind: type[ProcessSettings]) -> None:
         self._kind, self._prefix, self._folder = kind, f"{kind.environment}__", f"{kind.environment}_SECRETS_DIR"
 
     def read(self, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Sections and keys that the environment, or the folder of secrets that it names, gives a value."""
+        """Read the keys that the environment, or the folder of secrets that it names, gives a value."""
         folder = environment.get(self._folder, "")
         try:
             from_files = self._named(read_secret_folder(folder, self._prefix), "file") if folder else {}
@@ -124,10 +124,10 @@ class _Environment:
         return self._decoded(variables) if variables else {}
 
     def _named(self, values: Mapping[str, str], what: str) -> dict[str, str]:
-        """Those whose names are ours, by their names in small letters.
+        """Return our variables by their lower-case names.
 
         Raises:
-            ConfigError: a name that no key has, with the nearest one that a key has.
+            ConfigError: a variable without a key. The message names the nearest key.
         """
         found: dict[str, str] = {}
         for name in sorted(values):
@@ -140,7 +140,7 @@ class _Environment:
         return found
 
     def _is_ours(self, name: str) -> bool:
-        """Also ``OOD_MONITOR_REDIS__PASSWORD``, which misses an underscore; not what a cluster adds for services."""
+        """Whether a variable is meant for us, even if it misses an underscore; Kubernetes' own variables are not."""
         upper = name.upper()
         near = self._prefix.removesuffix("_")
         return upper.startswith(self._prefix) or (upper.startswith(near) and "__" in upper[len(near) :])

@@ -1,4 +1,4 @@
-"""The last line of defence: whatever secret finds its way into a line for people leaves it as ``***``."""
+"""The last line of defence: replaces secrets by ``***`` in every line for people."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from monitor.config.urls import SecretUrl, is_redis, show_url, split_url
 
 HIDDEN = "***"
 _SHORT = 4
-"""A secret of fewer characters is hidden only as a word of its own: else no number could be read any more."""
+"""A shorter secret is replaced only as a whole word. Otherwise no number could be read any more."""
 _PATH = 8
-"""A shorter path of a URL is hidden only with the whole URL: ``/a`` is in every line."""
+"""A shorter path of a URL is replaced only with the whole URL, since ``/a`` is in every line."""
 
 
 class Redactor:
@@ -36,12 +36,12 @@ class Redactor:
         return "Redactor(...)"
 
     def __call__(self, text: str) -> str:
-        """The text without secrets."""
+        """Return the text without secrets."""
         return self._pattern.sub(HIDDEN, text) if self._pattern else text
 
 
 def secrets_of(config: BaseModel) -> list[str]:
-    """Every secret in the settings, those inside URLs too."""
+    """Collect all secrets in the settings, including those in URLs."""
     return sorted({secret for secret in _walk(config) if secret})
 
 
@@ -62,7 +62,7 @@ def _walk(value: Any) -> Iterator[str]:
 
 
 def _secrets_in(url: SecretUrl) -> Iterator[str]:
-    """What of a URL must not be seen: user, password, path and query, and the URL as a whole."""
+    """Return the secret parts of a URL: user, password, path and query, and the URL as a whole."""
     if show_url(url) == url or not url:
         return
     yield str(url)
@@ -98,7 +98,7 @@ def _match(form: str) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """The ways in which libraries write a text: as it is, quoted by Python or JSON, percent-encoded, in base64."""
+    """Return the forms in which libraries write a text: as it is, quoted, percent-encoded, or in base64."""
     yield secret
     if len(secret) < _SHORT:
         return
@@ -114,7 +114,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _in_base64(raw: bytes, before: int) -> Iterator[str]:
-    """What of the base64 of a longer text depends on ``raw`` alone, if so many bytes (modulo 3) stand before it."""
+    """Return the part of a longer text's base64 that depends only on ``raw``, after ``before`` bytes (modulo 3)."""
     text = base64.b64encode(bytes(before) + raw).decode()
     first = (0, 2, 3)[before]
     last = text.index("=") - 1 if "=" in text else len(text)

@@ -1,4 +1,4 @@
-"""The URL of Redis taken apart. Its errors say what is wrong and never quote the URL."""
+"""Parses the URL of Redis. Errors say what is wrong, and never quote the URL."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ OPTIONS = {
     "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs",
     "ssl_check_hostname", "ssl_min_version", "ssl_ciphers",
 }  # fmt: skip
-"""Of redis-py, that may stand in the query of the URL of one server or socket."""
+"""Options of redis-py that are allowed in the query of a URL of one server or socket."""
 _PORTS = {"server": 6379, "cluster": 6379, "sentinel": 26379}
 
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """Where a Redis is, and as whom to speak to it.
+    """The address of a Redis, and the login for it.
 
     Attributes:
-        kind: one ``server``, a local ``socket``, a ``cluster``, or a master that a ``sentinel`` names.
+        kind: ``server``, local ``socket``, ``cluster``, or ``sentinel`` (a master that sentinels name).
         tls: whether the connection is encrypted.
-        hosts: hosts and ports; none for a socket.
-        database: number of the database.
-        master: name that the sentinels know the master by.
+        hosts: hosts and ports; empty for a socket.
+        database: the number of the database.
+        master: the name under which sentinels know the master.
         username: empty for the default user.
         password: empty for none.
     """
@@ -50,10 +50,10 @@ class RedisAddress:
 
 
 def parse_redis_url(url: str) -> RedisAddress:
-    """Take a URL of Redis apart.
+    """Parse a URL of Redis.
 
     Raises:
-        ValueError: it cannot be read; the message never quotes it.
+        ValueError: the URL cannot be read. The message never quotes it.
     """
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme not in SCHEMES:
@@ -86,7 +86,7 @@ def _read_options(query: str) -> dict[str, str]:
 
 
 def _read_path(scheme: str, text: str) -> tuple[str, int]:
-    """The name of the master, if there is one, and the number of the database."""
+    """Read the name of the master, if there is one, and the number of the database."""
     kind, path, master = SCHEMES[scheme][0], [p for p in text.split("/") if p], ""
     if kind == "sentinel":
         if not path:

@@ -1,4 +1,4 @@
-"""Secrets that stand in files: one that a key names, or a folder of them."""
+"""Reads secrets from files: from one that a key names, or from a folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def read_secret_file(key: str, name: str) -> str:
-    """The text of a file without the newline at its very end; everything else of it belongs to the secret.
+    """Read a file without the newline at its very end. Everything else in it belongs to the secret.
 
     Raises:
-        ValueError: it cannot be read. The message names the file only if its folder is there: ``name`` may be the
-            secret itself, put under the wrong key.
+        ValueError: the file cannot be read. The message names it only if its folder exists, because ``name`` may be the
+            secret itself, given under the wrong key.
     """
     shown = name if _has_folder(name) else "..."
     try:
@@ -34,15 +34,15 @@ def _has_folder(name: str) -> bool:
 
 
 def without_final_newline(text: str) -> str:
-    """One newline at the end is the editor's; spaces and further newlines are the secret's."""
+    """Remove one newline at the end, which editors add. Spaces and further newlines belong to the secret."""
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
 def read_secret_folder(folder: str, prefix: str) -> dict[str, str]:
-    """Files of a folder that are named as environment variables are; other files there are somebody else's.
+    """Read the files of a folder that are named like environment variables. Other files are ignored.
 
     Raises:
-        ValueError: the folder, or one of these files, cannot be read.
+        ValueError: the folder or one of these files cannot be read.
     """
     try:
         names = sorted(p.name for p in Path(folder).iterdir() if p.name.upper().startswith(prefix))

@@ -1,6 +1,6 @@
-"""URLs as people may see them: scheme, host and port, never a user, a password, a path or a query.
+"""Shows URLs to people: scheme, host and port, but never a user, a password, a path or a query.
 
-The path of a webhook is often its password (``/services/T000/B000/XXXX``), and so is a query.
+The path of a webhook is often its password (``/services/T000/B000/XXXX``), and a query may be, too.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _DATABASE = re.compile(r"(?:/[A-Za-z0-9._-]{1,100})?(?:/\d{1,5})?/?")
 
 
 def show_url(url: str) -> str:
-    """``scheme://host:port/...``: what may be printed of a URL. If it cannot be read for sure, less is shown.
+    """Write ``scheme://host:port/...``, the part of a URL that may be printed. If in doubt, show less.
 
-    The path stays if the scheme is one of Redis: it names a database, a master or a socket.
+    For Redis the path is shown, too: it names a database, a master or a socket.
     """
     if not url:
         return ""
@@ -40,14 +40,15 @@ def show_url(url: str) -> str:
 
 
 def is_redis(scheme: str) -> bool:
-    """Whether a URL of this scheme names a Redis."""
+    """Whether this is the scheme of a Redis URL."""
     return scheme in ("unix", "redis", "rediss") or scheme.startswith(("redis+", "rediss+"))
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of a URL; ``None`` if it is not certain which part is which.
+    """Split a URL; ``None`` if it is not certain which part is which.
 
-    A password with a bare ``/``, ``?``, ``#`` or ``@`` ends up in the path or the host, so neither can be shown then.
+    A password with an unescaped ``/``, ``?``, ``#`` or ``@`` would end up in the path or the host, so neither may be
+    shown.
     """
     try:
         parts = urlsplit(url)
@@ -66,7 +67,7 @@ def split_url(url: str) -> SplitResult | None:
 
 
 class SecretUrl(str):
-    """A URL that holds a secret: text like any other, but never shown whole if the settings are printed or dumped.
+    """A URL that holds a secret. It is text, but it is never shown whole if the settings are printed.
 
     Where a line for people names the URL, it takes :func:`show_url` of it.
     """

@@ -1,1 +1,1 @@
-"""From records to exact counts: who owns a partition, what a batch adds, how it is written once."""
+"""Counts records exactly once: who owns a partition, what a batch adds, and how it is written."""

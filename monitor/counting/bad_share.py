@@ -1,7 +1,7 @@
-"""The share of a partition's recent records that cannot be scored, and what happens if it is too large.
+"""Watches the share of each partition's recent records that cannot be scored, and acts if it is too large.
 
-Each partition has a share of its own, so that one bad sender is not hidden by good ones elsewhere, and does not stop
-the counting of anybody else. The numbers are written with the batch and come back with the claim: a restart forgets
+Each partition has a share of its own, so that a bad sender is not hidden by good ones elsewhere and does not stop the
+counting of others. The numbers are stored with each batch and come back with the claim, so a restart forgets
 nothing.
 """
 
@@ -21,29 +21,29 @@ from monitor.store.counts import Progress
 from monitor.store.verdicts import Notice
 
 LEAST = 10
-"""Bad records that it takes to tell anybody: one or two say nothing about a share."""
+"""At least this many bad records are needed for an alert: one or two say nothing about a share."""
 
 AGAIN_SECONDS = 60.0
-"""An alert that goes on is given its numbers anew this often."""
+"""A firing alert gets new numbers this often, in seconds."""
 
 QUIET_SECONDS = 600.0
-"""An alert about a partition that has brought no record for so long is over: there is nothing more to look at."""
+"""If a partition has had no records for this many seconds, its alert is resolved: there is nothing more to see."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Recent records of a partition and the bad ones among them, both with weights that fade as more records come.
+    """The recent records of a partition and the bad ones among them. Older records weigh less.
 
     Attributes:
-        read: all of them; about their number at first, never more than the window.
-        bad: those that could not be scored.
+        read: weight of all records: about their number at first, never more than the window.
+        bad: weight of those that could not be scored.
     """
 
     read: float = 0.0
     bad: float = 0.0
 
     def after(self, read: int, bad: int, window: int) -> Share:
-        """With ``read`` more records, ``bad`` of them bad; a record weighs half after about .7 windows."""
+        """Add ``read`` records, ``bad`` of them bad. After about 0.7 windows a record weighs half."""
         if not read:
             return self
         kept = (1 - 1 / window) ** read
@@ -57,9 +57,9 @@ class Share:
 
 @dataclass
 class _Telling:
-    """What has been told of a partition under one claim, and when it last had records.
+    """What was reported about a partition under one claim, and when it last had records.
 
-    ``severity`` is empty if its alert does not fire, None if unknown.
+    ``severity`` is empty if its alert does not fire, and None if that is not known.
     """
 
     epoch: int
@@ -72,10 +72,10 @@ class BadShares:
     """Judges the share of bad records of each partition.
 
     Args:
-        limit: the largest share that nobody needs to know of.
-        window: recent records over which it is taken, about.
-        at_limit: ``continue`` raises an alert, and resolves it below half of the limit; ``stop`` ends the worker.
-        topic: where the bad records are.
+        limit: a larger share raises an alert.
+        window: about how many recent records the share covers.
+        at_limit: ``continue`` raises an alert and resolves it below half of the limit. ``stop`` ends the worker.
+        topic: the dead-letter topic, which holds the bad records.
         clock: seconds that only rise.
     """
 
@@ -92,10 +92,10 @@ class BadShares:
         self._tellings: dict[Partition, _Telling] = {}
 
     def check(self, progress: Iterable[Progress]) -> None:
-        """Before a batch is written.
+        """Check a batch before it is written.
 
         Raises:
-            BadShareError: with ``stop``, rather than to drain the topic into the dead letters.
+            BadShareError: with ``stop``, so that the topic is not drained into the dead letters.
         """
         if self._at_limit != "stop":
             return
@@ -108,7 +108,7 @@ class BadShares:
                 )
 
     def notices(self, progress: Iterable[Progress], rejected: Rejected) -> list[Notice]:
-        """After a batch was written: alerts to raise, refresh or resolve. :meth:`told` says that this was done."""
+        """Return alerts to raise, refresh or resolve after a batch was written. Call :meth:`told` when that is done."""
         found: list[Notice] = []
         for p in progress:
             held = self._telling(p.partition, p.epoch)
@@ -125,7 +125,7 @@ class BadShares:
         return found
 
     def quiet(self, owned: Mapping[Partition, int]) -> list[Notice]:
-        """Alerts to resolve because no record has come for long. :meth:`told` says that this was done.
+        """Return alerts to resolve because no record has come for long. Call :meth:`told` when that is done.
 
         Args:
             owned: the partitions of this worker, and the epoch of each claim.
@@ -138,12 +138,12 @@ class BadShares:
         return [Notice("bad-records", str(p), firing=False) for p in over]
 
     def told(self, notice: Notice) -> None:
-        """The store has it."""
+        """Note that the store has this alert."""
         held = self._tellings[Partition.parse(notice.subject)]
         held.severity, held.at = notice.severity if notice.firing else "", self._clock()
 
     def _telling(self, partition: Partition, epoch: int) -> _Telling:
-        """Under a new claim it is not known what another worker told."""
+        """Return what was reported under this claim. What another worker reported before is not known."""
         held = self._tellings.get(partition)
         if held is None or held.epoch != epoch:
             held = self._tellings[partition] = _Telling(epoch, self._clock())

@@ -1,4 +1,4 @@
-"""From records to what one batch adds: read by the contract, score, count. No broker, no store."""
+"""Turns records into what one batch adds: read them by the contract, score, count. Needs no broker and no store."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from monitor.store.counts import Batch, Example, Progress, cell_of
 
 @dataclass(frozen=True)
 class Read:
-    """A poll that was read.
+    """The records of one poll after they were read.
 
     Attributes:
-        records: of each partition, in the order of its log, at least one.
-        rows: their vectors, partition by partition.
-        spans: where the vectors of each partition lie in ``rows``.
-        rejected: records that the contract refuses.
-        left: partitions of which not all was read, so that memory stays bounded, and the offset to read on from.
-        now_ms: the time at which they were read, None if they are of long ago.
+        records: records by partition, in the order of its log, at least one each.
+        rows: their vectors, one partition after the other.
+        spans: the range of each partition's vectors in ``rows``.
+        rejected: records that the contract rejects.
+        left: partitions that were read in part so that memory stays bounded, with the offset to continue at.
+        now_ms: the time at which they were read; None when old records are read again.
     """
 
     records: Mapping[Partition, list[Record]]
@@ -51,12 +51,12 @@ class Owned:
 
     Attributes:
         epoch: fencing token.
-        next: offset to count next.
-        bucket: highest bucket counted.
-        gap_at: an offset that came too early once, -1 for none.
-        topic_id: of the topic that the offsets are of, empty if the broker has none.
-        skip: offsets ``[from, to)`` that are counted already.
-        share: of recent records that could not be scored.
+        next: the next offset to count.
+        bucket: the highest bucket counted.
+        gap_at: an offset that came too early once; -1 if there is none.
+        topic_id: id of the topic that the offsets belong to; empty if the broker has no ids.
+        skip: the offsets ``[from, to)`` are counted already.
+        share: the share of recent records that could not be scored.
     """
 
     epoch: int
@@ -69,18 +69,18 @@ class Owned:
 
     @property
     def due(self) -> int:
-        """The offset that is read next."""
+        """The offset that is expected next."""
         return self.skip[1] if self.skip[0] <= self.next < self.skip[1] else self.next
 
 
 class Counter:
-    """Turns records into a batch: :meth:`read`, :meth:`score`, :meth:`count`, each with what the one before gave.
+    """Turns records into a batch in three steps: :meth:`read`, :meth:`score` and :meth:`count`.
 
     Args:
-        models: what a record must be, and embeddings to cells.
+        models: the contracts that records are checked against, and the scorers.
         bucket_ms: width of a bucket.
-        examples: most OOD samples kept per stream and bucket.
-        window: recent records of a partition over which the share of bad ones is taken, about.
+        examples: how many of the most OOD samples to keep for each stream and bucket.
+        window: about how many recent records of a partition the share of bad ones covers.
     """
 
     def __init__(self, models: Models, bucket_ms: int, examples: int, window: int = 2000) -> None:
@@ -91,14 +91,14 @@ class Counter:
         self._told = Told()
 
     def read(self, records: Mapping[Partition, list[Record]], now_ms: int | None = None) -> Read:
-        """Hold records to the contract, as many of them as memory has room for.
+        """Read records by the contract, as many as memory has room for.
 
-        A poll of records that hold very many embeddings each is read in part: what is left has to be polled again. No
-        partition is left out for long, whatever the others hold: each has its share, and they take turns to be first.
+        If records hold very many embeddings each, the poll is read in part, and the rest must be polled again. No
+        partition is left out for long: each has its share, and they take turns to be first.
 
         Args:
-            records: of each partition, in the order of its log, at least one.
-            now_ms: the time now; None if records of long ago are read.
+            records: records by partition, in the order of its log, at least one each.
+            now_ms: the time now; None when old records are read again.
         """
         rows, rejected, spans = Rows(), [], {}
         taken: dict[Partition, list[Record]] = {}
@@ -119,22 +119,22 @@ class Counter:
         return Read(taken, rows, spans, rejected, left, now_ms)
 
     def _in_turn(self, records: Mapping[Partition, list[Record]]) -> list[tuple[Partition, list[Record]]]:
-        """The partitions, another one first each time."""
+        """Return the partitions, with another one first each time."""
         chunks = list(records.items())
         self._turn = (self._turn + 1) % max(1, len(chunks))
         return chunks[self._turn :] + chunks[: self._turn]
 
     def score(self, read: Read) -> Scored:
-        """The only part that takes long; it touches nothing but the scorers, so any thread may do it."""
+        """Score the rows. This is the only step that takes long. It uses only the scorers, so any thread may do it."""
         return self._router.score(read.rows, self._magnitude)
 
     def count(self, read: Read, scored: Scored, owned: Mapping[Partition, Owned]) -> tuple[Batch, Rejected]:
-        """What the records add, and those that cannot be scored.
+        """Count the scored rows. Returns what they add, and the records that cannot be scored.
 
         Args:
-            read: by :meth:`read`.
-            scored: by :meth:`score`.
-            owned: where each of these partitions stands.
+            read: the result of :meth:`read`.
+            scored: the result of :meth:`score`.
+            owned: the position of each of these partitions.
         """
         whole, holed = usable_rows(read.rows, scored, self._magnitude)
         buckets, last = self._buckets(read, whole, owned)
@@ -169,7 +169,7 @@ class Counter:
         return batch, rejected
 
     def _buckets(self, read: Read, whole: Ints, owned: Mapping[Partition, Owned]) -> tuple[Ints, dict[Partition, int]]:
-        """The bucket of each row, and the highest of each partition; rows that do not count move nothing."""
+        """Return the bucket of each row, and the highest of each partition. Rows that do not count are ignored."""
         buckets = np.full(len(read.rows), -1, np.int64)
         buckets[whole] = np.array(read.rows.times_ms, np.int64)[whole] // self._bucket_ms
         last = {}
@@ -181,7 +181,7 @@ class Counter:
         return buckets, last
 
     def _move_on(self, records: Iterable[Record], now_ms: int | None, last: dict[Partition, int]) -> None:
-        """A record that is not scored moves its partition on too, else it would hold every bucket open."""
+        """Move partitions on by records that were not scored. Otherwise these would keep every bucket open."""
         for record in records:
             p = Partition(record.topic, record.partition)
             try:
@@ -190,7 +190,7 @@ class Counter:
                 continue
 
     def _worst(self, rows: Rows, scored: Scored, whole: Ints, buckets: Ints) -> dict[tuple[int, str], list[Example]]:
-        """The least confident rows of each stream and bucket, the worst first."""
+        """Return the least confident rows of each stream and bucket, the least confident first."""
         found: dict[tuple[int, str], list[Example]] = {}
         if not self._examples:
             return found
@@ -207,7 +207,7 @@ class Counter:
 
 
 def usable_rows(rows: Rows, scored: Scored, magnitude: float) -> tuple[Ints, Rejected]:
-    """The rows that count, ascending, and the records that do not: a record is scored whole or not at all."""
+    """Return the rows that count, in order, and the records that do not: a record counts whole or not at all."""
     usable = scored.usable
     if usable.all():
         return np.arange(len(rows)), []

@@ -1,4 +1,4 @@
-"""Whether the log of a partition is still the one that its stored offset is of, and where to go on if it is not."""
+"""Finds out whether a partition's log is still the one its stored offset belongs to, and where to continue if not."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from monitor.store.verdicts import Notice
 
 @dataclass(frozen=True)
 class Gap:
-    """Records that were lost, or may have been, before they were counted.
+    """Records that were lost, or may have been lost, before they were counted.
 
     Attributes:
-        partition: whose log it is.
-        why: ``expired`` (retention overtook the worker), ``remade`` (the topic was deleted and made again, or
+        partition: the partition.
+        why: ``expired`` (retention overtook the worker), ``remade`` (the topic was deleted and created again, or
             restored) or ``cut-off`` (the end of the log is gone).
-        start: the offset that was due.
-        next: the offset to go on from.
-        least: records that are lost for certain.
-        known: whether no more than those are lost.
-        doubtful: records of which it cannot be told whether they were counted from the old log or the new one.
+        start: the offset that was expected.
+        next: the offset to continue at.
+        least: how many records are certainly lost.
+        known: whether no others are lost.
+        doubtful: how many records were counted from either the old log or the new one; nobody can tell which.
     """
 
     partition: Partition
@@ -35,13 +35,13 @@ class Gap:
 
     @property
     def lost(self) -> str:
-        """How many records, as text."""
+        """How many records were lost, as text."""
         if self.known:
             return str(self.least)
         return f"unknown, at least {self.least}" if self.least else "unknown"
 
     def sentence(self) -> str:
-        """What happened, what follows and what to do, for people."""
+        """Describe what happened, what follows and what to do, for people."""
         p, doubt = self.partition, ""
         if self.doubtful:
             doubt = f" Up to {self.doubtful} records around the change may be missing from the counts."
@@ -65,26 +65,26 @@ class Gap:
         )
 
     def notice(self) -> Notice:
-        """The same as an alert."""
+        """Return the gap as an alert."""
         details = {"lost": self.lost, "from": str(self.start), "to": str(self.next), "why": self.why}
         severity = "warning" if self.why == "remade" and not self.least else "critical"
         return Notice("gap", str(self.partition), True, severity, self.sentence(), details)
 
 
 def is_stale(claim: Claim, log: Log) -> bool:
-    """Whether the broker still speaks of a topic that this partition has left behind: its metadata are old."""
+    """Whether the broker's metadata are old: they still describe a topic that this partition no longer belongs to."""
     return bool(log.topic_id) and log.topic_id in claim.topic_ids[1:]
 
 
 def find_gap(p: Partition, claim: Claim, log: Log, *, came_from_below: bool) -> Gap | None:
-    """Compare what is stored with what the broker says; ``None`` if the stored offset is one of this log.
+    """Compare the stored offset with the broker's log. Returns ``None`` if the offset belongs to this log.
 
     Args:
         p: the partition.
-        claim: of it.
-        log: asked after the claim was made, since others may count on until then.
-        came_from_below: whether records below the stored offset came by themselves. A broker without ids needs that
-            to be believed when it names an end below the stored offset.
+        claim: the store's answer to its claim.
+        log: must have been asked for after the claim, since others may count until then.
+        came_from_below: whether records below the stored offset arrived without a seek. If a broker has no ids, this is
+            needed before it is believed that the log ends below the stored offset.
     """
     stored = claim.topic_ids[0] if claim.topic_ids else ""
     if stored and log.topic_id and stored != log.topic_id:

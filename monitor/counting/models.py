@@ -1,7 +1,7 @@
-"""The models whose embeddings one worker scores: one, or several that share the streams' evidence and the budget.
+"""The models whose embeddings one worker scores. Several models share the false-alert budget.
 
-Which model a record belongs to is decided before it is read, by its topic and its ``model`` header. A stream of one of
-several models is counted as ``NAME/STREAM``, so that a stream never holds the cells of two calibrations.
+The model of a record is decided before the record is read, by its topic and its ``model`` header. If there are several
+models, a stream is counted as ``NAME/STREAM``, so that a stream never mixes the cells of two calibrations.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from monitor.messages.record import Record
 
 SEPARATOR = "/"
-"""Between the name of a model and its stream."""
+"""Separates the name of a model from its stream."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model.
+    """One model that a worker scores.
 
     Attributes:
-        scorer: its artifact.
-        contract: what a record of it must be.
-        name: empty if there is one alone.
-        takes: values of the ``model`` header that are its own; empty for any, and for records without one.
-        topics: that its records come from; empty for all.
+        scorer: scores with its artifact.
+        contract: checks its records.
+        name: its name; empty if it is the only model.
+        takes: the values of the ``model`` header that mean this model; if empty, it takes all, and records without one.
+        topics: the topics of its records; empty for all.
     """
 
     scorer: Scorer
@@ -43,17 +43,17 @@ class Model:
 
 
 class Models:
-    """All models of a worker, in the order in which records are offered to them.
+    """All models of a worker. A record belongs to the first one that takes it.
 
     Args:
-        models: at least one; several have names, and the same experts and threshold, so that their cells can be
+        models: at least one. Several must have names, and the same experts and threshold, so that their cells can be
             counted side by side.
 
     Attributes:
-        takes_all: every record belongs to the first one.
+        takes_all: whether every record belongs to the first model.
 
     Raises:
-        ConfigError: they cannot share evidence; the message says which differ and how to go on.
+        ConfigError: the models cannot be counted together. The message says which differ and what to do.
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
@@ -78,7 +78,7 @@ class Models:
 
     @classmethod
     def single(cls, scorer: Scorer, contract: Contract) -> Models:
-        """One model that takes every record."""
+        """Make a single model that takes every record."""
         return cls([Model(scorer, contract)])
 
     def __iter__(self) -> Iterator[Model]:
@@ -92,12 +92,12 @@ class Models:
 
     @property
     def first(self) -> Model:
-        """The first one; what all share can be asked of it."""
+        """The first model. Ask it for what all models share."""
         return self._models[0]
 
     @property
     def artifact(self) -> str:
-        """Content hash of the artifact; of several, the hash of their names and hashes."""
+        """Content hash of the artifact; if there are several, one hash over their names and hashes."""
         if len(self._models) == 1:
             return self.first.scorer.artifact
         text = "\n".join(f"{m.name} {m.scorer.artifact}" for m in self._models)
@@ -105,18 +105,18 @@ class Models:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Calibration samples of each."""
+        """The number of calibration samples of each model."""
         return tuple(m.scorer.calibration.n for m in self._models)
 
     def of_stream(self, stream: str) -> Model | None:
-        """The model that a stream belongs to; None if it is of no model here, such as the monitor's own."""
+        """Return the model of a stream; None if it belongs to no model, such as the monitor's own streams."""
         if len(self._models) == 1:
             return self.first
         name, separator, _ = stream.partition(SEPARATOR)
         return self._by_name.get(name) if separator else None
 
     def index_of(self, record: Record) -> int:
-        """Which model a record belongs to: the first one that takes its topic and its header; -1 for none."""
+        """Return the index of the first model that takes a record's topic and header; -1 if there is none."""
         if self.takes_all:
             return 0
         given = named_model(record) if self._by_header else None
@@ -127,7 +127,7 @@ class Models:
 
 
 def named_model(record: Record) -> str | None:
-    """What the ``model`` header of a record holds; of one that comes twice the last counts."""
+    """Read the ``model`` header of a record. If it comes twice, the last one counts."""
     given: str | None = None
     for name, value in record.headers:
         if value is not None and header_name(name) == "model":

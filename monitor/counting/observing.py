@@ -1,4 +1,4 @@
-"""Whoever wants to know what a worker does, and how long it takes. Telemetry does."""
+"""The interface through which a worker reports what it does and how long it takes. The metrics use it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from monitor.counting.scoring import Scored
 
 Stage = Literal["poll", "decode", "score", "commit"]
 STAGES: tuple[Stage, ...] = ("poll", "decode", "score", "commit")
-"""Where the time of a batch goes. Polling includes waiting for Kafka."""
+"""The stages of a batch. Polling includes waiting for Kafka."""
 
 
 class Observer(Protocol):
-    """Told of what happens, once a batch. It must neither wait nor raise: the loop that counts calls it."""
+    """Called once per batch by the counting loop, so it must neither wait nor raise."""
 
     def polled(self, reachable: bool, partitions: int) -> None:
-        """The loop came round: whether Kafka could be read, and how many partitions are ours."""
+        """One round of the loop: whether Kafka could be read, and how many partitions this worker has."""
 
     def unreadable(self, topics: Collection[str]) -> None:
-        """The topics that cannot be read while others can."""
+        """The topics that cannot be read although others can."""
 
     def took(self, stage: Stage, seconds: float) -> None:
         """A stage of a batch is over. ``score`` is called by the thread that scores."""
@@ -28,29 +28,29 @@ class Observer(Protocol):
         """A batch was scored. Called by the thread that scores."""
 
     def counted(self, samples: int, rejected: Mapping[str, int], seconds: float) -> None:
-        """A batch is in the store, so many seconds after it was polled."""
+        """A batch is in the store, ``seconds`` after it was polled."""
 
     def store_away(self, away: bool) -> None:
         """The store went away or came back."""
 
 
 class Unobserved:
-    """Nobody is interested."""
+    """An observer that ignores everything."""
 
     def polled(self, reachable: bool, partitions: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def unreadable(self, topics: Collection[str]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def took(self, stage: Stage, seconds: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def scored(self, batch: Scored) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def counted(self, samples: int, rejected: Mapping[str, int], seconds: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def store_away(self, away: bool) -> None:
-        """Nothing."""
+        """Do nothing."""

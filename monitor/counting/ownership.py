@@ -1,8 +1,8 @@
-"""Which partitions are ours, and from which offset each is due: what the store says, whatever the broker thinks.
+"""Keeps track of the partitions this worker has claimed, and of the next offset of each. The store decides both.
 
 A newly assigned partition is claimed in the store and positioned at the stored offset before any of its records are
-used. If its log cannot be the one that the stored offset is of, that is told as a gap, and counting goes on from where
-it makes sense. A partition about which the broker cannot be asked is left alone and claimed later; the others go on.
+used. If its log cannot be the one that the stored offset belongs to, a gap is reported, and counting continues at the
+best possible offset. If the broker cannot answer about a partition, it is claimed later; the others continue.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from monitor.store.protocol import Store
 log = logging.getLogger(__name__)
 
 RETRY_FACTOR, RETRY_SECONDS = 10, 5.0
-"""A claim that failed is tried again after so many times what it took, and after this at the latest.
+"""After a failed claim, wait this many times as long as it took, but no longer than ``RETRY_SECONDS``.
 
-So the partitions that can be read lose a tenth of their time, at most, to those that cannot.
+So the partitions that can be read lose at most a tenth of their time to those that cannot.
 """
 
 UNSEEN = Sight()
-"""Of a topic that was not seen yet."""
+"""Stands for a topic that was not seen yet."""
 
 QUIET_SECONDS = 5.0
-"""A partition that brought nothing for so long is held against what the broker says about its log."""
+"""If a partition had no records for this many seconds, it is compared with the broker's view of its log."""
 
 
 class Ownership:
-    """The claimed partitions of one worker.
+    """The partitions that one worker has claimed.
 
     Args:
-        source: tells what the group gave us; sought here.
-        store: claims are made there.
-        start: ``latest`` begins a group that never ran at the end of the log, anything else at its beginning.
-        clock: seconds of the clock that the source's sights are dated by.
+        source: says which partitions are assigned, and is positioned by this class.
+        store: partitions are claimed in it.
+        start: if nothing is stored, ``latest`` begins at the end of the log, anything else at its beginning.
+        clock: gives seconds of the clock that the source uses for ``asked_at``.
     """
 
     def __init__(self, source: Source, store: Store, start: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,15 +59,15 @@ class Ownership:
 
     @property
     def owned(self) -> Mapping[Partition, Owned]:
-        """Where each claimed partition stands."""
+        """The position of each claimed partition."""
         return self._owned
 
     def clear(self) -> None:
-        """Trust no position: every partition is claimed again."""
+        """Forget all positions, so that every partition is claimed again."""
         self._owned.clear()
 
     def advance(self, progress: Iterable[Progress]) -> None:
-        """What has been written to the store."""
+        """Move on by what has been written to the store."""
         for p in progress:
             self._owned[p.partition] = replace(
                 self._owned[p.partition], next=p.next, bucket=p.bucket, gap_at=-1, share=Share(p.read, p.bad)
@@ -75,14 +75,14 @@ class Ownership:
             self._certainty.counted(p.partition, p.next)
 
     def give_up(self, progress: Iterable[Progress]) -> None:
-        """What the store refused: these are claimed and read again."""
+        """Claim and read these partitions again, because the store refused them."""
         for p in progress:
             self._owned.pop(p.partition, None)
 
     # -- what is due -----------------------------------------------------------------------------------------------
 
     def accepted(self, polled: dict[Partition, list[Record]]) -> dict[Partition, list[Record]]:
-        """Records of claimed partitions, from the offset that is due; claims what is new."""
+        """Return the records to count, from the expected offset of each partition on. Claims new partitions first."""
         now, fresh, assigned = self._clock(), self._source.take_fresh(), self._source.assigned()
         self._look(self._source.look())
         for p in [p for p in self._owned if p in fresh or p not in assigned or self._is_suspect(p, polled, now)]:
@@ -104,7 +104,7 @@ class Ownership:
                 self._certainty.confirm(topic, sight.topic_id, sight.asked_at)
 
     def _is_suspect(self, p: Partition, polled: Mapping[Partition, list[Record]], now: float) -> bool:
-        """Whether the last sight of its topic does not fit what we have read; the claim then finds out what is so."""
+        """Whether what was last seen of the topic contradicts what was read. A new claim then finds out why."""
         owned, sight = self._owned[p], self._sights.get(p.topic, UNSEEN)
         if sight.asked_at <= self._claimed[p]:
             return False
@@ -116,7 +116,7 @@ class Ownership:
         return seen.first > owned.due or 0 <= seen.end < self._certainty.of(p)
 
     def _due(self, p: Partition, records: list[Record]) -> list[Record]:
-        """Drop what is counted already; read a hole twice before believing it."""
+        """Drop records that are counted already. Read a gap twice before believing it."""
         owned = self._owned[p]
         low, high = owned.skip
         expected = owned.due
@@ -132,14 +132,14 @@ class Ownership:
         if owned.gap_at == due[0].offset:
             return due if self._is_only_a_hole(p) else []
         self._owned[p] = replace(owned, gap_at=due[0].offset)
-        log.debug("%s: offset %d came where %d was due; it is read again", p, due[0].offset, expected)
+        log.debug("%s: offset %d came, but %d was expected; it is read again", p, due[0].offset, expected)
         self._source.seek(p, expected)
         return []
 
     def _came_from_below(self, p: Partition, records: list[Record]) -> None:
-        """Records that are counted already: a redelivery, or a log that begins anew. The claim tells which."""
+        """Handle records below the expected offset: a redelivery, or a new log. A new claim finds out which."""
         log.info(
-            "%s: offsets %d to %d came where %d was due; the partition is claimed again",
+            "%s: offsets %d to %d came, but %d was expected; the partition is claimed again",
             p, records[0].offset, records[-1].offset, self._owned[p].due,
             extra={**p.fields(), "offset": records[0].offset},
         )  # fmt: skip
@@ -147,7 +147,7 @@ class Ownership:
         del self._owned[p]
 
     def _is_only_a_hole(self, p: Partition) -> bool:
-        """Whether the log holds nothing where nothing came: compaction and transactions leave holes, retention cuts."""
+        """Whether the log has no record at the missing offsets: compaction, transactions and retention leave holes."""
         owned = self._owned[p]
         now = self._clock()
         try:
@@ -163,7 +163,7 @@ class Ownership:
     # -- claiming --------------------------------------------------------------------------------------------------
 
     def _claim(self, partitions: Iterable[Partition]) -> None:
-        """Take partitions over and seek to where the store says."""
+        """Claim partitions, and seek to their stored offsets."""
         wanted, now = sorted(partitions), self._clock()
         try:
             logs = self._source.logs(wanted)
@@ -177,7 +177,7 @@ class Ownership:
             self._claim_of(topic, {p: said for p, said in logs.items() if p.topic == topic}, committed)
 
     def _claim_of(self, topic: str, logs: Mapping[Partition, Log], committed: Mapping[Partition, int]) -> None:
-        """Claim partitions of one topic: its id and how many partitions it has are kept beside them."""
+        """Claim partitions of one topic. Its id and its number of partitions are stored beside them."""
         at_start = self._store.partitions_at_start(topic)
         begin = {p: self._beginning(p, said, committed, at_start) for p, said in logs.items()}
         topic_id = next((said.topic_id for said in logs.values()), "")
@@ -186,14 +186,14 @@ class Ownership:
             self._settle(p, claim, logs[p], committed.get(p))
 
     def _beginning(self, p: Partition, said: Log, committed: Mapping[Partition, int], at_start: int) -> int:
-        """Where a partition begins of which the store has nothing."""
+        """Return the offset at which a partition without stored state begins."""
         added = 0 < at_start <= p.number
         if self._start == "latest" and not added and p not in committed:
             return max(said.end, said.first)
         return said.first
 
     def _settle(self, p: Partition, claim: Claim, said: Log, committed: int | None) -> None:
-        """Hold the claim against the log, move it if it must be moved, and seek."""
+        """Compare the claim with the log, move the stored offset if necessary, and seek."""
         now = self._clock()
         try:
             gap, said = self._compared(p, claim, said)
@@ -222,7 +222,7 @@ class Ownership:
         self._source.seek(p, self._owned[p].due)
 
     def _compared(self, p: Partition, claim: Claim, said: Log) -> tuple[Gap | None, Log]:
-        """The gap, if there is one by what the broker says after the claim."""
+        """Find a gap by what the broker says after the claim."""
         below = p in self._from_below
         if claim.fresh:
             return None, said
@@ -237,14 +237,14 @@ class Ownership:
         return find_gap(p, claim, said, came_from_below=below), said
 
     def _counted_already(self, gap: Gap, claim: Claim, said: Log) -> tuple[int, int]:
-        """Offsets of a log made again that were read from it before anybody noticed."""
+        """Return the offsets that were read from a new log before anybody noticed that it is new."""
         if gap.why != "remade" or not claim.topic_ids:
             return 0, 0
         low, high = self._certainty.doubtful(gap.partition, claim.topic_ids[0], claim.next)
         return (low, high) if low < high <= said.end else (0, 0)
 
     def _put_off(self, partitions: Iterable[Partition], why: str, asked_at: float) -> None:
-        """These are claimed later; what is owned goes on."""
+        """Claim these partitions later. Those that are claimed already continue."""
         now = self._clock()
         self._again_at = now + min(RETRY_SECONDS, RETRY_FACTOR * (now - asked_at))
         if now - self._said_at >= 60:

@@ -1,4 +1,4 @@
-"""A bounded range of a topic counted by the worker's own code, with no store behind it."""
+"""Counts a bounded range of a topic with the worker's own code, but without a store."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from monitor.store.counts import CountKey, samples_in
 
 
 class Recount:
-    """Adds up what batches would have added to a store.
+    """Adds up what the batches would have added to a store.
 
     Args:
-        counter: the worker's.
+        counter: a worker's counter.
 
     Attributes:
         counts: bucket to ``(stream, class, cell)`` to samples.
         rejected: reason to records that cannot be scored.
-        skipped: records that are not meant to be scored.
-        records: all of them.
+        skipped: number of records that are not meant to be scored.
+        records: number of all records.
     """
 
     def __init__(self, counter: Counter) -> None:
@@ -44,10 +44,10 @@ class Recount:
         return summed
 
     def add(self, records: Mapping[Partition, list[Record]]) -> Iterator[tuple[Read, Scored]]:
-        """Count them; yields each part as it was read and scored, as many at once as memory has room for.
+        """Count records. Yields each part after it was read and scored, as many records at once as memory has room for.
 
         Args:
-            records: of each partition, in the order of its log, at least one.
+            records: records by partition, in the order of its log, at least one each.
         """
         while records:
             for p, chunk in records.items():

@@ -1,4 +1,4 @@
-"""Records to their models: each model reads and scores its own, and what they find stands in one table again."""
+"""Routes records to their models. Each model reads and scores its own, and the results are put in one table again."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from monitor.messages.text import printable
 
 
 class Router:
-    """Reads and scores for several models what :class:`Reader` and a scorer do for one.
+    """Does for several models what :class:`Reader` and a scorer do for one.
 
     Args:
-        models: who takes what.
+        models: the models.
     """
 
     def __init__(self, models: Models) -> None:
@@ -32,7 +32,7 @@ class Router:
         return min(reader.room for reader in self._readers)
 
     def read(self, records: Sequence[Record], rows: Rows, now_ms: int | None, room: int) -> Rejected:
-        """See :meth:`Reader.read`. A record that no model takes is refused, or skipped if the settings say so."""
+        """See :meth:`Reader.read`. A record that belongs to no model is rejected, or skipped if the settings say so."""
         if self._models.takes_all:
             return self._readers[0].read(records, rows, now_ms, room)
         rejected: Rejected = []
@@ -89,6 +89,6 @@ class Router:
         return found
 
     def name_expert(self, rows: Rows, row: int, expert: int) -> str:
-        """The expert that takes a row for the most OOD; empty if its confidence is not made of several."""
+        """Name the expert that finds a row most OOD; empty if there is only one."""
         index = rows.model_of[row] if rows.model_of else 0
         return self._models[index].scorer.name_expert(expert)

@@ -108,7 +108,7 @@ class Scorer:
 
         Args:
             artifact: file of ``LINe.save`` or ``Panel.save``.
-            device: where to score.
+            device: the torch device that scores.
             threads: torch CPU threads; 0 leaves torch's own choice.
         """
         import torch

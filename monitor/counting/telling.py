@@ -1,4 +1,4 @@
-"""Log lines about records that cannot be scored: one a minute for each reason, however many there are."""
+"""Logs records that cannot be scored: one line a minute for each reason, however many there are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY_SECONDS = 60.0
 
 
 class Told:
-    """Tells of the first record of each reason, then of the next one a minute later with how many came in between.
+    """Logs the first record of each reason, then once a minute another one with how many came in between.
 
     Args:
         clock: seconds that only rise.
@@ -29,7 +29,7 @@ class Told:
         self._silent: dict[str, int] = {}
 
     def rejected(self, records: Iterable[tuple[Record, str, str]]) -> None:
-        """``(record, reason, detail)`` of records that go to the dead letters."""
+        """Log rejections ``(record, reason, detail)``."""
         for record, reason, detail in records:
             now, kind = self._clock(), reason
             if detail.startswith(UNFORESEEN):

@@ -1,10 +1,10 @@
-"""One worker: poll, decode, score, count; one round trip to the store a batch.
+"""The worker: it polls, decodes, scores and counts, with one round trip to the store for each batch.
 
-Scoring has a thread of its own, which the next batch reaches while the last one is still being counted; everything else
-happens in one thread. The order is what makes the counts exact. A batch is scored, its dead letters are
-acknowledged, then counts and next offsets are written in one script, and only then is it decided what of the next batch
-is due. Whatever fails before that script is read again; whatever fails after it is refused as a repeat. Whose a
-partition is, and where it stands, is the business of :mod:`monitor.counting.ownership`.
+Scoring has a thread of its own, so the next batch is scored while the last one is still being counted. Everything else
+happens in one thread. The order of the steps makes the counts exact: a batch is scored, its dead letters are
+acknowledged, counts and next offsets are written by one script, and only then is it decided which records of the next
+batch are to be counted. If something fails before that script, the records are read again. If something fails after it,
+a repeat is refused. :mod:`monitor.counting.ownership` decides who owns a partition and at which offset it continues.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from monitor.store.verdicts import Notice
 log = logging.getLogger(__name__)
 
 SLICE_MS = 8
-"""Longest poll while a batch is being scored: it may be done any moment."""
+"""The longest poll (ms) while a batch is being scored, since scoring may end at any moment."""
 
 LAST_BUCKET = 2**62
 
 REPORT_SECONDS = 1.0
-"""How often a worker says how far its partitions are."""
+"""How often (in seconds) a worker reports how far its partitions are."""
 
 REBOUND = (
     "this group was given other settings or another artifact while this process ran, and nothing more is written: "
@@ -51,12 +51,12 @@ MOVED = {
     "ahead": "were stamped later than the clock of Redis and count in the bucket of the present",
     "overflow": "are of streams beyond streams.limit and count together as one stream",
 }
-"""What happened to samples that were not counted where they belong."""
+"""What happened to samples that were not counted in their own bucket or stream."""
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Numbers of a worker; times in milliseconds."""
+    """Intervals and limits of a worker. Times are in milliseconds."""
 
     bucket_ms: int = 1000
     max_records: int = 500
@@ -71,7 +71,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class _InHand:
-    """A batch that is being scored; ``began`` when it was polled."""
+    """A batch that is being scored. ``began`` is when it was polled."""
 
     read: Read
     scored: Future[Scored]
@@ -79,11 +79,11 @@ class _InHand:
 
 
 class Trouble:
-    """What keeps a worker from its records, and for how long: it is told if it lasts.
+    """What keeps a worker from its records, and since when. It is reported if it lasts.
 
     Attributes:
-        what: for people; empty if nothing does.
-        topics: that it is about, if others can be read; empty if it is about everything.
+        what: a text for people; empty if nothing is wrong.
+        topics: the topics it is about, if others can be read; empty if it is about everything.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -91,39 +91,39 @@ class Trouble:
         self.topics: Sequence[str] = ()
 
     def begins(self, what: str, topics: Sequence[str] = ()) -> None:
-        """Something went wrong; the first time counts for how long it lasts.
+        """Note that something is wrong. Its duration counts from the first time.
 
         Args:
-            what: in one sentence.
-            topics: that it is about, if others can be read; empty if it is about everything.
+            what: one sentence on what is wrong.
+            topics: the topics it is about, if others can be read; empty if it is about everything.
         """
         self._since = self._since if self.what else self._monotonic()
         self.what, self.topics = what, topics
 
     def is_over(self) -> None:
-        """A batch was counted."""
+        """Note that a batch was counted, so nothing is wrong any more."""
         self.what = ""
 
     def report(self) -> dict[str, Any]:
-        """``trouble`` and ``trouble_for_ms``, and ``topics`` if it is about some of them alone."""
+        """Return ``trouble`` and ``trouble_for_ms``, and ``topics`` if it is only about some of them."""
         lasts = round(1000 * (self._monotonic() - self._since)) if self.what else 0
         about = {"topics": list(self.topics)} if self.what and self.topics else {}
         return {"trouble": self.what, "trouble_for_ms": lasts, **about}
 
 
 class Worker:
-    """Feeds a store from a source.
+    """Counts the records of a source into a store.
 
     Args:
-        source: records in.
-        store: counts and offsets out.
-        models: what a record must be, and embeddings to cells.
-        dead_letters: where the others go.
-        settings: numbers.
-        clock: milliseconds since the epoch.
-        wait: pause between attempts while something is away, in seconds.
-        observer: told of each batch.
-        name: under which this worker reports; each process needs one of its own.
+        source: records are read from it.
+        store: counts and offsets are written to it.
+        models: the contracts that records are checked against, and the scorers.
+        dead_letters: takes records that cannot be scored.
+        settings: intervals and limits.
+        clock: gives milliseconds since the epoch.
+        wait: pauses between attempts while something is away; called with seconds.
+        observer: called for each batch.
+        name: the name of this worker in reports. Each process needs its own.
     """
 
     def __init__(
@@ -158,14 +158,15 @@ class Worker:
 
     @property
     def owned(self) -> Mapping[Partition, Owned]:
-        """The partitions that this worker has claimed, and where each stands."""
+        """The partitions that this worker has claimed, with their positions."""
         return self._ownership.owned
 
     @property
     def trouble(self) -> str:
-        """What keeps this worker from its records now, for people; empty if nothing does; for any thread.
+        """What keeps this worker from its records now, for people; empty if nothing does. Any thread may read it.
 
-        A topic that cannot be read while others can is none: the worker does what it can, and restarting helps nobody.
+        If one topic cannot be read and others can, this stays empty: the worker does what it can, and a restart does
+        not help.
         """
         reading = "" if self._reading.topics else self._reading.what
         return self._away_why or reading or self._trouble.what
@@ -173,11 +174,11 @@ class Worker:
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def step(self) -> int:
-        """One round: poll, finish the batch in hand, begin the next. Returns how many records were dealt with.
+        """Do one round: poll, finish the current batch, begin the next. Returns how many records were handled.
 
         Raises:
             BadShareError: too many records cannot be scored.
-            BrokerError, StoreError: something that trying again does not help.
+            BrokerError, StoreError: an error that trying again does not help.
         """
         try:
             self._report()
@@ -202,7 +203,7 @@ class Worker:
         return 0
 
     def close(self) -> None:
-        """Finish the batch in hand and leave the group; what is not in the store is read again by the next worker."""
+        """Finish the current batch and leave the group. The next worker reads what is not in the store."""
         try:
             self._finish()
         except (StoreUnavailableError, BrokerUnavailableError) as error:
@@ -216,7 +217,7 @@ class Worker:
             self._dead_letters.close()
 
     def _read(self) -> dict[Partition, list[Record]]:
-        """The next records; whether they can be read at all is noted for the report."""
+        """Return the next records, and note for the report whether they can be read at all."""
         began = time.perf_counter()
         try:
             polled = self._poll()
@@ -237,13 +238,13 @@ class Worker:
         return polled
 
     def _warn(self, error: Exception) -> None:
-        """Once a minute; the source logs its own trouble."""
+        """Log a warning at most once a minute. The source logs its own trouble."""
         if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
             self._warned_at = time.monotonic()
             log.warning("%s; this is tried again twice a second, and said once a minute", error)
 
     def _poll(self) -> dict[Partition, list[Record]]:
-        """The next records; while a batch is being scored, for as long as that takes and no longer."""
+        """Poll the next records. While a batch is being scored, poll no longer than that takes."""
         s = self._settings
         if self._in_hand is None or self._away:
             return self._source.poll(0 if self._away else s.poll_ms, s.max_records)
@@ -254,7 +255,7 @@ class Worker:
         return polled
 
     def _go_away(self, error: Exception) -> None:
-        """Stop fetching but keep polling, so that the group keeps us."""
+        """Stop fetching but keep polling, so that this worker stays in the group."""
         if not self._away:
             log.warning("%s; partitions are paused, nothing is lost", error)
             self._away, self._away_why = True, str(error) or "Redis cannot be reached"
@@ -263,7 +264,7 @@ class Worker:
         self._wait(0.2)
 
     def _try_again(self) -> int:
-        """While the store is away: carry on once it answers. Whatever was polled is read again after the claim."""
+        """While the store is away, try it again. What was polled meanwhile is read again after the next claim."""
         self._source.pause(self._source.assigned())
         self._store.ping()
         self._away, self._away_why = False, ""
@@ -276,7 +277,7 @@ class Worker:
         return 0
 
     def _report(self) -> None:
-        """Say once a second that this worker is there, and how far behind its partitions are."""
+        """Report once a second that this worker is alive, and how far behind its partitions are."""
         if time.monotonic() - self._reported < REPORT_SECONDS:
             return
         self._reported = time.monotonic()
@@ -300,7 +301,7 @@ class Worker:
     # -- one batch -------------------------------------------------------------------------------------------------
 
     def _begun(self, records: dict[Partition, list[Record]]) -> _InHand | None:
-        """Read them and have them scored. It changes nothing that lasts: what is not due after all is thrown away."""
+        """Read records and start scoring them. Nothing is stored yet, so the result can still be dropped."""
         if not records:
             return None
         began = time.perf_counter()
@@ -309,7 +310,7 @@ class Worker:
         return _InHand(read, self._scoring.begin(read), began)
 
     def _score(self, read: Read) -> Scored:
-        """Runs in the thread that scores."""
+        """Score a batch, in the scoring thread."""
         began = time.perf_counter()
         scored = self._counter.score(read)
         self._observer.took("score", time.perf_counter() - began)
@@ -317,12 +318,12 @@ class Worker:
         return scored
 
     def _come_back(self) -> None:
-        """What memory had no room for in the batch in hand is polled again."""
+        """Seek back to what the current batch had no room for."""
         for p, offset in self._in_hand.read.left.items() if self._in_hand else ():
             self._source.seek(p, offset)
 
     def _finish(self) -> int:
-        """Count the batch in hand; how many records it had."""
+        """Count the current batch, and return how many records it had."""
         hand, self._in_hand = self._in_hand, None
         if hand is None:
             return 0
@@ -345,7 +346,7 @@ class Worker:
         return taken
 
     def _commit(self, batch: Batch) -> Batch | None:
-        """Write the batch; ``None`` if a partition is not ours to write, which is then claimed again."""
+        """Write the batch. Returns ``None`` if the store refused a partition, which is then claimed again."""
         while True:
             reply = self._store.commit(batch)
             if reply.status == "closed":
@@ -367,7 +368,7 @@ class Worker:
                 return batch
 
     def _say_what_was_moved(self, batch: Batch) -> None:
-        """Name, at most once a minute, the samples that were not counted where they belong."""
+        """Log, at most once a minute, how many samples were not counted in their own bucket or stream."""
         for name, n in batch.sums.items():
             if name in MOVED:
                 self._moved[name] = self._moved.get(name, 0) + n
@@ -379,5 +380,5 @@ class Worker:
 
 
 def now_ms() -> int:
-    """Milliseconds since the epoch."""
+    """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000

@@ -1,1 +1,1 @@
-"""The demo: a broker, a Redis and a surge of real images, on one machine."""
+"""The demo: a broker, a Redis and a surge of real OOD images on one machine."""

@@ -1,7 +1,7 @@
-"""The quickstart model with its calibration, and embeddings of it to stream; made once, kept in a folder.
+"""Prepares the demo: the quickstart model with its calibration, and embeddings to stream. Made once, then kept.
 
-ID are the digits 0 to 7 the network was trained on; OOD are faces, textures and photographs. What calibrates is never
-streamed.
+ID inputs are the digits 0 to 7 that the network was trained on. OOD inputs are faces, textures and photographs. Samples
+used for the calibration are never streamed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from line_plugin.benchmark.protocol.spec import ImageSet
 
 METHODS = ("line", "panel")
-"""What can be fitted and streamed."""
+"""What can be fitted and used for the calibration are never streamed."""
 
 ARTIFACTS = {method: f"monitor.{method}.safetensors" for method in METHODS}
 EMBEDDINGS = "monitor.embeddings.safetensors"
@@ -26,7 +26,7 @@ EMBEDDINGS = "monitor.embeddings.safetensors"
 
 @dataclass(frozen=True)
 class Material:
-    """What a demonstration streams: an artifact, and (N, D) float32 embeddings that did not calibrate it."""
+    """An artifact, and (N, D) float32 embeddings to stream that were not used to calibrate it."""
 
     artifact: Path
     in_distribution: Tensor
@@ -34,11 +34,11 @@ class Material:
 
 
 def material(folder: str | Path, method: str = "line") -> Material:
-    """Read what is in ``folder``, or train, fit, calibrate and embed.
+    """Read the material in ``folder``. If it is not there, train, fit, calibrate and embed.
 
     Args:
-        folder: made if it does not exist.
-        method: of :data:`METHODS`.
+        folder: created if it does not exist.
+        method: one of :data:`METHODS`.
 
     Raises:
         LinePluginError: the quickstart images are not installed, or the folder cannot be written.
@@ -95,7 +95,7 @@ def _make(folder: Path, method: str) -> None:
 
 
 def _fitted(folder: Path, method: str, data: FitData, line_settings: dict[str, Any]) -> LINe | Panel:
-    """As `openood fit` does it; a LINe that `openood quickstart` has fitted is taken as it is."""
+    """Fit as `openood fit` does. A LINe that `openood quickstart` has fitted is used as it is."""
     from line_plugin import LINe
     from line_plugin.benchmark.methods.line import LineMethod
     from line_plugin.benchmark.methods.panel import PanelMethod

@@ -1,6 +1,6 @@
-"""``ood-monitor demo``: a broker and a Redis, a stream with one surge, one alert raised and one resolved.
+"""Runs the demo: streams embeddings with one surge, and checks that one alert is raised and resolved.
 
-What is reported is counted from the topic, read anew, and from Redis; nothing is taken from the worker, which is a
+The report is counted from the topic, which is read again, and from Redis. Nothing comes from the worker, which is a
 process of its own and is killed once on the way.
 """
 
@@ -40,7 +40,7 @@ TOPIC, PARTITIONS, STREAM = "embeddings", 3, "digits"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is streamed: samples before, during and after the surge, one every ``step_ms`` of event time."""
+    """How many samples are streamed before, during and after the surge, one every ``step_ms`` of event time."""
 
     before: int = 3000
     surge: int = 1500
@@ -51,12 +51,12 @@ class Plan:
 
     @property
     def samples(self) -> int:
-        """All of them."""
+        """The number of all samples."""
         return self.before + self.surge + self.after
 
 
 def run(folder: str, *, method: str = "line", contamination: float = 0.2, seed: int = 0, as_json: bool = False) -> int:
-    """The demo on the quickstart model. Returns the exit code: 0 where it went as it should."""
+    """Run the demo on the quickstart model. Returns the exit code, 0 if everything went as expected."""
     from monitor.demo.material import material
 
     say: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if as_json else print
@@ -91,9 +91,9 @@ def demonstrate(
         artifact: a fitted and calibrated LINe or Panel.
         in_distribution: (N, D) float32 embeddings that did not calibrate the artifact; drawn with replacement.
         out_of_distribution: (M, D) float32.
-        plan: how much of what.
+        plan: how many samples to stream.
         seed: of the draw.
-        say: told of each step.
+        say: called with a line about each step.
 
     Returns:
         ``raised``, ``resolved``, ``lost``, ``counted_twice``, ``delay`` (samples from the begin of the surge to the
@@ -138,7 +138,7 @@ def _settings(
 
 
 def _publish(bootstrap: str, ind: Tensor, ood: Tensor, plan: Plan, seed: int) -> int:
-    """Fill the topic; returns the event time at which the surge begins."""
+    """Fill the topic, and return the event time at which the surge begins."""
     from monitor.publishing.publisher import EmbeddingPublisher
 
     rng = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def _publish(bootstrap: str, ind: Tensor, ood: Tensor, plan: Plan, seed: int) ->
 
 
 def _work(config: Path, folder: Path, store: RedisStore, plan: Plan, say: Callable[[str], None]) -> None:
-    """Run a worker, kill it in the middle of the topic, run another one to the end."""
+    """Run a worker, kill it in the middle of the topic, and run another one to the end."""
     shown: set[str] = set()
 
     def show() -> bool:
@@ -184,7 +184,7 @@ def _work(config: Path, folder: Path, store: RedisStore, plan: Plan, say: Callab
 
 
 def _settled(store: RedisStore) -> bool:
-    """Everything counted is folded."""
+    """Whether all counts have been judged."""
     return not store.pending(-1, 2**52)
 
 
@@ -219,7 +219,7 @@ def _until(done: Callable[[], bool], worker: subprocess.Popen[bytes], folder: Pa
 
 
 def _report(config: MonitorConfig, store: RedisStore, surge_ms: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Recount the topic, compare with Redis."""
+    """Recount the topic, and compare with Redis."""
     recounted, times = _recount(config)
     counted = store.totals()
     keys = set(recounted) | set(counted)
@@ -248,7 +248,7 @@ def _report(config: MonitorConfig, store: RedisStore, surge_ms: int, say: Callab
 
 
 def _recount(config: MonitorConfig) -> tuple[Mapping[CountKey, int], list[int]]:
-    """Counts of the topic by a consumer of its own and the worker's counter, and the event times."""
+    """Count the topic with a separate consumer and the worker's counter. Returns counts and event times."""
     from monitor.counting.counter import Counter
     from monitor.counting.recount import Recount
     from monitor.service.assembly import open_models

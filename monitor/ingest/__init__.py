@@ -1,1 +1,1 @@
-"""A small HTTP server for model servers that can only post: CloudEvents and plain posts become records in Kafka."""
+"""An HTTP server for model servers that cannot write to Kafka: CloudEvents and plain posts become records."""

@@ -1,4 +1,4 @@
-"""Events as records of Kafka, by the CloudEvents Kafka binding in binary mode."""
+"""Turns events into Kafka records, by the CloudEvents Kafka binding in binary mode."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from monitor.ingest.event import Event
 from monitor.publishing.messages import Message, encode_key, encode_text
 
 OVERHEAD = 200
-"""What a message costs in memory beside its bytes, about."""
+"""About how much memory a message costs besides its bytes."""
 
 
 @dataclass(frozen=True)
 class KeyFrom:
-    """Where a record's key, the name of its stream, is taken from: the first of these that an event has.
+    """The source of a record's key, which names its stream: the first of these that an event has.
 
     Attributes:
-        attributes: of CloudEvents, such as ``inferenceservicename``.
-        headers: of HTTP, in small letters.
+        attributes: CloudEvents attributes, such as ``inferenceservicename``.
+        headers: HTTP headers in lower case.
     """
 
     attributes: Sequence[str] = ("partitionkey",)
     headers: Sequence[str] = ()
 
     def key(self, event: Event, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-        """The key of an event that came with these headers; ``None`` leaves it to the monitor."""
+        """Return the key of an event with these headers; ``None`` if the monitor is to choose the stream."""
         for name in self.attributes:
             if event.attributes.get(name):
                 return encode_key(event.attributes[name])
@@ -37,12 +37,12 @@ class KeyFrom:
 
 
 def to_message(event: Event, key: bytes | None, now_ms: int) -> Message:
-    """The record of an event.
+    """Make the record of an event.
 
     Args:
-        event: checked.
+        event: a checked event.
         key: names the stream.
-        now_ms: when it came; the record's timestamp.
+        now_ms: when it came, which becomes the record's timestamp.
     """
     headers = [
         ("content-type", encode_text(event.content_type)),

@@ -1,4 +1,4 @@
-"""Reading the body of a post: no larger, no slower and no more of them at once than the settings allow."""
+"""Reads the bodies of posts within limits on size, time and number at once."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from starlette.requests import ClientDisconnect, Request
 from monitor.errors import PostError
 
 LINGER_SECONDS = 1.0
-"""How long a body that is refused is still taken and thrown away: a sender that is cut off reads no answer."""
+"""For how long a refused body is still read and dropped: a sender that is cut off does not read the answer."""
 
 
 class Bodies:
-    """Reads bodies within bounds.
+    """Reads bodies within limits.
 
     Args:
-        body_bytes: of one body.
-        together: bytes of all bodies that are being read.
-        seconds: within this a body must be here.
-        retry_after_seconds: what a post is told to wait if too many are being read.
+        body_bytes: size of one body.
+        together: size of all bodies that are being read at once.
+        seconds: a body must arrive within this time.
+        retry_after_seconds: how long a post must wait if too many are being read.
 
     Attributes:
-        reading: bytes that are set aside for bodies that are being read.
+        reading: how many bytes are reserved for bodies that are being read.
     """
 
     def __init__(self, body_bytes: int, together: int, seconds: float, retry_after_seconds: int) -> None:
@@ -33,7 +33,7 @@ class Bodies:
         self.reading = 0
 
     async def read(self, request: Request) -> bytes:
-        """The body.
+        """Read the body of a request.
 
         Raises:
             PostError: 400, 408, 413, 415 or 503.
@@ -57,7 +57,7 @@ class Bodies:
             self.reading -= size
 
     def _size(self, headers: Mapping[str, str]) -> int:
-        """What to set aside for the body: what is announced, or the most that it may be."""
+        """How many bytes to reserve for a body: its announced length, or the limit."""
         coding = headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
             raise PostError(

@@ -1,4 +1,4 @@
-"""An event as it came over HTTP, checked, and not yet a record of Kafka."""
+"""An event from HTTP, after it was checked and before it becomes a Kafka record."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from monitor.errors import PostError, RecordError
 from monitor.messages.times import parse_time
 
 REQUIRED = ("specversion", "id", "source", "type")
-"""Attributes that every CloudEvent has."""
+"""The attributes that every CloudEvent has."""
 
 MAX_ATTRIBUTES = 48
-"""Attributes of one event: a worker refuses a record of more than 64 headers (``messages.max_headers``)."""
+"""How many attributes an event may have: a worker refuses more than 64 headers (``messages.max_headers``)."""
 
 MAX_NAME, MAX_VALUE = 40, 4096
-"""Characters of an attribute's name, and bytes of its value (``messages.max_header_bytes``)."""
+"""Limits on the characters of an attribute's name, and on the bytes of its value."""
 
 _NAME = re.compile(rf"[a-z0-9]{{1,{MAX_NAME}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -27,10 +27,10 @@ class Event:
     """One event.
 
     Attributes:
-        attributes: of CloudEvents, by their names, without ``datacontenttype``.
-        content_type: of the data, as it was given.
+        attributes: CloudEvents attributes by name, without ``datacontenttype``.
+        content_type: content type of the data, as given.
         data: the payload.
-        beside: headers of HTTP that the data cannot be read without, by their names in lower case.
+        beside: HTTP headers that are needed to read the data, by lower-case name.
     """
 
     attributes: Mapping[str, str]
@@ -40,14 +40,14 @@ class Event:
 
 
 def check_attributes(attributes: Mapping[str, str], place: str) -> None:
-    """Hold attributes against CloudEvents 1.0 and our bounds.
+    """Check attributes against CloudEvents 1.0 and our limits.
 
     Args:
-        attributes: by their names.
-        place: how a message calls an attribute, such as ``header ce-``.
+        attributes: the attributes by name.
+        place: names an attribute in messages, such as ``header ce-``.
 
     Raises:
-        PostError: 400, with the attribute that is wrong.
+        PostError: 400. The message names the wrong attribute.
     """
     if len(attributes) > MAX_ATTRIBUTES:
         raise PostError(400, f"{len(attributes)} attributes, expected at most {MAX_ATTRIBUTES}")

@@ -1,4 +1,4 @@
-"""Handing events to Kafka and waiting for its word: what is answered 202 is in Kafka, whatever happens next."""
+"""Hands events to Kafka and waits until they are acknowledged. What is answered with 202 is in Kafka."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from monitor.publishing.outbox import CLOSED, Outbox
 
 
 class Handover:
-    """Offers messages to the queue and waits until Kafka has acknowledged them.
+    """Puts messages into the queue and waits until Kafka has acknowledged them.
 
-    While Kafka is away, one post at a time waits for it, and all others are told at once to come back: a sender that
+    While Kafka is away, only one post at a time waits for it, and all others are answered at once: a sender that
     waits for our answer is not held up, and the queue does not fill with what will be sent again anyway.
 
     Args:
         outbox: the queue.
-        max_events, max_bytes: its bounds, to tell a batch that will never fit from one that does not fit now.
+        max_events, max_bytes: its limits, to tell a batch that never fits from one that does not fit now.
         ack_seconds: how long a post waits.
-        retry_after_seconds: what a post that is told to come back is told to wait.
+        retry_after_seconds: how long a sender must wait before it posts again.
         where: the Kafka that is meant, for people.
         clock: seconds that only rise.
 
     Attributes:
-        draining: the process is being stopped, and takes nothing more.
-        acknowledged: events that Kafka has acknowledged.
+        draining: the process is being stopped and accepts nothing more.
+        acknowledged: how many events Kafka has acknowledged.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Handover:
 
     @property
     def away(self) -> float | None:
-        """Since when Kafka acknowledges nothing, by the clock; ``None`` if it does, or if nothing waits for it."""
+        """Since when Kafka has acknowledged nothing, by the clock; ``None`` if it does, or if nothing waits."""
         return self._away if self._outbox.pending else None
 
     async def hand_over(self, messages: Sequence[Message]) -> None:
-        """Return once Kafka has acknowledged all of them.
+        """Return when Kafka has acknowledged all messages.
 
         Raises:
-            PostError: 503 with ``Retry-After`` if that did not come to be: some of them may be in Kafka all the same.
+            PostError: 503 with ``Retry-After`` if Kafka has not; some of them may be in Kafka all the same.
                 413 if Kafka would refuse them again.
         """
         self._refuse_now(messages)
@@ -83,7 +83,7 @@ class Handover:
             raise PostError(413, f"Kafka refuses the event for good: {why}")
 
     def _refuse_now(self, messages: Sequence[Message]) -> None:
-        """Refuse what need not wait to be refused.
+        """Refuse at once what would be refused anyway.
 
         Raises:
             PostError: see :meth:`hand_over`.
@@ -108,10 +108,10 @@ class Handover:
 
 
 class _Receipt:
-    """The answers to the messages of one post, which come from other threads.
+    """Collects the answers to the messages of one post, which come from other threads.
 
     Attributes:
-        future: done when all are here; its result is why one of them was given up, empty if none was.
+        future: done when all answers are here. Its result says why a message was dropped; empty if none was.
     """
 
     def __init__(self, messages: int, acknowledged: Callable[[], None]) -> None:
@@ -121,7 +121,7 @@ class _Receipt:
         self.future: asyncio.Future[str] = self._loop.create_future()
 
     def answer(self, why: str) -> None:
-        """One message is acknowledged (empty), or was given up."""
+        """Note that a message was acknowledged (``why`` is empty) or dropped."""
         with self._lock:
             self._left -= 1
             self._why = self._why or why

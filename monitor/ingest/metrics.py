@@ -1,4 +1,4 @@
-"""Metrics of one ingest server, in a registry of their own. ``monitor.service.catalogue`` says what each of them is."""
+"""The metrics of an ingest server, in a registry of their own. ``monitor.service.catalogue`` describes each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitor.service.families import kept
 
 
 class Metrics:
-    """Told by the desk; read over HTTP.
+    """Metrics that the desk updates and that are read over HTTP.
 
     Args:
         version: of this package.
@@ -36,7 +36,7 @@ class Metrics:
         reading: Callable[[], float],
         away: Callable[[], float],
     ) -> None:
-        """Show the queue; each is asked whenever somebody reads the page."""
+        """Show the state of the queue. The functions are called whenever the metrics are read."""
         for name, asked in (
             ("ingest_pending_events", pending),
             ("ingest_pending_bytes", pending_bytes),
@@ -50,12 +50,12 @@ class Metrics:
         self._posts[str(status) if str(status) in self._posts else "other"].inc()
 
     def acknowledged(self, events: int, seconds: float) -> None:
-        """Kafka has the events of a post, after so long."""
+        """Kafka has acknowledged the events of a post after ``seconds``."""
         self._events.inc(events)
         self._seconds.observe(seconds)
 
     def page(self) -> bytes:
-        """What Prometheus reads."""
+        """Return the metrics in Prometheus' format."""
         from prometheus_client import generate_latest
 
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""A post over HTTP as events: CloudEvents in binary, structured and batched mode, and plain posts."""
+"""Reads posts as events: CloudEvents in binary, structured and batched mode, and plain posts."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from monitor.messages.limits import Limits
 PREFIX = "ce-"
 STRUCTURED, BATCH = "application/cloudevents", "application/cloudevents-batch"
 UNSTATED = "application/octet-stream"
-"""What a post without a content type is taken for, as the monitor does: raw float32."""
+"""The content type of a post that does not name one: raw float32, as in the monitor."""
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Of HTTP, names in any case."""
+"""HTTP headers, with names in any case."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """What a post may be.
+    """Which posts are accepted.
 
     Attributes:
-        content_types: media types of data, in small letters.
-        source: CloudEvents source of plain posts, which have none.
-        type: likewise.
-        id_headers: headers that name a plain post, the first one that is there.
-        beside: headers without which data of some servers cannot be read; they go along.
-        max_batch: events of one batch.
-        limits: of JSON.
+        content_types: media types of data, in lower case.
+        source: the CloudEvents source of plain posts, which have none.
+        type: the CloudEvents type of plain posts.
+        id_headers: the first of these headers that a plain post has is its id.
+        beside: headers that are needed to read some servers' data. They are passed on.
+        max_batch: how many events a batch may have.
+        limits: limits on JSON.
     """
 
     content_types: frozenset[str]
@@ -46,15 +46,15 @@ class Accepted:
 
 
 def read_post(headers: Headers, body: bytes, accepted: Accepted) -> list[Event]:
-    """The events of one post, at least one.
+    """Read the events of one post, at least one.
 
     Args:
         headers: of the request.
         body: of the request.
-        accepted: what it may be.
+        accepted: which posts are accepted.
 
     Raises:
-        PostError: 400, 413 or 415, with what was got and what was expected.
+        PostError: 400, 413 or 415, with what came and what was expected.
     """
     named = _by_name(headers)
     given = named.get("content-type", "").strip() or UNSTATED
@@ -77,12 +77,12 @@ def read_post(headers: Headers, body: bytes, accepted: Accepted) -> list[Event]:
 
 
 def media_type(content_type: str) -> str:
-    """Without parameters, in small letters."""
+    """Return a media type without parameters, in lower case."""
     return content_type.split(";", maxsplit=1)[0].strip().lower()
 
 
 def _by_name(headers: Headers) -> dict[str, str]:
-    """Headers by their names in small letters; as latin-1, which keeps every byte."""
+    """Return headers by lower-case name, decoded as latin-1, which keeps every byte."""
     found: dict[str, str] = {}
     for raw, value in headers:
         name = raw.decode("latin-1").lower()
@@ -120,7 +120,7 @@ def _plain(named: dict[str, str], content_type: str, body: bytes, accepted: Acce
 
 
 def content_id(content_type: str, body: bytes) -> str:
-    """An id for a post that came without one: the same for the same post, so that a repeat shows as one."""
+    """Make an id for a post without one. The same post gets the same id, so that repeats can be recognized."""
     return hashlib.sha256(content_type.encode("latin-1", "replace") + b"\0" + body).hexdigest()[:32]
 
 
@@ -136,7 +136,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
 def _decode(value: str, name: str, *, percent: bool = True) -> str:
-    """A header's value as CloudEvents write it: perhaps in quotes, with percent signs for what headers cannot hold."""
+    """Decode a header's value as CloudEvents encode it: perhaps in quotes, with percent-encoding."""
     quoted = _QUOTED.fullmatch(value)
     if quoted and percent:
         value = re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)

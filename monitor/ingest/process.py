@@ -1,4 +1,4 @@
-"""One ``ood-monitor ingest``, put together from its settings."""
+"""Builds and runs ``ood-monitor ingest`` from its settings."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from monitor.web.server import BoundedServer, Bounds, listen, make_server, serve
 log = logging.getLogger(__name__)
 
 LINGER_MS = 2
-"""How long a batch waits for more events: senders wait for the answer, and some post one after the other."""
+"""How long a batch waits for more events. It is short, because senders wait for the answer."""
 
 RENEW_SECONDS = 15.0
-"""After so long without an acknowledgement the producer is opened again, at the earliest."""
+"""After this many seconds without an acknowledgement, the producer may be opened again."""
 
 WORDING = Wording("an event", "events", "kafka.security_protocol, kafka.sasl_* and kafka.ssl_* in the settings")
 
 
 class Ingest:
-    """Everything ``ood-monitor ingest`` runs: a loop that answers posts, and a thread that writes to Kafka.
+    """The parts of ``ood-monitor ingest``: an event loop that answers posts, and a thread that writes to Kafka.
 
     Args:
         config: the settings.
@@ -90,7 +90,7 @@ class Ingest:
         self._server = make_server(site, config.http, server_bounds(config))
 
     def why_not_ready(self) -> str:
-        """Why events cannot be written now, in a sentence; empty if they can."""
+        """A sentence on why events cannot be written now; empty if they can."""
         kafka = self._config.kafka
         if self._server.should_exit or self._handover.draining:
             return "this server is being stopped"
@@ -101,10 +101,10 @@ class Ingest:
         return ""
 
     def run(self) -> None:
-        """Serve until SIGTERM or Ctrl-C; then finish the posts that are under way, and what waits for Kafka.
+        """Serve until SIGTERM or Ctrl-C. Then finish the posts in progress and send what waits for Kafka.
 
         Raises:
-            ConfigError: the address cannot be listened on.
+            ConfigError: it is not possible to listen on the address.
         """
         http, kafka = self._config.http, self._config.kafka
         listening = listen(http.host, http.port)
@@ -121,7 +121,10 @@ class Ingest:
             self._drain()
 
     def _drain(self) -> None:
-        """What is left in the queue was not answered 202, so its senders know; it is sent if Kafka takes it in time."""
+        """Send what is left in the queue if Kafka accepts it in time.
+
+        It was not answered with 202, so its senders know.
+        """
         until = time.monotonic() + self._config.queue.drain_seconds
         self._handover.draining = True
         self._outbox.close()
@@ -139,7 +142,7 @@ class Ingest:
 
 
 def server_bounds(config: IngestConfig) -> Bounds:
-    """What clients may hold."""
+    """Return the limits on clients."""
     b = config.bounds
     return Bounds(
         b.connections,
@@ -153,7 +156,7 @@ def server_bounds(config: IngestConfig) -> Bounds:
 
 
 def accepted(config: IngestConfig) -> Accepted:
-    """What a post may be."""
+    """Which posts are accepted."""
     posts = config.posts
     known = frozenset(posts.content_types or decoders.known())
     return Accepted(
@@ -168,12 +171,12 @@ def accepted(config: IngestConfig) -> Accepted:
 
 
 def key_from(config: IngestConfig) -> KeyFrom:
-    """What names the stream."""
+    """Return the source of the key, which names the stream."""
     return KeyFrom(tuple(config.posts.key_attributes), tuple(config.posts.key_headers))
 
 
 def producer_settings(config: IngestConfig) -> Mapping[str, Any]:
-    """Connection settings by the names of the library that writes."""
+    """Return the connection settings under the names of the library that writes."""
     named: Callable[..., dict[str, Any]] = (
         librdkafka_connection if config.kafka.client == "confluent-kafka" else connection
     )

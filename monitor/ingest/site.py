@@ -1,4 +1,4 @@
-"""What the ingest server answers: posts, probes and metrics, each error as one sentence in JSON."""
+"""The routes of the ingest server: posts, probes and metrics. Each error is one sentence in JSON."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 
 
 class Desk:
-    """Takes posts in: reads a body, makes events of it, and answers when Kafka has them.
+    """Accepts posts: reads the body, makes events of it, and answers when Kafka has them.
 
     Args:
-        bodies: reads.
+        bodies: reads bodies.
         accepted: what a post may be.
-        key_from: what names the stream.
-        handover: to Kafka.
-        metrics: told of every post.
+        key_from: the source of the key.
+        handover: hands events to Kafka.
+        metrics: counts every post.
         complaints: rate-limited lines.
-        now_ms: milliseconds since the epoch.
+        now_ms: gives milliseconds since the epoch.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Desk:
         self._handover, self._metrics, self._complaints, self._now_ms = handover, metrics, complaints, now_ms
 
     async def post(self, request: Request) -> Response:
-        """202 without a body if Kafka has all events of the post; else what is wrong."""
+        """Answer 202 without a body if Kafka has all events of the post, else say what is wrong."""
         try:
             body = await self._bodies.read(request)
             headers: list[tuple[bytes, bytes]] = request.scope["headers"]
@@ -74,14 +74,14 @@ class Desk:
 def build_site(
     desk: Desk, path: str, access: Access, metrics: Metrics, ready: Callable[[], str], complaints: Complaints
 ) -> ASGIApp:
-    """The whole application.
+    """Build the whole application.
 
     Args:
-        desk: takes posts.
-        path: where.
-        access: who may post, and look at metrics.
-        metrics: what ``/metrics`` shows.
-        ready: why this process cannot write to Kafka now, in a sentence; empty if it can.
+        desk: accepts posts.
+        path: the path of posts.
+        access: who may post and read metrics.
+        metrics: shown by ``/metrics``.
+        ready: gives a sentence on why this process cannot write to Kafka now; empty if it can.
         complaints: rate-limited lines.
     """
 

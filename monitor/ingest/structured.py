@@ -1,4 +1,4 @@
-"""CloudEvents in JSON: one (``application/cloudevents+json``), or a list (``application/cloudevents-batch+json``)."""
+"""Reads CloudEvents in JSON: one (``application/cloudevents+json``) or a list (``...-batch+json``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 def read_event(body: bytes, limits: Limits) -> Event:
-    """One event in JSON.
+    """Read one event in JSON.
 
     Raises:
         PostError: 400.
@@ -25,15 +25,15 @@ def read_event(body: bytes, limits: Limits) -> Event:
 
 
 def read_batch(body: bytes, limits: Limits, most: int) -> list[Event]:
-    """A list of events in JSON.
+    """Read a list of events in JSON.
 
     Args:
         body: of the post.
-        limits: of JSON.
-        most: events that one post may hold.
+        limits: limits on JSON.
+        most: how many events a post may hold.
 
     Raises:
-        PostError: 400, naming the first event that is wrong; 413 for too many.
+        PostError: 400, naming the first wrong event; 413 if there are too many.
     """
     found = _parse(body, limits)
     if not isinstance(found, list):
@@ -71,7 +71,7 @@ _DATA = frozenset({"data", "data_base64"})
 
 
 def _text(value: Any, place: str) -> str | None:
-    """An attribute's canonical text; ``None`` is an attribute that is absent."""
+    """Return an attribute's canonical text; ``None`` if it is absent."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None or isinstance(value, str):

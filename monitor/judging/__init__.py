@@ -1,1 +1,1 @@
-"""Closed buckets to alerts: who judges, by which rules, and what of the budget is spent."""
+"""Judging: closed buckets are added to the evidence, and alerts are raised and resolved from it."""

@@ -1,4 +1,7 @@
-"""The settings that a group's evidence stands on: remembered in Redis, so that no process judges under others."""
+"""The binding of a group: the settings its evidence was collected under, kept in Redis.
+
+A process with other settings refuses to start, because evidence collected under one set says nothing about another.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,22 @@ from monitor.store.protocol import Store
 
 @dataclass(frozen=True)
 class Binding:
-    """Settings by their names in the settings file, and the artifact's content hash."""
+    """The settings that must not change while evidence is collected, under their names in the settings file.
+
+    The artifact is among them, by its content hash.
+    """
 
     settings: Mapping[str, str | float]
     bucket_ms: int
 
     @property
     def text(self) -> str:
-        """As JSON, the same for the same settings."""
+        """The settings as JSON. Equal settings give equal text."""
         return json.dumps(dict(self.settings), sort_keys=True)
 
     @property
     def name(self) -> str:
-        """A short name: equal settings have an equal one."""
+        """A short name for these settings. Equal settings have equal names."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     @property
@@ -37,12 +43,12 @@ class Binding:
 
 
 def binding_of(config: MonitorConfig, artifact: str, models: Mapping[str, str] | None = None) -> Binding:
-    """What evidence under these settings stands on.
+    """Collect the settings that a group's evidence depends on.
 
     Args:
         config: the settings of this process.
-        artifact: content hash of the artifact that they name; of several, of all together.
-        models: several models by name, with the content hash of each.
+        artifact: content hash of the artifact that they name; if there are several, one hash over all of them.
+        models: if there are several models: the content hash of each, by name.
 
     Raises:
         ConfigError: the class calibration cannot be read.
@@ -60,7 +66,7 @@ def binding_of(config: MonitorConfig, artifact: str, models: Mapping[str, str] |
 
 
 def bind(store: Store, binding: Binding, group: str) -> None:
-    """Tie the group to these settings, or refuse to run under others than it is tied to.
+    """Bind the group to these settings, or raise if it is already bound to others.
 
     Raises:
         StoreError: the group stands on other settings; the message names each and says how to go on.
@@ -76,7 +82,7 @@ def bind(store: Store, binding: Binding, group: str) -> None:
 
 
 def differences(held: str, binding: Binding) -> str:
-    """What differs, for people: ``buckets.seconds is 1.0 there and 2.0 here``."""
+    """Describe what differs, for people: ``buckets.seconds is 1.0 there and 2.0 here``."""
     try:
         there = json.loads(held)
     except ValueError:  # an earlier release kept the artifact's hash alone

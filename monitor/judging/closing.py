@@ -1,4 +1,4 @@
-"""Which buckets may be judged: what holds one open, for how long, and by whose clock."""
+"""Decides which buckets may be judged: which partitions keep a bucket open, and for how long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from monitor.store.counts import PartitionState
 
 SEEN_MS = 15_000
-"""A partition that no worker has reported for so long is not read by anybody."""
+"""If no worker has reported a partition for this long, nobody reads it."""
 
 
 def closable(
@@ -19,20 +19,21 @@ def closable(
     idle_ms: int,
     since_ms: int = 0,
 ) -> int:
-    """The last bucket that may be judged.
+    """Return the last bucket that may be judged.
 
-    A bucket waits for every partition that still moves, or that has more to read: below the least bucket among those.
-    Three kinds hold nothing open: a partition that is read to its end and moved nothing for ``idle_ms``; one that
-    brings only what has been judged already; and one that others passed longer ago than the caller's ``hold_ms``.
-    Nothing closes ahead of the store's clock.
+    A partition keeps its current bucket and all later ones open as long as it receives records or has records left to
+    read. Three kinds of partition keep nothing open: one that has been read to its end and has received nothing for
+    ``idle_ms``; one whose records all belong to buckets that were judged already; and one that other partitions
+    overtook more than ``hold_ms`` ago. No bucket closes before its end by the store's clock.
 
     Args:
-        partitions: as stored.
-        leads: highest open bucket that was reached ``hold_ms`` ago, and the highest reached at all; -1 for none.
-        now_ms: the store's clock.
+        partitions: their states, as stored.
+        leads: the highest bucket that any partition had reached ``hold_ms`` ago, and the highest reached by now; -1 if
+            there is none.
+        now_ms: time by the store's clock.
         bucket_ms: width of a bucket.
         idle_ms: see above.
-        since_ms: when the watching began: before it, nobody may have been there to move a partition.
+        since_ms: when this process began to judge. Before that, perhaps no worker was there to read.
     """
     holding = [
         p.bucket
@@ -45,5 +46,5 @@ def closable(
 
 
 def _has_more(p: PartitionState, now_ms: int) -> bool:
-    """Whether a worker that is there has yet to read it, or is far from its end."""
+    """Whether a live worker still has records of this partition to read."""
     return now_ms - p.seen_ms < SEEN_MS and (p.behind_ms > 0 or p.lag < 0)

@@ -1,8 +1,8 @@
-"""Slow drift, told as information: each stream's windows against the calibration set, from counts that are kept anyway.
+"""Finds slow drift: compares the recent traffic of each stream with the calibration set, and reports it as information.
 
-A surge is many strange inputs at once, and is judged bucket by bucket. Drift is that traffic as a whole is no longer
-what the artifact was calibrated on, so that thresholds and evidence mean less than they did. It is looked for in the
-totals that counting keeps: the difference of two readings is a window, and each input lies in exactly one.
+A surge is many strange inputs at once; it is judged bucket by bucket. Drift means that the traffic as a whole no
+longer looks like the calibration set, so thresholds and evidence mean less than they did. Drift is found in the totals
+that the workers keep anyway: the difference between two readings is a window, and each input lies in one window only.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from monitor.store.verdicts import Notice
 KIND = "drift"
 
 NAMED = 5
-"""Classes that are named, those whose share has changed most."""
+"""How many classes a notice names at most: those whose shares changed most."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the windows are compared with.
+    """The calibration counts that windows are compared with.
 
     Attributes:
-        artifact: content hash; a window that began under another one begins again.
+        artifact: content hash. A window that began under another artifact begins again.
         weights: (cells,) of :func:`monitor.math.drift.weights_of`.
         class_counts: (K,) predicted classes of the calibration set; empty if the artifact does not keep them.
-        class_name: the class for people.
+        class_name: gives the name of a class, for people.
     """
 
     artifact: str
@@ -45,13 +45,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class DriftSettings:
-    """Numbers of a drift watch.
+    """Thresholds and intervals of the drift watch.
 
     Attributes:
-        window: inputs of a stream in one window, at least.
-        size: differences below this are not worth telling, however certain.
-        budget: inputs per window that is falsely called different, at least, over all streams together.
-        every_ms: time between two looks.
+        window: a window ends when it holds at least this many inputs of a stream.
+        size: smaller differences (PSI) are not reported, however certain they are.
+        budget: at most one window is falsely reported per this many inputs, over all streams together.
+        every_ms: time between two checks.
     """
 
     window: int = 20_000
@@ -61,13 +61,13 @@ class DriftSettings:
 
 
 class DriftWatch:
-    """Compares every window that is full. One process at a time does it, the one that judges.
+    """Compares every full window with the calibration set. Only the process that judges does this.
 
     Args:
-        store: totals in, notices and windows out; a connection of its own.
-        reference: of a stream, what its artifact was calibrated on; None if it has no artifact.
-        settings: numbers.
-        rng: of the simulations behind the p-values.
+        store: totals are read from it, notices and windows are written to it. It needs a connection of its own.
+        reference: gives the calibration counts of a stream's artifact, or None if the stream has no artifact.
+        settings: thresholds and intervals.
+        rng: random numbers for the simulated p-values.
     """
 
     def __init__(
@@ -82,7 +82,11 @@ class DriftWatch:
         self._due = 0
 
     def step_if_due(self) -> list[Notice]:
-        """Look, if the last look is long enough ago; what was raised or resolved."""
+        """Check all streams if ``every_ms`` has passed since the last check.
+
+        Returns:
+            The notices that were raised or resolved.
+        """
         now = self._store.now_ms()
         if now < self._due:
             return []
@@ -90,9 +94,9 @@ class DriftWatch:
         return self.step(now)
 
     def step(self, now_ms: int) -> list[Notice]:
-        """Look at every stream; what was raised or resolved.
+        """Check every stream, and return the notices that were raised or resolved.
 
-        A crash on the way leaves the window open: it is compared again, with a few inputs more.
+        If the process crashes on the way, the window stays open and is compared again later with a few more inputs.
         """
         totals, kept = by_stream(self._store.totals(), self._classes_of), self._store.windows()
         begun: dict[str, str] = {}
@@ -118,7 +122,7 @@ class DriftWatch:
         return len(reference.class_counts) if reference is not None else 0
 
     def _window(self, kept: str, counts: Counts, artifact: str) -> tuple[Counts, int] | None:
-        """What came since the window began, and when that was (ms); None if it has to begin again."""
+        """Counts since the window began, and when it began (ms); None if a new window has to begin."""
         if not kept:
             return None
         document = json.loads(kept)
@@ -161,7 +165,7 @@ def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference
     if "scores" in told:
         low, expected = _tail(cells), _tail(reference.weights)
         parts.append(
-            f"{low:.1%} of the scores lie where {expected:.1%} of the calibration scores do "
+            f"{low:.1%} of the scores lie in a range that holds {expected:.1%} of the calibration scores "
             f"(PSI {told['scores'].size:.2f})"
         )
     if "classes" in told:
@@ -175,7 +179,10 @@ def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference
 
 
 def by_stream(totals: Mapping[CountKey, int], classes_of: Callable[[str], int]) -> dict[str, Counts]:
-    """(cells + classes,) inputs of each stream, in the cells of the first expert. The monitor's own are left out."""
+    """Sum the totals by stream: (cells + classes,) inputs, in the cells of the first expert.
+
+    The streams that the monitor sends to itself are left out.
+    """
     found: dict[str, Counts] = {}
     for (stream, predicted, cell), n in totals.items():
         if cell < CELLS and not stream.startswith("__"):

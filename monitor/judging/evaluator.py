@@ -1,7 +1,8 @@
-"""Closed buckets to alerts. One leaseholder at a time folds them in order; state and transitions are written together.
+"""Judges closed buckets: adds their counts to the evidence, and writes the alerts that this raises or resolves.
 
-A crash between any two steps is harmless: a bucket that is closed takes no more counts, and it stays pending until its
-fold is written, which happens once.
+One process at a time does this, the one that holds the lease. It takes the buckets in order and writes the new state
+and the changes of alerts together. A crash between any two steps does no harm: a closed bucket takes no more counts,
+and it stays pending until its result has been written, which happens exactly once.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fal
 
 @dataclass(frozen=True)
 class _Kept:
-    """The state as this leaseholder last wrote or read it."""
+    """The state as this process last read or wrote it while it held the lease."""
 
     token: int
     since_ms: int
@@ -51,13 +52,13 @@ class _Kept:
 
 
 class Evaluator:
-    """Judges what is closed whenever :meth:`step` is called and this process holds the lease.
+    """Judges the closed buckets each time :meth:`step` is called, if this process holds the lease.
 
     Args:
-        store: counts in, alerts out; its clock is the one that decides.
-        rules: budget, nulls and lifecycle.
-        settings: numbers and names.
-        holder: unique name of this process.
+        store: counts are read from it and alerts are written to it. All times are by its clock.
+        rules: the false-alert budget, the null masses, and when alerts are raised and resolved.
+        settings: intervals, limits and names.
+        holder: a unique name of this process.
     """
 
     def __init__(self, store: Store, rules: Rules, settings: EvaluatorSettings, holder: str) -> None:
@@ -70,16 +71,16 @@ class Evaluator:
 
     @property
     def state(self) -> MonitorState | None:
-        """What is known, where this process holds the lease."""
+        """The evidence and the alerts as this process knows them; None if it does not hold the lease."""
         return self._kept.state if self._kept else None
 
     @property
     def rules(self) -> Rules:
-        """Budget, nulls and lifecycle."""
+        """The false-alert budget, the null masses, and when alerts are raised and resolved."""
         return self._rules
 
     def step(self) -> list[Transition]:
-        """Fold every closed bucket; the transitions that were written.
+        """Judge every closed bucket, and return the changes of alerts that were written.
 
         Raises:
             StoreUnavailableError: nothing was half-written; call again.
@@ -116,7 +117,7 @@ class Evaluator:
         return self._judge(closed, folded, offsets, now)
 
     def _judge(self, closed: int, folded: int, offsets: Mapping[Partition, int], now: int) -> list[Transition]:
-        """Judge closed buckets in order for a while; once none is left, silence and what is to be forgotten."""
+        """Judge closed buckets in order for about ``turn_ms``. If none is left, look for silent and retired streams."""
         until = time.monotonic() + self._settings.turn_ms / 1000
         changes: list[Transition] = []
         for bucket in self._store.pending(folded, closed):
@@ -143,7 +144,7 @@ class Evaluator:
     # -- one bucket ------------------------------------------------------------------------------------------------
 
     def _fold(self, bucket: int, offsets: Mapping[Partition, int]) -> list[Transition] | None:
-        """Fold and write one bucket; ``None`` where the lease or the order was lost."""
+        """Judge one bucket and write the result; ``None`` if another process has taken the lease or the bucket."""
         assert self._kept is not None  # noqa: S101  step() loaded it
         kept = self._kept
         width = self._settings.bucket_ms / 1000
@@ -179,9 +180,12 @@ class Evaluator:
         return list(transitions)
 
     def _try_canary(self, before: MonitorState, bucket: Bucket) -> tuple[MonitorState, dict[str, str], dict[str, str]]:
-        """Judge the monitor's own stream as any other, apart from it: state, what to write of it, what to note.
+        """Judge the canary stream by the same rules as all others, but apart from them.
 
-        It takes the same evidence and the same threshold. Its alert is kept from people: it only notes the time.
+        Its alert is never shown to people. Only the time at which it was noticed is kept.
+
+        Returns:
+            The canary's state, what to write of it, and the times to note.
         """
         if not bucket.counts:
             return before, {}, {}
@@ -191,7 +195,7 @@ class Evaluator:
         return state, {CANARY: _text({"header": packing.header(state), "streams": packing.streams(state)})}, {}
 
     def _listen(self, partitions: Mapping[Partition, PartitionState], now: int) -> None:
-        """Since when every partition has been read up to its end: before that, silence tells nothing."""
+        """Update since when all partitions have been read to their ends. Before that, silence means nothing."""
         heard = partitions and all(
             now - p.seen_ms < SEEN_MS and not p.behind_ms and p.lag >= 0 for p in partitions.values()
         )
@@ -201,13 +205,13 @@ class Evaluator:
             self._listening_since = now / 1000
 
     def _silence(self, now: int, offsets: Mapping[Partition, int]) -> list[Transition]:
-        """Silence, which no bucket tells of."""
+        """Raise or resolve alerts on streams that have stopped sending, which no bucket can show."""
         assert self._kept is not None  # noqa: S101  _step() loaded it
         state, transitions = quiet(self._kept.state, now / 1000, self._rules, self._listening_since)
         return self._write(state, transitions, offsets) if transitions else []
 
     def _forget(self, now: int, offsets: Mapping[Partition, int]) -> list[Transition]:
-        """Forget streams that somebody retired, and those from which nothing has come for very long."""
+        """Forget the streams that somebody retired, and those that have sent nothing for ``forget_ms``."""
         assert self._kept is not None  # noqa: S101  _step() loaded it
         kept, before = self._kept, now - self._settings.forget_ms
         heard, asked = self._store.streams(), self._store.asked_to_retire()
@@ -231,7 +235,7 @@ class Evaluator:
         offsets: Mapping[Partition, int],
         remove: Iterable[str] = (),
     ) -> list[Transition]:
-        """Write what no bucket caused; nothing if the lease or the order was lost."""
+        """Write changes that no bucket caused. Writes nothing if another process has taken over."""
         assert self._kept is not None  # noqa: S101  _step() loaded it
         kept, changes = self._kept, list(transitions)
         header = _text(packing.header(state))
@@ -261,7 +265,7 @@ class Evaluator:
 
 
 def by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], list[int]]:
-    """Counts of a bucket as the fold takes them: ``(stream, class)`` to samples in each cell, those of all experts."""
+    """Group the counts of a bucket by ``(stream, class)``: samples in each cell, one expert after the other."""
     table: dict[tuple[str, int], list[int]] = {}
     for (stream, predicted, cell), n in counts.items():
         table.setdefault((stream, predicted), [0] * cells)[cell] += n

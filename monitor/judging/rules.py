@@ -1,4 +1,4 @@
-"""From the settings and the artifact to the rules that the mathematics folds with."""
+"""Builds the rules of judging from the settings and the artifact."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rules(
     tpr: float = 0.95,
     experts: tuple[str, ...] = ("line",),
 ) -> Rules:
-    """Everything the fold needs to know besides counts.
+    """Build everything that judging needs besides the counts.
 
     Args:
         config: the budget and how an alert lives.
@@ -59,7 +59,7 @@ def rules(
 
 
 def budget(config: AlertConfig) -> Budget:
-    """The budget over the levels that are watched: single classes only where they have a calibration of their own."""
+    """The budget, split over the levels that are watched. Single classes take part only if they are calibrated."""
     levels: tuple[Level, ...] = ("stream", "everything")
     if config.class_calibration:
         levels = (*levels, "class")

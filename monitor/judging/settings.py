@@ -1,4 +1,4 @@
-"""Numbers and names of an evaluator."""
+"""Intervals, limits and names that the evaluator works with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Served:
-    """What an alert says of the model behind a stream: the artifact's content hash, and the class for people."""
+    """What an alert says about the model of a stream: the artifact's content hash and the names of its classes."""
 
     artifact: str
     class_name: Callable[[int], str] = str
@@ -16,23 +16,23 @@ class Served:
 
 @dataclass(frozen=True)
 class EvaluatorSettings:
-    """Numbers of an evaluator; times in milliseconds.
+    """Intervals, limits and names of an evaluator. Times are in milliseconds.
 
     Attributes:
-        group: consumer group, part of every fingerprint.
-        artifact: content hash, shown in every alert; of several models, of all together.
+        group: the consumer group; it is part of every fingerprint.
+        artifact: content hash that every alert shows; if there are several models, one hash over all of them.
         bucket_ms: width of a bucket.
-        idle_ms: a partition that moved nothing for so long holds no bucket open.
-        hold_ms: no partition holds a bucket open for longer than this once another one has passed it.
-        turn_ms: one call judges a backlog for about so long before it gives the poll loop its turn.
-        lease_ms: a leaseholder that does not come back within this is replaced.
-        alert_ttl_ms: an alert that nothing refreshes is forgotten after this.
-        forget_ms: a stream from which nothing came for so long is forgotten.
-        examples: most OOD samples kept of an alert.
-        topics: partitions of other topics do not count; empty for all.
-        canary: name of the stream that the monitor sends itself; empty for none.
-        class_name: the class for people.
-        served: the model of a stream if there are several, None if it has none.
+        idle_ms: a partition that has received nothing for this long keeps no bucket open.
+        hold_ms: once another partition has moved on, a partition keeps a bucket open for at most this long.
+        turn_ms: one call judges a backlog for about this long, then the poll loop has its turn.
+        lease_ms: a process that does not renew the lease within this time is replaced.
+        alert_ttl_ms: an alert that is not updated for this long is deleted.
+        forget_ms: a stream that has sent nothing for this long is forgotten.
+        examples: how many of the most OOD samples an alert keeps.
+        topics: only partitions of these topics count; if empty, all do.
+        canary: name of the stream that the monitor sends to itself; empty if it sends none.
+        class_name: gives the name of a class, for people.
+        served: gives the model of a stream if there are several, or None if the stream has none.
     """
 
     group: str
@@ -51,5 +51,5 @@ class EvaluatorSettings:
     served: Callable[[str], Served | None] = lambda _: None
 
     def of_stream(self, stream: str | None) -> Served:
-        """The model behind an alert of this stream, or of everything together."""
+        """The model behind an alert on this stream, or on all streams together if ``stream`` is None."""
         return (self.served(stream) if stream is not None else None) or Served(self.artifact, self.class_name)

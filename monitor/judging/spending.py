@@ -1,4 +1,4 @@
-"""The budget and what of it is spent, from what is stored."""
+"""Describes the false-alert budget and how much of it has been spent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from monitor.store.protocol import Store
 
 
 def spending(store: Store, budget: Budget, requests_per_second: float | None = None) -> str:
-    """The budget and what of it is spent, in one line, from what is stored."""
+    """Describe the budget and how much of it has been spent, in one line, from what is stored."""
     header = store.state().get(HEADER)
     return budget.words(json.loads(header)["samples"] if header else None, requests_per_second)

@@ -1,7 +1,8 @@
-"""The monitor watching itself: when it cannot tell whether inputs surge, somebody is told.
+"""The monitor watches itself: if it could miss a surge, it raises an alert about that.
 
-Every process watches, from a thread of its own, and any of them may raise or resolve: what they look at lies in the
-store, so they find the same. What is found is a :class:`monitor.store.verdicts.Notice`, told once a change.
+Every process does this in a thread of its own, and any of them may raise or resolve an alert: they all read the same
+facts from the store, so they come to the same result. Each finding is a :class:`monitor.store.verdicts.Notice`, which
+is sent once when it begins and once when it ends.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ Observe = Callable[[Health, Mapping[Partition, PartitionState], Sequence[Notice]
 
 
 def observe_nothing(_health: Health, _partitions: Mapping[Partition, PartitionState], _found: Sequence[Notice]) -> None:
-    """Nobody is interested in what is found."""
+    """Do nothing: the default for ``observe``."""
 
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """Numbers of a watch; times in milliseconds.
+    """When the watch raises an alert. Times are in milliseconds.
 
     Attributes:
-        topics: partitions of other topics do not count; empty for all.
-        stalled_ms: nothing judged, read or reported for so long is worth telling.
-        lag_ms: a partition that is behind its end for so long is worth telling.
-        gap_ms: an alert on lost records is over after this.
-        grace_ms: a process that has just started raises nothing for so long: others may still be joining.
-        canary_ms: time between two canaries, 0 for none; ``canary_timeout_ms``: one must be detected within this.
-        streams: the limit of streams.
+        topics: only partitions of these topics count; if empty, all do.
+        stalled_ms: an alert is raised if nothing was judged, read or reported for this long.
+        lag_ms: an alert is raised if a partition has been behind its end for this long.
+        gap_ms: an alert about lost records is resolved after this long.
+        grace_ms: a process raises nothing for this long after its start, since others may still be joining.
+        canary_ms: time between two canaries; 0 if none are sent.
+        canary_timeout_ms: a canary must be detected within this time.
+        streams: how many streams are told apart at most.
     """
 
     topics: frozenset[str] = frozenset()
@@ -60,7 +62,7 @@ WATCHED = ("stalled", "streams")
 def find_trouble(
     health: Health, partitions: Mapping[Partition, PartitionState], settings: WatchSettings
 ) -> list[Notice]:
-    """Everything that keeps the monitor from seeing a surge now, as firing notices."""
+    """Find everything that keeps the monitor from seeing a surge now. Each finding is a firing notice."""
     ours = partitions_of(settings.topics, partitions)
     found = [
         _nothing_judged(health, settings),
@@ -130,7 +132,7 @@ def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: Wat
 
 
 def _lasts(health: Health, state: PartitionState, s: WatchSettings) -> bool:
-    """Whether a partition has been late for long, and still moves."""
+    """Whether a partition has been late for more than ``stalled_ms`` and still receives records."""
     return bool(state.late_ms) and state.at_ms - state.late_ms > s.stalled_ms > health.now_ms - state.at_ms
 
 
@@ -179,13 +181,13 @@ def _overflow(health: Health, s: WatchSettings) -> Notice | None:
 
 
 class Watch:
-    """Raises what :func:`find_trouble` finds and resolves what it finds no more.
+    """Raises an alert for each finding of :func:`find_trouble`, and resolves it when the finding is gone.
 
     Args:
-        store: looked at, and told; a connection of its own.
-        settings: numbers.
-        extra: more findings that only this process can make, such as a Redis that may evict keys.
-        observe: told of each look, with everything that is found; telemetry does.
+        store: read for findings, and alerts are written to it. It needs a connection of its own.
+        settings: when an alert is raised.
+        extra: gives more findings that only this process can make, such as a Redis server that may evict keys.
+        observe: called after each check with everything that was found; the metrics use it.
     """
 
     def __init__(
@@ -199,10 +201,10 @@ class Watch:
         self._started_ms: int | None = None
 
     def step(self) -> list[Notice]:
-        """Look once; what was raised or resolved.
+        """Check once, and return the notices that were raised or resolved.
 
         Raises:
-            StoreUnavailableError: the store cannot be reached, which is for the caller to tell.
+            StoreUnavailableError: the store cannot be reached. The caller reports it.
         """
         health, partitions = self._store.health(), self._store.partitions()
         self._started_ms = self._started_ms or health.now_ms
@@ -216,7 +218,7 @@ class Watch:
     def _settle(
         self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
     ) -> list[Notice]:
-        """Resolve what is found no more, alerts on lost records after a while, and those of topics left out."""
+        """Resolve alerts whose cause is gone, old alerts about lost records, and those of topics no longer read."""
         over, left = [], self._left_out(partitions, now_ms)
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
@@ -230,7 +232,7 @@ class Watch:
         return [n for n in over if self._store.notice(n)]
 
     def _left_out(self, partitions: Mapping[Partition, PartitionState], now_ms: int) -> set[str]:
-        """Partitions of topics that are not read any more, here or by a worker with other settings."""
+        """Partitions of topics that nobody reads any more, neither this process nor one with other settings."""
         ours, limit = partitions_of(self._settings.topics, partitions), now_ms - self._settings.stalled_ms
         return {str(p) for p, s in partitions.items() if p not in ours and max(s.seen_ms, s.at_ms) < limit}
 
@@ -242,13 +244,13 @@ def _ms(moment: str) -> int:
 
 
 def _span(ms: float) -> str:
-    """A length of time for people."""
+    """Write a length of time for people."""
     seconds = round(ms / 1000)
     return f"{seconds} seconds" if seconds < 180 else f"{seconds // 60} minutes"
 
 
 def _names(partitions: Sequence[Partition]) -> str:
-    """Some partitions by name, the rest as a number."""
+    """Name up to five partitions and count the rest."""
     some = ", ".join(str(p) for p in sorted(partitions)[:5])
     more = f" and {len(partitions) - 5} more" if len(partitions) > 5 else ""
     return f"partition{'s' if len(partitions) > 1 else ''} {some}{more}"

@@ -1,4 +1,4 @@
-"""An alert of the mathematics as it is written to the store: with names, examples and offsets for people."""
+"""Turns an alert of the mathematics into the form that is stored, with names, examples and offsets for people."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from monitor.store.verdicts import AlertWrite
 
 
 class AlertWriter:
-    """Puts together what is written of an alert.
+    """Builds the stored form of an alert.
 
     Args:
-        store: of the examples.
-        rules: of the evidence that was needed.
-        settings: names, and how much is kept.
+        store: the examples are read from it.
+        rules: say how much evidence was needed.
+        settings: names, and how many examples are kept.
     """
 
     def __init__(self, store: Store, rules: Rules, settings: EvaluatorSettings) -> None:
@@ -37,7 +37,7 @@ class AlertWriter:
         *,
         kept: bool = True,
     ) -> AlertWrite:
-        """An alert as it is written; ``kept`` False leaves it out of the history."""
+        """Build what is written for an alert. With ``kept`` False it is left out of the history."""
         s = self._settings
         served = s.of_stream(alert.stream)
         key = (alert.stream, alert.scope[0] if alert.scope else None)
@@ -56,7 +56,7 @@ class AlertWriter:
         return AlertWrite(alerts.fingerprint(s.group, alert), fields, s.alert_ttl_ms, round(at * 1000), event=kept)
 
     def examples(self, alert: Alert, at: float, kept: tuple[Example, ...] | None) -> tuple[Example, ...]:
-        """The worst samples since the onset: those ``kept`` so far, and those of the bucket that was just judged."""
+        """The most OOD samples since the onset: those ``kept`` so far and those of the bucket just judged."""
         if alert.kind != "ood" or not self._settings.examples:
             return ()
         width = self._settings.bucket_ms / 1000

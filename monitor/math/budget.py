@@ -55,7 +55,7 @@ class Budget:
         return cls(requests, shares) if shares else cls(requests)  # type: ignore[arg-type]
 
     def threshold(self, level: Level) -> float:
-        """A of this level: its keys raise when their evidence reaches it; infinite where it is not watched."""
+        """A of this level: its keys raise when their evidence reaches it; infinite if it is not watched."""
         share = self.shares.get(level, 0.0)
         return self.requests * sum(self.shares.values()) / share if share else math.inf
 

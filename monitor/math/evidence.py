@@ -96,7 +96,7 @@ class Evidence:
             return np.asarray(np.log(np.exp(self.log_m - shift).mean(axis=1)) + shift[:, 0])
 
     def weights(self, key: int, of: slice = ALL) -> Floats:
-        """The share of each of the columns ``of`` in the evidence of one key; flat where there is none."""
+        """The share of each of the columns ``of`` in the evidence of one key; flat if there is none."""
         log_m = self.log_m[key, of]
         top = log_m.max()
         if not np.isfinite(top):

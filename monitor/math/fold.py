@@ -124,7 +124,7 @@ class _Pass:
         self._raised(self._judged(alert), self.state.rows_of(stream))
 
     def _advanced(self, alert: Alert, passed: Sequence[int | None], level: Levels) -> Alert:
-        """A stream's alert after one more bucket: wider where more of it has surged, else nearer its resolve."""
+        """A stream's alert after one more bucket: wider if more of it has surged, else nearer its resolve."""
         stream, rules = str(alert.stream), self.rules
         found = {label for label in passed if label is not None}
         counts = [(label, rules.counts_of(alert.expert, row)) for label, row in level.by_class[stream]]

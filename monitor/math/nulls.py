@@ -23,7 +23,7 @@ class Nulls:
     Attributes:
         steps: (cells,) non-decreasing, the last one 1: ``P(cell <= k)`` on ID traffic is at most ``steps[k]``.
         margin: at least 1; what bets are divided by so that they stay fair where ``steps`` alone are not bounds.
-        samples: calibration samples behind it, 0 where the masses are known exactly.
+        samples: calibration samples behind it, 0 if the masses are known exactly.
         rule: how it was bounded.
         risk: probability, over draws of the calibration set, that the bound does not hold; 0.5 or so for ``nominal``.
     """
@@ -62,7 +62,7 @@ def pooled(n: int, rule: Rule = "expectation", *, risk: float = 0.05, edges: Seq
             expectation given this calibration set, exactly: the default. ``simultaneous`` bounds each cumulative
             mass by Clopper-Pearson, all together: any bet that falls with the cell is fair, slowest.
         risk: probability that the bound fails, over draws of the calibration set.
-        edges: cell edges on the p-value, :data:`line_plugin.math.conformal.CELL_EDGES` where not given.
+        edges: cell edges on the p-value, :data:`line_plugin.math.conformal.CELL_EDGES` if not given.
 
     Raises:
         ValueError: n below 1, a risk outside (0, 1), or an unknown rule.

@@ -35,7 +35,7 @@ def header(state: MonitorState) -> dict[str, Any]:
 
 
 def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str, list[Any]]:
-    """The evidence of ``names`` (all where None), of each ``[classes, text]``.
+    """The evidence of ``names`` (all if None), of each ``[classes, text]``.
 
     A class of None is the stream as a whole. ``text`` holds a row for each class, base64 of little-endian float64:
     ``seen_at``, ``heard``, ``gap``, ``log_m``, ``since``. To write and read them as decimal numbers takes several

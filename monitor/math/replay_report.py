@@ -53,7 +53,7 @@ class FlagOrder:
 
     @property
     def autocorrelation(self) -> float:
-        """Lag-1 autocorrelation of the flags, in [-1, 1]; 0 where it is not defined."""
+        """Lag-1 autocorrelation of the flags, in [-1, 1]; 0 if it is not defined."""
         if not self.pairs:
             return 0.0
         a, b = self.first / self.pairs, self.second / self.pairs
@@ -72,7 +72,7 @@ class Rate:
 
     Attributes:
         low, high: Clopper-Pearson interval of the rate, 95 %, which takes the samples as independent.
-        allowed: the largest rate the calibration allows; of all classes together where the class has none of its own.
+        allowed: the largest rate the calibration allows; of all classes together if the class has none of its own.
         bet: estimated mean of the bet on ID traffic less 1; above 0 it breaks the guarantee.
         bet_low: lower confidence bound of it, widened for autocorrelation, shared among all streams and classes.
         cells: samples in each cell, the most OOD first.
@@ -110,12 +110,12 @@ class ReplayReport:
     Attributes:
         requests: samples replayed.
         rates: streams first, then their classes; each by every expert.
-        order: flags in order, by stream; empty where it was not given. A sample is flagged if any expert flags it.
+        order: flags in order, by stream; empty if it was not given. A sample is flagged if any expert flags it.
         transitions: what would have fired.
         affordable: false alerts that the budget allows in so many requests.
         quiet_requests: the least budget N at which nothing would have been raised; inf beyond 1e12.
         suggested_requests: a budget to use: that, rounded up, and at least the one asked for.
-        refusals: why the monitor must not be armed on this traffic as ID; empty where it may.
+        refusals: why the monitor must not be armed on this traffic as ID; empty if it may.
         warnings: what else to know.
     """
 
@@ -165,7 +165,7 @@ def report(
     Args:
         buckets: closed, in order.
         rules: those the monitor would be armed with.
-        order: the flags in order, by stream, where they are known.
+        order: the flags in order, by stream, if they are known.
         risk: probability of refusing traffic that is in fact within the calibration, at most.
     """
     order = order or {}
@@ -250,12 +250,12 @@ def _refusals(rates: Sequence[Rate], raised: int, affordable: float, rules: Rule
         if r.bet_low > 0 and (r.label is None or r.label in rules.class_nulls):
             yield (
                 f"{r.name} breaks the calibration: each sample adds {r.bet:.1%} to the evidence on average (at least "
-                f"{r.bet_low:.1%}), expected 0 at most; {r.rate:.2%} are flagged where {r.allowed:.2%} are allowed. "
+                f"{r.bet_low:.1%}), expected 0 at most; {r.rate:.2%} are flagged, {r.allowed:.2%} are allowed. "
                 "Calibrate on this traffic, or raise the upper bounds on the cell masses"
             )
     # Markov: as many raises as this have probability affordable / raised at most on ID traffic.
     if raised and affordable / raised < risk:
-        yield f"{raised} alerts would have been raised on it where {affordable:.2g} are affordable"
+        yield f"{raised} alerts would have been raised on it, {affordable:.2g} are affordable"
 
 
 def _warnings(

@@ -132,7 +132,7 @@ class Rules:
         return self.nulls_of(label, expert).steps[self.flag_cells - 1]
 
     def log_threshold(self, key: Key) -> float:
-        """``log A`` of a key; inf where it may not raise."""
+        """``log A`` of a key; inf if it may not raise."""
         stream, label = key
         if label is not None:
             return math.log(self.budget.threshold("class")) if label in self.class_nulls else math.inf

@@ -1,4 +1,4 @@
-"""From one Kafka record to embeddings: the contract every record is held to, and one decoder a content type."""
+"""Reads embeddings from Kafka records: the contract that each record is checked against, and a decoder per format."""
 
 from __future__ import annotations
 

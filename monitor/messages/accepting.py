@@ -1,7 +1,7 @@
-"""Which records are meant for the monitor at all: ``messages.accept``, a list of rules.
+"""Decides which records are meant for the monitor, by the rules of ``messages.accept``.
 
-A topic may carry what is not to be scored, such as the requests beside the responses of a model server. A record is
-accepted if it fits at least one rule, and it fits a rule if it fits each condition of it. All others are skipped.
+A topic may also carry records that must not be scored, such as the requests beside the responses of a model server. A
+record is accepted if it meets all conditions of at least one rule. All others are skipped.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from monitor.errors import ConfigError
 from monitor.messages.names import header_name
 
 Condition = tuple[str, ...]
-"""What a value may be: any of these, in which ``*`` stands for any characters."""
+"""The allowed values, in which ``*`` stands for any characters."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Conditions that hold together.
+    """Conditions that must all be met.
 
     Attributes:
-        headers: name of a header, or of an attribute of a CloudEvents envelope, to what it may be.
-        topic: what the topic may be; None for any.
-        model: what the model may be, which the record's header or the document in its value names; None for any.
+        headers: allowed values by the name of a header, or of an attribute of a CloudEvents envelope.
+        topic: allowed topics; None allows all.
+        model: allowed models, as named by the record's header or by the document in its value; None allows all.
     """
 
     headers: Mapping[str, Condition]
@@ -33,7 +33,7 @@ class Rule:
 
     @classmethod
     def of(cls, conditions: Mapping[str, str | list[str]]) -> Rule:
-        """From the settings, such as ``{ce_type: org.kubeflow.serving.inference.response, model: [a, b]}``.
+        """Read a rule from the settings, such as ``{ce_type: org.kubeflow.serving.inference.response, model: [a, b]}``.
 
         Raises:
             ConfigError: there is no condition, a condition allows nothing, or two are on the same header.
@@ -53,11 +53,11 @@ class Rule:
         return cls(found, found.pop("topic", None), found.pop("model", None))
 
     def fits_topic(self, topic: str) -> bool:
-        """Whether the topic is one of those that the rule allows."""
+        """Whether the rule allows this topic."""
         return self.topic is None or _fits(topic, self.topic)
 
     def fits_headers(self, headers: Mapping[str, bytes], longest: int) -> bool:
-        """Whether the headers are there and hold what the rule allows; longer ones never do."""
+        """Whether the headers are present with values that the rule allows. Overlong values are never allowed."""
         for name, allowed in self.headers.items():
             value = headers.get(name)
             if value is None or len(value) > longest:
@@ -71,7 +71,10 @@ class Rule:
         return True
 
     def fits_model(self, model: str | None) -> bool:
-        """Whether the model is one of those that the rule allows; a record that names none fits only if any may be."""
+        """Whether the rule allows this model.
+
+        A record without a model is allowed only if the rule does not name models.
+        """
         return self.model is None or (model is not None and _fits(model, self.model))
 
 

@@ -1,9 +1,9 @@
-"""The frame of an Arrow IPC stream, looked at before Arrow's own library is given a byte of it.
+"""Checks the structure of an Arrow IPC stream before Arrow's own library is given a byte of it.
 
-That library takes lengths on trust: it decompresses whatever a buffer says it becomes, and reads where offsets point.
+That library trusts lengths: it decompresses to whatever size a buffer claims, and reads at whatever offset it finds.
 So this walks through the messages (https://arrow.apache.org/docs/format/Columnar.html), bounds what they ask for,
-and refuses what the wire contract does without: compressed buffers, dictionaries, extension types, and bytes in the
-other order. It reads nothing but the few fields that it needs, each within its message.
+and refuses what the wire contract does not allow: compressed buffers, dictionaries, extension types, and bytes in the
+other order. It reads only the few fields that it needs, each within its message.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ CONTINUES = 0xFFFFFFFF
 SCHEMA, RECORD_BATCH = 1, 3
 KINDS = {0: "no message", 2: "a dictionary", 4: "a tensor", 5: "a sparse tensor"}
 COLUMNS = 64
-"""Columns of a stream, at most."""
+"""How many columns a stream may have."""
 
 
 def check(value: bytes, limits: Limits) -> None:
-    """Refuse a stream that asks for more than ``limits`` allow, or for what is not part of the wire contract.
+    """Refuse a stream that exceeds ``limits`` or that uses what the wire contract does not allow.
 
     Raises:
         RecordError: ``undecodable``, ``too-complex``, ``too-many-rows`` or ``too-large``.
@@ -55,31 +55,31 @@ class _Table:
         self._fields = at - self.read("<i", at)
 
     def read(self, form: str, at: int) -> int:
-        """One number; nothing lies before the message."""
+        """Read one number within the message."""
         if at < 0:
             raise struct.error
         (found,) = struct.unpack_from(form, self.data, at)
         return int(found)
 
     def field(self, slot: int) -> int:
-        """Where a field of the table lies, 0 if it is absent."""
+        """Find the position of a field of the table; 0 if it is absent."""
         if slot + 2 > self.read("<H", self._fields):
             return 0
         offset = self.read("<H", self._fields + slot)
         return self.at + offset if offset else 0
 
     def number(self, form: str, slot: int) -> int:
-        """A number of the table, 0 if it is absent."""
+        """Read a number of the table; 0 if it is absent."""
         at = self.field(slot)
         return self.read(f"<{form}", at) if at else 0
 
     def table(self, slot: int) -> _Table | None:
-        """A table that this one points to."""
+        """Read a table that this one points to."""
         at = self.field(slot)
         return _Table(self.data, at + self.read("<I", at), self.body) if at else None
 
     def vector(self, slot: int) -> tuple[int, int]:
-        """Where the elements of a vector begin, and how many there are."""
+        """Find the begin of a vector's elements, and how many there are."""
         at = self.field(slot)
         if not at:
             return 0, 0
@@ -87,7 +87,7 @@ class _Table:
         return at + 4, self.read("<I", at)
 
     def pairs(self, slot: int) -> Iterator[tuple[int, int]]:
-        """The elements of a vector of two 64-bit numbers each."""
+        """Read a vector of pairs of 64-bit numbers."""
         at, count = self.vector(slot)
         if at + 16 * count > len(self.data):
             raise struct.error
@@ -96,7 +96,7 @@ class _Table:
 
 
 def _messages(value: bytes) -> Iterator[_Table]:
-    """Each message with the length of its body, which is seen to lie within the value."""
+    """Walk through the messages. Each comes with the length of its body, which is checked to lie within the value."""
     at, n = 0, 0
     while at < len(value):
         mark, size = struct.unpack_from("<Ii", value, at)
@@ -133,7 +133,7 @@ def _check_schema(message: _Table) -> None:
 
 
 def _check_batch(message: _Table, limits: Limits) -> int:
-    """The rows of a record batch whose buffers lie within its body."""
+    """Check that the buffers of a record batch lie within its body, and return its rows."""
     batch = message.table(8)
     if batch is None:
         raise _undecodable("an Arrow record batch is empty")

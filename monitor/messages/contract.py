@@ -1,9 +1,9 @@
-"""What a record must be to be scored, and the named reason for which it is not.
+"""The contract: what a record must look like to be scored, and the named reasons to reject one.
 
 A record's key is its stream (a model or a tenant), unless ``messages.stream_from`` names another part of it. Headers
 follow the CloudEvents Kafka binding (``ce_id``, ``ce_source``, ``ce_time``, and the extensions ``ce_model``,
 ``ce_dtype``, ``ce_dim``); the bare names are accepted too. ``content-type`` chooses the decoder; without one
-``messages.format`` does, which is raw little-endian float32 by default.
+``messages.format`` does (raw little-endian float32 by default).
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ from monitor.messages.wanted import Wanted
 __all__ = ["REASONS", "Contract"]
 
 READ = frozenset({"content-type", "id", "time", "model", "dtype", "dim", "inference-header-content-length"})
-"""Headers that the contract reads; others may be as long as they like."""
+"""The headers that the contract reads. Only their lengths are limited."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """The checks, in the order in which they are made.
+    """Checks records against the settings.
 
     Attributes:
         width: D, the input of the head.
-        model: records of another model are not scored; empty accepts all.
-        default_stream: stream of records that name none.
-        max_bytes: largest value.
-        max_age_ms, max_ahead_ms: event time against the record's timestamp, so that a redelivery is judged the same.
-        other_models: ``reject`` sends records of another model to the dead letters, ``skip`` passes over them.
+        model: records of other models are not scored; if empty, all models are accepted.
+        default_stream: the stream of records that do not name one.
+        max_bytes: the largest value of a record.
+        max_age_ms, max_ahead_ms: how far the event time may lie before and after the record's timestamp. The clock of
+            this process plays no part, so a redelivery has the same result.
+        other_models: ``reject`` sends records of other models to the dead letters, ``skip`` ignores them.
         limits: how much a record may ask for.
-        format: of values whose content type does not say it.
-        output: the tensor that holds the embeddings, in a response of the Open Inference Protocol.
+        format: the format of values whose content type does not name one.
+        output: the name of the tensor with the embeddings in a response of the Open Inference Protocol.
         stream_from: the part of a record that names its stream.
-        accept: rules of which a record must fit one, else it is skipped; none accept all.
+        accept: a record must meet one of these rules, else it is skipped. Without rules, all are accepted.
     """
 
     width: int
@@ -63,15 +64,16 @@ class Contract:
     accept: tuple[Rule, ...] = ()
 
     def read(self, record: Record, now_ms: int | None = None) -> list[Embedding]:
-        """The embeddings of a record. Their numbers are checked when they are scored (:mod:`monitor.counting.scoring`).
+        """Read the embeddings of a record. Their numbers are checked later, by :mod:`monitor.counting.scoring`.
 
         Args:
-            record: whatever came.
-            now_ms: the time now. Records without a timestamp have arrived then, and none counts later than that.
+            record: any record.
+            now_ms: the time now. Records without a timestamp count as arrived now, and no record counts as later than
+                now.
 
         Raises:
             RecordSkippedError: the record is not meant for this monitor.
-            RecordError: with a reason of :data:`REASONS`. What else a decoder may raise is met by
+            RecordError: with a reason of :data:`REASONS`. Anything else that a decoder may raise is caught by
                 :class:`monitor.messages.reading.Reader`.
         """
         headers = named(record)
@@ -103,12 +105,12 @@ class Contract:
         ]
 
     def stream(self, record: Record, headers: Mapping[str, bytes], given: str | None = None) -> str:
-        """The stream that a record is counted under.
+        """Return the stream that a record is counted under.
 
         Args:
-            record: whatever came.
-            headers: of the record, or of the envelope in it.
-            given: what the field of the document holds that names the stream.
+            record: any record.
+            headers: those of the record, or of the envelope in it.
+            given: the content of the document's field that names the stream.
 
         Raises:
             RecordError: ``bad-key`` or ``bad-header``.
@@ -116,7 +118,7 @@ class Contract:
         return self.stream_from.of(record, headers, given, self.default_stream, self.limits.stream_length)
 
     def accepts(self, record: Record, headers: Mapping[str, bytes]) -> bool:
-        """Whether a record whose headers say all about it is meant for this monitor."""
+        """Whether a record is meant for this monitor, if its headers are enough to tell."""
         try:
             self._check_model(self._fitting(record, headers), text(headers, "model"))
         except RecordSkippedError:
@@ -124,7 +126,7 @@ class Contract:
         return True
 
     def skips(self, record: Record) -> bool:
-        """Whether the headers of a record say already that it is not meant for this monitor."""
+        """Whether the headers of a record already show that it is not meant for this monitor."""
         headers = named(record)
         try:
             self._fitting(record, headers, anything=decoders.is_envelope(headers, self.format))
@@ -137,15 +139,15 @@ class Contract:
         return self.stream_from.name if self.stream_from.kind == "field" else ""
 
     def _fitting(self, record: Record, headers: Mapping[str, bytes], *, anything: bool = False) -> tuple[Rule, ...]:
-        """The rules that the record fits, of which the model is still to be seen if no header names it.
+        """Find the rules that the record meets. If no header names its model, that condition is checked later.
 
         Args:
-            record: whatever came.
-            headers: of the record, or of the envelope in it.
-            anything: the headers do not say yet what the record is, so its topic alone is looked at.
+            record: any record.
+            headers: those of the record, or of the envelope in it.
+            anything: the headers do not show yet what the record is, so only its topic is checked.
 
         Raises:
-            RecordSkippedError: it fits none.
+            RecordSkippedError: it meets no rule.
         """
         if not self.accept or is_canary(record):
             return ()
@@ -160,7 +162,7 @@ class Contract:
         return tuple(fitting)
 
     def _check_headers(self, record: Record, headers: Mapping[str, bytes]) -> None:
-        """Too many are refused: among those left out could be the one that names the model."""
+        """Refuse too many headers. If some were ignored, the one that names the model could be among them."""
         if len(record.headers) > self.limits.headers:
             raise RecordError("bad-header", f"{len(record.headers)} headers, expected at most {self.limits.headers}")
         if unreadable(headers):
@@ -180,8 +182,8 @@ class Contract:
         """Refuse or skip a record of another model.
 
         Args:
-            rules: that it fits otherwise; none if any model will do.
-            model: that a header or the document names.
+            rules: the rules that it meets otherwise; empty if any model is accepted.
+            model: the model that a header or the document names.
         """
         if rules and not any(rule.fits_model(model) for rule in rules):
             raise RecordSkippedError(f"no rule of messages.accept allows model {(model or '')[:100]!r}")
@@ -216,9 +218,9 @@ class Contract:
         return bounded(valid(given), self.limits.id_length)
 
     def plain(self, headers: Mapping[str, bytes]) -> bool:
-        """Whether a value under these headers is its own vector: raw float32, of this width where they say one.
+        """Whether a value with these headers is itself the vector: raw float32, of the right width if they name one.
 
-        The value may still be of another size, and the headers ``id`` and ``time`` are not looked at.
+        The value may still have another size. The headers ``id`` and ``time`` are not checked.
         """
         try:
             return (
@@ -243,15 +245,15 @@ class Contract:
         return dtypes.to_float32(vector, dtype)
 
     def within(self, record: Record, time_ms: int, arrived_ms: int | None = None) -> int:
-        """The event time that counts, if the sender gave one.
+        """Return the event time that counts, if the sender gave one.
 
         Args:
             record: for its timestamp.
-            time_ms: what the sender gave.
-            arrived_ms: of :func:`monitor.messages.times.arrival`; taken from the timestamp if not given.
+            time_ms: the time that the sender gave.
+            arrived_ms: the result of :func:`monitor.messages.times.arrival`; by default the timestamp.
 
         Raises:
-            RecordError: ``too-old`` or ``from-the-future``, against the record's timestamp.
+            RecordError: ``too-old`` or ``from-the-future``, compared with the record's timestamp.
         """
         if arrived_ms is None:
             arrived_ms = times.arrival(record.timestamp_ms, None)
@@ -259,7 +261,7 @@ class Contract:
 
 
 def named(record: Record) -> dict[str, bytes]:
-    """A record's headers by name; of one that comes twice the last counts."""
+    """Return a record's headers by name. If a header comes twice, the last one counts."""
     return {header_name(k): v for k, v in record.headers if v is not None}
 
 

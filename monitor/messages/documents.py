@@ -1,4 +1,4 @@
-"""JSON documents and the lists of numbers within them, parsed within the limits."""
+"""Parses JSON documents, and the lists of numbers in them, within the limits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from monitor.messages import dtypes, json_limits
 from monitor.messages.limits import Limits
 
 Document = dict[str, Any]
-"""A JSON object that was parsed."""
+"""A parsed JSON object."""
 
 
 def load(value: bytes, limits: Limits, expected: str) -> Document:
     """Parse a JSON object.
 
     Args:
-        value: UTF-8, a byte order mark in front is passed over.
+        value: UTF-8. A byte order mark is skipped.
         limits: how deep it may nest, and how long its numbers may be.
         expected: what the object should hold, for the error message.
 
@@ -41,10 +41,10 @@ def load(value: bytes, limits: Limits, expected: str) -> Document:
 
 
 def pack_numbers(numbers: list[Any], name: str) -> bytes:
-    """A list of numbers as little-endian float32.
+    """Convert a list of numbers to little-endian float32.
 
     Raises:
-        RecordError: ``undecodable`` if it holds anything else, ``out-of-range`` if float32 cannot hold a number.
+        RecordError: ``undecodable`` if an element is not a number, ``out-of-range`` if one does not fit float32.
     """
     strange = set(map(type, numbers)) - {int, float}
     if strange:
@@ -58,7 +58,7 @@ def pack_numbers(numbers: list[Any], name: str) -> bytes:
 
 
 def unpack_base64(text: Any, name: str, limits: Limits) -> bytes:
-    """The bytes that a field holds as base64.
+    """Decode the base64 content of a field.
 
     Raises:
         RecordError: ``undecodable`` or ``too-large``.

@@ -1,4 +1,4 @@
-"""Element types of a vector on the wire, all little-endian."""
+"""The element types that a vector may have in a record, all little-endian."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy.typing as npt
 from monitor.errors import RecordError
 
 SIZES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
-"""Bytes an element."""
+"""Bytes per element, by dtype."""
 
 LARGEST = float(np.finfo(np.float32).max)
 
 
 def to_float32(vector: bytes, dtype: str) -> bytes:
-    """The same numbers as little-endian float32; exact, both half precisions widen without rounding."""
+    """Convert to little-endian float32. This is exact: both half precisions widen without rounding."""
     if dtype == "float32":
         return vector
     if dtype == "float16":
@@ -23,10 +23,10 @@ def to_float32(vector: bytes, dtype: str) -> bytes:
 
 
 def narrow(row: npt.NDArray[np.float64], name: str) -> bytes:
-    """Doubles as the nearest little-endian float32.
+    """Round doubles to the nearest little-endian float32.
 
     Raises:
-        RecordError: ``out-of-range`` if a finite one is beyond what float32 holds.
+        RecordError: ``out-of-range`` if a finite number does not fit float32.
     """
     if ((np.abs(row) > LARGEST) & np.isfinite(row)).any():
         raise RecordError("out-of-range", f"{name} holds a number beyond what float32 holds")

@@ -1,4 +1,4 @@
-"""The fields that self-describing formats carry beside the vector."""
+"""Reads the fields that self-describing formats have beside the vector."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from monitor.messages.record import Payload
 from monitor.messages.wanted import Wanted
 
 FIELDS = ("id", "time", "model", "dtype", "dim")
-"""Names of the fields."""
+"""The names of the fields."""
 
 
 def check_model(document: Mapping[str, Any], name: str, wanted: Wanted) -> None:
-    """Ask whether records of the model that the field ``name`` holds are scored at all, if it holds one."""
+    """If the field ``name`` names a model, check whether records of that model are scored at all."""
     model = document.get(name)
     if isinstance(model, str) and model:
         wanted.check_model(model)
 
 
 def find_stream(document: Mapping[str, Any], wanted: Wanted) -> str | None:
-    """What the field that names the stream holds: a field of the document, or of the ``parameters`` in it.
+    """Read the field that names the stream, from the document or from the ``parameters`` in it.
 
     Raises:
-        RecordError: ``undecodable`` if it is neither text nor a whole number.
+        RecordError: ``undecodable`` if the field is neither text nor a whole number.
     """
     if not wanted.stream_field:
         return None
@@ -42,10 +42,10 @@ def find_stream(document: Mapping[str, Any], wanted: Wanted) -> str | None:
 
 
 def payload(document: Mapping[str, Any], vector: bytes, dtype: str | None, wanted: Wanted) -> Payload:
-    """Take ``id``, ``time``, ``model``, ``dtype``, ``dim`` and the field that names the stream from a decoded map.
+    """Read ``id``, ``time``, ``model``, ``dtype``, ``dim`` and the stream's field from a decoded map.
 
     Raises:
-        RecordError: ``undecodable`` if one has the wrong type.
+        RecordError: ``undecodable`` if a field has the wrong type.
     """
     for name, kinds in (
         ("id", (str, int)),

@@ -13,7 +13,7 @@ QUOTE, OPEN, CLOSE = ord('"'), (ord("["), ord("{")), (ord("]"), ord("}"))
 
 
 def check(value: bytes, limits: Limits) -> None:
-    """Refuse JSON that a parser should not be given.
+    """Refuse JSON that would cost a parser too much.
 
     Raises:
         RecordError: ``too-complex``.

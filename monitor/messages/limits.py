@@ -1,4 +1,4 @@
-"""How much one record, and one batch of records, may ask of the monitor; checked before anything is parsed."""
+"""Limits on one record and on one batch of records. They are checked before anything is parsed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what senders send. ``configs/monitor.yml`` names them all, with these defaults.
+    """Limits on what senders send. ``configs/monitor.yml`` lists them all, with these defaults.
 
     Attributes:
-        rows: embeddings of one record.
-        decoded_bytes: what the value of one record may become when it is decoded.
-        batch_rows: embeddings that are read at once; the rest of a poll waits for the next batch.
+        rows: embeddings in one record.
+        decoded_bytes: size of one record's value after decoding.
+        batch_rows: embeddings that are read at once. The rest of a poll waits for the next batch.
         batch_bytes: the same in bytes of float32.
-        depth: how deep JSON may nest.
-        digits: digits of one number in JSON.
-        arrow_batches: record batches of one Arrow stream.
-        header_bytes: value of one header that the contract reads.
-        headers: headers of one record.
-        id_length: characters of a request id; longer ones are cut (:func:`monitor.messages.text.bounded`).
-        stream_length: characters of a stream's name; longer ones are cut likewise.
-        magnitude: largest absolute value of an element.
+        depth: nesting depth of JSON.
+        digits: digits of a number in JSON.
+        arrow_batches: record batches in one Arrow stream.
+        header_bytes: size of a header that the contract reads.
+        headers: headers in one record.
+        id_length: characters of a request id. Longer ones are cut (:func:`monitor.messages.text.bounded`).
+        stream_length: characters of a stream's name. Longer ones are cut in the same way.
+        magnitude: absolute value of an element.
     """
 
     rows: int = 10_000

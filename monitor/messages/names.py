@@ -1,4 +1,4 @@
-"""The names of headers, and which part of a record names its stream: ``messages.stream_from``."""
+"""Names of headers, and the part of a record that names its stream (``messages.stream_from``)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CANARY = CANARY.encode()
 
 
 def header_name(name: str) -> str:
-    """A header's name without case and without CloudEvents' prefix."""
+    """Normalize a header's name: lower case, without CloudEvents' prefix."""
     return name.lower().removeprefix("ce_")
 
 
 def text(headers: Mapping[str, bytes], name: str) -> str | None:
-    """A header as text, ``None`` if it is absent.
+    """Read a header as text; ``None`` if it is absent.
 
     Raises:
         RecordError: ``bad-header``.
@@ -40,9 +40,10 @@ class StreamFrom:
     """The part of a record that names its stream.
 
     Attributes:
-        kind: ``key``, ``topic``, ``header``, ``field`` of the decoded document, or ``constant`` for none.
-        name: of the header or the field.
-        prefix: stands in front of every stream but the canary's: of one of several models, its name.
+        kind: ``key``, ``topic``, ``header``, ``field`` (of the decoded document), or ``constant`` (all records are one
+            stream).
+        name: name of the header or field.
+        prefix: is put before all streams except the canary's. If there are several models, it is the model's name.
     """
 
     kind: Kind = "key"
@@ -51,10 +52,10 @@ class StreamFrom:
 
     @classmethod
     def parse(cls, given: str, prefix: str = "") -> StreamFrom:
-        """From ``key``, ``topic``, ``constant``, ``header:NAME`` or ``field:NAME``.
+        """Read the setting: ``key``, ``topic``, ``constant``, ``header:NAME`` or ``field:NAME``.
 
         Raises:
-            ConfigError: it is none of these.
+            ConfigError: the text is none of these.
         """
         kind, colon, name = (part.strip() for part in given.partition(":"))
         if kind in ("key", "topic", "constant") and not colon:
@@ -68,16 +69,16 @@ class StreamFrom:
         )
 
     def of(self, record: Record, headers: Mapping[str, bytes], field: str | None, default: str, longest: int) -> str:
-        """The stream that a record is counted under; a long name is cut, a reserved one is marked.
+        """Return the stream that a record is counted under. A long name is cut, and a reserved one is marked.
 
-        A canary keeps the stream that its key names: it has to be told from traffic whatever the settings are.
+        A canary keeps the stream named by its key, so that it can be told from traffic whatever the settings are.
 
         Args:
-            record: for its key and topic.
-            headers: by name.
-            field: what the decoded document holds in the field.
-            default: for a record that names none.
-            longest: characters of a stream, at most.
+            record: its key and topic may name the stream.
+            headers: the headers by name.
+            field: content of the field in the decoded document.
+            default: the stream of a record that does not name one.
+            longest: how many characters the name of a stream may have.
 
         Raises:
             RecordError: ``bad-key`` or ``bad-header``.
@@ -90,7 +91,7 @@ class StreamFrom:
         return self.prefix + (stream_name(valid(given), longest) if given else default)
 
     def of_key(self, key: bytes | None, default: str, longest: int) -> str:
-        """The stream that a key names.
+        """Return the stream named by a key.
 
         Raises:
             RecordError: ``bad-key``.
@@ -105,5 +106,5 @@ class StreamFrom:
 
 
 def is_canary(record: Record) -> bool:
-    """Whether the key is one that the monitor's own canary has."""
+    """Whether the key belongs to the monitor's own canary."""
     return bool(record.key) and record.key.startswith(_CANARY)  # type: ignore[union-attr]  # it is not empty

@@ -1,11 +1,11 @@
-"""A whole poll at once, by the contract: what headers repeat is read once, the rest of a record in one short loop.
+"""Reads the records of a whole poll at once.
 
-:meth:`Contract.read` is what a record means. :class:`Reader` gives the same, in columns and about three times
-as fast, if values are raw float32; every other record, and every one that may be refused, goes to
+:meth:`Contract.read` defines how a record is read. :class:`Reader` gives the same result in columns, about three times
+as fast if values are raw float32. All other records, and all that may be refused, are read by
 :meth:`Contract.read`.
 
-This is the boundary of a record: whatever one holds, it is counted, skipped, or refused with a named reason. No
-exception of reading one record passes this module.
+Whatever a record holds, it is counted, skipped, or refused with a named reason. No exception from reading one record
+leaves this module.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ Rejected = list[tuple[Record, str, str]]
 """``(record, reason, detail)``."""
 
 REMEMBERED = 4096
-"""Entries a memory holds at most before it is emptied."""
+"""How many entries a memory holds before it is emptied."""
 
 LAYOUTS, PLAIN = 256, 64
-"""Sets of header names that are remembered, and what is remembered of each: few senders differ in these."""
+"""How many sets of header names are remembered, and how much about each. Few senders differ in these."""
 
 LONGEST = 256
-"""Characters or bytes of what is remembered, at most: senders choose it, and it is to cost little memory."""
+"""The longest text or bytes that are remembered. Senders choose these, and they must not cost much memory."""
 
 OF_THE_VALUE = ("content-type", "model", "dtype", "dim", "inference-header-content-length")
-"""Headers that decide whether a value is its own vector."""
+"""The headers that decide whether a value is itself the vector."""
 
 UNFORESEEN = "unforeseen "
-"""Begins the detail of an exception that no decoder expects."""
+"""The begin of the detail for an exception that no decoder expects."""
 
 DETAIL = 500
-"""Characters of a detail, at most."""
+"""How many characters a detail may have."""
 
 Headers = tuple[bytes | None, ...]
-"""Values of headers, without their names."""
+"""The values of headers, without their names."""
 
 _T = TypeVar("_T")
 
 
 @dataclass
 class Rows:
-    """The vectors of many records, one entry a vector, in the order of the records.
+    """The vectors of many records, with one entry per vector, in the order of the records.
 
     Attributes:
-        records: that hold at least one vector.
-        record_of: index of each vector's record.
-        ids: request ids.
-        streams: what they are counted under.
-        times_ms: event times.
+        records: the records with at least one vector.
+        record_of: the index of each vector's record.
+        ids: the request ids.
+        streams: the streams they are counted under.
+        times_ms: the event times.
         vectors: D little-endian float32 each, as bytes.
-        model_of: index of each vector's model; empty if there is one model.
-        taken: records that were read, whatever became of them.
-        skipped: records that were passed over: those of another model, and those that ``messages.accept`` leaves out.
-        ahead: records whose timestamp lay after the time now, and by how much at most, in ``ahead_ms``.
+        model_of: the index of each vector's model; empty if there is only one model.
+        taken: how many records were read, whatever became of them.
+        skipped: how many records were skipped: those of another model, and those that ``messages.accept`` excludes.
+        ahead: how many records had a timestamp after the time now; ``ahead_ms`` is by how much at most.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -87,12 +87,12 @@ class Rows:
 
 @dataclass
 class _Layout:
-    """Where the headers of records with these header names stand.
+    """The positions of headers in records with these header names.
 
     Attributes:
-        id, time: positions, -1 where absent.
-        rest: the other values that the contract looks at.
-        plain: such values to whether a value under them is its own vector.
+        id, time: positions, -1 if absent.
+        rest: positions of the other headers that the contract reads.
+        plain: for such header values, whether a value with them is itself the vector.
     """
 
     id: int
@@ -121,19 +121,19 @@ class Reader:
 
     @property
     def room(self) -> int:
-        """Vectors that are read at once, at most."""
+        """How many vectors are read at once at most."""
         return max(1, min(self._limits.batch_rows, self._limits.batch_bytes // (4 * self._contract.width)))
 
     def read(
         self, records: Sequence[Record], rows: Rows, now_ms: int | None = None, room: int | None = None
     ) -> Rejected:
-        """Append the vectors of ``records`` to ``rows``; returns the records that are refused.
+        """Append the vectors of ``records`` to ``rows``, and return the records that are refused.
 
         Args:
-            records: in the order of their log.
-            rows: what is read is appended here; ``rows.taken`` grows by the number of records that were read.
-            now_ms: the time now; None if records of long ago are read.
-            room: stop before the next record once so many vectors were added. The one that fills it is read whole.
+            records: the records, in the order of their log.
+            rows: the vectors are appended here. ``rows.taken`` grows by the number of records that were read.
+            now_ms: the time now; None when old records are read again.
+            room: stop once this many vectors were added. The last record is read as a whole.
         """
         rejected: Rejected = []
         at = len(rows.records)
@@ -166,7 +166,7 @@ class Reader:
         return rejected
 
     def _literal(self, record: Record, now_ms: int | None, rows: Rows, rejected: Rejected) -> bool:
-        """Append what the contract finds in a record; False if it is skipped or refused, whatever was wrong with it."""
+        """Append what the contract reads from a record. Returns False if the record is skipped or refused."""
         try:
             embeddings = self._contract.read(record, now_ms)
         except RecordSkippedError:
@@ -191,7 +191,7 @@ class Reader:
         return True
 
     def _chosen(self, record: Record, now: int) -> tuple[str, str, int] | None:
-        """As :meth:`_plain`, if the settings skip records or do not take the name of the stream from the key."""
+        """Like :meth:`_plain`, for settings that skip records or do not take the stream from the key."""
         try:
             headers = named(record)
             if not self._contract.accepts(record, headers):
@@ -204,7 +204,7 @@ class Reader:
         return self._plain(record, now, stream)
 
     def _plain(self, record: Record, now: int, stream: str | None = None) -> tuple[str, str, int] | None:
-        """``(id, stream, event time)`` of a record that is its own vector; ``None`` if the contract must look."""
+        """Return ``(id, stream, event time)`` if the value is the vector; ``None`` if the contract must read it."""
         try:
             stamp = record.timestamp_ms
             if stamp < 0:
@@ -235,7 +235,10 @@ class Reader:
         return name, stream, time_ms
 
     def _is_plain(self, record: Record, layout: _Layout, names: tuple[str, ...], rest: Headers) -> bool:
-        """Whether a value under these headers is its own vector; remembered, unless they are too many or too long."""
+        """Whether a value with these headers is itself the vector.
+
+        Remembered, unless there are too many or they are long.
+        """
         longest = max((len(value or b"") for value in rest), default=0)
         if (
             None in rest
@@ -262,7 +265,7 @@ class Reader:
         return self._contract.within(record, time_ms, arrived)
 
     def _laid_out(self, names: tuple[str, ...]) -> _Layout:
-        """Of headers that come twice the last one counts, as for the contract."""
+        """Find the positions of headers. If a header comes twice, the last one counts, as in the contract."""
         last = {header_name(name): n for n, name in enumerate(names)}
         rest = [last[name] for name in OF_THE_VALUE if name in last]
         several: Callable[[Headers], Headers] = (
@@ -275,14 +278,14 @@ class Reader:
 
 
 def _unforeseen(error: Exception) -> str:
-    """The exception's type and words, and where it came from, for whoever mends the decoder."""
+    """Describe an exception by its type, text and origin, for whoever repairs the decoder."""
     frames = traceback.extract_tb(error.__traceback__)
     came = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{UNFORESEEN}{type(error).__name__}: {str(error)[:DETAIL] or 'no words'}{came}"
 
 
 def _remembered(memory: dict[Any, _T], key: Any, value: _T, most: int = REMEMBERED) -> _T:
-    """Keep it; a memory that is full begins anew, since what comes may never repeat."""
+    """Remember a value. A full memory is emptied first, since what comes may never repeat."""
     if len(memory) >= min(most, REMEMBERED):
         memory.clear()
     memory[key] = value

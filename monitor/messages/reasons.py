@@ -1,4 +1,4 @@
-"""Why a record can be rejected: the names that appear in dead letters, metrics and logs, and what to do about each."""
+"""The reasons to reject a record, as they appear in dead letters, metrics and logs, and what to do about each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REASONS: dict[str, str] = {
     "too-old": "the event time lies too far behind the record's timestamp",
     "from-the-future": "the event time lies too far before the record's timestamp",
 }
-"""Every reason a record can be rejected for."""
+"""All reasons to reject a record, each with its meaning."""
 
 _PUBLISHER = "look at the program that sends these records"
 

@@ -1,4 +1,4 @@
-"""One Kafka record, the vectors found in it, and the embeddings that are scored."""
+"""The types of a Kafka record, the vectors in it, and the embeddings that are scored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 UNREADABLE = (("\0", b""),)
-"""Stands for headers whose names are not UTF-8. A name with a zero in it is taken for such a one."""
+"""Stands for header names that are not UTF-8. A name with a zero byte counts as one, too."""
 
 
 @dataclass(frozen=True, order=True)
@@ -20,18 +20,18 @@ class Partition:
         return f"{self.topic}/{self.number}"
 
     def fields(self) -> dict[str, str | int]:
-        """What a log line about this partition has beside its text."""
+        """The fields of a log line about this partition."""
         return {"topic": self.topic, "partition": self.number}
 
     @classmethod
     def parse(cls, name: str) -> Partition:
-        """From ``topic/number``."""
+        """Read a partition from ``topic/number``."""
         topic, number = name.rsplit("/", 1)
         return cls(topic, int(number))
 
 
 class Record(NamedTuple):
-    """One Kafka record, whatever client read it. Times are milliseconds since the epoch."""
+    """One Kafka record, the same for all clients. Times are milliseconds since the epoch."""
 
     topic: str
     partition: int
@@ -47,9 +47,9 @@ class Embedding:
     """One vector to score.
 
     Attributes:
-        id: request id, for people who look at an alert.
-        stream: what it is counted under.
-        time_ms: event time.
+        id: the request id, shown to people in alerts.
+        stream: the stream that it is counted under.
+        time_ms: the event time.
         vector: D little-endian float32, as bytes.
     """
 
@@ -61,7 +61,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a decoder found for one vector; ``None`` where the value does not say and the headers do."""
+    """What a decoder found for one vector. A field is ``None`` if the value does not hold it."""
 
     vector: bytes
     dtype: str | None = None
@@ -73,5 +73,5 @@ class Payload:
 
 
 def place(record: Record) -> str:
-    """The name of a record that brings none: ``topic:partition:offset``."""
+    """Name a record that has no id: ``topic:partition:offset``."""
     return f"{record.topic}:{record.partition}:{record.offset}"

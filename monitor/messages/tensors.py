@@ -1,4 +1,4 @@
-"""The output tensor of a response of the Open Inference Protocol V2 that holds the embeddings."""
+"""Finds and checks the output tensor with the embeddings in a response of the Open Inference Protocol V2."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from monitor.messages.record import Payload
 from monitor.messages.wanted import Wanted
 
 DATATYPES = {"FP32": ("float32", 4), "FP16": ("float16", 2), "BF16": ("bfloat16", 2), "FP64": ("float64", 8)}
-"""The protocol's datatypes that an embedding may have, each with its dtype and bytes an element."""
+"""The datatypes that an embedding may have, each with its dtype and bytes per element."""
 
 
 def find_output(names: Iterable[Any], wanted: Wanted) -> int:
-    """Which of the outputs is the one that ``messages.output`` names.
+    """Find the output that ``messages.output`` names.
 
     Raises:
-        RecordError: ``missing-output``, or ``undecodable`` if two have the name.
+        RecordError: ``missing-output``, or ``undecodable`` if two outputs have this name.
     """
     given = list(names)
     found = [n for n, name in enumerate(given) if name == wanted.output]
@@ -34,7 +34,7 @@ def find_output(names: Iterable[Any], wanted: Wanted) -> int:
 
 
 def find_datatype(datatype: Any, wanted: Wanted) -> tuple[str, int]:
-    """The dtype of an output and its bytes an element.
+    """Return the dtype of an output and its bytes per element.
 
     Raises:
         RecordError: ``wrong-dtype``.
@@ -49,7 +49,7 @@ def find_datatype(datatype: Any, wanted: Wanted) -> tuple[str, int]:
 
 
 def read_shape(shape: Any, wanted: Wanted) -> tuple[int, int]:
-    """Rows and elements a row of an output of shape ``[batch, D]`` or ``[D]``.
+    """Return the number of rows, and of elements per row, of an output of shape ``[batch, D]`` or ``[D]``.
 
     Raises:
         RecordError: ``wrong-shape``, ``too-many-rows`` or ``too-large``.
@@ -70,7 +70,7 @@ def read_shape(shape: Any, wanted: Wanted) -> tuple[int, int]:
 
 
 def check_count(elements: int, rows: int, dim: int, wanted: Wanted) -> None:
-    """Refuse a tensor that has other than ``rows * dim`` elements.
+    """Refuse a tensor that does not have ``rows * dim`` elements.
 
     Raises:
         RecordError: ``wrong-shape``.
@@ -83,7 +83,7 @@ def check_count(elements: int, rows: int, dim: int, wanted: Wanted) -> None:
 
 
 def read_raw(raw: bytes, dtype: str, size: int, rows: int, dim: int, wanted: Wanted) -> tuple[bytes, str]:
-    """Little-endian bytes of a whole tensor, of which doubles are narrowed to float32, and their dtype.
+    """Return the little-endian bytes of a whole tensor and their dtype. Doubles are rounded to float32.
 
     Raises:
         RecordError: ``wrong-shape`` or ``out-of-range``.
@@ -102,13 +102,13 @@ def read_raw(raw: bytes, dtype: str, size: int, rows: int, dim: int, wanted: Wan
 def split_rows(
     flat: bytes, dtype: str, rows: int, dim: int, response: Mapping[str, Any], wanted: Wanted
 ) -> list[Payload]:
-    """One payload a row; the ids of several rows end in ``#`` and the row's number.
+    """Split a tensor into one payload per row. If there are several rows, their ids end in ``#`` and the row's number.
 
     Args:
         flat: ``rows * dim`` elements.
-        dtype: of the elements.
+        dtype: dtype of the elements.
         rows, dim: the shape.
-        response: ``id``, ``model_name`` and ``parameters`` are looked at, the values of the first two are text.
+        response: ``id`` (text), ``model_name`` (text) and ``parameters`` are read.
         wanted: what the settings ask for.
     """
     model, name = response.get("model_name") or None, response.get("id") or None

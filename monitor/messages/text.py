@@ -1,4 +1,4 @@
-"""Names that senders choose: kept as valid text of bounded length, and shown so that they can do no harm."""
+"""Makes names that senders choose safe to store (valid text of bounded length) and safe to show."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Sequence
 
 MARK = "~"
-"""Stands between the beginning of a name that was cut and the hash of the whole name."""
+"""Separates the beginning of a name that was cut from the hash of the whole name."""
 
 RESERVED = ("__", MARK)
-"""What the monitor's own names begin with; a stream that begins so gets :data:`MARK` in front."""
+"""The monitor's own names begin with these. A sender's stream that begins so gets :data:`MARK` in front."""
 
 CANARY = "__canary__"
-"""The one reserved beginning that comes through the topic; what follows it cannot be guessed."""
+"""The begin of the canary's stream, which comes through the topic. What follows it cannot be guessed."""
 
 
 def valid(text: str) -> str:
-    """The same text, with each lone surrogate written out as an escape: it can be stored and sent as UTF-8."""
+    """Write each lone surrogate as an escape, so that the text can be stored and sent as UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -31,20 +31,20 @@ def bounded(text: str, length: int) -> str:
 
 
 def stream_name(text: str, length: int) -> str:
-    """What a sender's stream is counted under: never one of the monitor's own names, and no two streams the same."""
+    """Return the name a sender's stream is counted under. It is never one of the monitor's own, and never shared."""
     if text.startswith(RESERVED) and not text.startswith(CANARY):
         text = MARK + text
     return bounded(text, length)
 
 
 def printable(text: str, length: int = 500) -> str:
-    """Text for a terminal or a log: one line, no control characters, no characters that turn the direction of writing.
+    """Make a text safe for a terminal or a log: one line, no control characters, none that change the direction.
 
     Whatever is not a printable character or a plain space is shown as an escape such as ``\\n`` or ``\\u202e``. A
     text that is safe already stays as it is.
 
     Args:
-        text: anything.
+        text: any text.
         length: longer results are cut and end in ``...``.
     """
     beginning = text[: length + 1]
@@ -54,12 +54,12 @@ def printable(text: str, length: int = 500) -> str:
 
 
 def name_topics(topics: Sequence[str]) -> str:
-    """``topic birds``, or ``topics birds, cars``; see :func:`list_topics`."""
+    """Write ``topic birds`` or ``topics birds, cars``; see :func:`list_topics`."""
     return f"topic{'s' if len(topics) > 1 else ''} {list_topics(topics)}"
 
 
 def list_topics(topics: Sequence[str]) -> str:
-    """``birds, cars``; of more than five the first five and how many others."""
+    """Write ``birds, cars``. Of more than five topics, name five and count the others."""
     more = f" and {len(topics) - 5} more" if len(topics) > 5 else ""
     return ", ".join(topics[:5]) + more
 

@@ -1,4 +1,4 @@
-"""Event times as senders write them, and the one time that a record counts at."""
+"""Reads the event times that senders write, and decides the time at which a record counts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from monitor.errors import RecordError
 
 LATEST_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999: whatever lies after it is not a time."""
+"""The last millisecond of the year 9999. Larger numbers are not times."""
 
 MAX_CHARACTERS = 64
-"""A longer text is not a time."""
+"""How many characters a time may have."""
 
 
 def parse_time(given: Any) -> int:
-    """Milliseconds since the epoch from RFC 3339 text (CloudEvents) or a whole number of milliseconds.
+    """Read milliseconds since the epoch from RFC 3339 text (CloudEvents) or from a whole number of milliseconds.
 
     Raises:
         RecordError: ``bad-time``.
@@ -44,16 +44,16 @@ def _possible(time_ms: int) -> int:
 
 
 def arrival(timestamp_ms: int | None, now_ms: int | None) -> int:
-    """The time at which a record counts as arrived: its timestamp, but never later than now.
+    """Return the time at which a record counts as arrived: its timestamp, but never later than now.
 
-    A record without a timestamp (Kafka has -1 for it) arrived now.
+    A record without a timestamp (-1 in Kafka) counts as arrived now.
 
     Args:
         timestamp_ms: the record's timestamp, if it has one.
-        now_ms: the time now; None if records of long ago are read.
+        now_ms: the time now; None when old records are read again.
 
     Raises:
-        RecordError: ``bad-time`` if there is neither.
+        RecordError: ``bad-time`` if there is neither a timestamp nor a time now.
     """
     if isinstance(timestamp_ms, int) and timestamp_ms >= 0:
         return min(timestamp_ms, LATEST_MS if now_ms is None else now_ms)
@@ -63,10 +63,10 @@ def arrival(timestamp_ms: int | None, now_ms: int | None) -> int:
 
 
 def within(time_ms: int, timestamp_ms: int | None, arrived_ms: int, max_age_ms: int, max_ahead_ms: int) -> int:
-    """The event time that counts, held against when the record came; never later than that.
+    """Return the event time that counts. It is never later than the arrival of the record.
 
-    A timestamp that lies ahead of the clock makes no record too old, and none too new: the sender's clock is then as
-    wrong in the one as in the other.
+    A timestamp ahead of the clock makes no record too old or too new, because the sender's clock is then as
+    wrong about the event time as about the timestamp.
 
     Raises:
         RecordError: ``too-old`` or ``from-the-future``.

@@ -1,4 +1,4 @@
-"""What a decoder is to look for in a value, and how much it may spend on it."""
+"""What a decoder looks for in a value, and within which limits."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from monitor.messages.limits import Limits
 
 
 def take_any_model(_model: str) -> None:
-    """Accept whatever model a document names."""
+    """Accept any model that a document names."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the settings ask of every decoder.
+    """The settings that all decoders follow.
 
     Attributes:
         limits: how much one record may ask for.
-        output: name of the tensor that holds the embeddings, in a response of the Open Inference Protocol.
-        stream_field: name of the field that names the stream; empty if no field does.
-        check_model: called with the model that a document names, before its vector is looked for. It raises if records
+        output: name of the tensor with the embeddings in a response of the Open Inference Protocol.
+        stream_field: the field that names the stream; empty if none does.
+        check_model: called with the model that a document names, before its vector is read. It raises if records
             of this model are not scored, so that they need not hold an embedding at all.
     """
 

@@ -1,6 +1,6 @@
-"""The outermost fields of a Protocol Buffers message, counted before its library makes an object of each.
+"""Counts the outermost fields of a Protocol Buffers message before its library makes an object of each.
 
-Two bytes of a message can become a hundred bytes of memory if they are an empty message within it.
+Two bytes of a message can become a hundred bytes of memory if they stand for an empty message within it.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from monitor.errors import RecordError
 
 FIXED = {1: 8, 5: 4}
-"""Wire types of a fixed size, and that size in bytes."""
+"""The size in bytes of wire types with a fixed size."""
 
 
 def check(value: bytes, most: int) -> None:
-    """Refuse a message of more than ``most`` outermost fields.
+    """Refuse a message with more than ``most`` outermost fields.
 
     Raises:
         RecordError: ``too-complex``, or ``undecodable`` if the fields do not fill the value.
@@ -38,7 +38,7 @@ def check(value: bytes, most: int) -> None:
 
 
 def _number(value: bytes, at: int) -> tuple[int, int]:
-    """A variable-length number, and where the next byte is."""
+    """Read a variable-length number. Returns it with the position after it."""
     number = 0
     for n in range(10):
         if at + n >= len(value):

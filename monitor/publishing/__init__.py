@@ -1,1 +1,1 @@
-"""The other side of the topic: sending embeddings from the process that serves the model."""
+"""Sends embeddings to Kafka from the process that serves the model."""

@@ -1,4 +1,4 @@
-"""Log lines of a process that serves: each kind at once, then at most once a minute with how often it happened."""
+"""Rate-limited log lines: each kind is logged at once, then at most once a minute with how often it happened."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ EVERY_SECONDS = 60.0
 
 
 class Complaints:
-    """Rate-limited lines.
+    """Writes rate-limited log lines.
 
     Args:
-        log: where to.
-        clock: seconds that only rise.
+        log: the logger.
+        clock: gives monotonic seconds.
     """
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class Complaints:
         self._held: dict[str, int] = {}
 
     def warn(self, kind: str, text: str, times: int = 1) -> None:
-        """Write ``text``, or hold it back if this kind was written less than a minute ago."""
+        """Log ``text``, unless this kind was logged less than a minute ago."""
         now = self._clock()
         with self._lock:
             held = self._held.get(kind, 0)
@@ -37,7 +37,7 @@ class Complaints:
         self._log.warning("%s%s", text, more)
 
     def settle(self, kind: str, text: str) -> None:
-        """Say that what was complained of is over, if it was; the next complaint is written at once."""
+        """Log that a problem is over, if one was logged. The next problem is then logged at once."""
         with self._lock:
             if self._last.pop(kind, None) is None:
                 return

@@ -1,4 +1,4 @@
-"""What a served model hands over, and the Kafka messages that it becomes."""
+"""Turns the arrays of a served model into Kafka messages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from monitor.alerts.alert import moment
 
 MAX_KEY_BYTES = 200
-"""The longest key that a monitor reads; a longer stream name is shortened to this, and told apart by a hash."""
+"""The longest key that a monitor reads, in bytes. A longer stream name is shortened and ends in a hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The rows of one call of ``publish``, copied.
+    """A copy of the rows of one call of ``publish``.
 
     Attributes:
-        rows: (N, D) little-endian float32 or float16, owned by nobody else.
+        rows: (N, D) little-endian float32 or float16, a copy.
         stream: what they are counted under.
-        ids: N request ids; empty to have them made up.
+        ids: N request ids; if empty, ids are made up.
         times_ms: N event times, milliseconds since the epoch.
     """
 
@@ -38,14 +38,14 @@ class Block:
 
 @dataclass(slots=True)
 class Message:
-    """One embedding as Kafka takes it.
+    """One embedding in the form of a Kafka message.
 
     Attributes:
-        key: names the stream; ``None`` for none.
-        attempts: how often Kafka refused it for good.
-        alone: to be sent in a batch of its own, since Kafka found a batch with it too large.
-        beside: bytes that it holds beside its value and that count against the queue.
-        answered: called once, from any thread, with an empty text when Kafka acknowledged it, else with why it was
+        key: names the stream; ``None`` if there is none.
+        attempts: how often Kafka has refused it.
+        alone: it must be sent in a batch of its own, because Kafka found a batch with it too large.
+        beside: bytes besides its value that count against the queue.
+        answered: called once, from any thread: with an empty text when Kafka has acknowledged it, else with why it was
             given up.
     """
 
@@ -60,11 +60,11 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Bytes that it counts for while it is pending."""
+        """How many bytes of the queue it takes while it is pending."""
         return len(self.value) + self.beside
 
     def answer(self, why: str) -> None:
-        """Tell whoever waits for it, once; empty if Kafka has it."""
+        """Call ``answered`` once. ``why`` is empty if Kafka has the message."""
         tell, self.answered = self.answered, None
         if tell is not None:
             tell(why)
@@ -72,17 +72,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Unsendable:
-    """A row of ``size`` bytes that cannot be a message, and why."""
+    """A row of ``size`` bytes that cannot become a message, and why."""
 
     size: int
     why: str
 
 
 def read_rows(embeddings: Any) -> Any:
-    """(N, D) features as an array on the host, without a copy if they lie there already.
+    """Return (N, D) features as an array on the host, without a copy if they are there already.
 
     Raises:
-        ValueError: another shape.
+        ValueError: the shape is not (N, D).
     """
     array = embeddings.detach().cpu() if hasattr(embeddings, "detach") else embeddings
     if hasattr(array, "is_floating_point"):
@@ -96,17 +96,17 @@ def read_rows(embeddings: Any) -> Any:
 
 
 def wire_type(rows: Any) -> np.dtype[Any]:
-    """The type in which rows are sent: float16 stays, everything else becomes float32."""
+    """Return the dtype in which rows are sent: float16 stays, everything else becomes float32."""
     return np.dtype("<f2" if rows.dtype == np.float16 else "<f4")
 
 
 def encode_text(text: Any) -> bytes:
-    """UTF-8 of any text; what has no UTF-8 (a lone surrogate) is written as an escape, so that names stay apart."""
+    """Encode any text as UTF-8. A lone surrogate becomes an escape, so that different names stay different."""
     return str(text).encode("utf-8", "backslashreplace")
 
 
 def encode_key(stream: str) -> bytes:
-    """The message key that names a stream."""
+    """Return the message key that names a stream."""
     key = encode_text(stream)
     if len(key) <= MAX_KEY_BYTES:
         return key
@@ -119,8 +119,8 @@ class Encoder:
     """Turns blocks into messages.
 
     Args:
-        source: CloudEvents source.
-        model: model name, empty for none.
+        source: the CloudEvents source.
+        model: the model's name; empty if it is not sent.
     """
 
     def __init__(self, source: str, model: str) -> None:
@@ -133,7 +133,7 @@ class Encoder:
         ]
 
     def messages(self, block: Block) -> Iterator[Message | Unsendable]:
-        """One message a row, or what says why a row cannot be one (such as a time in the year 300,000)."""
+        """Make one message per row; an :class:`Unsendable` if a row cannot become one (a time in the year 300,000)."""
         key = encode_key(block.stream)
         same = [
             *self._same,

@@ -1,7 +1,7 @@
-"""What was published and is not acknowledged yet: a bounded queue between the served model and Kafka.
+"""The outbox: a bounded queue of what was published and is not acknowledged yet.
 
-Everybody who serves a model touches only :meth:`Outbox.offer`, which waits for nothing but a lock that nobody holds
-for longer than a few assignments.
+The threads that serve the model only call :meth:`Outbox.offer`. It never waits for Kafka, only for a lock that is held
+for no longer than a few assignments.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 from monitor.publishing.messages import Block, Encoder, Message, Unsendable, wire_type
 
 CLOSED = "the queue was closed before Kafka had it"
-"""Why a message was given up that nothing is wrong with."""
+"""Why a message was dropped although nothing is wrong with it."""
 
 
 class Outbox:
-    """Counts each row exactly once: it is ``pending`` until it is ``sent`` or ``dropped``.
+    """A queue in which each row counts exactly once: it is ``pending`` until it is ``sent`` or ``dropped``.
 
     Args:
-        max_rows: most rows that may be pending.
-        max_bytes: most bytes of rows that may be pending.
+        max_rows: how many rows may be pending.
+        max_bytes: how many bytes of rows may be pending.
     """
 
     def __init__(self, max_rows: int, max_bytes: int) -> None:
@@ -46,7 +46,7 @@ class Outbox:
     # -- the side of the served model ------------------------------------------------------------------------------
 
     def offer(self, rows: Any, stream: str, ids: Sequence[Any], times_ms: Sequence[int]) -> int:
-        """Copy and queue as many of the rows as fit, the first ones; returns how many."""
+        """Copy and queue as many of the first rows as fit, and return how many that are."""
         kind = wire_type(rows)
         row_bytes = max(1, rows.shape[1] * kind.itemsize)
         with self._changed:
@@ -70,7 +70,7 @@ class Outbox:
         return taken
 
     def offer_message(self, message: Message) -> bool:
-        """Queue a message that is encoded already; whether it was taken. One that was not is the caller's again."""
+        """Queue an encoded message. Returns whether it was accepted; if not, it still belongs to the caller."""
         with self._changed:
             full = self.pending >= self._max_rows or self._bytes + message.size > self._max_bytes
             if full or self.closing:
@@ -83,7 +83,7 @@ class Outbox:
             return True
 
     def withdraw(self, message: Message) -> bool:
-        """Take back a message of :meth:`offer_message`; whether it was still here, and not with a producer."""
+        """Take back a message of :meth:`offer_message`. Returns False if a producer already has it."""
         with self._changed:
             if self._ready.pop(id(message), None) is None:
                 return False
@@ -93,19 +93,19 @@ class Outbox:
         return True
 
     def wait_until_empty(self, seconds: float) -> bool:
-        """Wait until nothing is pending; whether that came to be."""
+        """Wait until nothing is pending. Returns False if the time is up first."""
         until = time.monotonic() + max(0.0, seconds)
         with self._changed:
             return self._changed.wait_for(lambda: not self.pending, max(0.0, until - time.monotonic()))
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Accept nothing more."""
         with self._changed:
             self.closing = True
             self._changed.notify_all()
 
     def abandon(self) -> int:
-        """Drop what is pending, whatever becomes of it; returns how much that was."""
+        """Drop everything that is pending, and return how many rows that were."""
         with self._changed:
             lost, self.pending, self._bytes, self._in_flight = self.pending, 0, 0, 0
             self.dropped += lost
@@ -123,39 +123,39 @@ class Outbox:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes of what is pending."""
+        """How many bytes are pending."""
         return self._bytes
 
     @property
     def in_flight(self) -> int:
-        """How many messages a producer has and has not answered for."""
+        """How many messages a producer has that it has not answered yet."""
         return self._in_flight
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do, now and ever."""
+        """Whether the queue is closed and empty."""
         return self.abandoned or (self.closing and not self.pending)
 
     def wait_for_work(self, seconds: float) -> bool:
-        """Wait until there is a message to send or the queue was closed; whether there is a message."""
+        """Wait until there is a message to send or the queue is closed. Returns whether there is a message."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.closing, seconds)
             return self._waiting > 0
 
     def wait_for_answers(self, below: int, seconds: float, *, or_work: bool = False) -> bool:
-        """Wait until fewer than ``below`` messages are in flight, or there is work if that is of interest, too."""
+        """Wait until fewer than ``below`` messages are in flight or, if asked for, until there is a message to send."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._in_flight < below or self.abandoned or (or_work and self._waiting > 0), seconds
             )
 
     def wait_for_close(self, seconds: float) -> None:
-        """Sleep, unless the queue is closed meanwhile."""
+        """Sleep until the time is up or the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self.closing, seconds)
 
     def take(self, encoder: Encoder) -> Message | Unsendable | None:
-        """The next message, which is then in flight; what says why for a row that cannot be one; ``None`` for none.
+        """Take the next message, which is then in flight, or an :class:`Unsendable`; ``None`` if there is none.
 
         Only one thread may call this.
         """
@@ -176,18 +176,18 @@ class Outbox:
                 self._open_block = encoder.messages(self._blocks.popleft())
 
     def acknowledge(self, message: Message) -> None:
-        """Kafka has it."""
+        """Note that Kafka has acknowledged a message."""
         self._settle(1, message.size, sent=1, flying=1)
         message.answer("")
 
     def discard(self, message: Message | Unsendable, why: str = "") -> None:
-        """A message in flight will never be sent."""
+        """Drop a message in flight."""
         self._settle(1, message.size, dropped=1, flying=1)
         if isinstance(message, Message):
             message.answer(why or "Kafka refused it")
 
     def put_back(self, message: Message) -> None:
-        """A message in flight was not sent and is to be sent again."""
+        """Put a message in flight back, to be sent again."""
         with self._changed:
             if not self.abandoned:
                 self._in_flight -= 1

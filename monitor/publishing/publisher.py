@@ -1,8 +1,8 @@
-"""The other side: send embeddings from the process that serves the model.
+"""Publishes the embeddings of a served model.
 
-:class:`EmbeddingPublisher` sends arrays; :class:`monitor.publishing.tap.Tap` hangs on a network's head and sends what
-enters it. Serving comes first: neither the constructor nor :meth:`EmbeddingPublisher.publish` waits for Kafka or raises
-because of it. A thread connects, sends and tries again; what does not fit into the bounded queue meanwhile is dropped,
+:class:`EmbeddingPublisher` sends arrays. :class:`monitor.publishing.tap.Tap` hooks into a network's head and sends its
+input. Serving comes first: neither the constructor nor :meth:`EmbeddingPublisher.publish` waits for Kafka or raises
+because of it. A thread connects, sends and tries again. What does not fit into the bounded queue meanwhile is dropped,
 counted, and logged once a minute.
 """
 
@@ -28,16 +28,16 @@ from monitor.publishing.sending import Sending
 log = logging.getLogger("monitor.publishing")
 
 AT_EXIT_SECONDS = 1.0
-"""How long a process that ends without :meth:`EmbeddingPublisher.close` waits for what is pending."""
+"""How long a process that ends without :meth:`EmbeddingPublisher.close` waits for pending messages, in seconds."""
 
 _publishers: weakref.WeakSet[EmbeddingPublisher] = weakref.WeakSet()
 _left_to_the_parent: list[Any] = []
-"""What a fork copied of connections: they are the parent's, and destroying them here would disturb it."""
+"""Copies of the parent's connections after a fork. They are kept, because destroying them would disturb the parent."""
 
 
 @functools.cache
 def _watch_process() -> None:
-    """Be told of the end of the process and of forks; once."""
+    """Register once for the end of the process and for forks."""
     atexit.register(_close_all)
     os.register_at_fork(after_in_child=_renew_all)
 
@@ -53,29 +53,30 @@ def _renew_all() -> None:
 
 
 class EmbeddingPublisher:
-    """Sends one record an embedding: little-endian float32 (or float16), CloudEvents headers.
+    """Sends one record per embedding: little-endian float32 (or float16) with CloudEvents headers.
 
     Records of a stream are spread over the partitions: the key names the stream, it does not choose the partition.
     Safe to use from several threads, and after a fork (the child begins with an empty queue of its own).
 
     Args:
-        bootstrap_servers: host:port, comma separated; unused if ``producer`` is given.
-        topic: where to. It is not created if it is missing; a log line says how to.
-        source: CloudEvents source, who sends (``"resnet50/replica-3"``).
-        model: model name, checked by the monitor if it is told to.
-        producer: a ``kafka.KafkaProducer`` or ``confluent_kafka.Producer`` of your own; it stays yours to close.
-            Anything with the methods of :class:`monitor.publishing.producers.Producer` will do.
+        bootstrap_servers: host:port, comma separated. Not used if ``producer`` is given.
+        topic: the topic. It is not created if it is missing; a log line says how to create it.
+        source: the CloudEvents source: who sends (``"resnet50/replica-3"``).
+        model: the model's name. The monitor checks it if its settings say so.
+        producer: a ``kafka.KafkaProducer`` or ``confluent_kafka.Producer`` of your own, which you close yourself.
+            Any object with the methods of :class:`monitor.publishing.producers.Producer` works, too.
         client: the library that sends, ``"kafka-python"`` or ``"confluent-kafka"``.
-        max_pending: most embeddings that may wait for their acknowledgement; what comes then is dropped.
+        max_pending: how many embeddings may wait for their acknowledgement. Further ones are dropped.
         max_pending_bytes: the same in bytes.
-        settings: more settings of the library's producer; for confluent-kafka an underscore stands for a dot. Kafka
-            refusing them (a wrong password) or the library not knowing them is logged and tried again, never raised.
+        settings: further settings of the library's producer; for confluent-kafka an underscore stands for a dot. If
+            Kafka refuses them (a wrong password) or the library does not know them, that is logged and tried again,
+            never raised.
 
     Attributes:
-        sent, dropped, pending: embeddings that Kafka acknowledged, that were given up, and that are on their way.
+        sent, dropped, pending: how many embeddings Kafka acknowledged, were dropped, and are on their way.
 
     Raises:
-        ConfigError: an argument that could not be right on any day (another client, a queue without room).
+        ConfigError: an argument that can never be right (an unknown client, a queue without room).
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class EmbeddingPublisher:
         _watch_process()
 
     def _renew(self) -> None:
-        """An empty queue, and a thread for it that is not started yet. After a fork, the old ones are the parent's."""
+        """Make an empty queue and a thread that is not started yet. After a fork, the old ones belong to the parent."""
         _left_to_the_parent.extend(vars(self).get(name) for name in ("_outbox", "_sending") if name in vars(self))
         self._outbox = Outbox(*self._bounds)
         self._complaints = Complaints(log)
@@ -127,17 +128,17 @@ class EmbeddingPublisher:
 
     @property
     def sent(self) -> int:
-        """Embeddings that Kafka acknowledged."""
+        """How many embeddings Kafka has acknowledged."""
         return self._outbox.sent
 
     @property
     def dropped(self) -> int:
-        """Embeddings that did not fit the queue, that Kafka refused for good, or that closing gave up."""
+        """How many embeddings did not fit the queue, were refused by Kafka, or were dropped on closing."""
         return self._outbox.dropped
 
     @property
     def pending(self) -> int:
-        """Embeddings that wait or are on their way."""
+        """How many embeddings wait or are on their way."""
         return self._outbox.pending
 
     def publish(
@@ -148,18 +149,18 @@ class EmbeddingPublisher:
         ids: Sequence[str] | None = None,
         times_ms: Sequence[int] | None = None,
     ) -> int:
-        """Copy (N, D) features, the input of the head, into the queue; returns how many were taken.
+        """Copy (N, D) features, the input of the head, into the queue. Returns how many were accepted.
 
-        This never waits for Kafka. A tensor on a GPU is copied to the host, which waits for what computes it.
+        This never waits for Kafka. A tensor on a GPU is copied to the host, which waits until it has been computed.
 
         Args:
             embeddings: array or tensor, float32 or float16; other floating types are sent as float32.
-            stream: model or tenant, what is alerted on.
-            ids: N request ids; made up if not given.
-            times_ms: N event times, milliseconds since the epoch; now if not given.
+            stream: the model or tenant; alerts are raised per stream.
+            ids: N request ids; by default they are made up.
+            times_ms: N event times in milliseconds since the epoch; by default now.
 
         Raises:
-            ValueError: another shape, or another number of ids or times than of rows.
+            ValueError: the shape is not (N, D), or the number of ids or times is not N.
         """
         rows = read_rows(embeddings)
         for name, given in (("ids", ids), ("times_ms", times_ms)):
@@ -179,11 +180,11 @@ class EmbeddingPublisher:
         return taken
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until nothing is pending, for ``timeout`` seconds at most; whether that came to be."""
+        """Wait at most ``timeout`` seconds until nothing is pending. Returns whether nothing is."""
         return self._outbox.wait_until_empty(timeout)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Take nothing more, wait for what is pending for ``timeout`` seconds at most, and drop the rest."""
+        """Accept nothing more, wait at most ``timeout`` seconds for what is pending, and drop the rest."""
         until = time.monotonic() + timeout
         self._outbox.close()
         self._outbox.wait_until_empty(timeout)

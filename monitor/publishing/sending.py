@@ -18,23 +18,23 @@ from monitor.publishing.producers import Producer, SendError
 log = logging.getLogger("monitor.publishing")
 
 MAX_IN_FLIGHT = 1000
-"""Messages that a producer may have; the others wait in the outbox, where they are bounded."""
+"""How many messages a producer may have. The others wait in the outbox, which is bounded."""
 MAX_ATTEMPTS = 5
-"""How often a message may be refused for good before it is dropped."""
+"""A message is dropped after it was refused this often."""
 BACKOFF_SECONDS = (0.2, 5.0)
 """The first and the longest pause between two attempts to connect."""
 REST_SECONDS = 1.0
 """The pause after Kafka refused a message that may be taken later."""
 SILENT_SECONDS = 10.0
-"""After so long without an acknowledgement a person is told."""
+"""After this many seconds without an acknowledgement, a log line says so."""
 
 PROMPT_SECONDS = 1.0
-"""After so long without an acknowledgement, looking for one often is of no use."""
+"""After this many seconds without an acknowledgement, the thread looks for one less often."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """What log lines call that which is sent, and the settings of whoever sends it."""
+    """The words that log lines use for what is sent, and for the sender's settings."""
 
     one: str = "an embedding"
     many: str = "embeddings"
@@ -45,20 +45,21 @@ class Sending:
     """Takes messages from an outbox to Kafka until the outbox is closed and empty, or abandoned.
 
     Args:
-        outbox: what to send.
-        encoder: rows to messages.
-        open_producer: connects; may take long and raise anything.
+        outbox: holds what to send.
+        encoder: turns rows into messages.
+        open_producer: connects. It may take long and raise anything.
         topic: where to.
-        where: the Kafka that is meant, for people.
-        complaints: rate-limited lines.
-        wording: of these lines.
-        prompt: somebody waits for each answer: look for answers often, and for the topic as soon as there is a
+        where: names the Kafka for people.
+        complaints: writes rate-limited log lines.
+        wording: the words in these lines.
+        prompt: somebody waits for each answer, so look for answers often, and for the topic as soon as there is a
             connection, whether or not there is something to send.
-        renew_seconds: after so long without an acknowledgement the producer is opened again, and what it had is sent
-            once more, perhaps twice then. A broker that lost what it knew of a producer refuses that producer for ever.
+        renew_seconds: after this long without an acknowledgement the producer is opened again, and what it had is sent
+            again, so it may arrive twice. This is needed because a broker that lost its state refuses an old producer
+            forever.
 
     Attributes:
-        topic_found: whether the topic was there when it was last looked for.
+        topic_found: whether the topic existed when last checked.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Sending:
                 self._rest(pause)
 
     def _rest(self, seconds: float) -> None:
-        """Sleep; while the publisher is being closed for a short time only, since somebody waits."""
+        """Sleep; only for a short time while the publisher is being closed, since somebody waits for that."""
         self._outbox.wait_for_close(seconds)
         if self._outbox.closing:
             time.sleep(min(seconds, 0.1))
@@ -104,7 +105,7 @@ class Sending:
         """Send until the outbox is finished.
 
         Raises:
-            SendError: this producer is of no use any more.
+            SendError: this producer can no longer be used.
         """
         about = f"topic {self._topic!r} of Kafka at {self._where}"
         flight = _Flight(self._outbox, self._complaints, about, self._wording)
@@ -129,7 +130,7 @@ class Sending:
             flight.put_back_rest()
 
     def _send_some(self, producer: Producer, flight: _Flight) -> None:
-        """Send what waits, a hundred messages at most."""
+        """Send at most a hundred of the waiting messages."""
         partitions = self._partitions(producer)
         for _ in range(100 if partitions else 0):
             message = None if flight.broken else self._outbox.take(self._encoder)
@@ -153,7 +154,7 @@ class Sending:
                 self._await_at_most(producer, 0)
 
     def _await_at_most(self, producer: Producer, flying: int) -> bool:
-        """Wait until no more messages are in flight, for a second at most; whether that came to be."""
+        """Wait at most a second until no more than ``most`` messages are in flight. Returns whether that is so."""
         until = time.monotonic() + 1.0
         while self._outbox.in_flight > flying and time.monotonic() < until:
             self._serve(producer, 0.005)
@@ -161,7 +162,7 @@ class Sending:
         return self._outbox.in_flight <= flying
 
     def _partitions(self, producer: Producer) -> list[int]:
-        """The topic's partitions; a missing topic is told and waited for."""
+        """Return the topic's partitions. If the topic is missing, log that and wait for it."""
         try:
             found = producer.partitions(self._topic)
         except SendError as error:
@@ -234,12 +235,14 @@ class Sending:
 
 
 class _Flight:
-    """The messages that one producer has. Its answers come from any thread, and none counts after the producer is gone.
+    """The messages that one producer has.
+
+    Answers may come from any thread; they are ignored after the producer is gone.
 
     Attributes:
-        broken: why the producer is of no use any more, empty if it is.
-        rest_until: when to send on, after Kafka refused something that may be mended.
-        closing: the producer is being closed, and what it gives up then is no message's fault.
+        broken: why the producer can no longer be used; empty if it can.
+        rest_until: when to continue after Kafka refused something that somebody can repair.
+        closing: the producer is being closed. What it abandons then is not the fault of a message.
     """
 
     def __init__(self, outbox: Outbox, complaints: Complaints, about: str, wording: Wording) -> None:
@@ -252,14 +255,14 @@ class _Flight:
         self.closing = False
 
     def begin(self, message: Message) -> None:
-        """A message is about to be handed over."""
+        """Note that a message is about to be handed over."""
         with self._lock:
             if not self._messages:
                 self._since = time.monotonic()
             self._messages[id(message)] = message
 
     def answer(self, message: Message, error: SendError | None) -> None:
-        """A message was acknowledged or failed."""
+        """Note that a message was acknowledged or failed."""
         with self._lock:
             if self._messages.pop(id(message), None) is None:
                 return
@@ -287,13 +290,13 @@ class _Flight:
         self._outbox.put_back(message)
 
     def put_back_rest(self) -> None:
-        """Everything that has no answer is sent again by the next producer."""
+        """Put back all messages without an answer, for the next producer to send."""
         with self._lock:
             rest, self._messages = list(self._messages.values()), {}
         for message in rest:
             self._outbox.put_back(message)
 
     def silent_seconds(self) -> float:
-        """How long something has been waiting for any answer."""
+        """For how long messages have been waiting without any answer."""
         with self._lock:
             return time.monotonic() - self._since if self._messages else 0.0

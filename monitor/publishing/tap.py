@@ -1,4 +1,4 @@
-"""A hook on the head of a served network: what enters the head is published."""
+"""A hook on the head of a served network that publishes the head's inputs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _REQUEST: ContextVar[tuple[str, Sequence[str]] | None] = ContextVar("ood_monitor
 
 
 class Tap:
-    """Sends what enters the head of a served network, on every forward pass.
+    """Publishes the input of a served network's head on every forward pass.
 
-    A forward pass never fails because of it: what cannot be published is logged, once a minute.
+    A forward pass never fails because of it. If something cannot be published, that is logged once a minute.
 
     Args:
-        model: ends in a ``Linear``.
-        publisher: where to.
-        stream: what it is counted under.
+        model: a network that ends in a ``Linear``.
+        publisher: sends the embeddings.
+        stream: the stream that it is counted under.
         head: module path of that ``Linear``.
-        example: an input batch, to find the head with if ``head`` is not given.
+        example: an input batch, used to find the head if ``head`` is not given.
 
     Raises:
-        HeadError: there is no such head.
+        HeadError: the network has no such head.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Tap:
             self._complaints.warn("tap", f"an embedding could not be published: {type(error).__name__}: {error}")
 
     def remove(self) -> None:
-        """Take the hook off."""
+        """Remove the hook."""
         self._handle.remove()
 
 
 @contextmanager
 def request(ids: Sequence[str], stream: str = "") -> Iterator[None]:
-    """Name the inputs of the forward passes inside: request ids, and a stream if it is not the tap's own."""
+    """Give the forward passes in this context request ids, and a stream if it is not the tap's own."""
     token = _REQUEST.set((stream, tuple(ids)))
     try:
         yield

@@ -1,1 +1,1 @@
-"""Whole processes: the worker, its metrics, the check of its settings, and replay."""
+"""Whole processes: ``run``, ``check``, ``replay``, ``promote`` and ``init``, with metrics and logs."""

@@ -1,4 +1,4 @@
-"""The parts of a process, made from its settings."""
+"""Makes the parts of a process from its settings."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from monitor.store.verdicts import Notice
 
 
 def open_delivery(config: MonitorConfig, holder: str, healthy: Callable[[], bool]) -> Delivery:
-    """Delivery to the receivers that the settings name, over a connection to Redis of its own."""
+    """Open delivery to the receivers in the settings. It has a connection to Redis of its own."""
     return Delivery(config.delivery, config.kafka.group, open_deliveries(config), holder, healthy=healthy)
 
 
 def open_deliveries(config: MonitorConfig) -> RedisDeliveries:
-    """What delivery keeps in the store that the settings name."""
+    """Open the store of delivery."""
     return RedisDeliveries(connect_to(config.redis), config.kafka.group)
 
 
 def open_source(config: KafkaConfig) -> Source:
-    """The source that the settings name.
+    """Open the source in the settings.
 
     Raises:
-        MissingLibraryError: its library is not installed.
+        MissingLibraryError: the library is not installed.
     """
     if config.client == "confluent-kafka":
         from monitor.sources.confluent import ConfluentSource
@@ -55,7 +55,7 @@ def open_source(config: KafkaConfig) -> Source:
 
 
 def open_store(config: MonitorConfig) -> RedisStore:
-    """The store that the settings name."""
+    """Open the store in the settings."""
     return RedisStore(
         connect_to(config.redis),
         config.kafka.group,
@@ -67,10 +67,10 @@ def open_store(config: MonitorConfig) -> RedisStore:
 
 
 def contract(config: MonitorConfig, width: int, prefix: str = "") -> Contract:
-    """What a record must be, of a head of this width; ``prefix`` stands in front of its streams.
+    """Make the contract of records for a head of this width. ``prefix`` is put before its streams.
 
     Raises:
-        ConfigError: ``messages.stream_from`` or ``messages.accept`` says nothing that can be done.
+        ConfigError: ``messages.stream_from`` or ``messages.accept`` is not valid.
     """
     m = config.messages
     limits = Limits(
@@ -104,11 +104,11 @@ def contract(config: MonitorConfig, width: int, prefix: str = "") -> Contract:
 
 
 def open_models(config: MonitorConfig) -> Models:
-    """The artifacts that the settings name, ready to score.
+    """Open the artifacts in the settings, ready to score.
 
     Raises:
-        ModelError: an artifact that cannot be used.
-        ConfigError: several that cannot share evidence.
+        ModelError: an artifact cannot be used.
+        ConfigError: several artifacts cannot be counted together.
     """
     device, threads = config.model.device, config.model.threads
     if config.model.artifact is not None:
@@ -123,10 +123,10 @@ def open_models(config: MonitorConfig) -> Models:
 
 
 def rules_of(config: MonitorConfig, models: Models) -> Rules:
-    """The rules under these settings for what these artifacts find, whichever of them an input belongs to.
+    """Make the rules of judging for these settings and artifacts.
 
     Raises:
-        ConfigError: of :func:`monitor.judging.rules.rules`.
+        ConfigError: see :func:`monitor.judging.rules.rules`.
     """
     first = models.first.scorer
     return rules(
@@ -135,7 +135,7 @@ def rules_of(config: MonitorConfig, models: Models) -> Rules:
 
 
 def binding(config: MonitorConfig, models: Models) -> Binding:
-    """What evidence under these settings stands on.
+    """Make the binding: the settings that evidence is collected under.
 
     Raises:
         ConfigError: the class calibration cannot be read.
@@ -145,7 +145,7 @@ def binding(config: MonitorConfig, models: Models) -> Binding:
 
 
 def worker_settings(config: MonitorConfig) -> WorkerSettings:
-    """Numbers of the worker."""
+    """Make the settings of the worker."""
     return WorkerSettings(
         bucket_ms=config.bucket_ms,
         max_records=config.kafka.max_poll_records,
@@ -159,13 +159,13 @@ def worker_settings(config: MonitorConfig) -> WorkerSettings:
 
 
 def redis_risks(store: RedisStore) -> list[Notice]:
-    """What makes Redis lose counts unseen, if it was changed while the monitor runs."""
+    """Find settings of Redis that may lose counts unnoticed, in case they were changed while the monitor runs."""
     risks = find_risks(store.client)
     return [Notice("stalled", "redis-risk", True, "critical", " ".join(risks))] if risks else []
 
 
 def watch_settings(config: MonitorConfig) -> WatchSettings:
-    """Numbers of the watch."""
+    """Make the settings of the watch."""
     return WatchSettings(
         topics=frozenset(config.kafka.topic_names),
         stalled_ms=round(config.watch.stalled_seconds * 1000),
@@ -189,7 +189,7 @@ def _reference(scorer: Scorer) -> Reference:
 
 
 def open_drift_watch(config: MonitorConfig, models: Models, store: RedisStore) -> DriftWatch | None:
-    """What compares windows of traffic with the calibration set; None if the settings switch it off."""
+    """Open the drift watch; None if the settings switch it off."""
     if not config.drift.window:
         return None
     references = {m.name: _reference(m.scorer) for m in models}
@@ -208,7 +208,7 @@ def open_drift_watch(config: MonitorConfig, models: Models, store: RedisStore) -
 
 
 def evaluator(config: MonitorConfig, models: Models, store: RedisStore, name: str, canary: str) -> Evaluator:
-    """The evaluator of this process, under the name of the process."""
+    """Make the evaluator of this process, with the name of the process."""
 
     def served(stream: str) -> Served | None:
         model = models.of_stream(stream)

@@ -1,8 +1,9 @@
-"""The canary: a few synthetic OOD embeddings through the whole path, to see whether a surge would be noticed.
+"""The canary: sends a few synthetic OOD embeddings through the whole path, to check that a surge would be noticed.
 
-They go into the topic under a stream of their own, are read, scored, counted and judged as any others, and take the
-same evidence to be detected. They are kept from people, from the budget and from every other stream. Only their age
-is shown, and a canary that is not detected in time is an alert (kind ``stalled``, subject ``canary``).
+They are sent to the topic under a stream of their own, and are read, scored, counted and judged like all others, with
+the same threshold of evidence. They are hidden from people, and they affect neither the budget nor any other stream.
+Only their age is shown, and a canary that is not detected in time raises an alert (kind ``stalled``, subject
+``canary``).
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def find_canary(scorer: Scorer) -> bytes:
-    """The most OOD of a few synthetic embeddings: D little-endian float32.
+    """Find the most OOD of a few synthetic embeddings: D little-endian float32.
 
     Raises:
-        ConfigError: the artifact takes none of them for OOD beyond all its calibration samples.
+        ConfigError: the artifact finds none of them more OOD than all its calibration samples.
     """
     rng = np.random.default_rng(0)
     width = scorer.width
@@ -52,7 +53,7 @@ def find_canary(scorer: Scorer) -> bytes:
 
 @dataclass(frozen=True)
 class Target:
-    """A canary of one model: its :func:`find_canary`, the topic it goes to, and the model header that it bears."""
+    """The canary of one model: its embedding (:func:`find_canary`), its topic, and its model header."""
 
     vector: bytes
     topic: str
@@ -60,10 +61,10 @@ class Target:
 
 
 def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
-    """The canaries: one of each model for each topic that it takes records of.
+    """Make the canaries: one for each model and each of its topics.
 
     Raises:
-        ConfigError: of :func:`find_canary`.
+        ConfigError: see :func:`find_canary`.
     """
     topics = config.kafka.topic_names
     if len(models) == 1:
@@ -82,19 +83,19 @@ def find_targets(config: MonitorConfig, models: Models) -> list[Target]:
 
 
 def _goes_to(models: Models, target: Target) -> int:
-    """Which model a canary is read by: of a topic that another one takes whole, that one."""
+    """Return the model that would read a canary. If another model takes the whole topic, it is that one."""
     headers = (("ce_model", target.model.encode()),) if target.model else ()
     return models.index_of(Record(target.topic, 0, 0, 0, b"", b"", headers))
 
 
 class Canary:
-    """Sends the monitor a small surge now and then, into one partition after the other.
+    """Sends a small surge to the monitor now and then, to one partition after the other.
 
     Args:
-        config: where to and how often.
-        store: remembers when, under the store's clock.
-        stream: under which it is counted.
-        targets: what is sent, of one model after the other.
+        config: the topic, and how often.
+        store: remembers when it was sent, by the store's clock.
+        stream: the stream it is counted under.
+        targets: the canaries, which are sent in turn.
     """
 
     def __init__(self, config: MonitorConfig, store: Store, stream: str, targets: Sequence[Target]) -> None:
@@ -103,7 +104,7 @@ class Canary:
         self._producer: Any = None
 
     def send_if_due(self) -> bool:
-        """Send one if the last one is long enough ago; whether it was sent."""
+        """Send a canary if the last one is long enough ago. Returns whether one was sent."""
         health = self._store.health()
         if health.now_ms - health.times.get("canary_sent", 0) < self._config.canary.seconds * 1000:
             return False
@@ -114,7 +115,7 @@ class Canary:
         return True
 
     def _send(self, now_ms: int) -> None:
-        """To the target whose turn it is; if its topic takes none, to the next one."""
+        """Send to the next target. If its topic does not accept it, try the one after it."""
         for _ in self._targets:
             turn = next(self._turn)
             target, partition = self._targets[turn % len(self._targets)], turn // len(self._targets)
@@ -122,7 +123,7 @@ class Canary:
                 return
 
     def _send_to(self, target: Target, turn: int, now_ms: int) -> bool:
-        """Whether the topic of this target took it."""
+        """Send to this target. Returns whether its topic accepted it."""
         from kafka.errors import KafkaError
 
         topic, model = target.topic, target.model

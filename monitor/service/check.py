@@ -1,4 +1,4 @@
-"""Reach everything a process will need, and say of each whether it answers."""
+"""Checks everything that a process needs: settings, artifacts, Kafka, Redis and receivers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Finding = tuple[str, bool, str]
 
 
 def check(config: MonitorConfig) -> Iterator[Finding]:
-    """One finding an endpoint; the settings themselves are valid by now."""
+    """Check every endpoint, and return one finding for each. The settings were validated before."""
     yield ("settings", False, f"valid; {_budget(config)}")
     yield from _artifact_findings(config)
     for name, reach in (("kafka", _kafka), ("redis", _redis), ("delivery", _delivery)):
@@ -37,7 +37,7 @@ def _budget(config: MonitorConfig) -> str:
 
 
 def _artifact_findings(config: MonitorConfig) -> Iterator[Finding]:
-    """Whether the artifacts can be used, and if so, what their calibration sets support."""
+    """Check whether the artifacts can be used and, if so, what their calibration sets support."""
     from monitor.service.assembly import open_models, rules_of
 
     try:
@@ -57,7 +57,7 @@ def _artifact_findings(config: MonitorConfig) -> Iterator[Finding]:
 
 
 def _describe_masses(nulls: Nulls) -> str:
-    """What the rule for the masses of the cells makes of this calibration set."""
+    """Describe what the rule for the cell masses gives with this calibration set."""
     from monitor.judging.rules import RISK
 
     holds = f"the false-alert budget holds for {1 - RISK:.0%} of calibration sets of this size"
@@ -94,7 +94,7 @@ def _redis(config: MonitorConfig) -> str:
 
 
 def _delivery(config: MonitorConfig) -> str:
-    """Every sink that is switched on: whether it answers, and how it fared so far."""
+    """Check every sink that is switched on: whether it answers, and its status so far."""
     from monitor.alerts.sink import Context
     from monitor.alerts.sinks import open_sinks
 
@@ -116,7 +116,7 @@ def _delivery(config: MonitorConfig) -> str:
 
 
 def _fared(config: MonitorConfig, sink: str) -> tuple[bool, str]:
-    """Whether the monitor fails to tell a sink now, and what it has kept of it."""
+    """Describe whether deliveries to a sink fail now, and what is kept about it."""
     from monitor.service.assembly import open_deliveries
 
     try:

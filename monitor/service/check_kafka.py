@@ -1,4 +1,4 @@
-"""What `ood-monitor check` says about Kafka: whether it lets us in, and what the settings of the topic mean for us."""
+"""Checks Kafka for `ood-monitor check`: whether it accepts us, and what the topic's settings mean for the monitor."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FOREVER_MS = 2**62
 
 
 def check_kafka(config: MonitorConfig) -> str:
-    """What there is to say.
+    """Check Kafka, and describe the result.
 
     Raises:
-        BrokerError: Kafka cannot be used; the message names the setting to change.
+        BrokerError: Kafka cannot be used. The message names the setting to change.
     """
     k, said, means = config.kafka, list[str](), dict[str, list[str]]()
     questions = TopicQuestions(k)
@@ -56,7 +56,7 @@ def _describe(topic: str, seen: Description) -> Iterator[str]:
 
 
 def _meaning(settings: Mapping[str, str]) -> Iterator[str]:
-    """What follows from the settings of the topic."""
+    """Describe what the settings of the topic mean."""
     if not settings:
         yield "the settings of the topic cannot be read (grant DESCRIBE_CONFIGS, or look at them yourself)"
         return

@@ -1,4 +1,4 @@
-"""Evidence, alerts and budget as metrics, worked out when somebody asks and not by the loop that judges."""
+"""Computes metrics of evidence, alerts and budget when somebody asks, not in the judging loop."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from monitor.service.catalogue.judging import TOP_STREAMS
 from monitor.service.families import family
 
 LARGEST = 1e300
-"""Evidence beyond this is shown as this."""
+"""The largest evidence that is shown."""
 
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """How one stream stands: its label, its evidence as a share of what raises, and its share of flagged samples."""
+    """One stream: its label, its evidence as a share of the threshold, and its share of flagged samples."""
 
     label: str
     ratio: float
@@ -32,18 +32,18 @@ class StreamEvidence:
 
 
 class EvidenceCollector:
-    """Reads the state of the evaluator, which is never changed in place, so any thread may read it.
+    """Reads the evaluator's state. The state is never changed in place, so any thread may read it.
 
     Args:
-        state: what is known now; ``None`` while another process judges.
-        rules: by which it is judged.
+        state: gives the present state; ``None`` if another process judges.
+        rules: the rules of judging.
     """
 
     def __init__(self, state: Callable[[], MonitorState | None], rules: Rules) -> None:
         self._state, self._rules = state, rules
 
     def collect(self) -> Iterator[Any]:
-        """What prometheus-client asks of a collector."""
+        """Collect the metrics, as prometheus-client asks."""
         state, budget = self._state(), self._rules.budget
         yield family("leaseholder", {(): state is not None})
         yield family("alerts_firing", {(): len(state.alerts) if state else 0})
@@ -61,7 +61,7 @@ class EvidenceCollector:
 
 
 def evidence_ratios(state: MonitorState, rules: Rules) -> dict[Key, float]:
-    """Evidence of each key as a share of what raises it; keys that cannot raise are left out."""
+    """Return the evidence of each key as a share of its threshold. Keys that cannot raise are left out."""
     found, logs = {}, state.evidence.log_mean()
     for key, row in state.rows.items():
         needed = rules.log_threshold(key)
@@ -71,12 +71,12 @@ def evidence_ratios(state: MonitorState, rules: Rules) -> dict[Key, float]:
 
 
 def level_of(key: Key) -> Level:
-    """The level that a key belongs to."""
+    """Return the level that a key belongs to."""
     return "class" if key[1] is not None else "everything" if key[0] is None else "stream"
 
 
 def largest(ratios: dict[Key, float]) -> dict[Level, float]:
-    """The largest ratio of each level, 0 if it has no key."""
+    """Return the largest ratio of each level; 0 if a level has no key."""
     found: dict[Level, float] = dict.fromkeys(LEVELS, 0.0)
     for key, ratio in ratios.items():
         level = level_of(key)
@@ -85,7 +85,7 @@ def largest(ratios: dict[Key, float]) -> dict[Level, float]:
 
 
 def top_streams(state: MonitorState, rules: Rules, ratios: dict[Key, float], most: int) -> list[StreamEvidence]:
-    """At most so many streams: those with an alert on OOD input first, then those with most evidence."""
+    """Choose at most this many streams: those with an alert on OOD inputs first, then those with most evidence."""
     best: dict[str, float] = {}
     for (stream, _), ratio in ratios.items():
         if stream is not None:
@@ -100,9 +100,9 @@ def top_streams(state: MonitorState, rules: Rules, ratios: dict[Key, float], mos
 
 
 def label_of(stream: str, taken: dict[str, StreamEvidence]) -> str:
-    """The name of a stream as a label: printable, of bounded length, and never that of another stream.
+    """Turn the name of a stream into a label: printable, of bounded length, and different for each stream.
 
-    Two series of one name would make Prometheus refuse the whole page.
+    If two series had the same name, Prometheus would refuse the whole page.
     """
     label = clean(stream, LABEL_LENGTH)
     if label == stream and label not in taken:
@@ -111,7 +111,7 @@ def label_of(stream: str, taken: dict[str, StreamEvidence]) -> str:
 
 
 def _flag_ratio(state: MonitorState, rules: Rules, stream: str) -> float:
-    """Since the onset of its alert, or since its evidence began to grow; 0 if there is neither."""
+    """The share flagged since the onset of the alert, or since the evidence began to grow; 0 if there is neither."""
     alert = state.alerts.get((stream, "ood"))
     if alert is not None:
         return float(alert.rate)

@@ -1,4 +1,4 @@
-"""Metrics of prometheus-client, made from what the catalogue says of them: nothing is described twice."""
+"""Makes prometheus-client's metrics from the catalogue, so that nothing is described twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitor.service.catalogue import Metric, metric
 
 
 def family(name: str, values: Mapping[tuple[str, ...], float]) -> Any:
-    """A family for a collector, from label values to numbers."""
+    """Make a family for a collector from numbers by label values."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     m = metric(name)
@@ -21,7 +21,7 @@ def family(name: str, values: Mapping[tuple[str, ...], float]) -> Any:
 
 
 def kept(name: str, registry: Any) -> Any:
-    """A metric that is counted up or set by the loop. All series that can be known are there from the start."""
+    """Make a metric that the loop updates. All series that are known in advance exist from the start."""
     from prometheus_client import Counter, Gauge, Histogram
 
     m: Metric = metric(name)

@@ -1,4 +1,4 @@
-"""The group as metrics: what the watch last saw of it in Redis, and how long ago that was."""
+"""Metrics of the group: what the watch last saw in Redis, and how long ago."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from monitor.store.counts import PartitionState
 from monitor.store.verdicts import SUMS, Health, Notice
 
 REPORTED_MS = 15_000
-"""A worker that has not reported for so long is not counted."""
+"""A worker that has not reported for this long is not counted."""
 
 REMEMBERED = 512
-"""Ends of a log that are remembered of a partition, at most."""
+"""How many ends of a partition's log are remembered."""
 
 
 class LagClock:
-    """How long a partition has been behind: since when the record that is next to be counted has been in the log.
+    """Measures how long a partition has been behind: since when the next record to count has been in the log.
 
-    It goes by when the end of the log was seen to pass that record, on the clock of Redis. Times that senders chose
+    This is when the end of the log was seen to pass that record, by the clock of Redis. Times that senders chose
     play no part, and neither do the clocks of workers.
     """
 
@@ -32,7 +32,7 @@ class LagClock:
         self._ends: dict[Partition, deque[tuple[int, int]]] = {}
 
     def seconds(self, now_ms: int, partitions: Mapping[Partition, PartitionState]) -> dict[Partition, float]:
-        """Of each partition, 0 if everything of it is counted."""
+        """Return the seconds for each partition; 0 if everything is counted."""
         for gone in set(self._ends) - set(partitions):
             del self._ends[gone]
         return {p: self._behind(now_ms, p, state) for p, state in partitions.items()}
@@ -62,11 +62,11 @@ class _Seen:
 
 @dataclass(eq=False)
 class GroupCollector:
-    """Shows what was last seen of the group. Ages go on growing while Redis is away.
+    """Shows what was last seen of the group. Ages keep growing while Redis is away.
 
     Attributes:
-        redis_seconds: Redis not seen for so long counts as stalled.
-        topics: that are read; each has numbers of its own.
+        redis_seconds: if Redis has not answered for this long, that counts as stalled.
+        topics: the topics that are read. Each has numbers of its own.
         monotonic: a clock that only goes forward, in seconds.
     """
 
@@ -80,13 +80,13 @@ class GroupCollector:
         self._seen = _Seen(Health(0), {}, {}, frozenset(), self.monotonic())
 
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
-        """The watch looked at the group."""
+        """Take over what the watch has seen of the group."""
         lag = {p: max(0, state.lag) for p, state in partitions.items()}
         stalled = frozenset(n.subject for n in found if n.kind == "stalled")
         self._seen = _Seen(health, lag, self._lag.seconds(health.now_ms, partitions), stalled, self.monotonic())
 
     def collect(self) -> Iterator[Any]:
-        """What prometheus-client asks of a collector."""
+        """Collect the metrics, as prometheus-client asks."""
         seen = self._seen
         health, times = seen.health, seen.health.times
         age = self.monotonic() - seen.at

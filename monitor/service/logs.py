@@ -1,8 +1,8 @@
-"""The log on stderr: for people, or one JSON object a line.
+"""The log on stderr, as text for people or as one JSON object per line.
 
 Every part of the monitor logs with the standard library and names what a line is about with ``extra``: topic,
 partition, offset, stream, alert. structlog's formatter turns the records into lines. Whatever a sender chose (the name
-of a stream, an id) cannot begin a line of its own in either form: control characters are shown as escapes, and the
+of a stream, an id) can never start a new line: control characters are shown as escapes, and the
 lines of a traceback are indented.
 """
 
@@ -29,17 +29,17 @@ FIELDS = (
     "topic", "partition", "offset", "stream", "alert", "group", "reason", "role", "version", "artifact", "scores_with",
     "kafka", "redis", "metrics", "receivers", "requests_per_false_alert", "exit_code",
 )  # fmt: skip
-"""What may stand beside ``timestamp``, ``level``, ``logger`` and ``event`` in a line of JSON."""
+"""The fields that a JSON line may have besides ``timestamp``, ``level``, ``logger`` and ``event``."""
 
 LONGEST, LONGEST_TRACEBACK = 16_000, 64_000
-"""Characters of one line, and of one traceback."""
+"""How many characters a line may have, and a traceback."""
 
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31;1m", "debug": "\x1b[2m"}
 _END = "\x1b[0m"
 
 
 def log_to_stderr(debug: bool = False, form: Form = "text", stream: TextIO | None = None) -> None:
-    """Log to stderr in this form from here on; the Kafka client's own lines only with ``debug``.
+    """Log to stderr in this form from now on. The Kafka client's own lines are only shown with ``debug``.
 
     Call it again to change the form, or after :func:`monitor.service.secrecy.hide_secrets`. ``stream`` is written to
     instead, if it is given.
@@ -61,17 +61,17 @@ def log_to_stderr(debug: bool = False, form: Form = "text", stream: TextIO | Non
 
 
 def logs_json() -> bool:
-    """Whether this process logs JSON: then whatever else it says to stderr is JSON, too."""
+    """Whether this process logs JSON. Then everything else that it writes to stderr is JSON, too."""
     return any(isinstance(h, _Handler) and h.form == "json" for h in logging.getLogger().handlers)
 
 
 def traceback_lines(error: BaseException) -> str:
-    """A traceback for people, whose every line is indented and holds no control character."""
+    """Format a traceback for people. Every line is indented and free of control characters."""
     return _indented("".join(traceback.format_exception(error)))
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes each record as one line, redacted; ``form`` says which."""
+    """Writes each log record as one line without secrets, in the given form."""
 
     def __init__(self, form: Form, stream: TextIO) -> None:
         redactor = stream.redactor if isinstance(stream, RedactedStream) else Redactor()
@@ -80,7 +80,7 @@ class _Handler(logging.StreamHandler[TextIO]):
         self.setFormatter(_formatter(form, redactor, _wants_colours(self.stream)))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the standard library's name
-        """A line that cannot be written, such as one with a wrong format: say which, without its values."""
+        """Report a line that could not be written (for instance a wrong format), without its values."""
         why = type(sys.exc_info()[1]).__name__
         if record.name != __name__:
             logging.getLogger(__name__).error("a log line of %s, line %d, cannot be written (%s)",
@@ -99,7 +99,7 @@ def _formatter(form: Form, redactor: Redactor, colours: bool) -> logging.Formatt
         raise MissingLibraryError('the log needs structlog: pip install "openood-line[monitor]"') from None
 
     def redact(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Every value without secrets, before it is written: what a replacement leaves is still one JSON object."""
+        """Remove secrets from every value before the line is made, so that it stays one JSON object."""
         ours = {k: line[k] for k in ("timestamp", "level", "logger") if k in line}
         held = {k: _without_secrets(v, redactor) for k, v in line.items() if k not in ours}
         return {**ours, **held}
@@ -117,7 +117,7 @@ def _formatter(form: Form, redactor: Redactor, colours: bool) -> logging.Formatt
 
 
 def _name_line(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """When, how bad, by whom; times in UTC."""
+    """Add time (UTC), level and logger."""
     record: logging.LogRecord = line["_record"]
     at = datetime.fromtimestamp(record.created, tz=timezone.utc).isoformat(timespec="milliseconds")
     return {

@@ -1,4 +1,4 @@
-"""One monitor process put together from its settings: a worker that counts, an evaluator that takes turns."""
+"""Builds and runs one monitor process: a worker that counts, and an evaluator that judges when it is its turn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Process:
-    """Everything ``ood-monitor run`` runs, in one thread beside the Kafka client's own.
+    """The parts of ``ood-monitor run``, put together from the settings.
 
     Args:
         config: the settings.
@@ -118,7 +118,7 @@ class Process:
         )
 
     def _serve(self, source: Source) -> Serving | None:
-        """Answer over HTTP, if the settings name a port."""
+        """Start the HTTP server if the settings name a port."""
         if self._telemetry is None:
             return None
         from monitor.service.site import open_site
@@ -157,7 +157,7 @@ class Process:
         )
 
     def step(self) -> int:
-        """One batch, and the closed buckets when they are due."""
+        """Count one batch, and judge closed buckets if it is time."""
         self._progress.begin_round()
         done = self._worker.step()
         if time.monotonic() >= self._due:
@@ -176,7 +176,7 @@ class Process:
             log.debug("%s", error)
 
     def close(self) -> None:
-        """Leave the group and give the lease back. Whatever of it fails, the rest is done."""
+        """Leave the group and release the lease. If one step fails, the others are still done."""
         self._progress.end()
         with ExitStack() as ending:
             if self._serving is not None:

@@ -1,4 +1,4 @@
-"""Whether a process does its work, and whether a restart would help it: plain notes, to be read from any thread."""
+"""Notes on whether a process does its work and whether a restart would help. Any thread may read them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 
 PROGRESS_SECONDS = 60.0
-"""A poll loop that has not come round for so long makes no progress: the heartbeat stops."""
+"""If the poll loop has not come round for this many seconds, it makes no progress, and the heartbeat stops."""
 
 
 class Progress:
-    """When the loop of a process last came round, and when it last judged.
+    """Remembers when the loop of a process last came round, and when it last judged.
 
     Args:
-        trouble: what keeps the worker from its records now, empty if nothing does.
+        trouble: gives what keeps the worker from its records now; empty if nothing does.
         judges: whether this process judges now.
-        watches: whether the thread that watches is there.
+        watches: whether the watching thread is alive.
         monotonic: a clock that only goes forward, in seconds.
     """
 
@@ -31,12 +31,12 @@ class Progress:
         self._rounds, self._ends = 0, False
 
     def begin_round(self) -> None:
-        """The poll loop came round."""
+        """Note that the poll loop came round."""
         self._stepped = self._monotonic()
         self._rounds += 1
 
     def note_judged(self) -> None:
-        """What is due was judged, or another process judges."""
+        """Note that all closed buckets were judged, or that another process judges."""
         self._judged = self._monotonic()
 
     @property
@@ -45,7 +45,7 @@ class Progress:
         return self._ends
 
     def end(self) -> None:
-        """The process is being stopped."""
+        """Note that the process is being stopped."""
         self._ends = True
 
     @property
@@ -54,7 +54,7 @@ class Progress:
         return self._monotonic() - self._stepped < PROGRESS_SECONDS
 
     def healthy(self) -> str:
-        """Why a restart would help, in a sentence; empty if it would not. Redis or Kafka away is no such reason."""
+        """A sentence on why a restart would help; empty if it would not. It would not if Redis or Kafka is away."""
         waited, judged = self._monotonic() - self._stepped, self._monotonic() - self._judged
         if waited >= PROGRESS_SECONDS:
             return f"the loop that counts has not come round for {waited:.0f} seconds: restart this process"
@@ -65,7 +65,7 @@ class Progress:
         return ""
 
     def ready(self) -> str:
-        """Why the process does not do its work now, in a sentence; empty if it does, or stands by."""
+        """A sentence on why the process does not do its work now; empty if it does, or if it stands by."""
         if self._ends:
             return "this process is being stopped"
         if not self._rounds:

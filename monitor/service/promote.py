@@ -1,4 +1,4 @@
-"""Start a group's evidence afresh under other settings or another artifact, in place and without losing a record."""
+"""Starts a group's evidence afresh under other settings or another artifact, without losing a record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRIES = 20
 
 @dataclass(frozen=True)
 class Promoted:
-    """What a promotion did: number of the new epoch, buckets dropped before they were judged, what changed."""
+    """The result of a promotion: the new epoch, how many buckets were dropped before they were judged, what changed."""
 
     epoch: int
     dropped: int
@@ -28,10 +28,10 @@ class Promoted:
 
 
 def promote(store: Store, wanted: Binding, group: str) -> Promoted | None:
-    """Give the group these settings; None if it has them already.
+    """Bind the group to these settings. Returns None if it is bound to them already.
 
-    Evidence begins at nothing and firing alerts on inputs are resolved, as both speak of the settings before. Counts
-    and offsets stay. Every process with the settings before is refused from its next write on, and stops.
+    The evidence starts at nothing and firing alerts on inputs are resolved, because both belong to the old settings.
+    Counts and offsets stay. Processes with the old settings are refused at their next write, and stop.
 
     Raises:
         StoreError: the evidence kept changing while this tried.
@@ -50,13 +50,13 @@ def promote(store: Store, wanted: Binding, group: str) -> Promoted | None:
 
 
 def promote_group(config: MonitorConfig, models: Models, store: Store) -> Promoted | None:
-    """Give the group of ``config`` its settings, with these artifacts."""
+    """Bind the group of ``config`` to its settings, with these artifacts."""
     store.ping()
     return promote(store, binding(config, models), config.kafka.group)
 
 
 def _factor(held: str, binding: Binding) -> float:
-    """Old width of a bucket over the new one."""
+    """The old width of a bucket divided by the new one."""
     try:
         old = float(json.loads(held)["buckets.seconds"]) * 1000
     except ValueError:  # an earlier release kept the artifact alone

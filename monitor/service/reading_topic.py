@@ -1,4 +1,4 @@
-"""A bounded range of the topics, read to the ends that they had at the start, or an error that says how far it got."""
+"""Reads a bounded range of the topics, up to the ends they had at the start, or fails and says how far it got."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.sources.settings import reading
 from monitor.sources.topic import TopicQuestions
 
 PATIENCE = 60.0
-"""Seconds without any progress after which the rest of a range is given up."""
+"""After this many seconds without progress, reading a range fails."""
 
 
 def read_topic(
@@ -26,14 +26,14 @@ def read_topic(
     patience: float = PATIENCE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[dict[Partition, list[Record]]]:
-    """Records with ``begin_ms <= timestamp < end_ms`` of every topic, up to where each ended when it was opened.
+    """Read records with ``begin_ms <= timestamp < end_ms`` of every topic, up to its end when it was opened.
 
-    The timestamp is Kafka's own, of the record. No group is joined, nothing is committed, and no topic is made.
+    The timestamp is the Kafka record's. No group is joined, nothing is committed, and no topic is created.
 
     Raises:
         TopicMissingError: a topic does not exist.
-        BrokerError: a topic cannot be described; the message says why.
-        ReplayError: the range could not be read to its end; the message says how far each partition was read.
+        BrokerError: a topic cannot be described. The message says why.
+        ReplayError: the range could not be read to its end. The message says how far each partition was read.
     """
     questions = TopicQuestions(config)
     try:
@@ -131,7 +131,7 @@ class _Range:
         ]
 
     def _progress(self) -> str:
-        """How far each partition was read, in offsets."""
+        """Describe how far each partition was read, in offsets."""
         read = sum(min(self._at[p], self._ends[p]) - self._begins[p] for p in self._ends)
         of = sum(self._ends[p] - self._begins[p] for p in self._ends)
         behind = [

@@ -1,4 +1,4 @@
-"""A bounded range of the topics through the worker's code: what would have fired, and whether the calibration holds."""
+"""Replays a range of the topics through the worker's code: which alerts would have fired, does the calibration hold."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def replay(
     save_classes: str | None = None,
     as_json: bool = False,
 ) -> int:
-    """Judge a range of the topics and print it. Nothing is written to Redis, no group is joined.
+    """Judge a range of the topics and print the report. Nothing is written to Redis, and no group is joined.
 
     Returns 0, or 1 if ``arm`` is given and this traffic breaks the calibration.
 
@@ -74,7 +74,7 @@ def replay(
 
 
 class Tally:
-    """What is replayed: counts by the worker's code, and the flags in order."""
+    """Collects a replay: counts by the worker's code, and the flags in order."""
 
     def __init__(self, config: MonitorConfig, models: Models, cells: int, flag_cells: int) -> None:
         self.recount = Recount(Counter(models, config.bucket_ms, 0))
@@ -92,12 +92,12 @@ class Tally:
             self.order[stream] = self.order.get(stream, FlagOrder()).then(run)
 
     def closed(self) -> Iterator[Bucket]:
-        """Buckets in order of event time."""
+        """Return the buckets in order of event time."""
         for b, counts in sorted(self.recount.counts.items()):
             yield Bucket(b, b * self._width, (b + 1) * self._width, by_key(counts, self._cells))
 
     def classes(self) -> dict[int, list[int]]:
-        """Samples in each cell of every expert, by predicted class over all streams."""
+        """Return samples in each cell of every expert, by predicted class, over all streams."""
         table: dict[int, list[int]] = {}
         for (_, label), cells in by_key(self.recount.totals(), self._cells).items():
             kept = table.setdefault(label, [0] * self._cells)
@@ -106,7 +106,7 @@ class Tally:
         return dict(sorted(table.items()))
 
     def words(self) -> str:
-        """How many records there were, and what became of them."""
+        """Describe how many records there were, and what became of them."""
         r = self.recount
         refused = ", ".join(f"{n} {reason}" for reason, n in sorted(r.rejected.items()))
         total = sum(r.rejected.values())

@@ -1,6 +1,6 @@
-"""Nothing that a process prints shows a secret: not its log, not a traceback, not what a library prints by itself.
+"""Keeps secrets out of everything a process prints: its log, tracebacks, and what libraries print by themselves.
 
-Lines are built without secrets in the first place. This stands behind them, for the texts of other people's libraries:
+Our own lines are made without secrets in the first place. This is for the texts of libraries:
 with ``--debug`` kafka-python logs its settings, password and all.
 """
 
@@ -18,19 +18,19 @@ from monitor.config.redaction import Redactor
 
 
 class RedactedStream:
-    """A text stream on which secrets are replaced; everything else is the stream's own."""
+    """A text stream that replaces secrets and otherwise behaves like the wrapped stream."""
 
     def __init__(self, stream: TextIO, redactor: Redactor) -> None:
         self._stream, self._redactor = stream, redactor
 
     @property
     def redactor(self) -> Redactor:
-        """What replaces the secrets."""
+        """The function that replaces secrets."""
         return self._redactor
 
     @property
     def plain(self) -> TextIO:
-        """The stream itself, for lines whose values were redacted one by one: JSON stays JSON whatever is replaced."""
+        """The wrapped stream, for lines whose values were redacted one by one, so that JSON stays JSON."""
         return self._stream
 
     def write(self, text: str) -> int:
@@ -39,7 +39,7 @@ class RedactedStream:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write the lines as one text: a secret may span them."""
+        """Write the lines as one text, because a secret may span several."""
         self.write("".join(lines))
 
     def __getattr__(self, name: str) -> Any:
@@ -47,7 +47,7 @@ class RedactedStream:
 
 
 def hide_secrets(redactor: Redactor) -> None:
-    """From here on, what this process prints to stdout and stderr has no secret in it."""
+    """From now on, remove secrets from everything this process prints to stdout and stderr."""
     for name in ("stdout", "stderr"):
         setattr(sys, name, RedactedStream(getattr(sys, name), redactor))
     sys.excepthook = _print_exception
@@ -58,5 +58,5 @@ def hide_secrets(redactor: Redactor) -> None:
 
 
 def _print_exception(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    """In one write, so that no secret is cut in two."""
+    """Print an exception in one write, so that no secret is cut in two."""
     sys.stderr.write("".join(traceback.format_exception(kind, error, where)))

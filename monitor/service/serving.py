@@ -1,4 +1,4 @@
-"""The thread that answers HTTP. Whatever its clients do, the loop that counts never waits for it."""
+"""The thread that answers HTTP. The counting loop never waits for it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Serving:
     """An HTTP server in a thread of its own.
 
     Args:
-        app: what is served.
-        http: to whom, and at which address. It is listened on as soon as this exists.
+        app: the application to serve.
+        http: the settings of the server. It listens as soon as this object exists.
 
     Raises:
-        ConfigError: the address is taken, or a file of TLS cannot be used.
+        ConfigError: the address is taken, or a TLS file cannot be used.
     """
 
     def __init__(self, app: ASGIApp, http: HttpConfig) -> None:
@@ -34,11 +34,11 @@ class Serving:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         self._thread.start()
 
     def close(self, timeout: float = 3.0) -> None:
-        """End within so many seconds; requests that are under way are finished if they can be."""
+        """Stop within ``seconds``. Requests in progress are finished if possible."""
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join(timeout)

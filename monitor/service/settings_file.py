@@ -1,6 +1,6 @@
-"""A settings file as `ood-monitor init` writes it: the keys that were chosen, with the comments of the reference.
+"""Writes the settings file of `ood-monitor init`: the chosen keys, with the comments of the reference file.
 
-Secrets never stand in it: they go into files of their own, which only their owner may read.
+Secrets are never in it. They are written to files of their own, which only their owner may read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEADER = """\
 
 
 def read_comments(reference: Path) -> dict[tuple[str, str], str]:
-    """Section and key to the comment that stands behind the key in a settings file such as ``configs/monitor.yml``."""
+    """Read the comment after each key in a settings file such as ``configs/monitor.yml``, by section and key."""
     found, section = {}, ""
     for line in reference.read_text(encoding="utf-8").splitlines():
         if head := re.match(r"(\w+):", line):
@@ -40,12 +40,12 @@ def read_comments(reference: Path) -> dict[tuple[str, str], str]:
 
 
 def render(settings: Mapping[str, Mapping[str, Any]], reference: Path, name: str) -> str:
-    """The text of a settings file.
+    """Make the text of a settings file.
 
     Args:
-        settings: sections, keys and values; none of them a secret.
-        reference: whose comments are taken.
-        name: of the file that this becomes, for its header.
+        settings: values by section and key; none of them is a secret.
+        reference: the file with the comments.
+        name: the name of the new file, for its header.
     """
     comments = read_comments(reference)
     shown = "configs/monitor.yml (in the package: line_plugin/configs)"
@@ -61,7 +61,7 @@ def render(settings: Mapping[str, Mapping[str, Any]], reference: Path, name: str
 
 
 def _scalar(value: Any) -> str:
-    """On one line, quoted if YAML would read something else."""
+    """Write a value on one line, quoted if YAML would otherwise read something else."""
     text = yaml.safe_dump(value, width=2**31, allow_unicode=False, default_flow_style=True, default_style=None)
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
@@ -70,7 +70,7 @@ def write_settings(path: Path, text: str, *, force: bool = False) -> None:
     """Write the file whole or not at all, after reading it back as settings.
 
     Raises:
-        ConfigError: it is not valid, it exists and ``force`` is not given, or it cannot be written.
+        ConfigError: the settings are not valid, the file exists and ``force`` is not given, or it cannot be written.
     """
     with _temporary(path, text) as written:
         try:
@@ -92,10 +92,10 @@ def write_secret(path: Path, secret: str, *, force: bool = False) -> None:
 
 
 def refuse_existing(path: Path, force: bool) -> None:
-    """Raise if something is there that may not be overwritten.
+    """Raise if a file exists that may not be overwritten.
 
     Raises:
-        ConfigError: it exists and ``force`` is not given.
+        ConfigError: the file exists and ``force`` is not given.
     """
     if not force and os.path.lexists(path):
         raise ConfigError(
@@ -105,7 +105,10 @@ def refuse_existing(path: Path, force: bool) -> None:
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str) -> Iterator[Path]:
-    """A complete file beside ``path``, for its owner alone; it is gone afterwards unless it was moved."""
+    """Make a complete file beside ``path`` that only its owner may read.
+
+    It is removed at the end unless it was moved.
+    """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     except OSError as error:

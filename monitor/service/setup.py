@@ -1,4 +1,4 @@
-"""What `ood-monitor init` does once everything is known: a settings file, topics, and whether everything answers."""
+"""The steps of `ood-monitor init` after the choices: write settings, create topics, check everything."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Choices:
-    """Everything that is asked for. What is empty is left at its default and stays out of the file.
+    """The choices of `ood-monitor init`. Empty ones stay at their defaults and are not written to the file.
 
     Attributes:
         topic: the topics with the embeddings, at least one.
-        dead_letters: topic for what cannot be scored; empty for the first topic with .dead-letter behind it.
-        secrets: section and key of each secret that was typed, to the secret; each goes into a file of its own.
-        secret_files: section and key of a secret, to the file in which it stands already.
+        dead_letters: topic for records that cannot be scored; by default the first topic with ``.dead-letter``
+            appended.
+        secrets: the typed secrets by section and key. Each is written to a file of its own.
+        secret_files: files that hold secrets already, by section and key.
     """
 
     output: Path
@@ -48,10 +49,10 @@ class Choices:
 
 
 def check_topic_name(name: str) -> str:
-    """The name, if Kafka takes it.
+    """Return the name if Kafka allows it.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: Kafka does not allow it.
     """
     if not re.fullmatch(r"[a-zA-Z0-9._-]{1,236}", name) or name in (".", ".."):
         raise ConfigError(f"{name!r} is not a name for a topic: expected letters, digits and . _ - (236 at most)")
@@ -59,10 +60,10 @@ def check_topic_name(name: str) -> str:
 
 
 def check_topic_names(text: str) -> tuple[str, ...]:
-    """The names in a list with commas, if Kafka takes each.
+    """Return the names in a comma-separated list if Kafka allows each of them.
 
     Raises:
-        ConfigError: one of them cannot be used, or stands there twice.
+        ConfigError: a name is not allowed, or is there twice.
     """
     names = tuple(check_topic_name(name.strip()) for name in text.split(","))
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -71,10 +72,10 @@ def check_topic_names(text: str) -> tuple[str, ...]:
 
 
 def check_servers(text: str) -> str:
-    """The bootstrap servers, if each has a port.
+    """Return the bootstrap servers if each has a port.
 
     Raises:
-        ConfigError: one of them has none.
+        ConfigError: one of them has no port.
     """
     servers = [s.strip() for s in text.split(",") if s.strip()]
     wrong = [s for s in servers if not re.fullmatch(r"[^\s:/@]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", s)]
@@ -84,10 +85,10 @@ def check_servers(text: str) -> str:
 
 
 def check_artifact(text: str) -> str:
-    """The path of an artifact, if there is a file.
+    """Return the path of an artifact if the file exists.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such file.
     """
     if not Path(text).expanduser().is_file():
         raise ConfigError(f"there is no file {text}: write the artifact with `openood fit` and `openood calibrate`")
@@ -95,10 +96,10 @@ def check_artifact(text: str) -> str:
 
 
 def split_redis_url(url: str) -> tuple[str, str, str]:
-    """The URL without user and password, and these two: they belong elsewhere.
+    """Split user and password from a URL, because they are kept in files of their own.
 
     Raises:
-        ConfigError: it cannot be read; the message never quotes it.
+        ConfigError: the URL cannot be read. The message never quotes it.
     """
     try:
         address = parse_redis_url(url)
@@ -113,10 +114,10 @@ def split_redis_url(url: str) -> tuple[str, str, str]:
 
 
 def write_files(choices: Choices, say: Say) -> MonitorConfig:
-    """Write the settings and the files of secrets; the settings as a worker will read them.
+    """Write the settings and the files of secrets, and return the settings as a worker will read them.
 
     Raises:
-        ConfigError: something exists already, cannot be written or is not valid. No settings are written then.
+        ConfigError: a file exists already, cannot be written, or is not valid. Then no settings are written.
     """
     output, secrets = choices.output, {}
     refuse_existing(output, choices.force)
@@ -161,10 +162,10 @@ def _settings(choices: Choices, files: Mapping[tuple[str, str], Path]) -> dict[s
 
 
 def make_topics(config: MonitorConfig, partitions: int, replication: int) -> Iterator[str]:
-    """Make the topics and the one for dead letters; what was done, in words.
+    """Create the topics and the topic of dead letters. Returns sentences on what was done.
 
     Raises:
-        BrokerError: Kafka cannot be used; the message says how to go on.
+        BrokerError: Kafka cannot be used. The message says what to do.
     """
     from monitor.sources.creating import advise, create_topic
     from monitor.sources.diagnosis import diagnose

@@ -1,4 +1,4 @@
-"""What a process serves over HTTP, put together from its parts."""
+"""Puts together what a process serves over HTTP."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def open_site(
     delivery: Delivery,
     progress: Progress,
 ) -> Serving:
-    """The HTTP server of a process, which listens and does not answer yet.
+    """Open the HTTP server of a process. It listens, but does not answer yet.
 
     Args:
         config: the settings; ``http.port`` is not 0.
-        models: with the artifacts in them.
-        telemetry: whose metrics are shown.
-        worker: that counts.
-        source: that it reads from.
-        evaluator: that judges, if it is this process' turn.
-        delivery: to receivers.
+        models: the models with their artifacts.
+        telemetry: the metrics.
+        worker: the worker that counts.
+        source: the source that it reads from.
+        evaluator: judges if it is this process' turn.
+        delivery: delivers alerts to receivers.
         progress: whether the process does its work.
 
     Raises:
-        ConfigError: the address is taken, or a file of TLS cannot be used.
-        MissingLibraryError: what serves it is not installed.
+        ConfigError: the address is taken, or a TLS file cannot be used.
+        MissingLibraryError: a library for serving HTTP is not installed.
     """
     from line_plugin.version import __version__
     from monitor.errors import MissingLibraryError
@@ -90,13 +90,13 @@ def open_site(
 
 
 def read_behind(worker: Worker, source: Source) -> dict[Partition, int]:
-    """The partitions that a worker counts, with the records of each that it has not read; -1: unknown."""
+    """Return the partitions of a worker with the number of records left to read in each; -1 if unknown."""
     owned, ends = dict(worker.owned), source.end_known()
     return {p: max(0, ends[p] - o.next) if p in ends else -1 for p, o in owned.items()}
 
 
 def shown_settings(config: MonitorConfig) -> Mapping[str, Mapping[str, Any]]:
-    """The settings by section and key. A secret is ``***`` if it is set, else empty; a URL shows where it leads."""
+    """Show the settings by section and key. A secret is ``***`` if it is set, else empty. A URL shows only its host."""
     found: dict[str, dict[str, Any]] = {}
     dumped = config.model_dump(mode="json")
     for section in type(config).model_fields:

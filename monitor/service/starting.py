@@ -1,4 +1,4 @@
-"""The line with which a worker begins, and one whenever its role changes."""
+"""The first log line of a worker, and the line whenever its role changes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[str]) -> tuple[str, dict[str, Any]]:
-    """What runs here, in one line for people, and the same as fields for a log collector. No secret is in either.
+    """Describe what runs here: one line for people, and the same as fields for a log collector. Neither holds a secret.
 
     Args:
         config: the settings.
-        models: with the artifacts in them.
-        receivers: who is told, each as people may see it.
+        models: the models with their artifacts.
+        receivers: the receivers, as people may see them.
     """
     from line_plugin.version import __version__
 
@@ -56,7 +56,7 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
 
 
 def address_of(http: HttpConfig) -> str:
-    """Where people and Prometheus find this process; empty if nothing is served."""
+    """Return the HTTP address of this process; empty if nothing is served."""
     if not http.port:
         return ""
     host = f"[{http.host}]" if ":" in http.host else http.host
@@ -64,11 +64,11 @@ def address_of(http: HttpConfig) -> str:
 
 
 class Role:
-    """What a worker does in its group: it counts if it has partitions, and judges if it holds the lease.
+    """The role of a worker in its group: it counts if it has partitions, and judges if it holds the lease.
 
     Args:
-        topics: that are read.
-        group: that the worker belongs to.
+        topics: the topics that are read.
+        group: the group that the worker belongs to.
     """
 
     def __init__(self, topics: Sequence[str], group: str) -> None:
@@ -77,10 +77,10 @@ class Role:
         self._counts = self._judges = False
 
     def look(self, partitions: int, judges: bool) -> None:
-        """Say so if the role changed.
+        """Log the role if it changed.
 
         Args:
-            partitions: how many this worker counts now.
+            partitions: how many partitions this worker has now.
             judges: whether it holds the lease.
         """
         counts = partitions > 0

@@ -1,6 +1,6 @@
-"""Metrics for Prometheus, in a registry of their own. ``monitor.service.catalogue`` says what each of them is.
+"""Metrics for Prometheus, in a registry of their own. ``monitor.service.catalogue`` describes each of them.
 
-What the loop tells is a few additions a batch. Everything else is worked out when somebody asks for the page.
+The loop only does a few additions per batch. Everything else is computed when somebody reads the metrics.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from monitor.store.verdicts import Health, Notice
 
 
 class Telemetry:
-    """Told by the worker, the watch and the evaluator; read by :mod:`monitor.web.metrics`.
+    """Collects metrics from the worker, the watch and the evaluator. :mod:`monitor.web.metrics` shows them.
 
     Args:
         artifact: content hash; its first twelve digits are shown.
         version: of this package.
         group: of this monitor.
         kafka_client: the library that reads the topics.
-        topics: that are read.
-        redis_seconds: Redis out of reach for so long counts as stalled.
+        topics: the topics that are read.
+        redis_seconds: if Redis cannot be reached for this long, that counts as stalled.
 
     Raises:
         MissingLibraryError: ``prometheus-client`` is not installed.
@@ -84,7 +84,7 @@ class Telemetry:
     # -- told by the loop, once a batch ----------------------------------------------------------------------------
 
     def polled(self, reachable: bool, partitions: int) -> None:
-        """The loop came round."""
+        """The loop has done one round."""
         self._polled_at = time.monotonic()
         self._broker_away.set(not reachable)
         self._owned.set(partitions)
@@ -99,7 +99,7 @@ class Telemetry:
         self._stages[stage].observe(seconds)
 
     def scored(self, batch: Scored) -> None:
-        """A batch was scored; the thread that scores adds up what is flagged."""
+        """A batch was scored. The scoring thread calls this, and it adds up flagged samples."""
         cells = batch.cells[batch.usable]
         self._scored.inc(len(cells))
         for flagged, n in zip(self._flags_of, (cells < self._flag_cells).sum(axis=0).tolist(), strict=False):
@@ -119,25 +119,25 @@ class Telemetry:
     # -- told by the watch and the evaluator -------------------------------------------------------------------------
 
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
-        """The monitor looked at itself: how the whole group is doing, as every process sees it."""
+        """The watch has checked the group: its health, as every process sees it."""
         self._clock.set(time.time() - health.now_ms / 1000)
         self._group.watched(health, partitions, found)
 
     def evaluated(self, transitions: Iterable[Transition]) -> None:
-        """Buckets were judged by this process, and these changes of alerts were written."""
+        """This process has judged buckets and written these changes of alerts."""
         for t in transitions:
             self._transitions[t.change].inc()
 
     # -- read whenever somebody asks -----------------------------------------------------------------------------------
 
     def watch_evidence(self, state: Callable[[], MonitorState | None], rules: Rules) -> None:
-        """Show evidence, alerts and budget. ``state`` gives ``None`` while another process judges."""
+        """Show evidence, alerts and budget. ``state`` gives ``None`` if another process judges."""
         self._flags_of = [self._flagged.labels(name) for name in rules.experts]
         self._flag_cells = rules.flag_cells
         self.registry.register(EvidenceCollector(state, rules))
 
     def watch_delivery(self, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
-        """Show how each sink fares."""
+        """Show the status of each sink."""
         self.registry.register(_DeliveryCollector(statuses))
 
     def watch_letters(self, sent: Sent) -> None:
@@ -146,13 +146,13 @@ class Telemetry:
 
 
 class _DeliveryCollector:
-    """Metrics of the sinks, made from plain numbers that their threads keep."""
+    """Makes metrics of the sinks from the numbers that their threads keep."""
 
     def __init__(self, statuses: Callable[[], Mapping[str, SinkStatus]]) -> None:
         self._statuses = statuses
 
     def collect(self) -> Iterator[Any]:
-        """What prometheus_client asks of a collector."""
+        """Collect the metrics, as prometheus-client asks."""
         now = self._statuses()
         yield family(
             "deliveries_total",
@@ -166,13 +166,13 @@ class _DeliveryCollector:
 
 
 class _LettersCollector:
-    """Metrics of the dead letters, made from plain numbers that the worker's loop keeps."""
+    """Makes metrics of the dead letters from the numbers that the worker's loop keeps."""
 
     def __init__(self, sent: Sent) -> None:
         self._sent = sent
 
     def collect(self) -> Iterator[Any]:
-        """What prometheus_client asks of a collector."""
+        """Collect the metrics, as prometheus-client asks."""
         s = self._sent
         kinds: dict[tuple[str, ...], float] = {
             ("whole",): s.letters - s.stubs,

@@ -1,4 +1,4 @@
-"""The thread of a process that watches: it goes on while the poll loop hangs and while Redis is away."""
+"""The watching thread of a process. It continues if the poll loop hangs or Redis is away."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from monitor.store.verdicts import Notice
 log = logging.getLogger(__name__)
 
 Tell = Callable[[Mapping[str, str]], None]
-"""Hands the fields of an alert to the receivers without Redis in between."""
+"""Delivers an alert to the receivers directly, without Redis."""
 
 
 class Watcher:
-    """Runs a :class:`monitor.judging.watch.Watch` every few seconds, and tells when Redis itself is out of reach.
+    """Runs a :class:`monitor.judging.watch.Watch` every few seconds, and raises an alert if Redis cannot be reached.
 
     Args:
-        watch: what to look at.
-        tell: how to tell that Redis is away.
-        group: part of the identity of that alert.
-        redis_seconds: Redis away for so long is worth telling.
-        canary: sent by the process that judges, if there is one.
+        watch: the checks to run.
+        tell: delivers the alert that Redis is away.
+        group: the consumer group, part of the identity of that alert.
+        redis_seconds: an alert is raised if Redis is away for this long.
+        canary: sent by the process that judges; None if there is none.
         judges: whether this process judges now.
-        drift: compares windows of traffic with the calibration set in the process that judges.
-        every: seconds between two looks.
+        drift: the drift watch, which only the process that judges runs.
+        every: seconds between two checks.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Watcher:
 
     @property
     def runs(self) -> bool:
-        """Whether its thread is there."""
+        """Whether its thread is alive."""
         return self._thread.is_alive()
 
     def close(self, timeout: float = 2.0) -> None:
-        """End; a look that is under way may be left behind."""
+        """Stop the thread. A check in progress may be abandoned."""
         self._stop.set()
         self._thread.join(timeout)
         if self._canary is not None and not self._thread.is_alive():
@@ -79,7 +79,7 @@ class Watcher:
                 log.exception("the monitor could not watch itself; it goes on")
 
     def look(self, monotonic: float) -> None:
-        """Look once, at this time of a monotonic clock."""
+        """Check once, at this time of a monotonic clock."""
         try:
             for notice in self._watch.step():
                 log.log(

@@ -1,1 +1,1 @@
-"""Kafka in: one file a client library, the same protocol for all, and the dead letters."""
+"""Reads Kafka: one protocol, a file for each client library, and the dead letters."""

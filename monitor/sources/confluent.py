@@ -1,4 +1,4 @@
-"""Kafka in through librdkafka: the same protocol as kafka-python at a fraction of its CPU a record.
+"""Reads Kafka through librdkafka, at a fraction of kafka-python's CPU time per record.
 
 librdkafka fetches and decodes in threads of its own, outside Python's lock. Chosen by ``kafka.client``.
 """
@@ -21,14 +21,14 @@ from monitor.sources.settings import librdkafka_settings
 from monitor.sources.topic import TopicQuestions
 
 quiet = logging.getLogger("librdkafka")
-"""librdkafka's own lines; shown with ``--debug``. What people must know is said by the lookout."""
+"""Log lines of librdkafka itself, shown with ``--debug``. The lookout logs what people need to know."""
 
 ANSWER_SECONDS = 10.0
-"""How long a question to the broker may take."""
+"""How many seconds a question to the broker may take."""
 
 
 UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID = 100, 103
-"""Kafka's error codes; older releases of the library have no names for them."""
+"""Error codes of Kafka that older releases of the library have no names for."""
 
 
 class ConfluentSource:
@@ -36,7 +36,7 @@ class ConfluentSource:
 
     Raises:
         TopicMissingError: no topic exists.
-        BrokerError: a setting is wrong; the message names it.
+        BrokerError: a setting is wrong. The message names it.
         MissingLibraryError: confluent-kafka is not installed.
     """
 
@@ -67,7 +67,7 @@ class ConfluentSource:
         self._fresh.difference_update(_ours(partitions))
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
-        """Records by partition, in offset order, at least one each."""
+        """Return new records by partition, in offset order. Partitions without new records are left out."""
         with confluent_errors("poll"):
             # consume() waits until it has as many as it may return: only the first record is waited for.
             polled = self._consumer.consume(max_records, 0)
@@ -88,17 +88,17 @@ class ConfluentSource:
         return {Partition(*place): records for place, records in found.items()}
 
     def assigned(self) -> set[Partition]:
-        """Partitions that are ours now."""
+        """The partitions that are assigned to this worker now."""
         with confluent_errors("assignment"):
             return set(_ours(self._consumer.assignment()))
 
     def take_fresh(self) -> set[Partition]:
-        """Partitions given to us since the last call."""
+        """Return the partitions that were assigned since the last call."""
         fresh, self._fresh = self._fresh, set()
         return fresh
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from ``offset``; nothing happens if the partition is not ours any more."""
+        """Continue at ``offset``. Does nothing if the partition is no longer assigned to this worker."""
         from confluent_kafka import KafkaError, KafkaException
 
         until = time.monotonic() + ANSWER_SECONDS
@@ -114,11 +114,11 @@ class ConfluentSource:
                 return
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Stop fetching these, keep them."""
+        """Stop fetching these partitions, but keep them."""
         self._while_ours(self._consumer.pause, partitions)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these again."""
+        """Fetch these partitions again."""
         self._while_ours(self._consumer.resume, partitions)
 
     def _while_ours(self, call: Callable[[list[Any]], None], partitions: Iterable[Partition]) -> None:
@@ -128,31 +128,31 @@ class ConfluentSource:
                 call(ours)
 
     def look(self) -> Mapping[str, Sight]:
-        """Each topic as it was last seen."""
+        """Return each topic as it was last seen."""
         return self._lookout.sights
 
     def trouble(self) -> str:
-        """Why something cannot be read now; empty if all is well."""
+        """Why something cannot be read now; empty if everything can."""
         return self._lookout.trouble
 
     def unreadable(self) -> tuple[str, ...]:
-        """The topics that trouble is about if others can be read."""
+        """The topics that cannot be read, if others can."""
         return self._lookout.unreadable
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
     ) -> dict[Partition, Log]:
-        """Ask the broker about these partitions; those without a leader are left out."""
+        """Ask the broker about the logs of these partitions. Those without a leader are left out."""
         return self._questions.logs(list(partitions), read_up_to or {})
 
     def end_known(self) -> dict[Partition, int]:
-        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+        """Return the end of each partition as of the last fetch, without asking; absent if there was none yet."""
         with confluent_errors("cached offsets"):
             found = {p: self._consumer.get_watermark_offsets(_native(p), cached=True)[1] for p in self.assigned()}
         return {p: offset for p, offset in found.items() if offset >= 0}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions of which it did."""
+        """Return the offsets that the group has committed to Kafka; absent if it has not."""
         with confluent_errors("committed offsets"):
             told = self._consumer.committed([_native(p) for p in partitions], ANSWER_SECONDS)
         for tp in told:
@@ -161,7 +161,7 @@ class ConfluentSource:
         return {Partition(tp.topic, tp.partition): tp.offset for tp in told if tp.offset >= 0}
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Tell Kafka, for lag tools; failures do not matter."""
+        """Commit offsets to Kafka, for lag tools only. Failures do not matter."""
         from confluent_kafka import KafkaException
 
         try:
@@ -170,16 +170,16 @@ class ConfluentSource:
             return
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the consumer group."""
         self._lookout.close()
         self._consumer.close()
 
 
 def _headers(message: Any) -> tuple[tuple[str, bytes], ...]:
-    """The headers, or what the contract rejects if the name of one is not UTF-8.
+    """Return the headers. If the name of one is not UTF-8, return what the contract rejects.
 
-    The client then returns a list with a hole in it and an error besides. Python's fast path for a call misses that
-    error, which strikes anywhere later; a call through ``methodcaller`` is always checked.
+    In that case the client returns a list with a hole in it and an error as well. Python's fast path for a call misses
+    that error, which then appears anywhere later. A call through ``methodcaller`` is always checked.
     """
     try:
         return tuple(_ask_headers(message) or ())
@@ -205,9 +205,9 @@ def _note(error: Any) -> None:
 
 
 def _is_waited_out(error: Any) -> bool:
-    """Whether this is a topic that is not there, or a login that is refused.
+    """Whether this error means a missing topic or a refused login.
 
-    The lookout finds that out by itself, says why and what to do, while the consumer waits for it to be mended.
+    The lookout finds out why and says what to do. Meanwhile the consumer waits until somebody repairs it.
     """
     from confluent_kafka import KafkaError
 
@@ -224,7 +224,7 @@ def _is_waited_out(error: Any) -> bool:
 
 
 def _refuse(error: Any, what: str) -> None:
-    """Raise an error of librdkafka as this package's, told apart by whether trying again helps."""
+    """Translate an error of librdkafka into this package's, by whether trying again helps, and raise it."""
     from confluent_kafka import KafkaError
 
     again = {
@@ -244,7 +244,7 @@ def _refuse(error: Any, what: str) -> None:
 
 @contextmanager
 def confluent_errors(what: str) -> Iterator[None]:
-    """What librdkafka raises as this package's errors."""
+    """Translate errors of librdkafka into this package's."""
     from confluent_kafka import KafkaException
 
     try:

@@ -1,4 +1,4 @@
-"""Making the topics that a monitor needs."""
+"""Creates the topics that a monitor needs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from monitor.sources.kafka_errors import kafka_errors
 from monitor.sources.settings import asking
 
 WAIT_MS = 10_000
-"""How long the broker may take to make a topic."""
+"""How long the broker may take to create a topic."""
 
 
 def create_topic(config: KafkaConfig, topic: str, partitions: int, replication: int = -1) -> str:
-    """Make a topic unless it exists; what was done, in words.
+    """Create a topic unless it exists. Returns a sentence on what was done.
 
     Args:
-        config: how Kafka is reached.
+        config: the connection to Kafka.
         topic: its name.
-        partitions: how many; an existing topic keeps those that it has.
-        replication: copies of each partition; -1 takes the broker's default.
+        partitions: how many partitions. An existing topic keeps its own number.
+        replication: copies of each partition; -1 for the broker's default.
 
     Raises:
-        BrokerUnavailableError: Kafka cannot be reached now. BrokerError: it refuses, with how to go on.
+        BrokerUnavailableError: Kafka cannot be reached now. BrokerError: Kafka refuses; the message says what to do.
     """
     from kafka import KafkaAdminClient
     from kafka.errors import TopicAlreadyExistsError
@@ -40,7 +40,7 @@ def create_topic(config: KafkaConfig, topic: str, partitions: int, replication: 
 
 
 def advise(error: BrokerError, topic: str) -> str:
-    """How to go on after a refusal."""
+    """Say what to do after a refusal."""
     return (
         f"topic {topic!r} could not be made: {error}. Grant the user CREATE on the cluster or the topic, correct "
         "--partitions and --replication-factor, or have it made by whoever keeps this Kafka, and run "

@@ -1,9 +1,10 @@
-"""Records that cannot be scored, sent on with their reason. Delivery is at least once; the source offset tells repeats.
+"""Dead letters: records that cannot be scored are sent to another topic with the reason.
 
-The producer is one of its own and not idempotent: one record that is too large poisons an idempotent producer for good.
+Delivery is at least once; repeats have the same source offset. The producer is separate and not idempotent, because one
+record that is too large makes an idempotent producer useless for good.
 
-A record that cannot be sent on as it is goes as a stub: the place it came from and the reason, and nothing that its
-sender chose. If Kafka refuses even that, the place is logged. So no record can hold up the others by its dead letter.
+If a record cannot be sent as it is, a stub is sent: where it came from and the reason, without anything that its sender
+chose. If Kafka refuses even that, the place is logged. So a bad record never holds up the others.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ log = logging.getLogger(__name__)
 
 
 class DeadLetters(Protocol):
-    """Where rejected records go."""
+    """Takes rejected records."""
 
     def send(self, rejected: Iterable[Rejection]) -> None:
-        """Send ``(record, reason, detail)`` and return when the broker has them all."""
+        """Send rejections ``(record, reason, detail)``, and return when the broker has acknowledged them all."""
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
 
 
 @dataclass
 class Sent:
-    """How many letters were sent so far, how many of them as stubs, how many not even so, and how many attempts failed.
+    """How many letters were sent so far, how many of them as stubs, how many could not be sent, and failed attempts.
 
-    A failed attempt loses no letter: its records are read again, and rejected again.
+    A failed attempt loses nothing: its records are read and rejected again.
     """
 
     letters: int = 0
@@ -45,13 +46,13 @@ class Sent:
 
 
 class KafkaDeadLetters:
-    """Dead letters to a topic, through kafka-python.
+    """Sends dead letters to a topic through kafka-python.
 
     Args:
         settings: connection settings of kafka-python.
         topic: where to.
-        max_bytes: of one letter; larger values are cut and marked.
-        wait_ms: how long the topic may take to be there, and an answer to come.
+        max_bytes: size of one letter. Larger values are cut and marked.
+        wait_ms: how long to wait for the topic, and for an answer.
     """
 
     def __init__(
@@ -63,12 +64,12 @@ class KafkaDeadLetters:
         self.sent = Sent()
 
     def check(self) -> None:
-        """Reach the topic, which a broker may create on this occasion. To be called once, at the start.
+        """Look for the topic, which a broker may create on this occasion. Call it once, at the start.
 
-        If Kafka is away it is looked for again when the first letter is to be sent.
+        If Kafka is away, the topic is looked for again before the first letter is sent.
 
         Raises:
-            BrokerError: it is not there, or may not be written to.
+            BrokerError: the topic does not exist, or may not be written to.
         """
         try:
             self._guarded(self._connected)
@@ -76,12 +77,13 @@ class KafkaDeadLetters:
             log.warning("%s; trying again when there is something to send", error)
 
     def send(self, rejected: Iterable[Rejection]) -> None:
-        """Send and wait for every acknowledgement.
+        """Send, and wait for all acknowledgements.
 
-        A topic that was reached once and is missing or forbidden later is waited for: the worker lives to tell.
+        If the topic was there once and is missing or forbidden now, wait for it, so that the worker stays alive to say
+        so.
 
         Raises:
-            BrokerUnavailableError: trying again may help; BrokerError: it will not.
+            BrokerUnavailableError: trying again may help. BrokerError: it will not.
         """
         rejections = list(rejected)
 
@@ -101,7 +103,7 @@ class KafkaDeadLetters:
             raise
 
     def _as_stubs(self, rejections: Sequence[Rejection], refused: dict[int, Exception]) -> None:
-        """What Kafka refused as it was, once more without its content."""
+        """Send what Kafka has refused once more, as stubs."""
         log.warning(
             "topic %s: %d dead letters were refused (%s); only their place and reason are sent",
             self._topic, len(rejections), printable(str(next(iter(refused.values())))),
@@ -123,7 +125,7 @@ class KafkaDeadLetters:
             )  # fmt: skip
 
     def _deliver(self, rejections: Sequence[Rejection], letters: Sequence[Letter]) -> dict[int, Exception]:
-        """Send all and wait; which of them were refused for what they are, and why."""
+        """Send all letters and wait. Returns those that were refused for their content, and why."""
         from kafka import errors
 
         of_the_record = (
@@ -145,7 +147,7 @@ class KafkaDeadLetters:
         return refused
 
     def _guarded(self, act: Callable[[], object]) -> None:
-        """Kafka's errors as this package's; what they mean for the topic as a whole and what to do."""
+        """Translate Kafka's errors into this package's: what they mean for the topic, and what to do."""
         from kafka import errors
 
         try:
@@ -186,7 +188,7 @@ class KafkaDeadLetters:
         return BrokerUnavailableError if self._reached else BrokerError
 
     def _is_missing(self) -> bool:
-        """Whether Kafka answers, and says that there is no such topic."""
+        """Whether Kafka answers that there is no such topic."""
         from kafka import KafkaConsumer, errors
 
         try:
@@ -201,7 +203,7 @@ class KafkaDeadLetters:
             consumer.close()
 
     def _drop(self) -> None:
-        """A producer that failed is not trusted again."""
+        """Drop the producer after a failure; the next attempt opens a new one."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close(timeout=1)

@@ -1,7 +1,7 @@
-"""Why Kafka does not let us in: one short conversation by hand, which names the setting that is wrong.
+"""Finds out why Kafka refuses a connection, and names the wrong setting.
 
-Client libraries answer most wrong security settings with the same words. Here each step of a connection is made by
-itself (name, socket, TLS, SASL), and the step that fails says which setting to change. No secret is ever named.
+Client libraries report most wrong security settings with the same words. Here each step of a connection is made
+separately (name, socket, TLS, SASL), and the step that fails shows which setting to change. Secrets are never named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOSTNAME_MISMATCH, IP_MISMATCH, CERT_EXPIRED, CERT_NOT_YET_VALID = 62, 64, 10, 9
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong, in one sentence with the setting to change; ``fatal`` if waiting does not help."""
+    """What is wrong, in one sentence with the setting to change. ``fatal`` means that waiting does not help."""
 
     text: str
     fatal: bool
@@ -39,9 +39,9 @@ class _Found(Exception):  # noqa: N818  it carries a finding, and is no error of
 
 
 def diagnose(config: KafkaConfig) -> Diagnosis | None:
-    """Talk to each bootstrap server in turn; ``None`` as soon as one of them lets us in.
+    """Try each bootstrap server in turn. Returns ``None`` as soon as one accepts the connection.
 
-    A server that cannot be reached says less than one that refuses us.
+    An answer that refuses the connection tells more than no answer, so it is preferred.
     """
     worst: Diagnosis | None = None
     for address in config.bootstrap_servers.split(","):
@@ -56,7 +56,7 @@ def diagnose(config: KafkaConfig) -> Diagnosis | None:
 
 
 def _converse(address: str, config: KafkaConfig) -> None:
-    """One whole conversation; raises what is found to be wrong."""
+    """Make one whole connection. Raises what is found to be wrong."""
     host, port = _split(address)
     tls = config.security_protocol.endswith("SSL")
     sasl = config.security_protocol.startswith("SASL")
@@ -149,7 +149,7 @@ def _explain_certificate(address: str, config: KafkaConfig, error: ssl.SSLCertVe
 
 
 def _explain_handshake(host: str, port: int, config: KafkaConfig, error: OSError) -> _Found:
-    """TLS did not come about, and not for the broker's certificate."""
+    """Explain a failed TLS handshake whose cause is not the broker's certificate."""
     if _speaks_plaintext(host, port):
         other = config.security_protocol.replace("SASL_SSL", "SASL_PLAINTEXT").replace("SSL", "PLAINTEXT")
         other = other if config.security_protocol == "SSL" else "SASL_PLAINTEXT"
@@ -178,7 +178,7 @@ def _explain_alert(address: str, config: KafkaConfig, error: Exception) -> _Foun
 
 
 def _explain_silence(address: str, config: KafkaConfig, error: Exception) -> _Found:
-    """The connection stands, but the first question gets no answer in Kafka's protocol."""
+    """Explain a connection on which the first request gets no answer in Kafka's protocol."""
     host, port = _split(address)
     if config.security_protocol.endswith("SSL"):
         return _explain_alert(address, config, error)
@@ -212,7 +212,7 @@ def _speaks_tls(host: str, port: int) -> bool:
 
 
 def _look_around(wire: socket.socket, address: str, config: KafkaConfig) -> None:
-    """Without SASL the next question is answered, unless the port wants SASL first."""
+    """Without SASL, check that requests are answered. They are not if the port requires SASL."""
     try:
         _ask(wire, METADATA, 1, struct.pack(">i", 0))
     except (OSError, ValueError) as error:
@@ -258,7 +258,7 @@ def _log_in(wire: socket.socket, address: str, config: KafkaConfig) -> None:
 
 
 def _handshake(wire: socket.socket, mechanism: str) -> tuple[int, list[str]]:
-    """``(error code, mechanisms that the port offers)``."""
+    """Ask for SASL. Returns ``(error code, mechanisms that the port offers)``."""
     answer = _ask(wire, SASL_HANDSHAKE, 1, _text(mechanism))
     code, count = struct.unpack_from(">hi", answer)
     at, offered = 6, []
@@ -270,7 +270,7 @@ def _handshake(wire: socket.socket, mechanism: str) -> tuple[int, list[str]]:
 
 
 def _refused(wire: socket.socket, config: KafkaConfig) -> str | None:
-    """Log in; why it was refused, ``None`` if it was not, or if this mechanism cannot be tried here."""
+    """Log in, and return why it was refused; ``None`` if it was not, or if this mechanism cannot be tried here."""
     from kafka.net.sasl import get_sasl_mechanism
 
     if config.sasl_mechanism not in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
@@ -290,7 +290,7 @@ def _refused(wire: socket.socket, config: KafkaConfig) -> str | None:
 
 
 def _ask(wire: socket.socket, key: int, version: int, body: bytes) -> bytes:
-    """One request and its answer, without the answer's header."""
+    """Send one request, and return its answer without the header."""
     message = struct.pack(">hhi", key, version, 1) + _text("ood-monitor") + body
     wire.sendall(struct.pack(">i", len(message)) + message)
     size, number = struct.unpack(">ii", _read(wire, 8))

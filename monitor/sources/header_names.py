@@ -1,7 +1,7 @@
-"""Header names that are not UTF-8: any sender can write one, and kafka-python stops at it for good.
+"""Makes kafka-python read records whose header names are not UTF-8.
 
-It takes such a record for a corrupt one and raises on each poll, whichever worker tries. Kafka itself lets any bytes
-through. Here the one record is read again with zeros in place of those names, which the contract rejects.
+Any sender can write such a name. kafka-python takes the record for a corrupt one and raises on each poll, so no worker
+would ever pass it. Here such a record is read again with zeros in place of these names, and the contract rejects it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 @cache
 def tolerate_any_header_name() -> None:
-    """Have kafka-python read records whose header names are not UTF-8. Calling it again changes nothing."""
+    """Change kafka-python so that it reads such records. Calling this again changes nothing."""
     from kafka.record.default_records import DefaultRecordBatch
 
     strictly = DefaultRecordBatch._read_msg
@@ -30,7 +30,7 @@ def tolerate_any_header_name() -> None:
 
 
 def _without_names(buffer: Any, at: int) -> bytearray:
-    """The same bytes, with zeros for each header name of the record at ``at`` that is not UTF-8."""
+    """Replace each header name of the record at ``at`` that is not UTF-8 by zeros."""
     from kafka.record.util import decode_varint
 
     changed = buffer if isinstance(buffer, bytearray) else bytearray(buffer)  # one copy a batch at most

@@ -1,4 +1,4 @@
-"""Errors of kafka-python as this package's."""
+"""Translates errors of kafka-python into this package's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.errors import BrokerError, BrokerUnavailableError
 
 @contextmanager
 def kafka_errors(what: str) -> Iterator[None]:
-    """Kafka errors as this package's, told apart by whether trying again helps."""
+    """Translate Kafka errors into this package's, by whether trying again helps."""
     from kafka import errors
 
     try:

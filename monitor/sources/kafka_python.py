@@ -1,7 +1,7 @@
-"""Kafka in through kafka-python: one consumer of a group, offsets kept elsewhere.
+"""Reads Kafka through kafka-python, as one consumer of a group whose offsets are kept in the store.
 
-Where to read on is the store's business: the worker seeks after each assignment. What is committed to Kafka is for lag
-tools alone.
+The store decides where to continue: the worker seeks after each assignment. Offsets are committed to Kafka only for lag
+tools.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from monitor.sources.topic import TopicQuestions
 log = logging.getLogger(__name__)
 
 ANSWER_MS = 10_000
-"""How long a question to the group's coordinator may take."""
+"""How long a question to the coordinator of the group may take, in milliseconds."""
 
 
 class KafkaSource:
     """A :class:`monitor.sources.protocol.Source` on kafka-python.
 
-    If Kafka is away when it is made, it connects with the first poll that finds it back.
+    If Kafka is away at the start, the first poll that finds it back connects.
 
     Raises:
         TopicMissingError: no topic exists.
-        BrokerError: a setting is wrong; the message names it.
+        BrokerError: a setting is wrong. The message names it.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -76,7 +76,7 @@ class KafkaSource:
         return self._consumer
 
     def _join_again(self) -> None:
-        """Leave the group and join it anew. kafka-python 3.0 does not notice if it dealt partitions by old metadata."""
+        """Leave the group and join it again: kafka-python 3.0 does not notice that it assigned by old metadata."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=5000)
@@ -92,7 +92,7 @@ class KafkaSource:
             self._fresh.difference_update(partitions)
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
-        """Records by partition, in offset order, at least one each."""
+        """Return new records by partition, in offset order. Partitions without new records are left out."""
         orphans = self._lookout.take_orphans()
         if orphans and self._consumer is not None:  # else it has not joined yet: the artifact may take long to load
             names = ", ".join(str(p) for p in sorted(orphans))
@@ -117,19 +117,19 @@ class KafkaSource:
         }
 
     def assigned(self) -> set[Partition]:
-        """Partitions that are ours now."""
+        """The partitions that are assigned to this worker now."""
         if self._consumer is None:
             return set()
         return {Partition(tp.topic, tp.partition) for tp in self._consumer.assignment()}
 
     def take_fresh(self) -> set[Partition]:
-        """Partitions given to us since the last call."""
+        """Return the partitions that were assigned since the last call."""
         with self._lock:
             fresh, self._fresh = self._fresh, set()
         return fresh
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from ``offset``; nothing happens if the partition is not ours any more."""
+        """Continue at ``offset``. Does nothing if the partition is no longer assigned to this worker."""
         if partition not in self.assigned():
             return
         try:
@@ -138,12 +138,12 @@ class KafkaSource:
             return
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Stop fetching these, keep them."""
+        """Stop fetching these partitions, but keep them."""
         for p in set(partitions) & self.assigned():
             self._while_ours(self._consumer.pause, p)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these again."""
+        """Fetch these partitions again."""
         for p in set(partitions) & self.assigned():
             self._while_ours(self._consumer.resume, p)
 
@@ -154,36 +154,36 @@ class KafkaSource:
             return
 
     def look(self) -> Mapping[str, Sight]:
-        """Each topic as it was last seen."""
+        """Return each topic as it was last seen."""
         return self._lookout.sights
 
     def trouble(self) -> str:
-        """Why something cannot be read now; empty if all is well."""
+        """Why something cannot be read now; empty if everything can."""
         return self._lookout.trouble
 
     def unreadable(self) -> tuple[str, ...]:
-        """The topics that trouble is about if others can be read."""
+        """The topics that cannot be read, if others can."""
         return self._lookout.unreadable
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
     ) -> dict[Partition, Log]:
-        """Ask the broker about these partitions; those without a leader are left out."""
+        """Ask the broker about the logs of these partitions. Those without a leader are left out."""
         return self._questions.logs(list(partitions), read_up_to or {})
 
     def end_known(self) -> dict[Partition, int]:
-        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+        """Return the end of each partition as of the last fetch, without asking; absent if there was none yet."""
         found = {p: self._consumer.highwater(_native(p)) for p in self.assigned()}
         return {p: offset for p, offset in found.items() if offset is not None}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions of which it did."""
+        """Return the offsets that the group has committed to Kafka; absent if it has not."""
         with kafka_errors("committed offsets"):
             pairs = {p: self._connected().committed(_native(p), timeout_ms=ANSWER_MS) for p in partitions}
         return {p: offset for p, offset in pairs.items() if offset is not None}
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Tell Kafka, for lag tools; failures do not matter."""
+        """Commit offsets to Kafka, for lag tools only. Failures do not matter."""
         from kafka import OffsetAndMetadata
         from kafka.errors import KafkaError
 
@@ -195,7 +195,7 @@ class KafkaSource:
             return
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the consumer group."""
         self._lookout.close()
         if self._consumer is not None:
             self._consumer.close(autocommit=False, timeout_ms=5000)

@@ -1,4 +1,4 @@
-"""What is sent of a record that cannot be scored: the record with its reason, or its place alone if that cannot be."""
+"""Builds dead letters: a record with the reason why it was rejected, or only its place if it cannot be sent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Rejection = tuple[Record, str, str]
 """``(record, reason, detail)``."""
 
 OVERHEAD = 100
-"""Bytes that Kafka adds to a record, and ten to each of its headers, at most."""
+"""How many bytes Kafka adds to a record at most, besides ten for each header."""
 
 
 class Letter(NamedTuple):
-    """What is sent for one rejected record; ``stub`` if nothing of the record itself is in it."""
+    """The dead letter of one record. A ``stub`` holds nothing of the record itself."""
 
     key: bytes | None
     value: bytes | None
@@ -25,11 +25,13 @@ class Letter(NamedTuple):
 
 
 def letter_of(rejection: Rejection, max_bytes: int) -> Letter:
-    """The record with its reason and place; a value that is too large is cut. A stub if its key or headers do not fit.
+    """Build the letter: the record with reason and place.
+
+    A large value is cut. If key or headers do not fit, it is a stub.
 
     Args:
         rejection: the record, its reason and the detail.
-        max_bytes: of key, value and headers together.
+        max_bytes: limit on key, value and headers together.
     """
     record, reason, detail = rejection
     headers = headers_of(record, reason, detail, cut=False)
@@ -49,7 +51,7 @@ def letter_of(rejection: Rejection, max_bytes: int) -> Letter:
 
 
 def stub_of(rejection: Rejection) -> Letter:
-    """The place and the reason alone; the place is the key too, so that a compacted topic takes it."""
+    """Build a stub from the place and the reason. The place is also the key, so that a compacted topic accepts it."""
     record, reason, detail = rejection
     headers = [(k, v) for k, v in _added(record, reason, detail).items() if k != "dead-letter-error"]
     headers += [("dead-letter-stub", b"the record itself could not be sent: read it at its source")]
@@ -57,7 +59,7 @@ def stub_of(rejection: Rejection) -> Letter:
 
 
 def headers_of(record: Record, reason: str, detail: str, *, cut: bool) -> list[tuple[str, bytes]]:
-    """The record's own headers, and why and where it comes from."""
+    """Return the record's own headers with the reason and the place added."""
     added = _added(record, reason, detail)
     if cut:
         added["dead-letter-cut"] = b"value of %d bytes was cut" % len(record.value or b"")
@@ -77,7 +79,7 @@ def _added(record: Record, reason: str, detail: str) -> dict[str, bytes]:
 
 
 def _can_be_sent(record: Record, headers: Sequence[tuple[Any, Any]]) -> bool:
-    """Whether Kafka has a way to write these down."""
+    """Whether Kafka's format can hold these headers."""
     try:
         fine = all(isinstance(v, bytes) and k.encode("utf-8") is not None for k, v in headers)
     except (AttributeError, UnicodeEncodeError):

@@ -1,8 +1,8 @@
-"""Looks again and again, from a thread of its own, whether Kafka answers and each topic is still the one it was.
+"""The lookout: a thread that keeps checking that Kafka answers and that each topic is still the same one.
 
-What it sees is at hand at any moment, however long a poll takes: the topics' ids for the worker, and a sentence about
-what is wrong for the log and for the watch. A sentence is logged once, then at most once a minute while it stays true.
-What is wrong with one topic keeps no other from being seen.
+Its findings can be read at any moment, however long a poll takes: the topics' ids for the worker, and a sentence about
+what is wrong for the log and the watch. A sentence is logged once, then at most once a minute while it stays true.
+Trouble with one topic does not affect the others.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from monitor.sources.worries import Worries
 log = logging.getLogger(__name__)
 
 GROUP_SECONDS = 3.0
-"""Time between two looks at whether every partition has a worker."""
+"""Seconds between two checks that every partition has a worker."""
 
 
 class Lookout:
-    """Keeps the last sight of each topic, and what is wrong with it.
+    """Remembers what was last seen of each topic, and what is wrong with it.
 
     Args:
-        config: of Kafka.
+        config: the Kafka settings.
         questions: asks the broker.
-        ours: the partitions whose logs are looked at.
-        clock: seconds of a clock that only rises.
-        wall: Unix time, for people.
-        watch_group: whether to look for partitions that the group has dealt to nobody.
+        ours: gives the partitions whose logs are checked.
+        clock: gives monotonic seconds.
+        wall: gives Unix time, for people.
+        watch_group: whether to look for partitions that the group has assigned to nobody.
         explain: finds out why Kafka does not answer.
     """
 
@@ -65,26 +65,26 @@ class Lookout:
 
     @property
     def sights(self) -> Mapping[str, Sight]:
-        """Each topic as it was last seen."""
+        """Return each topic as it was last seen."""
         return self._sights
 
     @property
     def trouble(self) -> str:
-        """What is wrong now, in one sentence; empty if nothing is."""
+        """What is wrong now, in one sentence; empty if nothing is wrong."""
         return self._worries.words()
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """The topics that something is wrong with, if nothing is wrong with others."""
+        """The topics in trouble, if others are not."""
         return self._worries.topics()
 
     def take_orphans(self) -> frozenset[Partition]:
-        """Partitions that a settled group had dealt to nobody at two looks in a row, since the last call."""
+        """Return partitions that a stable group had assigned to nobody at two checks in a row, since the last call."""
         found, self._orphans = self._orphans, frozenset()
         return found
 
     def take_returned(self) -> list[str]:
-        """Topics that were missing and are there again for a while, without a partition of them being ours."""
+        """Return topics that were missing, have been back for a while, and of which this worker has no partition."""
         due = [topic for topic, at in self._returned.items() if self._clock() - at >= GROUP_SECONDS]
         for topic in due:
             del self._returned[topic]
@@ -92,13 +92,13 @@ class Lookout:
         return [topic for topic in due if topic not in ours]
 
     def begin(self) -> None:
-        """Look once, then from the thread. Kafka away is waited for; what waiting does not mend is raised.
+        """Check once, then start the thread. If Kafka is away, wait for it. Trouble that does not pass is raised.
 
-        Of several topics some may be missing: the others are read, and it is said.
+        If some of several topics are missing, the others are read, and a log line says so.
 
         Raises:
             TopicMissingError: no topic exists.
-            BrokerError: a setting is wrong; the message names it.
+            BrokerError: a setting is wrong. The message names it.
         """
         try:
             seen = self._see()
@@ -124,7 +124,7 @@ class Lookout:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop the thread."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
@@ -142,7 +142,7 @@ class Lookout:
                 )  # fmt: skip
 
     def look(self) -> None:
-        """Look once, and log what has changed."""
+        """Check once, and log what has changed."""
         try:
             try:
                 seen = self._see()
@@ -164,7 +164,7 @@ class Lookout:
 
     @staticmethod
     def _raise_if_nothing_answers(seen: Mapping[str, Described]) -> None:
-        """What is wrong with every topic, and is not that it is missing, is wrong with Kafka."""
+        """Raise the trouble if all topics have it, unless they are just missing: then Kafka as a whole is at fault."""
         wrong = [d for d in seen.values() if isinstance(d, BrokerError) and not isinstance(d, TopicMissingError)]
         if len(wrong) == len(seen):
             raise wrong[0]
@@ -185,7 +185,7 @@ class Lookout:
         return found
 
     def _settle(self, found: Mapping[str, Described]) -> None:
-        """Say what is wrong with each topic, and what is so no more."""
+        """Note what is wrong with each topic, and what is over."""
         for topic, seen in found.items():
             if isinstance(seen, TopicMissingError):
                 self._gone.add(topic)
@@ -197,7 +197,7 @@ class Lookout:
         self._worries.settle()
 
     def _wrong(self, topic: str, seen: Described) -> tuple[str, str]:
-        """Kind and text of what is wrong with a topic; empty if nothing is."""
+        """Return kind and text of what is wrong with a topic; empty if nothing is wrong."""
         if isinstance(seen, TopicMissingError):
             before = "it was there before" if topic in self._sights else "it was not there when this worker began"
             return "missing", f"Topic {missing(self._config, topic).removeprefix('topic ')}; {before}"

@@ -1,4 +1,4 @@
-"""What a worker needs of Kafka, whatever library reads it."""
+"""The protocol of a source: what a worker needs from Kafka, whatever library reads it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ class Log:
     """What the broker says about the log of one partition.
 
     Attributes:
-        topic_id: of the topic; a topic that was deleted and made again has another one. Empty if the broker has none.
-        first: the earliest offset that is retained.
+        topic_id: id of the topic. A topic that was deleted and created again has another one. Empty if the broker has
+            no ids.
+        first: the earliest retained offset.
         end: the offset that the next record will have, records of open transactions included; -1 if the broker's
             answer cannot be relied on.
     """
@@ -28,13 +29,13 @@ class Log:
 
 @dataclass(frozen=True)
 class Sight:
-    """One topic as it was last seen.
+    """What was last seen of a topic.
 
     Attributes:
-        topic_id: empty if the broker has none, or nothing was seen yet.
-        partitions: how many there are, 0 if nothing was seen yet.
-        logs: of the partitions that are ours.
-        asked_at: when the question was sent, in seconds of ``time.monotonic``.
+        topic_id: id of the topic; empty if the broker has no ids, or if nothing was seen yet.
+        partitions: how many partitions it has; 0 if nothing was seen yet.
+        logs: the logs of the partitions assigned to this worker.
+        asked_at: when the broker was asked, in seconds of ``time.monotonic``.
     """
 
     topic_id: str = ""
@@ -47,50 +48,50 @@ class Source(Protocol):
     """What the worker needs of Kafka. Every method that asks the broker may raise ``BrokerUnavailableError``."""
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
-        """Records by partition, in offset order, at least one each; keeps the group membership alive."""
+        """Return new records by partition, in offset order, and keep the group membership alive."""
 
     def assigned(self) -> set[Partition]:
-        """Partitions that are ours now."""
+        """The partitions that are assigned to this worker now."""
 
     def take_fresh(self) -> set[Partition]:
-        """Partitions given to us since the last call: their position is not to be trusted."""
+        """Return the partitions that were assigned since the last call. Their positions must not be relied on."""
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from ``offset``; nothing happens if the partition is not ours any more."""
+        """Continue at ``offset``. Does nothing if the partition is no longer assigned to this worker."""
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Stop fetching these, keep them."""
+        """Stop fetching these partitions, but keep them."""
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these again."""
+        """Fetch these partitions again."""
 
     def look(self) -> Mapping[str, Sight]:
-        """Each topic as it was last seen, by name; one that was never seen is absent. It never waits."""
+        """Return each topic as it was last seen, by name. Topics that were never seen are absent. Never waits."""
 
     def trouble(self) -> str:
-        """Why something cannot be read now, in one sentence for people; empty if all is well. It never waits."""
+        """Why something cannot be read now, in one sentence for people; empty if everything can. Never waits."""
 
     def unreadable(self) -> tuple[str, ...]:
-        """The topics that trouble is about if others can be read; empty if it is about everything, or there is none."""
+        """The topics that cannot be read, if others can; empty if none can be read, or all can."""
 
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
     ) -> dict[Partition, Log]:
-        """Ask the broker about these partitions, within seconds; those without a leader are left out.
+        """Ask the broker about the logs of these partitions, within seconds. Those without a leader are left out.
 
         Args:
-            partitions: of the topics that are read.
-            read_up_to: offsets that were reached before. If the broker's end lies below, it is verified by a fetch.
+            partitions: partitions of the topics that are read.
+            read_up_to: offsets that were reached before. If the broker names a lower end, it is verified by a fetch.
         """
 
     def end_known(self) -> dict[Partition, int]:
-        """The end of each partition as the last fetch told it, without asking; absent if nothing was fetched yet."""
+        """Return the end of each partition as of the last fetch, without asking; absent if there was none yet."""
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions of which it did."""
+        """Return the offsets that the group has committed to Kafka; absent if it has not."""
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Tell Kafka, for lag tools; never waited for."""
+        """Commit offsets to Kafka, for lag tools only. Never waits."""
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the consumer group."""

@@ -1,4 +1,4 @@
-"""Our settings by the names of each client library: the connection, and how a topic is read."""
+"""Translates our settings into those of each client library: the connection, and how a topic is read."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from monitor.config import KafkaConfig, KafkaConnection
 
 QUEUED_KBYTES = 32_768
-"""What librdkafka may fetch ahead; its own default, 64 MB, only costs memory here."""
+"""How much librdkafka may fetch ahead, in kB. Its own default of 64 MB only costs memory here."""
 
 BOOTSTRAP_MS = 3_000
-"""How long a client looks for a first broker that answers."""
+"""How long a client looks for a first broker that answers, in milliseconds."""
 
 ANSWER_MS = 5_000
-"""How long a question about the topic may take."""
+"""How long a question about a topic may take, in milliseconds."""
 
 
 def connection(config: KafkaConnection) -> dict[str, Any]:
-    """Settings that every kafka-python client takes."""
+    """Return the settings that every client of kafka-python has."""
     settings: dict[str, Any] = {
         "bootstrap_servers": [s.strip() for s in config.bootstrap_servers.split(",") if s.strip()],
         "security_protocol": config.security_protocol,
@@ -42,7 +42,7 @@ def connection(config: KafkaConnection) -> dict[str, Any]:
 
 
 def reading(config: KafkaConfig) -> dict[str, Any]:
-    """Settings of every consumer of kafka-python: which records it sees, and that it creates no topic."""
+    """Return the settings of every kafka-python consumer: which records it sees, and that it creates no topic."""
     return {
         **connection(config),
         "enable_auto_commit": False,
@@ -56,7 +56,7 @@ def reading(config: KafkaConfig) -> dict[str, Any]:
 
 
 def _make_client(**settings: Any) -> Any:
-    """The network client of a consumer. kafka-python 3.0 forgets to tell it that it must create no topic."""
+    """Make the network client of a consumer. kafka-python 3.0 forgets to tell it not to create topics."""
     from kafka import KafkaConsumer
 
     client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**settings)
@@ -65,12 +65,12 @@ def _make_client(**settings: Any) -> Any:
 
 
 def asking(config: KafkaConfig) -> dict[str, Any]:
-    """Settings of an admin client of kafka-python that answers soon or fails."""
+    """Return the settings of a kafka-python admin client that answers or fails soon."""
     return {**connection(config), "bootstrap_timeout_ms": BOOTSTRAP_MS, "request_timeout_ms": ANSWER_MS}
 
 
 def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
-    """Our settings by librdkafka's names."""
+    """Return our settings under librdkafka's names."""
     named: dict[str, Any] = {
         **librdkafka_connection(config),
         "group.id": config.group,
@@ -94,7 +94,7 @@ def librdkafka_settings(config: KafkaConfig) -> dict[str, Any]:
 
 
 def librdkafka_connection(config: KafkaConnection) -> dict[str, Any]:
-    """Settings that every client of librdkafka takes."""
+    """Return the settings that every client of librdkafka has."""
     named = {
         "bootstrap.servers": config.bootstrap_servers,
         "security.protocol": config.security_protocol,

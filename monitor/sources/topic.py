@@ -1,7 +1,7 @@
-"""Questions about the topics: are they there, are they still the same, where do their logs begin and end.
+"""Asks the broker about the topics: do they exist, are they still the same, where do their logs begin and end.
 
-They go through a client of kafka-python of its own, whichever library reads the records, so that every client is
-answered the same. Each question is answered or fails within seconds.
+The questions go through a kafka-python client of their own, whichever library reads the records, so the answers are the
+same for all of them. Each question is answered or fails within seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE = 10.0
-"""Seconds after which a question is given up, whatever its client thinks of it."""
+"""After this many seconds a question is abandoned, whatever its client does."""
 
 EARLIEST, LATEST = -2, -1
 """Kafka's own names for the two ends of a log."""
@@ -40,9 +40,9 @@ UNKNOWN_TOPIC, NOT_AUTHORIZED, NOT_A_NAME = 3, 29, 17
 
 @dataclass(frozen=True)
 class Description:
-    """A topic as the broker describes it: its id (empty if the broker has none), and its partitions by number.
+    """The broker's description of a topic: its id (empty if the broker has no ids), and its partitions by number.
 
-    ``leaderless`` are partitions that nobody can read now.
+    ``leaderless`` are the partitions that nobody can read now.
     """
 
     topic_id: str
@@ -51,13 +51,13 @@ class Description:
 
 
 Described = Description | BrokerError
-"""A topic, or what is wrong with it alone: it is missing, or forbidden, or cannot be described now."""
+"""A topic, or what is wrong with this topic: it is missing, forbidden, or cannot be described now."""
 
 
 class TopicQuestions:
-    """Asks the broker about the topics of the settings; safe to use from several threads.
+    """Asks the broker about the topics of the settings. Several threads may use it.
 
-    A client that failed is thrown away, and the next question begins with a new one.
+    If a client fails, it is dropped, and the next question uses a new one.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -67,18 +67,18 @@ class TopicQuestions:
         self._ends_are_wrong = False
 
     def describe(self) -> dict[str, Described]:
-        """Each topic of the settings, by name.
+        """Describe each topic of the settings, by name.
 
         Raises:
-            BrokerUnavailableError: Kafka as a whole does not answer. BrokerError: it refuses to.
+            BrokerUnavailableError: Kafka as a whole does not answer. BrokerError: it refuses.
         """
         with self._lock:
             return self._described(self._config.topic_names)
 
     def unassigned(self) -> frozenset[Partition]:
-        """Partitions that no member of the group has though the group is settled; empty if that cannot be told.
+        """Find partitions that no member of a stable group has; empty if that cannot be found out.
 
-        A group without members is settled, too: a client may read on without knowing that the broker has put it out.
+        A group without members is stable, too: a client may not know that the broker has removed it.
         """
         group = self._config.group
         with self._lock:
@@ -94,13 +94,13 @@ class TopicQuestions:
         return frozenset(there - {Partition(a["topic"], n) for a in dealt for n in a["partitions"]})
 
     def exists(self, topic: str) -> bool:
-        """Whether a topic of this name exists; asking does not make it."""
+        """Whether a topic with this name exists. Asking does not create it."""
         with self._lock:
             (answer,) = self._ask(lambda client: client.describe_topics([topic]))
         return bool(answer["error_code"] == 0)
 
     def settings(self, topic: str) -> dict[str, str]:
-        """The settings of a topic, defaults included; empty if they cannot be read."""
+        """Return the settings of a topic including defaults; empty if they cannot be read."""
         from kafka.admin import ConfigResource, ConfigResourceType
 
         wanted = ConfigResource(ConfigResourceType.TOPIC, topic)
@@ -113,12 +113,15 @@ class TopicQuestions:
         return {name: str(entry["value"]) for name, entry in found.items()}
 
     def ends(self, partitions: Iterable[Partition], topic_ids: Mapping[str, str]) -> dict[Partition, Log]:
-        """Where the logs of these partitions begin and end; ``topic_ids`` are what :meth:`describe` just said."""
+        """Find where the logs of these partitions begin and end.
+
+        ``topic_ids`` are what :meth:`describe` just returned.
+        """
         with self._lock:
             return self._logs(list(partitions), topic_ids)
 
     def logs(self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int]) -> dict[Partition, Log]:
-        """As :meth:`monitor.sources.protocol.Source.logs`. Ids and offsets are of one topic: the id is asked twice."""
+        """See :meth:`monitor.sources.protocol.Source.logs`. The id is asked twice, so that it fits the offsets."""
         wanted = list(partitions)
         with self._lock:
             for _ in range(5):
@@ -136,10 +139,10 @@ class TopicQuestions:
             return found
 
     def _readable(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
-        """Those of the partitions that have a leader, each with the id of its topic.
+        """Return the partitions that have a leader, each with the id of its topic.
 
         Raises:
-            BrokerError: of the only topic that is asked about; of several, the one that has it is left out.
+            BrokerError: the only topic in question has an error. If there are several, topics with errors are left out.
         """
         wanted = list(partitions)
         topics = sorted({p.topic for p in wanted})
@@ -154,7 +157,7 @@ class TopicQuestions:
         }
 
     def real_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Where each partition ends now for a reader of these settings, even if the broker's own answer is wrong."""
+        """Find where each partition ends now for a reader with these settings, even if the broker is wrong about it."""
         with self._lock:
             wanted = list(partitions)
             listed = {p: said.end for p, said in self._logs(wanted, {}).items()}
@@ -166,7 +169,7 @@ class TopicQuestions:
             return listed
 
     def _confirm_lie(self, listed: Mapping[Partition, int], fetched: Mapping[Partition, int]) -> bool:
-        """Whether the ends are still too low if asked again after the fetch; else records came in between."""
+        """Whether the ends are still too low when asked again after the fetch. Otherwise records came in between."""
         again = self._logs(list(listed), {})
         self._ends_are_wrong = any(again[p].end < fetched[p] for p in listed)
         return self._ends_are_wrong
@@ -192,7 +195,10 @@ class TopicQuestions:
         return {Partition(tp.topic, tp.partition): answer.offset for tp, answer in found.items()}
 
     def _lies_about_ends(self, doubted: Mapping[Partition, Log]) -> bool:
-        """Whether a fetch finds records behind the end that the broker names. Some brokers count batches there."""
+        """Whether a fetch finds records after the end that the broker names.
+
+        Some brokers count batches, not records.
+        """
         listed = {p: said.end for p, said in doubted.items()}
         fetched = _ends_by_fetch(self._config, listed)
         if any(fetched[p] > listed[p] for p in listed) and self._confirm_lie(listed, fetched):
@@ -203,7 +209,7 @@ class TopicQuestions:
         return self._ends_are_wrong
 
     def _ask(self, question: Callable[[Any], T]) -> T:
-        """Put a question to the broker; a client that fails or does not come back is thrown away."""
+        """Ask the broker. A client that fails or does not return is dropped."""
         try:
             names = self._config.topic_names
             about = f"topic {names[0]!r}" if len(names) == 1 else name_topics(names)
@@ -221,7 +227,7 @@ class TopicQuestions:
         return self._client
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(BrokerUnavailableError):
@@ -229,7 +235,7 @@ class TopicQuestions:
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
-    """Make a call in a thread of its own, which is left behind if it does not come back: libraries may hang."""
+    """Make a call in a thread of its own, which is abandoned if it does not return: libraries may hang."""
     answers: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
 
     def run() -> None:
@@ -249,7 +255,7 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def _description(config: KafkaConfig, topic: str, answer: Any) -> Described:
-    """What the broker's answer says of a topic."""
+    """Read the description of a topic from the broker's answer."""
     code = UNKNOWN_TOPIC if answer is None else answer["error_code"]
     if code == UNKNOWN_TOPIC:
         return TopicMissingError(missing(config, topic))
@@ -269,17 +275,17 @@ def _description(config: KafkaConfig, topic: str, answer: Any) -> Described:
 
 
 def key_of(config: KafkaConfig) -> str:
-    """The key that names the topics."""
+    """Return the settings key that names the topics."""
     return "kafka.topics" if config.topics else "kafka.topic"
 
 
 def missing(config: KafkaConfig, topic: str) -> str:
-    """That the topic does not exist, and how to make it."""
+    """Make the error for a topic that does not exist, with how to create it."""
     return f"topic {topic!r} does not exist on {config.bootstrap_servers}: {how_to_create(config, topic)}"
 
 
 def how_to_create(config: KafkaConfig, topic: str) -> str:
-    """What to do about a topic that does not exist."""
+    """Say what to do about a topic that does not exist."""
     server = config.bootstrap_servers.split(",")[0].strip()
     return (
         f"correct {key_of(config)}, or create it: kafka-topics.sh --bootstrap-server {server} --create "
@@ -288,7 +294,7 @@ def how_to_create(config: KafkaConfig, topic: str) -> str:
 
 
 def _ends_by_fetch(config: KafkaConfig, listed: Mapping[Partition, int]) -> dict[Partition, int]:
-    """Where partitions end by what a fetch at the listed end says; what a fetch says is right on every broker."""
+    """Find the ends of partitions by a fetch at the listed end. A fetch gives the right end on every broker."""
     from kafka import KafkaConsumer, TopicPartition
 
     native = {p: TopicPartition(p.topic, p.number) for p in listed}

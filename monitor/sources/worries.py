@@ -1,4 +1,4 @@
-"""What is wrong with Kafka or with one of the topics: said once, once a minute while it lasts, and when it is over."""
+"""Keeps track of what is wrong with Kafka or a topic: logs it once, once a minute while it lasts, and when it ends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from monitor.messages.text import name_topics
 log = logging.getLogger(__name__)
 
 REPEAT_SECONDS = 60.0
-"""Trouble that lasts is logged again after this."""
+"""Trouble that lasts is logged again after this many seconds."""
 
 SHOWN = 3
-"""Topics whose trouble is told in full; of more only the names."""
+"""For how many topics the trouble is described. The others are only named."""
 
 
 @dataclass
 class _Worry:
-    """One trouble: its kind, its words, when it began (Unix time and monotonic seconds), when it was last logged."""
+    """One trouble: its kind, its text, when it began (Unix time and monotonic seconds), and when it was last logged."""
 
     kind: str
     text: str
@@ -31,12 +31,12 @@ class _Worry:
 
 
 class Worries:
-    """Keeps what is wrong, with everything or with single topics.
+    """Remembers what is wrong with Kafka as a whole or with single topics.
 
     Args:
-        config: of Kafka.
-        clock: seconds of a clock that only rises.
-        wall: Unix time, for people.
+        config: the Kafka settings.
+        clock: gives monotonic seconds.
+        wall: gives Unix time, for people.
     """
 
     def __init__(self, config: KafkaConfig, clock: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -47,21 +47,21 @@ class Worries:
         self._over: list[tuple[str, float]] = []
 
     def words(self) -> str:
-        """What is wrong now, in one sentence; empty if nothing is."""
+        """What is wrong now, in one sentence; empty if nothing is wrong."""
         return self._words
 
     def topics(self) -> tuple[str, ...]:
-        """The topics that something is wrong with, if nothing is wrong with others; else none."""
+        """The topics in trouble, if others are not; otherwise empty."""
         return self._names
 
     def about_everything(self, kind: str, text: str) -> None:
-        """Kafka as a whole cannot be read; what is wrong with single topics is not known now."""
+        """Note that Kafka as a whole cannot be read. Trouble with single topics is not known then."""
         self._everything = self._worry(self._everything or next(iter(self._topics.values()), None), kind, text)
         self._topics.clear()
         self._publish()
 
     def about(self, topic: str, kind: str, text: str) -> None:
-        """What is wrong with a topic that Kafka told of; an empty ``kind`` if nothing is."""
+        """Note what is wrong with a topic; an empty ``kind`` if nothing is wrong."""
         held = self._topics.get(topic) or self._everything
         if kind:
             self._topics[topic] = self._worry(held, kind, text, topic)
@@ -70,7 +70,7 @@ class Worries:
             self._over.append((topic, held.began))
 
     def settle(self) -> None:
-        """Kafka has told of each topic: say what is over."""
+        """Log which troubles are over, after Kafka has answered about each topic."""
         self._everything = None
         over, self._over = self._over, []
         if over:
@@ -94,7 +94,7 @@ class Worries:
         return worry
 
     def _publish(self) -> None:
-        """Make words that other threads may read at any moment."""
+        """Write the text that other threads may read at any moment."""
         names = self._config.topic_names
         if self._everything is not None:
             self._words, self._names = self._everything.text, ()

@@ -1,1 +1,1 @@
-"""Where counts, evidence and alerts are kept: the protocol, Redis, and the names of its keys."""
+"""The store, which keeps counts, evidence and alerts: its protocol, its form in Redis, and the names of its keys."""

@@ -1,4 +1,4 @@
-"""The connection to Redis: one server, a socket, a cluster or a master that sentinels name, with or without TLS."""
+"""Connects to Redis: one server, a socket, a cluster, or a master behind sentinels, with or without TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def connect_to(config: RedisConfig) -> Any:
-    """A client of the Redis that the settings name; see :func:`connect`."""
+    """Connect to the Redis that the settings name; see :func:`connect`."""
     return connect(
         config.url,
         username=config.username,
@@ -44,23 +44,23 @@ def connect(
     socket_timeout: float = 2.0,
     retries: int = 3,
 ) -> Any:
-    """A redis-py client whose one call blocks for well under a second when Redis is down.
+    """Make a redis-py client. If Redis is down, a call fails in well under a second.
 
     Args:
         url: see ``redis.url`` in the settings.
-        username: user of Redis' ACL.
-        password: goes with it.
-        ca_file: certificates that Redis' own is checked against.
-        cert_file: certificate of this client.
-        key_file: its key.
-        key_password: opens the key.
-        sentinel_password: what the sentinels ask for, if they do.
+        username: a user of Redis' ACL.
+        password: of that user.
+        ca_file: the authorities that Redis' certificate is checked against.
+        cert_file: the certificate of this client.
+        key_file: the key of that certificate.
+        key_password: decrypts the key.
+        sentinel_password: for the sentinels, if they ask for one.
         socket_timeout: seconds to wait for an answer.
-        retries: of one call; every script refuses to be applied twice.
+        retries: how often a call is repeated. This is safe, since no script applies itself twice.
 
     Raises:
-        StoreError: the URL or a file cannot be read, or Redis refuses.
-        StoreUnavailableError: a cluster that must be asked for its nodes cannot be reached now.
+        StoreError: the URL or a file cannot be read, or Redis refuses the connection.
+        StoreUnavailableError: a cluster cannot be reached now to ask for its nodes.
     """
     try:
         address = parse_redis_url(url)
@@ -102,7 +102,7 @@ def _tls(address: RedisAddress, ca_file: str, cert_file: str, key_file: str, key
 
 
 def _try_files(ca_file: str, cert_file: str, key_file: str, key_password: str) -> None:
-    """Read the files once, as OpenSSL says of a wrong one only ``PEM lib``, and asks the terminal for a password."""
+    """Read the TLS files once. OpenSSL calls a wrong file ``PEM lib``, and would ask the terminal for a password."""
     import ssl
 
     for key, name in (("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)):
@@ -158,7 +158,7 @@ def _user(address: RedisAddress) -> dict[str, Any]:
 
 
 def read_clock(client: Any, key: str) -> int:
-    """The time (ms) of the server that holds a key: in a cluster the others may have other clocks."""
+    """Read the time (ms) of the server that holds a key. In a cluster, servers may have different clocks."""
     from redis.cluster import RedisCluster
 
     asked: Any = client
@@ -170,7 +170,7 @@ def read_clock(client: Any, key: str) -> int:
 
 @contextmanager
 def translate_redis_errors() -> Iterator[None]:
-    """Redis errors as this package's, told apart by whether waiting helps; see :mod:`monitor.store.refusals`."""
+    """Translate Redis errors into this package's, by whether waiting helps; see :mod:`monitor.store.refusals`."""
     from redis.exceptions import RedisClusterException, RedisError
 
     try:

@@ -1,4 +1,4 @@
-"""What is counted: claims of partitions, batches, and the answers to them."""
+"""The types of counting: claims of partitions, batches of counts, and the store's replies to them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Literal
 from monitor.messages.record import Partition
 
 CountKey = tuple[str, int, int]
-"""``(stream, predicted class, cell)``. A sample is counted once for each expert, in :func:`cell_of`."""
+"""``(stream, predicted class, cell)``. Each sample is counted once for each expert, in the cell of :func:`cell_of`."""
 
 CELLS = 7
-"""Conformal cells of one expert."""
+"""How many conformal cells one expert has."""
 
 
 def cell_of(expert: int, cell: int) -> int:
-    """Where an expert's conformal cell is counted: those of the first expert are 0 to 6, those of the next 7 to 13."""
+    """Number of an expert's conformal cell: the first expert has the cells 0 to 6, the next 7 to 13, and so on."""
     return expert * CELLS + cell
 
 
 def samples_in(cells: Mapping[CountKey, int]) -> int:
-    """How many samples were counted; every expert has counted each of them, so the first one tells."""
+    """How many samples were counted. Every expert has counted each of them, so the cells of the first are enough."""
     return sum(n for (_, _, cell), n in cells.items() if cell < CELLS)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A partition taken over.
+    """The store's answer when a worker claims a partition.
 
     Attributes:
         epoch: fencing token; a later claim of the same partition has a higher one.
-        next: offset to read on from.
-        bucket: highest bucket counted so far, -1 for none.
-        fresh: nothing was stored before.
-        topic_ids: ids of the topic that the offsets are of, the latest first; empty if none is known.
-        skip: offsets ``[from, to)`` of this log that are counted already.
-        read, bad: recent records, and those of them that could not be scored, as :class:`Progress` left them.
+        next: the next offset to read.
+        bucket: the highest bucket counted so far; -1 if there is none.
+        fresh: True if nothing was stored for this partition before.
+        topic_ids: ids of the topic that the offsets belong to, the latest first; empty if none is known.
+        skip: the offsets ``[from, to)`` of this log are counted already.
+        read, bad: number of recent records, and how many of them could not be scored, see :class:`Progress`.
     """
 
     epoch: int
@@ -51,15 +51,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Move:
-    """A partition set to another offset without anything being counted: its log is not the one it was.
+    """Sets a partition to another offset without counting anything, because its log is no longer the same one.
 
     Attributes:
-        partition: whose log it is.
-        epoch: of the claim; a later owner refuses the move.
-        start: where the partition must stand now.
-        next: offset to read on from.
-        topic_id: of the log that ``next`` is an offset of.
-        skip: offsets ``[from, to)`` of that log that are counted already.
+        partition: the partition.
+        epoch: of the claim. If there was a later claim, the move is refused.
+        start: the stored offset must be this one.
+        next: the next offset to read.
+        topic_id: id of the topic whose log ``next`` belongs to.
+        skip: the offsets ``[from, to)`` of that log are counted already.
     """
 
     partition: Partition
@@ -72,7 +72,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Progress:
-    """What one batch moves a partition by: the records of offsets ``[start, next)`` are in the batch.
+    """How far a batch moves a partition: it holds the records with offsets ``[start, next)``.
 
     ``read`` and ``bad`` are recent records of the partition and how many of them could not be scored
     (:class:`monitor.counting.bad_share.Share`), kept so that a restart does not forget them.
@@ -89,7 +89,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Example:
-    """A sample worth showing to a person; ``expert`` takes it for the most OOD, empty if there is only one."""
+    """A sample to show to people. ``expert`` is the one that finds it most OOD; empty if there is only one."""
 
     confidence: float
     id: str
@@ -100,25 +100,25 @@ class Example:
 
 
 OVERFLOW = "__overflow__"
-"""The stream under which samples are counted whose own stream the limit has no room for."""
+"""Samples of further streams are counted under this name once the limit of streams is reached."""
 
 
 FORGOTTEN = "__forgotten__"
-"""The name under which the totals of streams are kept that were forgotten."""
+"""The totals of forgotten streams are kept under this name."""
 
 
 @dataclass
 class Batch:
-    """Everything one batch adds.
+    """Everything that one batch adds to the store.
 
     Attributes:
-        progress: of each partition that has records in it.
-        counts: bucket to ``(stream, class, cell)`` to samples.
-        rejected: reason to records that cannot be scored.
-        examples: bucket and stream to the most OOD samples, the worst first.
-        sums: further numbers that are added up in the store for good: ``late`` samples counted in a later bucket than
-            their own, ``ahead`` samples whose time lies ahead of the store's clock, ``overflow`` samples counted
-            under :data:`OVERFLOW`, ``skipped`` records.
+        progress: of each partition with records in the batch.
+        counts: samples by ``(stream, class, cell)``, by bucket.
+        rejected: number of records that cannot be scored, by reason.
+        examples: the most OOD samples of each bucket and stream, the most OOD first.
+        sums: further numbers that the store adds up forever: ``late``: samples counted in a later bucket than
+            their own; ``ahead``: samples whose time lies ahead of the store's clock; ``overflow``: samples counted
+            under :data:`OVERFLOW`; ``skipped``: skipped records.
     """
 
     progress: list[Progress] = field(default_factory=list)
@@ -129,11 +129,11 @@ class Batch:
 
     @property
     def samples(self) -> int:
-        """How many samples it counts."""
+        """How many samples the batch counts."""
         return sum(map(samples_in, self.counts.values()))
 
     def totals(self) -> dict[CountKey, int]:
-        """Counts summed over buckets."""
+        """The counts, summed over the buckets."""
         summed: dict[CountKey, int] = {}
         for cells in self.counts.values():
             for key, n in cells.items():
@@ -141,9 +141,9 @@ class Batch:
         return summed
 
     def within(self, first: int, last: int) -> Batch:
-        """The same batch with every bucket before ``first`` or after ``last`` counted in that one.
+        """Return the batch with samples before bucket ``first`` moved into it, and those after ``last`` into ``last``.
 
-        Samples that are moved later are added to ``late``, samples that are moved earlier to ``ahead``.
+        The samples moved to a later bucket are added to ``late``, those moved to an earlier one to ``ahead``.
         """
         sums = dict(self.sums)
         for bucket, cells in self.counts.items():
@@ -159,7 +159,7 @@ class Batch:
         return self._renamed(moved, lambda stream: stream, progress, sums)
 
     def overflowed(self, streams: Collection[str]) -> Batch:
-        """The same batch with the samples of ``streams`` counted under :data:`OVERFLOW`."""
+        """Return the batch with the samples of ``streams`` counted under :data:`OVERFLOW`."""
         moved = sum(samples_in({k: n for k, n in cells.items() if k[0] in streams}) for cells in self.counts.values())
         sums = {**self.sums, "overflow": self.sums.get("overflow", 0) + moved}
         return self._renamed(
@@ -189,18 +189,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class Reply:
-    """The store's answer to a batch. Only ``ok`` and ``repeat`` mean that it is written.
+    """The store's reply to a batch. It is written only if the status is ``ok`` or ``repeat``.
 
     Attributes:
-        status: ``ok``: it is written now. ``repeat``: it was written before. ``closed``: buckets up to ``bucket`` take
-            no more counts, move past it and send again. ``ahead``: buckets after ``bucket`` lie ahead of the store's
-            clock, move to it and send again. ``streams``: there is no room for ``streams``, count them together and
-            send again. ``refused``: see ``why``.
-        bucket: the last closed one, or the last one allowed.
-        streams: that the limit has no room for.
-        partition: the one that is refused and must be claimed again.
-        why: ``fenced`` by a newer owner, ``moved``, ``wiped``, or ``rebound``: the group has other settings by now.
-        now_ms: the store's clock, 0 if it does not say.
+        status: ``ok``: written now. ``repeat``: it was written before. ``closed``: the buckets up to ``bucket`` take
+            no more counts: move samples past it and send again. ``ahead``: the buckets after ``bucket`` lie ahead of
+            the store's clock: move samples to it and send again. ``streams``: there is no room for ``streams``: count
+            them together and send again. ``refused``: see ``why``.
+        bucket: the last closed bucket, or the last one allowed.
+        streams: the streams that the limit has no room for.
+        partition: the partition that was refused and must be claimed again.
+        why: ``fenced``: another worker has claimed it. ``moved``, ``wiped``: its stored offset is another one, or is
+            gone. ``rebound``: the group has other settings now.
+        now_ms: time by the store's clock; 0 if it is not known.
     """
 
     status: Literal["ok", "repeat", "closed", "ahead", "streams", "refused"]
@@ -213,17 +214,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class PartitionState:
-    """A partition as stored; all times by the store's clock.
+    """The stored state of a partition. All times are by the store's clock.
 
     Attributes:
         epoch: fencing token of its owner.
-        next: offset to count next.
-        bucket: highest bucket counted, -1 for none.
-        at_ms: when it last moved.
-        seen_ms: when its owner last reported it, 0 for never.
-        lag: records behind its end, as its owner last reported; -1 if it has not read any of it yet.
-        behind_ms: since when its owner has been behind by more than a batch or two, 0 if it is not.
-        late_ms: since when it has brought only records of buckets that are closed already, 0 if it does not.
+        next: the next offset to count.
+        bucket: the highest bucket counted; -1 if there is none.
+        at_ms: when a record of it was last counted.
+        seen_ms: when its owner last reported it; 0 if never.
+        lag: records left to read, as its owner last reported; -1 if the owner has not read any of it yet.
+        behind_ms: since when its owner has been behind by more than a batch or two; 0 if it is not.
+        late_ms: since when it has brought only records of closed buckets; 0 if it does not.
     """
 
     epoch: int
@@ -238,12 +239,12 @@ class PartitionState:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a worker reports of one of its partitions.
+    """What a worker reports about one of its partitions.
 
     Attributes:
         epoch: the fencing token of its claim.
-        lag: records between where it stands and the end of the log; -1 if the end is not known yet.
-        behind: whether that is more than it takes in the next batch or two.
+        lag: records left to read before the end of the log; -1 if the end is not known yet.
+        behind: whether that is more than the next batch or two.
     """
 
     epoch: int
@@ -254,5 +255,8 @@ class Seen:
 def partitions_of(
     topics: Collection[str], partitions: Mapping[Partition, PartitionState]
 ) -> dict[Partition, PartitionState]:
-    """Those of these topics: a group remembers partitions of topics that it reads no more. No topic means all."""
+    """Select the partitions of these topics; if ``topics`` is empty, all.
+
+    A group remembers topics it no longer reads.
+    """
     return {p: state for p, state in partitions.items() if not topics or p.topic in topics}

@@ -1,4 +1,4 @@
-"""What delivery reads from Redis and keeps there: how far each sink is, and who may send to it now."""
+"""The store of delivery: how far each sink has come, which process may send to it, and what is held back."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from monitor.store.keys import Keys
 from monitor.store.redis.handling import fetch_handling
 
 SWITCHED_OFF_MS = 600_000
-"""A sink that no process had switched on for so long was switched off, rather than between two processes."""
+"""If no process has had a sink switched on for this long, it was switched off, not just between two processes."""
 
 MOST_TOLD = 10_000
-"""Episodes of which it is remembered when a receiver was first told of them; the oldest are forgotten."""
+"""For how many episodes the store remembers when a receiver first heard of them. The oldest are forgotten."""
 
 _AT_ONCE = 500
 
 Done = Literal["delivered", "dropped", "passed", "muted"]
-"""How a sink is done with a transition: it took it, refuses it, was switched off then, or a mute holds it back."""
+"""Why a sink moves past a transition: it was accepted, refused, written while the sink was off, or is muted."""
 
 Event = Mapping[str, str]
-"""A transition as the history holds it: the fields of an alert, and its ``id`` in the history."""
+"""A transition in the history: the fields of an alert, and its ``id`` in the history."""
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """Transitions that a sink has not had yet.
+    """Transitions that were not sent to a sink yet.
 
     Attributes:
-        events: the earliest first; each with its ``id``.
-        passed: ids among them that were written while the sink was switched off: they are not sent.
-        trimmed: the history no longer reaches back to where the sink stood: some may never be sent.
-        oldest_ms: age of the earliest, by the store's clock; 0 for none.
+        events: the transitions, the earliest first, each with its ``id``.
+        passed: ids of those written while the sink was switched off. They are not sent.
+        trimmed: True if the history no longer reaches back to the sink's position, so some may never be sent.
+        oldest_ms: age of the earliest, by the store's clock; 0 if there are none.
     """
 
     events: tuple[dict[str, str], ...] = ()
@@ -47,11 +47,11 @@ class Backlog:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Alerts as they stand.
+    """The current alerts.
 
     Attributes:
-        firing: every alert that fires.
-        resolved: what was resolved lately and does not fire again, as it stands in the history; each with its ``id``.
+        firing: all firing alerts.
+        resolved: recently resolved alerts that do not fire again, from the history, each with its ``id``.
     """
 
     firing: tuple[dict[str, str], ...] = ()
@@ -60,12 +60,12 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Told:
-    """When a receiver of all alerts as they stand was first told of what, in ms by the store's clock.
+    """When a receiver of mode ``state`` first heard of which alerts, in ms by the store's clock.
 
     Attributes:
-        now: the time of the answer.
-        since: when it was first told anything.
-        episodes: when it was first told of each episode; those that it was never told of are missing.
+        now: the time of this answer.
+        since: when it first heard of anything.
+        episodes: when it first heard of each episode. Episodes it never heard of are missing.
     """
 
     now: int
@@ -77,48 +77,51 @@ class DeliveryStore(Protocol):
     """What delivery needs of Redis. Every method may raise ``StoreUnavailableError``."""
 
     def newest(self) -> str:
-        """Id of the newest transition; it changes with every transition."""
+        """Return the id of the newest transition. It changes with every transition."""
 
     def snapshot(self, resolved_ms: int) -> Snapshot:
-        """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
+        """Return the current alerts and those resolved within the last ``resolved_ms``."""
 
     def told(self, sink: str, episodes: Sequence[str], *, note: bool) -> Told:
-        """When a sink was first told of these episodes; with ``note``, those that are new were told just now."""
+        """Return when a sink first heard of these episodes. With ``note``, new ones are noted as heard just now."""
 
     def begin(self, sink: str) -> None:
-        """The sink is switched on: it begins at the newest transition, or goes on where it stood."""
+        """Note that the sink is switched on. It begins at the newest transition, or continues at its position."""
 
     def lease(self, sink: str, holder: str, ttl_ms: int) -> int:
-        """Take, keep or (``ttl_ms`` 0) give back the right to send to a sink; the token, 0 if another holds it."""
+        """Take, renew or (``ttl_ms`` 0) release the right to send to a sink.
+
+        Returns the token; 0 if another holds it.
+        """
 
     def backlog(self, sink: str, count: int = 20) -> Backlog:
-        """What the sink has not had yet, ``count`` at most."""
+        """Return the transitions that were not sent to the sink yet, at most ``count``."""
 
     def advance(self, sink: str, token: int, event: str, what: Done, why: str = "") -> bool:
-        """The sink is done with a transition; False if the token is not the one in force."""
+        """Move the sink past a transition. Returns False if the token is no longer valid."""
 
     def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
-        """Keep something that people may want to know of a sink."""
+        """Keep a note about a sink, for people."""
 
     def handling(self) -> Handling:
-        """Which alerts are muted and which are acknowledged."""
+        """Return which alerts are muted and which are acknowledged."""
 
     def held_back(self, sink: str) -> dict[str, str]:
-        """What mutes keep from a sink: fingerprint to text."""
+        """Return what mutes hold back from a sink: text by fingerprint."""
 
     def hold_back(self, sink: str, held: Mapping[str, str], gone: Sequence[str] = ()) -> None:
-        """Add to what mutes keep from a sink, and take out what they keep from it no more."""
+        """Add to what mutes hold back from a sink, and remove what they no longer hold back."""
 
     def record(self, sink: str) -> dict[str, str]:
-        """What is kept of a sink."""
+        """Return what is kept about a sink."""
 
 
 class RedisDeliveries:
     """The :class:`DeliveryStore` of one group in one Redis.
 
     Args:
-        client: of redis-py, with ``decode_responses=True``.
-        group: names the keys.
+        client: a redis-py client with ``decode_responses=True``.
+        group: the consumer group; its name is part of all keys.
     """
 
     def __init__(self, client: Any, group: str) -> None:
@@ -131,13 +134,13 @@ class RedisDeliveries:
         }
 
     def newest(self) -> str:
-        """Id of the newest transition; it changes with every transition."""
+        """Return the id of the newest transition. It changes with every transition."""
         with translate_redis_errors():
             found = self._client.xrevrange(self.keys.history, count=1)
         return str(found[0][0]) if found else "0-0"
 
     def snapshot(self, resolved_ms: int) -> Snapshot:
-        """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
+        """Return the current alerts and those resolved within the last ``resolved_ms``."""
         with translate_redis_errors():
             names = self._client.zrevrange(self.keys.index, 0, -1)
             held: list[dict[str, str]] = []
@@ -151,7 +154,7 @@ class RedisDeliveries:
         return snapshot_of(held, [{"id": i, **fields} for i, fields in late])
 
     def told(self, sink: str, episodes: Sequence[str], *, note: bool) -> Told:
-        """When a sink was first told of these episodes; with ``note``, those that are new were told just now."""
+        """Return when a sink first heard of these episodes. With ``note``, new ones are noted as heard just now."""
         with translate_redis_errors():
             arguments = ["1" if note else "0", str(MOST_TOLD), *episodes]
             now, since, *each = self._scripts["delivery_told"](keys=[self.keys.told(sink)], args=arguments)
@@ -159,20 +162,23 @@ class RedisDeliveries:
         return Told(int(now), int(float(since)), known)
 
     def begin(self, sink: str) -> None:
-        """The sink is switched on: it begins at the newest transition, or goes on where it stood."""
+        """Note that the sink is switched on. It begins at the newest transition, or continues at its position."""
         with translate_redis_errors():
             self._scripts["delivery_begin"](
                 keys=[self.keys.delivered(sink), self.keys.history], args=[str(SWITCHED_OFF_MS)]
             )
 
     def lease(self, sink: str, holder: str, ttl_ms: int) -> int:
-        """Take, keep or (``ttl_ms`` 0) give back the right to send to a sink; the token, 0 if another holds it."""
+        """Take, renew or (``ttl_ms`` 0) release the right to send to a sink.
+
+        Returns the token; 0 if another holds it.
+        """
         with translate_redis_errors():
             keys = [self.keys.delivering(sink), self.keys.delivered(sink)]
             return int(self._scripts["delivery_lease"](keys=keys, args=[holder, str(ttl_ms)]))
 
     def backlog(self, sink: str, count: int = 20) -> Backlog:
-        """What the sink has not had yet, ``count`` at most."""
+        """Return the transitions that were not sent to the sink yet, at most ``count``."""
         with translate_redis_errors():
             record = self._client.hgetall(self.keys.delivered(sink))
             cursor = record.get("cursor", "0-0")
@@ -185,13 +191,13 @@ class RedisDeliveries:
         return Backlog(events, passed_over(events, record), trimmed, max(0, now - id_order(found[0][0])[0]))
 
     def advance(self, sink: str, token: int, event: str, what: Done, why: str = "") -> bool:
-        """The sink is done with a transition; False if the token is not the one in force."""
+        """Move the sink past a transition. Returns False if the token is no longer valid."""
         with translate_redis_errors():
             keys = [self.keys.delivering(sink), self.keys.delivered(sink)]
             return bool(self._scripts["delivered"](keys=keys, args=[str(token), event, what, why, _moment()]))
 
     def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
-        """Keep something that people may want to know of a sink."""
+        """Keep a note about a sink, for people."""
         with translate_redis_errors():
             pipe = self._client.pipeline(transaction=False)
             if fields:
@@ -201,16 +207,16 @@ class RedisDeliveries:
             pipe.execute()
 
     def handling(self) -> Handling:
-        """Which alerts are muted and which are acknowledged."""
+        """Return which alerts are muted and which are acknowledged."""
         return fetch_handling(self._client, self.keys)
 
     def held_back(self, sink: str) -> dict[str, str]:
-        """What mutes keep from a sink: fingerprint to text."""
+        """Return what mutes hold back from a sink: text by fingerprint."""
         with translate_redis_errors():
             return dict(self._client.hgetall(self.keys.held_back(sink)))
 
     def hold_back(self, sink: str, held: Mapping[str, str], gone: Sequence[str] = ()) -> None:
-        """Add to what mutes keep from a sink, and take out what they keep from it no more."""
+        """Add to what mutes hold back from a sink, and remove what they no longer hold back."""
         with translate_redis_errors():
             if held:
                 self._client.hset(self.keys.held_back(sink), mapping=dict(held))
@@ -218,7 +224,7 @@ class RedisDeliveries:
                 self._client.hdel(self.keys.held_back(sink), *gone)
 
     def record(self, sink: str) -> dict[str, str]:
-        """What is kept of a sink."""
+        """Return what is kept about a sink."""
         with translate_redis_errors():
             return dict(self._client.hgetall(self.keys.delivered(sink)))
 
@@ -235,7 +241,7 @@ class RedisDeliveries:
 
 
 def snapshot_of(held: list[dict[str, str]], late: list[dict[str, str]]) -> Snapshot:
-    """From the alerts as they stand, and the latest transitions, the newest first."""
+    """Build a snapshot from the current alerts and the latest transitions, the newest first."""
     firing = tuple(alert for alert in held if alert.get("status") == "firing")
     seen = {alert.get("fingerprint", "") for alert in firing}
     resolved = []
@@ -248,13 +254,13 @@ def snapshot_of(held: list[dict[str, str]], late: list[dict[str, str]]) -> Snaps
 
 
 def passed_over(events: tuple[dict[str, str], ...], record: Mapping[str, str]) -> frozenset[str]:
-    """Which transitions were written while the sink was switched off."""
+    """Find the transitions that were written while the sink was switched off."""
     since, until = int(record.get("off_from", 0)), int(record.get("off_until", 0))
     return frozenset(e["id"] for e in events if since < id_order(e["id"])[0] < until)
 
 
 def id_order(entry: str) -> tuple[int, int]:
-    """An id of the history as numbers: milliseconds by the store's clock, and a counter."""
+    """Read an id of the history as two numbers: milliseconds by the store's clock, and a counter."""
     ms, _, sequence = entry.partition("-")
     return int(ms), int(sequence or 0)
 

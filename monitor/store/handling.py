@@ -1,7 +1,7 @@
-"""What people did about alerts: which are muted, until when, and which somebody has taken on.
+"""Mutes and acknowledgements: what people did about alerts.
 
-Neither changes what is counted, judged or kept of an alert. A mute keeps it from receivers; an acknowledgement tells
-them, and everybody who looks, that somebody is at it.
+Neither changes what is counted, judged or stored. A muted alert is not sent to receivers. An acknowledgement shows
+receivers, and everybody who looks, that somebody takes care of the alert.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LONGEST_MUTE_MS = 7 * 86_400_000
-"""A mute that nobody ends is over after this: whoever set it may have left."""
+"""The longest mute. It ends even if whoever set it has left."""
 
 MOST_MUTES = 100
-"""In force at once."""
+"""How many mutes may be in force at once."""
 
 MUTE_KEPT_MS = 2 * 86_400_000
-"""What came and went under a mute is not told after it, either; so a mute is remembered for so long after its end."""
+"""How long a mute is remembered after its end: alerts that began and ended under it must not be sent later."""
 
 LONGEST_REASON, LONGEST_NAME = 500, 200
 
 ABOUT_INPUTS = ("drift",)
-"""Kinds that have a subject, as the monitor's own troubles have, but speak of the inputs of the stream it names."""
+"""Kinds whose subject is a stream. They are about its inputs, unlike alerts of the monitor about itself."""
 
 
 @dataclass(frozen=True)
 class Mute:
-    """Alerts that receivers are not told until its end.
+    """A mute: until it ends, receivers are not sent the alerts that it covers.
 
     Attributes:
-        id: in the store.
+        id: its id in the store.
         reason, author: for people.
         begun_ms, ends_ms: by the store's clock.
         stream: alerts on the inputs of this stream; None for any.
         alert: the alert of this fingerprint; empty for any.
-        kind: alerts of this kind; empty for any that are on inputs. The monitor's own troubles (that it cannot see, or
-            has lost records) are only muted if their kind is named here.
+        kind: alerts of this kind; if empty, all alerts on inputs. Alerts of the monitor about itself (that it is blind,
+            or has lost records) are only muted if their kind is named here.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Mute:
     kind: str = ""
 
     def covers(self, alert: Mapping[str, str]) -> bool:
-        """Whether it is about this alert."""
+        """Whether the mute covers this alert."""
         kind = alert.get("kind", "")
         own = "subject" in alert and kind not in ABOUT_INPUTS
         if (own or self.kind) and self.kind != kind:
@@ -69,11 +69,11 @@ class Mute:
         return self.stream is None or self.stream == stream_of(alert)
 
     def is_in_force(self, at_ms: int) -> bool:
-        """At this time."""
+        """Whether the mute is in force at this time."""
         return self.begun_ms <= at_ms < self.ends_ms
 
     def words(self) -> str:
-        """What it mutes, until when, by whom and why, for people."""
+        """Describe what is muted, until when, by whom and why, for people."""
         about = [] if self.stream is None else [f"stream {self.stream!r}"]
         about += [f"alert {self.alert}"] if self.alert else []
         about += [f"kind {self.kind}"] if self.kind else []
@@ -86,10 +86,10 @@ class Mute:
 
 
 def read_mute(text: str) -> Mute:
-    """Back from :meth:`Mute.text`; what a later release adds is left out.
+    """Read a mute from :meth:`Mute.text`. Fields that a later release has added are ignored.
 
     Raises:
-        ValueError: it is no mute.
+        ValueError: the text is not a mute.
     """
     return _read(Mute, text)
 
@@ -106,7 +106,7 @@ def _read(kind: type[T], text: str) -> T:
 
 
 def stream_of(alert: Mapping[str, str]) -> str | None:
-    """The stream that an alert is about; None for everything together, and for the monitor's own troubles."""
+    """Return the stream that an alert is about; None for all streams together, and for the monitor's own alerts."""
     if "subject" in alert:
         return alert["subject"] if alert.get("kind") in ABOUT_INPUTS else None
     return None if alert.get("level") == "everything" else alert.get("stream")
@@ -114,10 +114,10 @@ def stream_of(alert: Mapping[str, str]) -> str | None:
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """Somebody has taken an alert on.
+    """An acknowledgement: somebody takes care of an alert.
 
     Attributes:
-        episode: of the alert; of a later one it says nothing.
+        episode: the episode of the alert. Later episodes are not acknowledged by it.
         author, reason: for people.
         at_ms: by the store's clock.
     """
@@ -134,12 +134,12 @@ class Acknowledgement:
 
 @dataclass(frozen=True)
 class Handling:
-    """All of it, as the store holds it.
+    """All mutes and acknowledgements in the store.
 
     Attributes:
-        now_ms: by the store's clock, when this was read.
-        mutes: in force, to come or over for less than :data:`MUTE_KEPT_MS`; the earliest end first.
-        acknowledged: fingerprint to who took that alert on.
+        now_ms: when this was read, by the store's clock.
+        mutes: in force, in the future, or over for less than :data:`MUTE_KEPT_MS`; the earliest end first.
+        acknowledged: acknowledgements by fingerprint.
     """
 
     now_ms: int = 0
@@ -147,16 +147,19 @@ class Handling:
     acknowledged: Mapping[str, Acknowledgement] = field(default_factory=dict)
 
     def in_force(self, at_ms: int | None = None) -> tuple[Mute, ...]:
-        """The mutes that hold now, or did at a time."""
+        """The mutes that are in force now, or were at a given time."""
         at = self.now_ms if at_ms is None else at_ms
         return tuple(m for m in self.mutes if m.is_in_force(at))
 
     def mute_of(self, alert: Mapping[str, str], at_ms: int | None = None) -> Mute | None:
-        """What keeps an alert from receivers now, or did at a time: the mute that lasts longest."""
+        """The mute that covers an alert now, or did at a given time.
+
+        If there are several, the one that lasts longest.
+        """
         return next((m for m in reversed(self.in_force(at_ms)) if m.covers(alert)), None)
 
     def annotated(self, alert: Mapping[str, str]) -> dict[str, str]:
-        """The alert, with who took it on if somebody has, for as long as this episode lasts."""
+        """The alert with the name of whoever acknowledged this episode of it, if somebody has."""
         found = self.acknowledged.get(alert.get("fingerprint", ""))
         if found is None or found.episode != alert.get("episode"):
             return dict(alert)
@@ -165,18 +168,18 @@ class Handling:
         return {**alert, **by}
 
     def differs(self, other: Handling) -> bool:
-        """Whether receivers may have to be told something else than with the other."""
+        """Whether receivers may have to be sent something else than under ``other``."""
         return self.in_force() != other.in_force() or self.acknowledged != other.acknowledged
 
 
 def read_handling(now_ms: int, mutes: Mapping[str, str], acknowledged: Mapping[str, str]) -> Handling:
-    """From what is stored. One entry that cannot be read keeps nobody from being told of alerts."""
+    """Read the stored mutes and acknowledgements. Entries that cannot be read are ignored, so alerts are still sent."""
     read = sorted(_readable(Mute, mutes).values(), key=lambda m: (m.ends_ms, m.id))
     return Handling(now_ms, tuple(read), _readable(Acknowledgement, acknowledged))
 
 
 def _readable(kind: type[T], texts: Mapping[str, str]) -> dict[str, T]:
-    """Those that can be read: one that cannot keeps nothing from anybody, and receivers are told."""
+    """Return the entries that can be read. A mute that cannot be read has no effect, so its alerts are sent."""
     found = {}
     for name, text in texts.items():
         try:
@@ -187,7 +190,7 @@ def _readable(kind: type[T], texts: Mapping[str, str]) -> dict[str, T]:
 
 
 def check_mute(mute: Mute) -> Mute:
-    """The mute, if it may be set.
+    """Return the mute if it is allowed.
 
     Raises:
         HandlingError: it names nothing, has no reason or author, or is too long.
@@ -207,7 +210,7 @@ def check_mute(mute: Mute) -> Mute:
 
 
 def check_acknowledgement(given: Acknowledgement) -> Acknowledgement:
-    """The acknowledgement, if it may be made.
+    """Return the acknowledgement if it is allowed.
 
     Raises:
         HandlingError: it has no reason or author.
@@ -227,13 +230,13 @@ def _is_text(given: str) -> bool:
 
 
 def stale(acknowledged: Mapping[str, Acknowledgement], firing: Iterable[Mapping[str, str]]) -> list[str]:
-    """Fingerprints whose acknowledgement is of an episode that is over."""
+    """Find the fingerprints whose acknowledgement belongs to an episode that is over."""
     episodes = {a.get("fingerprint", ""): a.get("episode", "") for a in firing}
     return [name for name, a in acknowledged.items() if episodes.get(name) != a.episode]
 
 
 def moment(ms: int) -> str:
-    """RFC 3339 in UTC; of a time that no calendar has, the number."""
+    """Write a time as RFC 3339 in UTC. If no calendar has it, write the number."""
     try:
         stamp = datetime.fromtimestamp(ms / 1000, tz=timezone.utc)
     except (OverflowError, ValueError, OSError):

@@ -1,6 +1,7 @@
-"""The names of everything the monitor keeps in Redis; the contract is written out in ``docs/redis-keys.md``.
+"""The names of all keys that the monitor has in Redis. ``docs/redis-keys.md`` describes them.
 
-All keys of one group share the hash tag ``{group}``: one slot of a cluster, so one script may touch them all.
+All keys of a group share the hash tag ``{group}``, so in a cluster they are in one slot and one script may use them
+all.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 SCHEMA_VERSION = 1
 
 STREAM_FIELD = "s:"
-"""Before the name of a stream in the hash of evidence states."""
+"""Stands before the name of a stream in the hash of evidence states."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Key names of one consumer group."""
+    """The key names of one consumer group."""
 
     group: str
 
@@ -44,17 +45,17 @@ class Keys:
 
     @property
     def rejected(self) -> str:
-        """HASH: reason to the number of records ever rejected."""
+        """HASH: the number of records ever rejected, by reason."""
         return self._name("rejected")
 
     @property
     def streams(self) -> str:
-        """HASH: stream to the time (ms) of its last count."""
+        """HASH: the time (ms) of the last count, by stream."""
         return self._name("streams")
 
     @property
     def buckets(self) -> str:
-        """ZSET: buckets that hold counts and are not folded yet."""
+        """ZSET: buckets that hold counts and are not judged yet."""
         return self._name("buckets")
 
     @property
@@ -64,17 +65,17 @@ class Keys:
 
     @property
     def workers(self) -> str:
-        """HASH: worker to the time (ms) of its last report, and the report (JSON)."""
+        """HASH: the time (ms) of the last report and the report (JSON), by worker."""
         return self._name("workers")
 
     @property
     def asked(self) -> str:
-        """SET: streams that somebody wants forgotten."""
+        """SET: streams that somebody asked to forget."""
         return self._name("retire")
 
     @property
     def epochs(self) -> str:
-        """STREAM: every new start of the evidence, with its settings."""
+        """STREAM: each time the evidence was started afresh, with its settings."""
         return self._name("epochs")
 
     @property
@@ -84,12 +85,12 @@ class Keys:
 
     @property
     def state(self) -> str:
-        """HASH: key of the evidence to its state (JSON)."""
+        """HASH: the state (JSON) of each key of the evidence."""
         return self._name("state")
 
     @property
     def drift(self) -> str:
-        """HASH: stream to where its window began and what the last one showed (JSON)."""
+        """HASH: the counts at the begin of the current drift window (JSON), by stream."""
         return self._name("drift")
 
     @property
@@ -121,24 +122,24 @@ class Keys:
 
     @property
     def mutes(self) -> str:
-        """HASH: id to a mute (JSON), those that are over for less than two days included."""
+        """HASH: mutes (JSON) by id, including those that ended less than two days ago."""
         return self._name("mutes")
 
     @property
     def acknowledged(self) -> str:
-        """HASH: fingerprint to who took that alert on (JSON)."""
+        """HASH: acknowledgements (JSON) by fingerprint."""
         return self._name("acknowledged")
 
     def held_back(self, sink: str) -> str:
-        """HASH: fingerprint to what a mute keeps from a receiver of transitions (JSON)."""
+        """HASH: what a mute holds back from a receiver of transitions (JSON), by fingerprint."""
         return self._name("held", sink)
 
     def delivered(self, sink: str) -> str:
-        """HASH: how far a sink has been told, and what went wrong with it."""
+        """HASH: how far a sink has come in the history, and what went wrong with it."""
         return self._name("delivered", sink)
 
     def told(self, sink: str) -> str:
-        """ZSET: episode to the time (ms) at which a receiver of all alerts as they stand was first told of it."""
+        """ZSET: when (ms) a receiver of mode ``state`` first heard of each episode."""
         return self._name("told", sink)
 
     def delivering(self, sink: str) -> str:
@@ -147,11 +148,11 @@ class Keys:
 
 
 def field(stream: str, predicted: int, cell: int) -> str:
-    """Field of a count; the stream comes last as it may hold colons."""
+    """Name the field of a count. The stream comes last because it may hold colons."""
     return f"{predicted}:{cell}:{stream}"
 
 
 def parse_field(text: str) -> tuple[str, int, int]:
-    """``(stream, predicted class, cell)`` of :func:`field`."""
+    """Read ``(stream, predicted class, cell)`` back from the name of a field."""
     predicted, cell, stream = text.split(":", 2)
     return stream, int(predicted), int(cell)

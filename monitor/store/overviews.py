@@ -1,6 +1,6 @@
-"""What the status page reads from Redis: bounded amounts, in few round trips, and nothing is ever written.
+"""Reads Redis for the status page: bounded amounts in few round trips. It never writes.
 
-It has a connection of its own. What the loop that counts does, and what judges, never waits for it.
+It has a connection of its own, so counting and judging never wait for it.
 """
 
 from __future__ import annotations
@@ -18,34 +18,37 @@ from monitor.store.redis import RedisStore
 from monitor.store.verdicts import Health
 
 HEADER = "#header"
-"""Field of the evidence hash that holds everything but the evidence of the streams."""
+"""The field of the evidence hash that holds everything but the evidence of streams."""
 
 MOST_ALERTS = 1000
-"""Alerts that are read at most: those that changed last."""
+"""How many alerts are read at most: those that changed last."""
 
 AT_ONCE = 20_000
-"""Fields that Redis reads out in one go, about: it answers nobody else meanwhile. A larger hash is read in parts."""
+"""About how many fields Redis reads out at once.
+
+Meanwhile it answers nobody else, so larger hashes are read in parts.
+"""
 
 EVIDENCE_AT_ONCE = 20
-"""Streams whose evidence Redis reads out in one go: with a thousand classes each has 300 kB."""
+"""For how many streams Redis reads out evidence at once. A stream with a thousand classes has 300 kB."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """The group as it stands, in one reading.
+    """The state of the group in one reading.
 
     Attributes:
-        health: how the group is doing, with the clock of Redis.
-        holder: the process that judges, empty if none does.
-        header: the packed state without the streams (JSON), empty if nothing was judged yet.
-        partitions: every one that was ever claimed.
-        streams: stream to the time (ms) of its last count.
-        alerts: as they stand, the latest transition first; :data:`MOST_ALERTS` at most.
-        alerts_known: how many there are, those that are over included.
-        history: transitions, the latest first.
-        rejected: reason to records rejected since the beginning.
-        receivers: sink to what is kept of it.
-        handling: which alerts are muted, and which somebody has taken on.
+        health: the health of the group, with the time by Redis' clock.
+        holder: the process that judges; empty if none does.
+        header: the packed state without the streams (JSON); empty if nothing was judged yet.
+        partitions: every partition that was ever claimed.
+        streams: the time (ms) of the last count, by stream.
+        alerts: the current alerts, the latest transition first, at most :data:`MOST_ALERTS`.
+        alerts_known: how many alerts there are, including resolved ones.
+        history: the transitions, the latest first.
+        rejected: number of records ever rejected, by reason.
+        receivers: what is kept about each sink.
+        handling: mutes and acknowledgements.
     """
 
     health: Health
@@ -65,26 +68,28 @@ class OverviewStore(Protocol):
     """What the status page needs of Redis. Every method may raise ``StoreUnavailableError``."""
 
     def look(self, sinks: Sequence[str] = (), history: int = 100) -> Look:
-        """The group as it stands, with what is kept of ``sinks``."""
+        """Read the state of the group, with what is kept about ``sinks``."""
 
     def alerts(self, fingerprints: Sequence[str]) -> list[dict[str, str]]:
-        """These alerts as they stand; those that there are not are left out."""
+        """Read these alerts. Those that do not exist are left out."""
 
     def evidence(self, streams: Sequence[str], most: int) -> dict[str, str]:
-        """The packed evidence of these streams (JSON), in the order given, until ``most`` characters are read.
+        """Read the packed evidence (JSON) of these streams, in the order given, until ``most`` characters are read.
 
-        A stream that has none is in the answer with an empty text. One that is not was not read; the first few always
-        are.
+        A stream without evidence is in the answer with an empty text. A stream that is missing was not read. The first
+        few are.
         """
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
-        """Counts of buckets, in the order given, until ``most`` fields are read; the first with any is read anyway.
+        """Read counts of buckets, in the order given, until ``most`` fields are read.
 
-        A bucket that holds none is in the answer too. One that is not was not read.
+        The first with counts is always read.
+
+        A bucket without counts is in the answer too. A bucket that is missing was not read.
         """
 
     def examples(self, stream: str, buckets: Sequence[int]) -> list[Example]:
-        """The most OOD samples of a stream in these buckets, the worst first."""
+        """Read the most OOD samples of a stream in these buckets, the most OOD first."""
 
 
 class RedisOverviews:
@@ -98,7 +103,7 @@ class RedisOverviews:
         self._store, self._client, self._keys = store, store.client, store.keys
 
     def look(self, sinks: Sequence[str] = (), history: int = 100) -> Look:
-        """The group as it stands, with what is kept of ``sinks``."""
+        """Read the state of the group, with what is kept about ``sinks``."""
         keys = self._keys
         health, partitions = self._store.health(), self._store.partitions()
         with translate_redis_errors():
@@ -128,11 +133,11 @@ class RedisOverviews:
         )
 
     def alerts(self, fingerprints: Sequence[str]) -> list[dict[str, str]]:
-        """These alerts as they stand; those that there are not are left out."""
+        """Read these alerts. Those that do not exist are left out."""
         return [found for found in self._each("hgetall", [self._keys.alert(f) for f in fingerprints]) if found]
 
     def evidence(self, streams: Sequence[str], most: int) -> dict[str, str]:
-        """The packed evidence of these streams (JSON), until ``most`` characters are read."""
+        """Read the packed evidence (JSON) of these streams, until ``most`` characters are read."""
         found: dict[str, str] = {}
         for first in range(0, len(streams), EVIDENCE_AT_ONCE):
             some = streams[first : first + EVIDENCE_AT_ONCE]
@@ -145,7 +150,7 @@ class RedisOverviews:
         return found
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
-        """Counts of buckets, in the order given, until ``most`` fields are read."""
+        """Read counts of buckets, in the order given, until ``most`` fields are read."""
         sizes = self._each("hlen", [self._keys.counts(b) for b in buckets])
         found: dict[int, dict[CountKey, int]] = {}
         for some in portions(dict(zip(buckets, sizes, strict=True)), most, AT_ONCE):
@@ -158,17 +163,17 @@ class RedisOverviews:
         return found | {b: {} for b, size in zip(buckets, sizes, strict=True) if not size}
 
     def examples(self, stream: str, buckets: Sequence[int]) -> list[Example]:
-        """The most OOD samples of a stream in these buckets, the worst first."""
+        """Read the most OOD samples of a stream in these buckets, the most OOD first."""
         found = [e for b in buckets for e in self._store.examples(b, stream)]
         return sorted(found, key=lambda e: e.confidence)
 
     def _large(self, key: str) -> dict[str, str]:
-        """A hash that may hold so much that Redis must not read it out in one go."""
+        """Read a hash that may be so large that Redis must not read it out at once."""
         with translate_redis_errors():
             return dict(self._client.hscan_iter(key, count=AT_ONCE // 20))
 
     def _each(self, command: str, names: Sequence[str]) -> list[Any]:
-        """The same question about many keys."""
+        """Ask the same about many keys in one round trip."""
         found: list[Any] = []
         for first in range(0, len(names), 500):
             with translate_redis_errors():
@@ -180,9 +185,9 @@ class RedisOverviews:
 
 
 def portions(sizes: Mapping[int, int], most: int, at_once: int) -> list[list[int]]:
-    """What of ``sizes`` is read, in its order and ``most`` together, in pieces of about ``at_once``.
+    """Choose what is read: items in the order of ``sizes``, at most ``most`` together, in pieces of about ``at_once``.
 
-    The first that is not empty is read whatever its size: else a large bucket would never be seen.
+    The first item that is not empty is always read. Otherwise a large bucket would never be read.
     """
     found: list[list[int]] = []
     total, piece = 0, at_once

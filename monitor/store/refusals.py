@@ -1,7 +1,7 @@
-"""What an error of Redis means, whether waiting helps, and what to do.
+"""Explains errors of Redis: what they mean, whether waiting helps, and what to do.
 
-redis-py takes the code off the text of an error that it has a class for (``OOM``, ``READONLY``), and leaves it on the
-others (``MISCONF``). The error of a script may carry the code of the command that failed further inside.
+If redis-py has a class for an error (``OOM``, ``READONLY``), it removes the code from the text. It leaves the code of
+other errors (``MISCONF``). The error of a script may hold the code of the command that failed further inside.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from monitor.errors import StoreError, StoreUnavailableError
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer of Redis that is not the one we want.
+    """An error answer of Redis.
 
     Attributes:
-        passes: it may be over by itself, or by what somebody does to Redis; so we wait.
+        passes: whether to wait, since it may pass by itself or when somebody repairs Redis.
         words: what it means and what to do, for people.
     """
 
@@ -91,7 +91,7 @@ _CLASSES = (
 
 
 def translate(error: Exception) -> StoreError:
-    """The error of this package that an error of redis-py is."""
+    """Translate an error of redis-py into one of this package."""
     code, text = find_code(error), " ".join(str(error).split())
     refusal = REFUSALS.get(code, UNKNOWN)
     kind = StoreUnavailableError if refusal.passes else StoreError
@@ -99,7 +99,7 @@ def translate(error: Exception) -> StoreError:
 
 
 def find_code(error: Exception) -> str:
-    """The code of :data:`REFUSALS` that an error has; empty if none of them."""
+    """Find the code of :data:`REFUSALS` in an error; empty if it has none of them."""
     from redis import exceptions, sentinel
 
     text = str(error)
@@ -132,7 +132,7 @@ def _connection(text: str) -> str:
 
 
 def _code_in(text: str) -> str:
-    """The code that a text begins with; in an error of a script, the code of the command that failed in it."""
+    """Read the code at the begin of a text; in an error of a script, the code of the command that failed in it."""
     first = text.partition(" ")[0].removeprefix("-")
     if first in REFUSALS:
         return first

@@ -1,4 +1,4 @@
-"""What the Redis server itself says: whether it may evict our keys, what a crash would forget, who we are there."""
+"""Asks the Redis server about itself: may it evict our keys, what would a crash lose, and which user are we."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ KEEPS_ALL = "noeviction"
 
 
 def find_risks(client: Any) -> list[str]:
-    """Sentences on what may make Redis lose counts unseen, and what to do; none if all is well or cannot be known.
+    """Find settings of Redis that may lose counts unnoticed.
+
+    Returns sentences that say what to do; none if all is well.
 
     Raises:
         StoreUnavailableError: Redis cannot be reached.
@@ -25,11 +27,11 @@ def find_risks(client: Any) -> list[str]:
 
 
 def refuse_eviction(client: Any) -> None:
-    """Refuse a Redis that evicts keys when its memory is full; warn if it does not say whether it does.
+    """Refuse a Redis that evicts keys when its memory is full. If Redis does not say whether it does, warn.
 
     Raises:
-        StoreError: it evicts.
-        StoreUnavailableError: it cannot be reached.
+        StoreError: Redis evicts keys.
+        StoreUnavailableError: Redis cannot be reached.
     """
     for name, one in find_servers(client).items():
         memory = _read_memory(one)
@@ -45,7 +47,7 @@ def refuse_eviction(client: Any) -> None:
 
 
 def find_servers(client: Any) -> dict[str, Any]:
-    """Every server that holds keys of ours or of others, by what to call it in a sentence."""
+    """Find every server, by what to call it in a sentence. In a cluster there are several."""
     from redis.cluster import RedisCluster
 
     if not isinstance(client, RedisCluster):
@@ -68,7 +70,7 @@ def _eviction(name: str, memory: Mapping[str, str]) -> str:
 
 
 def _read_memory(server: Any) -> dict[str, str]:
-    """``maxmemory`` and ``maxmemory-policy``, by CONFIG or by INFO; empty if neither may be asked."""
+    """Read ``maxmemory`` and ``maxmemory-policy`` by CONFIG or by INFO; empty if neither is allowed."""
     found = _config(server, "maxmemory*")
     if "maxmemory-policy" in found:
         return found
@@ -79,7 +81,7 @@ def _read_memory(server: Any) -> dict[str, str]:
 
 
 def describe_server(client: Any) -> str:
-    """Version, role and user, eviction, and what a crash forgets: for people, without a secret."""
+    """Describe version, role, user, eviction and what a crash would lose, for people and without secrets."""
     found = find_servers(client)
     return "; ".join(
         f"{name.removeprefix(' at ')}: {_describe(c)}" if name else _describe(c) for name, c in found.items()
@@ -108,7 +110,7 @@ def _user(server: Any) -> str:
 
 
 def _durability(server: Any) -> str:
-    """What is forgotten if the server crashes now."""
+    """Describe what is lost if the server crashes now."""
     info = _info(server, "persistence")
     if not info:
         return "it does not say what a crash forgets"
@@ -135,7 +137,7 @@ def _info(server: Any, section: str) -> dict[str, Any]:
 
 
 def _ask(question: Any) -> dict[str, Any]:
-    """An answer, or none if this user may not ask or this Redis has no such command."""
+    """Ask Redis; None if this user may not ask or this Redis has no such command."""
     from redis.exceptions import ResponseError
 
     try:

@@ -1,4 +1,4 @@
-"""What is judged and told: alerts as they are written, notices, and how the group is doing."""
+"""The types of judging: alerts to write, results of judged buckets, notices, and the health of the group."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Health:
-    """How the group is doing, for whoever watches it; times in milliseconds by the store's clock.
+    """The health of the group. Times are in milliseconds by the store's clock.
 
     Attributes:
-        now_ms: the store's clock.
-        pending: buckets that hold counts and are not judged yet.
-        streams: how many are known.
-        workers: name to when it last reported and what it said (JSON).
-        mutes: how many are in force.
+        now_ms: time by the store's clock.
+        pending: how many buckets hold counts and are not judged yet.
+        streams: how many streams are known.
+        workers: when each worker last reported, and the report (JSON), by name.
+        mutes: how many mutes are in force.
         sums: ``late``, ``ahead``, ``overflow``, ``skipped`` since the beginning.
-        times: of what happened so far: ``pending_since`` (nothing pending has been judged since), ``folded_at``,
+        times: when things last happened: ``pending_since`` (nothing pending has been judged since), ``folded_at``,
             ``overflow_at``, ``canary_first``, ``canary_sent``, ``canary_seen``.
     """
 
@@ -40,9 +40,9 @@ TIMES = ("pending_since", "folded_at", "overflow_at", "canary_first", "canary_se
 
 @dataclass(frozen=True)
 class AlertWrite:
-    """An alert's new state; ``fields`` are text, as they will be read.
+    """The new state of an alert. ``fields`` are text.
 
-    ``event`` False only refreshes the numbers: no entry in the history, no wake-up.
+    With ``event`` False only the numbers change: there is no entry in the history, and nobody is woken.
     """
 
     fingerprint: str
@@ -54,11 +54,11 @@ class AlertWrite:
 
 @dataclass(frozen=True)
 class Fold:
-    """What folding one bucket changed.
+    """What judging one bucket changed.
 
-    ``bucket`` is ``None`` for what no bucket caused (silence); then ``guard`` is the state entry that must still hold
-    what was read, as ``(key, text)``, so that a retry is no second transition. ``remove`` are state entries to delete,
-    ``marks`` fields of the group's meta hash to set, an empty text meaning the store's clock.
+    ``bucket`` is ``None`` for changes that no bucket caused (silence). Then ``guard`` is a state entry that must still
+    be as it was read, as ``(key, text)``, so that a retry does not write twice. ``remove`` are state entries to delete,
+    ``marks`` are fields of the group's meta hash to set; an empty text stands for the store's time.
     """
 
     token: int
@@ -74,14 +74,14 @@ class Fold:
 
 @dataclass(frozen=True)
 class Promotion:
-    """A new start of the evidence under other settings.
+    """Starts the evidence afresh under other settings.
 
     Attributes:
-        binding: name of the settings, and ``settings`` themselves as JSON text.
+        binding: name of the settings; ``settings`` are the settings themselves as JSON text.
         bucket_ms: the new width of a bucket.
-        factor: old width of a bucket over the new one.
-        header: the evidence's header as it was read; if it has changed since, nothing is done.
-        alerts: those that fire, as they are resolved.
+        factor: the old width of a bucket divided by the new one.
+        header: the header of the evidence as it was read. If it has changed since, nothing is done.
+        alerts: the firing alerts in their resolved form.
     """
 
     binding: str
@@ -94,18 +94,19 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Notice:
-    """An alert of the monitor about itself: that it cannot see, or has missed something.
+    """An alert of the monitor about itself: it is blind, or it has missed something.
 
     Attributes:
         kind: ``stalled`` (it cannot tell whether inputs surge), ``gap`` (records were lost before they were counted),
             ``bad-records`` (too many records cannot be scored), ``streams`` (the limit of streams is reached) or
             ``epoch`` (the evidence was started afresh); ``drift`` is information (traffic is not what the artifact was
             calibrated on).
-        subject: what it is about, such as ``group``, ``redis`` or ``embeddings/3``. Kind and subject are its identity.
-        firing: False resolves it, or does nothing if it does not fire.
-        severity: ``warning`` or ``critical``; ``info`` for what asks nobody to do something now.
-        summary: one whole sentence for people, with what to do.
-        details: names and values that are worth knowing, both text.
+        subject: what it is about, such as ``group``, ``redis`` or ``embeddings/3``. Kind and subject identify the
+            alert.
+        firing: False resolves the alert, or does nothing if it is not firing.
+        severity: ``warning`` or ``critical``; ``info`` if nobody needs to act now.
+        summary: for people: what is wrong and what to do.
+        details: further facts as text, by name.
     """
 
     kind: str
@@ -116,11 +117,11 @@ class Notice:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, group: str) -> str:
-        """The same for every episode of this notice in this group."""
+        """The identity of this notice in its group, the same for every episode."""
         return hashlib.sha256(f"{group}\0notice\0{self.kind}\0{self.subject}".encode()).hexdigest()[:16]
 
     def fields(self) -> dict[str, str]:
-        """What is kept of it, beside its status and times. Fields that only alerts on inputs have are empty."""
+        """The stored fields besides status and times. Fields that only alerts on inputs have are empty."""
         empty = dict.fromkeys(("level", "stream", "evidence", "evidence_needed", "samples", "flagged", "bucket"), "")
         rates = {"rate": "", "rate_low": "", "rate_high": "", "artifact": ""}
         lists = {"classes": "[]", "streams": "[]", "examples": "[]", "offsets": "{}"}

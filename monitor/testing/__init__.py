@@ -1,4 +1,4 @@
-"""Doubles that hold to the same contracts as the real parts: a store, a broker with consumer groups, a clock.
+"""Test doubles that keep the contracts of the real parts: a store, a broker with consumer groups, a clock.
 
 They are public: use them to test what you build on the monitor. ``tests/contract`` runs one suite over them and over
 real servers.
@@ -26,7 +26,7 @@ __all__ = [
 
 @contextmanager
 def outage(part: MemoryStore | MemoryBroker) -> Iterator[None]:
-    """The part is away while this lasts."""
+    """Make a part unavailable within the ``with`` block."""
     part.away = True
     try:
         yield

@@ -1,4 +1,4 @@
-"""Alertmanager on a loopback port, for tests: the real one, if it is installed."""
+"""Starts the real Alertmanager on a loopback port for tests, if it is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("prometheus-alertmanager", "alertmanager")
 
 
 def find_alertmanager() -> str:
-    """Path of the program; empty if it is not installed."""
+    """Find the program; empty if it is not installed."""
     return next((found for name in NAMES if (found := shutil.which(name))), "")
 
 
@@ -31,7 +31,7 @@ def start_alertmanager(
     group_wait: str = "0s",
     group_interval: str = "1s",
 ) -> Server:
-    """Alertmanager with empty storage, which hands every alert on to ``webhook_url``.
+    """Start Alertmanager with empty storage. It passes every alert on to ``webhook_url``.
 
     Args:
         webhook_url: told of each change, one group an alert.
@@ -65,7 +65,7 @@ def start_alertmanager(
 
 
 def standing_alerts(server: Server) -> list[dict[str, Any]]:
-    """Every alert that Alertmanager holds as active."""
+    """Return all alerts that Alertmanager holds as active."""
     with urlopen(f"http://{server.address}/api/v2/alerts?active=true", timeout=5) as reply:
         found: list[dict[str, Any]] = json.load(reply)
     return found

@@ -1,4 +1,4 @@
-"""A broker with consumer groups in memory, and what reads from it and sends to it."""
+"""A broker with consumer groups in memory, and a source and dead letters on top of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.sources.protocol import Log, Sight
 
 @dataclass
 class MemoryBroker:
-    """Topics and consumer groups in memory; partitions are dealt out in turn, and dealt again on each join and leave.
+    """Topics and consumer groups in memory. Partitions are assigned in turn, again on each join and leave.
 
     Attributes:
         away: set it to have every poll and send raise ``BrokerUnavailableError``.
@@ -36,7 +36,7 @@ class MemoryBroker:
     _made: int = 0
 
     def create(self, topic: str, partitions: int | None = None) -> None:
-        """Make a topic, or add partitions to it; sending to it does so too."""
+        """Create a topic, or add partitions to it. Sending to a topic does so, too."""
         if topic not in self.topic_ids:
             self._made += 1
             self.topic_ids[topic] = f"id-{self._made}"
@@ -44,7 +44,7 @@ class MemoryBroker:
             self.logs.setdefault(Partition(topic, n), [])
 
     def delete(self, topic: str) -> None:
-        """Take a topic away, and what groups committed about it."""
+        """Delete a topic, and what groups committed about it."""
         self.topic_ids.pop(topic, None)
         for table in (self.logs, self.first, self.ends):
             for p in [p for p in table if p.topic == topic]:
@@ -53,17 +53,17 @@ class MemoryBroker:
             del self.committed[group, p]
 
     def make_again(self, topic: str, partitions: int | None = None) -> None:
-        """Delete a topic and make it again, under another id; its members keep their positions."""
+        """Delete a topic and create it again with another id. Group members keep their positions."""
         self.delete(topic)
         self.create(topic, partitions)
 
     def cut_off(self, partition: Partition, end: int) -> None:
-        """Lose the last records, from offset ``end`` on, as a broker does that lost its disk."""
+        """Lose the records from offset ``end`` on, like a broker that lost its disk."""
         self.logs[partition] = [r for r in self.logs[partition] if r.offset < end]
         self.ends[partition] = end
 
     def compact(self, partition: Partition, offsets: Iterable[int]) -> None:
-        """Take records out of the middle of a log, as compaction does."""
+        """Remove records from the middle of a log, as compaction does."""
         gone = set(offsets)
         self.logs[partition] = [r for r in self.logs[partition] if r.offset not in gone]
 
@@ -89,13 +89,13 @@ class MemoryBroker:
         return log[-1]
 
     def expire(self, partition: Partition, offset: int) -> None:
-        """Drop what lies below ``offset``, as retention does."""
+        """Remove the records below ``offset``, as retention does."""
         self.logs[partition] = [r for r in self.logs[partition] if r.offset >= offset]
         self.first[partition] = max(self.first.get(partition, 0), offset)
         self.ends[partition] = max(self.ends.get(partition, 0), offset)
 
     def records(self, topic: str) -> list[Record]:
-        """Everything retained of a topic, by partition and offset."""
+        """Return all retained records of a topic, by partition and offset."""
         return [r for p, log in sorted(self.logs.items()) if p.topic == topic for r in log]
 
     def deal(self, group: str) -> None:
@@ -125,14 +125,14 @@ class MemorySource:
         broker.deal(group)
 
     def assign(self, partitions: Iterable[Partition]) -> None:
-        """Called by the broker: these are yours now."""
+        """Called by the broker with the partitions assigned now."""
         new = set(partitions) - set(self._position)
         self._position = {p: self._position.get(p, self.broker.first.get(p, 0)) for p in partitions}
         self._fresh |= new
         self._paused &= set(self._position)
 
     def poll(self, _timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
-        """Records by partition, in offset order, at least one each."""
+        """Return new records by partition, in offset order. Partitions without new records are left out."""
         if self.broker.away:
             raise BrokerUnavailableError("the broker is away")
         found: dict[Partition, list[Record]] = {}
@@ -150,11 +150,11 @@ class MemorySource:
         return found
 
     def assigned(self) -> set[Partition]:
-        """Partitions that are ours now."""
+        """The partitions that are assigned to this worker now."""
         return set(self._position)
 
     def take_fresh(self) -> set[Partition]:
-        """Partitions given to us since the last call."""
+        """Return the partitions that were assigned since the last call."""
         fresh, self._fresh = self._fresh, set()
         return fresh & set(self._position)
 
@@ -168,7 +168,7 @@ class MemorySource:
         self._paused |= set(partitions) & set(self._position)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these again."""
+        """Fetch these partitions again."""
         self._paused -= set(partitions)
 
     def look(self) -> Mapping[str, Sight]:
@@ -184,13 +184,13 @@ class MemorySource:
         return Sight(self.broker.topic_ids[topic], len(there), logs, asked_at)
 
     def trouble(self) -> str:
-        """Why something cannot be read now; empty if all is well."""
+        """Why something cannot be read now; empty if everything can."""
         if self.broker.away:
             return "the broker is away"
         return "; ".join(f"topic {topic!r} does not exist" for topic in self._missing())
 
     def unreadable(self) -> tuple[str, ...]:
-        """The topics that trouble is about if others can be read."""
+        """The topics that cannot be read, if others can."""
         missing = self._missing()
         return missing if not self.broker.away and len(missing) < len(self.topics) else ()
 
@@ -200,7 +200,7 @@ class MemorySource:
     def logs(
         self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
     ) -> dict[Partition, Log]:
-        """Ask the broker about these partitions; those without a leader are left out."""
+        """Ask the broker about the logs of these partitions. Those without a leader are left out."""
         if self.broker.away:
             raise BrokerUnavailableError("the broker is away")
         return self._logs(p for p in partitions if p in self.broker.logs and p not in self.broker.muted)
@@ -214,7 +214,7 @@ class MemorySource:
         return {p: self.broker.ends.get(p, 0) for p in self._position}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group told Kafka, for partitions of which it did."""
+        """Return the offsets that the group has committed to Kafka; absent if it has not."""
         pairs = {p: self.broker.committed.get((self.group, p)) for p in partitions}
         return {p: offset for p, offset in pairs.items() if offset is not None}
 
@@ -223,11 +223,11 @@ class MemorySource:
         self.broker.committed.update({(self.group, p): offset for p, offset in offsets.items()})
 
     def lag(self) -> int:
-        """Records that are there and were not read."""
+        """How many records were not read yet."""
         return sum(max(0, self.broker.ends.get(p, 0) - at) for p, at in self._position.items())
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the consumer group."""
         self.broker.members[self.group].remove(self)
         self.broker.deal(self.group)
 

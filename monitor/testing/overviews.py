@@ -1,4 +1,4 @@
-"""What the status page reads, from the store in memory."""
+"""Reads the store in memory for the status page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MemoryOverviews:
         self._store, self._deliveries = store, deliveries or MemoryDeliveries(store)
 
     def look(self, sinks: Sequence[str] = (), history: int = 100) -> Look:
-        """The group as it stands, with what is kept of ``sinks``."""
+        """Read the state of the group, with what is kept about ``sinks``."""
         store, alerts = self._store, self._store.alerts()
         return Look(
             store.health(),
@@ -35,12 +35,12 @@ class MemoryOverviews:
         )
 
     def alerts(self, fingerprints: Sequence[str]) -> list[dict[str, str]]:
-        """These alerts as they stand; those that there are not are left out."""
+        """Read these alerts. Those that do not exist are left out."""
         held = {alert["fingerprint"]: alert for alert in self._store.alerts()}
         return [held[f] for f in fingerprints if f in held]
 
     def evidence(self, streams: Sequence[str], most: int) -> dict[str, str]:
-        """The packed evidence of these streams (JSON), until ``most`` characters are read."""
+        """Read the packed evidence (JSON) of these streams, until ``most`` characters are read."""
         state, found = self._store.state(), dict[str, str]()
         for first in range(0, len(streams), EVIDENCE_AT_ONCE):
             found |= {s: state.get(STREAM_FIELD + s, "") for s in streams[first : first + EVIDENCE_AT_ONCE]}
@@ -49,11 +49,11 @@ class MemoryOverviews:
         return found
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:
-        """Counts of buckets, in the order given, until ``most`` fields are read."""
+        """Read counts of buckets, in the order given, until ``most`` fields are read."""
         held = {b: self._store.counts(b) for b in buckets}
         taken = portions({b: len(cells) for b, cells in held.items()}, most, AT_ONCE)
         return {b: held[b] for some in taken for b in some} | {b: {} for b, cells in held.items() if not cells}
 
     def examples(self, stream: str, buckets: Sequence[int]) -> list[Example]:
-        """The most OOD samples of a stream in these buckets, the worst first."""
+        """Read the most OOD samples of a stream in these buckets, the most OOD first."""
         return sorted((e for b in buckets for e in self._store.examples(b, stream)), key=lambda e: e.confidence)

@@ -1,4 +1,4 @@
-"""Prometheus on a loopback port, for tests: the real one, if it is installed."""
+"""Starts the real Prometheus on a loopback port for tests, if it is installed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from monitor.testing.launcher import HOST, Server, free_port, start
 
 
 def find_prometheus() -> str:
-    """Path of the program; empty if it is not installed."""
+    """Find the program; empty if it is not installed."""
     return shutil.which("prometheus") or ""
 
 
 def start_prometheus(targets: list[str], rules: Path, alertmanager: str, runbook: str) -> Server:
-    """Prometheus with empty storage, which scrapes and judges every second.
+    """Start Prometheus with empty storage. It scrapes, and evaluates its rules, every second.
 
     Args:
         targets: host and port of what is scraped, as the job ``ood-monitor``.
@@ -57,7 +57,7 @@ def start_prometheus(targets: list[str], rules: Path, alertmanager: str, runbook
 
 
 def ask_prometheus(server: Server, query: str) -> list[dict[str, Any]]:
-    """What a query finds now: labels (``metric``) and ``value`` of each series."""
+    """Return what a query finds now: labels (``metric``) and ``value`` of each series."""
     with urlopen(f"http://{server.address}/api/v1/query?{urlencode({'query': query})}", timeout=5) as reply:
         found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
     return found

@@ -24,7 +24,7 @@ DRIP_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Request:
-    """What a receiver was asked.
+    """A request that a receiver got.
 
     Attributes:
         method, path, body: of the request.

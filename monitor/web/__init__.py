@@ -1,1 +1,1 @@
-"""What a monitor process serves over HTTP: health, metrics, alerts, mutes, and pages for people."""
+"""What a monitor process serves over HTTP: health, metrics, alerts, mutes and the status page."""

@@ -1,10 +1,10 @@
-"""Who may ask, and what every answer carries. It stands before all routes, so no route can forget it.
+"""Access control and security headers for all routes at once, so that no route can forget them.
 
-- A client shows the token (``Authorization: Bearer ...``; as a password of any user, for browsers), or a certificate.
+- A client shows the token (``Authorization: Bearer ...``; in a browser, as the password of any user) or a certificate.
   Health probes need neither.
-- A web page that somebody looks at elsewhere may not act here with what their browser knows: names that lead to this
-  process must be known (DNS rebinding), and what changes something must come as JSON from a page of our own (CSRF).
-- Nothing from another host is loaded by a page of ours.
+- A web page of another site must not act here through somebody's browser. So the Host header must be a name that is
+  known (against DNS rebinding), and requests that change something must be JSON from a page of our own (CSRF).
+- Our pages load nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from monitor.web.answers import BODY_BYTES, RefusedError, error_answer
 log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
-"""Asked by whatever starts and stops processes: without a token, under any name. They tell nothing but one sentence."""
+"""Health probes. They need no token and no known Host, and answer one sentence."""
 
 RUNNING = 16
-"""Requests that are worked on at once; probes and streams of events do not count."""
+"""How many requests are answered at once. Probes and event streams do not count."""
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -42,7 +42,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-"""Of every answer. ``cache-control: no-store`` is added if a route says nothing of its own."""
+"""Headers of every answer. ``cache-control: no-store`` is added if a route does not set its own."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -52,9 +52,9 @@ class Access:
     """Who may ask.
 
     Attributes:
-        token: asked for if it is not empty; never shown.
-        certificates: clients must have shown a certificate of the authority in the settings.
-        hosts: names that lead to this process, in lower case, besides addresses and ``localhost``.
+        token: clients must show it, unless it is empty. It is never shown.
+        certificates: whether clients must show a certificate of the authority in the settings.
+        hosts: allowed Host names in lower case. Addresses and ``localhost`` are always allowed.
     """
 
     token: str = field(default="", repr=False)
@@ -62,10 +62,10 @@ class Access:
     hosts: frozenset[str] = frozenset()
 
     def refuse(self, scope: Scope) -> None:
-        """Let a request through, or not.
+        """Raise if a request may not be answered.
 
         Raises:
-            RefusedError: with what is missing.
+            RefusedError: the sentence names what is missing.
         """
         headers = headers_of(scope)
         if scope["path"] in OPEN_PATHS and scope["method"] in SAFE:
@@ -78,10 +78,10 @@ class Access:
             _refuse_foreign(headers)
 
     def identify(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Let those through who show the token, or a certificate, if one is asked for.
+        """Raise unless the client shows the token or certificate that the settings ask for.
 
         Raises:
-            RefusedError: with what is missing.
+            RefusedError: the sentence names what is missing.
         """
         if self.certificates and not scope.get("state", {}).get("certified"):
             raise RefusedError(401, "a client certificate is needed, of the authority in http.tls_client_cafile")
@@ -100,7 +100,7 @@ class Access:
         return hmac.compare_digest(_digest(shown), _digest(self.token))
 
     def refuse_host(self, given: str) -> None:
-        """A name that an attacker owns may lead here, but an address or a name of ours cannot be theirs."""
+        """Refuse unknown Host names: an attacker may own a name that resolves to this process."""
         name = _host_of(given)
         if name == "localhost" or name in self.hosts or _is_address(name):
             return
@@ -110,7 +110,7 @@ class Access:
 
 
 def _refuse_foreign(headers: Mapping[str, str]) -> None:
-    """What changes something must come as JSON, which no form of another site can send, and from no other origin."""
+    """Refuse changes that are not JSON from our own origin: a form on another site cannot send JSON."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError(415, "expected Content-Type: application/json")
@@ -120,13 +120,13 @@ def _refuse_foreign(headers: Mapping[str, str]) -> None:
 
 
 class Guard:
-    """ASGI middleware: refuses what may not be asked, bounds what is worked on, and answers every error in JSON.
+    """ASGI middleware: refuses forbidden requests, bounds the number answered at once, and answers all errors in JSON.
 
     Args:
-        app: everything behind it.
-        access: who may ask.
-        redact: a text without secrets.
-        streams: paths of answers that last; they bound themselves.
+        app: the application that answers allowed requests.
+        access: which requests are allowed.
+        redact: removes secrets from a text.
+        streams: paths of event streams, which bound their own number.
     """
 
     def __init__(self, app: ASGIApp, access: Access, redact: object = None, streams: frozenset[str] = frozenset()):
@@ -178,14 +178,14 @@ class Guard:
             self._running -= counts
 
     def _say(self, scope: Scope, error: Exception) -> None:
-        """Once a minute: whoever asks again and again must not fill the log."""
+        """Log at most once a minute, so that a client that repeats its request does not fill the log."""
         if time.monotonic() - self._said_at > 60:
             self._said_at = time.monotonic()
             log.error("a request to %s failed; this is said once a minute", scope["path"][:200], exc_info=error)
 
 
 async def answer_http_error(_request: object, error: Exception) -> object:
-    """What Starlette refuses by itself: a path that there is not, a method that a path does not know."""
+    """Answer what Starlette itself refuses: an unknown path, or a method that a path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101  registered for that class
     words = {404: "there is nothing at this path", 405: "this path does not know that method"}
     return error_answer(error.status_code, words.get(error.status_code, error.detail), error.headers)
@@ -198,14 +198,14 @@ def _refuse_body(headers: Mapping[str, str]) -> None:
 
 
 def _missing(message: Message) -> list[tuple[bytes, bytes]]:
-    """Headers of ours that an answer does not have yet."""
+    """Return our headers that an answer does not have yet."""
     there = {name.lower() for name, _ in message.get("headers", ())}
     wanted = {**HEADERS, "cache-control": "no-store"}
     return [(k.encode(), v.encode()) for k, v in wanted.items() if k.encode() not in there]
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """By their names in lower case; of a header that is given twice both, as one text that nothing accepts."""
+    """Return headers by lower-case name. A header that is given twice becomes one text, which nothing accepts."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Answers in JSON, bodies that are bounded, and calls of the store that do not hold up the loop."""
+"""Helpers of routes: answers in JSON, bodies of bounded size, and calls of the store in threads."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 BODY_BYTES = 16_384
-"""Most that a request may carry."""
+"""The largest body of a request, in bytes."""
 
 T = TypeVar("T")
 
 
 class RefusedError(Exception):
-    """A request that is answered with a status and a sentence.
+    """Raised to answer a request with an error status and a sentence.
 
     Attributes:
         status: of HTTP.
-        sentence: what is wrong, and what would be right.
+        sentence: what was wrong, and what was expected.
         headers: of the answer.
     """
 
@@ -32,21 +32,21 @@ class RefusedError(Exception):
 
 
 def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A document as JSON. What senders chose stays inside its strings, whatever it holds."""
+    """Answer with a document as JSON. Text that senders chose is escaped, so it stays inside its strings."""
     text = json.dumps(document, ensure_ascii=True, allow_nan=False)
     return Response(text + "\n", status, dict(headers or {}), media_type="application/json")
 
 
 def error_answer(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    """``{"error": sentence}``."""
+    """Answer with ``{"error": sentence}``."""
     return json_answer({"error": sentence}, status, headers)
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The body of a request.
+    """Read the body of a request.
 
     Raises:
-        RefusedError: it is too large or is no JSON object.
+        RefusedError: the body is too large or not a JSON object.
     """
     body = b""
     async for piece in request.stream():
@@ -63,7 +63,7 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 
 async def in_thread(call: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
-    """Carry a call that waits, such as one of the store, out in a thread; few of them at once.
+    """Run a blocking call, such as one of the store, in a thread. Only a few run at once.
 
     Args:
         call: what to do.

@@ -1,4 +1,7 @@
-"""Whether a restart would help, and whether the process does its work. Nothing here waits for anything."""
+"""Health: ``/-/healthy`` says whether a restart would help, ``/-/ready`` whether the process does its work.
+
+Nothing here waits for anything.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from monitor.web.sources import Sources
 
 
 def routes(sources: Sources) -> list[BaseRoute]:
-    """The metrics of this process, in the form that the client asks for; one page at a time is made."""
+    """Return the route of the metrics, in the format that the client asks for. Only one answer is built at a time."""
     from prometheus_client.exposition import choose_encoder
 
     one_at_a_time = CapacityLimiter(1)

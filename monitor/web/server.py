@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server that bounds what a sender may hold: connections, headers, and the time that headers take."""
+"""An HTTP/1.1 server that bounds what clients may take: connections, header size, and the time headers take."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\
 
 
 class BoundedServer(Server):
-    """Stops when it is asked to, and leaves the end of the process to whoever started it."""
+    """A uvicorn server that stops when it is asked to, but does not end the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """SIGTERM and Ctrl-C end the server in order, and are not raised again."""
+        """Stop the server on SIGTERM and Ctrl-C, and do not raise the signal again."""
         if threading.current_thread() is not threading.main_thread():
             yield  # the process has its own way to end, which ends this server too
             return
@@ -46,16 +46,16 @@ class BoundedServer(Server):
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much clients may hold, together and each.
+    """Limits on what clients may take, each and together.
 
     Attributes:
-        connections: open at once; more are told to come back.
-        header_bytes: request line and headers of one request; a larger one is answered 400 or 431.
-        header_seconds: within this the headers of a request must be here.
-        idle_seconds: a connection without a request is closed after this.
-        drain_seconds: how long the end waits for requests that are under way.
-        retry_after_seconds: what a client that is told to come back is told to wait.
-        full: what a client is told if as many connections are open.
+        connections: how many may be open at once. Further clients are asked to come back later.
+        header_bytes: the largest request line with headers. Larger ones are answered with 400 or 431.
+        header_seconds: the headers of a request must arrive within this time.
+        idle_seconds: a connection without a request is closed after this time.
+        drain_seconds: how long a stop waits for requests in progress.
+        retry_after_seconds: when a client that was turned away should come back.
+        full: the sentence for clients that are turned away.
     """
 
     connections: int = 64
@@ -68,10 +68,10 @@ class Bounds:
 
 
 def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer:
-    """A server for this application; it does not listen yet.
+    """Make a server for this application. It does not listen yet.
 
     Raises:
-        ConfigError: a file of TLS cannot be used.
+        ConfigError: a TLS file cannot be used.
     """
     settings: dict[str, Any] = {}
     if http.tls_certfile:
@@ -109,7 +109,7 @@ def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer
 
 
 def _try_files(http: HttpConfig) -> None:
-    """Read the files of TLS once, as OpenSSL names no file, and asks the terminal for the password of a locked key."""
+    """Read the TLS files once: OpenSSL's errors name no file, and it would ask the terminal for a key's password."""
     for key in ("tls_certfile", "tls_keyfile", "tls_client_cafile"):
         name = getattr(http, key)
         try:
@@ -135,7 +135,7 @@ def _try_files(http: HttpConfig) -> None:
 
 
 class _HeaderBound:
-    """Refuses headers that are too large and came all at once: the parser bounds only those that it waits for."""
+    """Refuses headers that are too large but arrived at once. The parser only bounds headers that arrive in parts."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
@@ -159,12 +159,12 @@ def _full(bounds: Bounds) -> bytes:
 
 
 def serve(server: BoundedServer, listening: socket.socket, handshake_seconds: float) -> None:
-    """Answer until the server is asked to stop, in an event loop of this thread.
+    """Answer requests until the server is asked to stop, in an event loop of this thread.
 
     Args:
-        server: of :func:`make_server`.
-        listening: of :func:`listen`.
-        handshake_seconds: within this a client must have begun to speak TLS, if the server does.
+        server: from :func:`make_server`.
+        listening: the socket from :func:`listen`.
+        handshake_seconds: with TLS, a client must finish its handshake within this time.
     """
     loop = _Loop(handshake_seconds)
     try:
@@ -175,24 +175,24 @@ def serve(server: BoundedServer, listening: socket.socket, handshake_seconds: fl
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """A client that never finishes its handshake is a connection that no bound of HTTP sees."""
+    """An event loop that closes connections whose TLS handshake takes too long. HTTP limits do not apply to those."""
 
     def __init__(self, handshake_seconds: float) -> None:
         super().__init__()
         self._handshake_seconds = handshake_seconds
 
     async def create_server(self, *arguments: Any, **named: Any) -> Any:
-        """asyncio's, with less patience."""
+        """Like asyncio's, with a shorter limit on TLS handshakes."""
         if named.get("ssl") is not None:
             named.setdefault("ssl_handshake_timeout", self._handshake_seconds)
         return await super().create_server(*arguments, **named)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Open a listening socket.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: it is not possible to listen on the address.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -204,7 +204,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(H11Protocol):
-    """One connection, which must bring the headers of its request in time."""
+    """One connection. The headers of its request must arrive in time."""
 
     most, seconds, full = 256, 5.0, b""
     _since = 0.0
@@ -221,7 +221,7 @@ class _Protocol(H11Protocol):
         self._expect_headers()
 
     def _make_room(self) -> bool:
-        """Close the connection that has asked for nothing longest: whoever only holds one must not keep others out."""
+        """Close the connection that has been idle longest, so that idle clients do not keep others out."""
         held: list[Any] = [c for c in self.connections if c is not self and not c.transport.is_closing()]
         idle = [c for c in held if c.cycle is None or c.cycle.response_complete]
         if len(held) < self.most:

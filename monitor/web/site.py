@@ -1,13 +1,13 @@
-"""Everything that is served, as one Starlette application behind :class:`monitor.web.access.Guard`.
+"""Puts all routes together into one Starlette application behind :class:`monitor.web.access.Guard`.
 
 ``/-/healthy`` and ``/-/ready`` are :mod:`monitor.web.health`'s, ``/metrics`` is :mod:`monitor.web.metrics`'.
-:mod:`monitor.web.server` bounds what clients may hold.
+:mod:`monitor.web.server` limits what clients may take.
 
-A folder ``monitor/web/NAME/`` with a function ``routes(sources: Sources) -> list[Route]`` adds its own: it is found,
-not named here. Of its routes: the token, the Host header, security headers, errors in JSON and the number of requests
-at once are the guard's. A function that waits (for Redis, for a disk) is either ``def`` and not ``async def``, or
-uses :func:`monitor.web.answers.in_thread`; either way few of them run at once. What a route refuses it raises as
-:class:`monitor.web.answers.RefusedError`; a ``StoreError`` becomes a 503 with its sentence.
+A folder ``monitor/web/NAME/`` with a function ``routes(sources: Sources) -> list[Route]`` adds routes. Such folders
+are found by themselves. The guard checks the token and the Host header, adds security headers, answers errors in JSON
+and limits the number of requests at once. A function that blocks (on Redis, on a disk) must be ``def``, or
+use :func:`monitor.web.answers.in_thread`; only a few of them run at once. To refuse a request, raise
+:class:`monitor.web.answers.RefusedError`. A ``StoreError`` is answered with 503 and its sentence.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ STREAMS = frozenset({"/api/v1/events"})
 
 
 def build_site(sources: Sources, access: Access) -> ASGIApp:
-    """The application of a running process.
+    """Build the application of a running process.
 
     Args:
         sources: what routes may read.
-        access: who may ask.
+        access: which requests are allowed.
     """
     routes: list[BaseRoute] = [*health.routes(sources), *metrics.routes(sources)]
     for added in added_routes():
@@ -64,7 +64,7 @@ def build_site(sources: Sources, access: Access) -> ASGIApp:
 
 
 def added_routes() -> Sequence[Callable[[Sources], Sequence[BaseRoute]]]:
-    """The functions ``routes`` of the folders of this package, by the folders' names."""
+    """Find the ``routes`` functions of the folders of this package, by folder name."""
     package = importlib.import_module("monitor.web")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
     return [importlib.import_module(f"monitor.web.{name}").routes for name in names]

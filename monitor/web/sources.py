@@ -1,4 +1,4 @@
-"""What pages and the API may read of a running process, and the few things that they may change (in the store)."""
+"""What routes may read of a running process, and the store that they may change."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything that a route may ask of the process. All of it may be called from any thread.
+    """What a process offers to routes. Any thread may call all of it.
 
     Attributes:
         store: alerts, counts and mutes, over connections of their own. Its methods wait for Redis, so call them in a
             thread (:func:`monitor.web.answers.in_thread`), and let their ``StoreError`` through: it is answered.
-        registry: of the metrics.
-        evaluator_state: evidence, alerts and budget as this process last judged them; None while another one judges.
-        rules: budget, nulls and lifecycle.
-        owned: partitions that this process counts now, with the records of each that it has not read; -1: unknown.
-        ready: why this process does not do its work yet, in a sentence; empty if it does.
+        registry: the metrics.
+        evaluator_state: evidence, alerts and budget as this process last judged them; None if another process judges.
+        rules: the rules of judging.
+        owned: partitions that this process reads now, with the number of records left to read; -1 if unknown.
+        ready: a sentence on why this process does not do its work yet; empty if it does.
         ends: whether the process is being stopped.
-        healthy: why a restart would help this process, in a sentence; empty if it would not.
-        group: of this monitor.
+        healthy: a sentence on why a restart would help this process; empty if it would not.
+        group: the consumer group.
         version: of this package.
         artifact: content hash.
         kafka_client: the library that reads the topic.
-        calibration_limits: what the calibration set cannot support, in sentences; empty if it supports all.
-        settings: sections and keys as they are in force. A secret is ``***`` if it is set, and empty if not.
-        redact: a text without secrets.
-        class_name: a predicted class for people.
-        overviews: what the status page reads of the store, over a connection of its own; None for no status page.
-        receivers: sink to where it goes, as people may see it.
-        sinks: how each receiver fares in this process.
+        calibration_limits: sentences on what the calibration set cannot support; empty if it supports everything.
+        settings: the settings in force, by section and key. A secret is ``***`` if it is set, else empty.
+        redact: removes secrets from a text.
+        class_name: gives the name of a predicted class.
+        overviews: reads the store for the status page, over a connection of its own; None if there is no status page.
+        receivers: the receiver of each sink, as people may see it.
+        sinks: the status of each sink in this process.
     """
 
     store: Callable[[], Store]

@@ -296,7 +296,7 @@ def test_traffic_that_is_no_longer_as_calibrated_is_information_which_no_receive
     c.wait(lambda: send(usual) or bool(told()))
     (alert,) = told()
     assert alert["severity"] == "info"
-    assert "of the scores lie where 10.0% of the calibration scores do" in alert["summary"]
+    assert "of the scores lie in a range that holds 10.0% of the calibration scores" in alert["summary"]
     assert [e["kind"] for e in c.store.history()] == ["drift"]
     c.wait(lambda: send(rows) or not told())
     assert receiver.requests == []

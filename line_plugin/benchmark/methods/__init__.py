@@ -1,6 +1,6 @@
-"""The methods that the runner knows. A new method is one new file in this folder and no line elsewhere.
+"""The methods of the benchmark, one file for each family. A new method is one new file, and no other line changes.
 
-A method is a subclass of :class:`.base.Method` with a ``name`` and an ``about``, and ``needs``, ``state`` and
+A method is a subclass of :class:`.base.Method` with ``name`` and ``about``, and optionally ``needs``, ``state`` and
 ``source``, all plain strings. They are read from the source, so that ``openood list`` answers without importing torch;
 a file is imported when its method is created.
 """
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def names() -> dict[str, str]:
-    """Method names in alphabetical order, with a line about each."""
+    """List method names in alphabetical order, with a line about each."""
     return {name: found.about for name, found in sorted(_discover().items())}
 
 
 def described() -> dict[str, Described]:
-    """Method names in alphabetical order, with what their source says of them."""
+    """List method names in alphabetical order, with the description in their source."""
     return {name: Described(f.about, f.venue, f.needs, f.state, f.source) for name, f in sorted(_discover().items())}
 
 
 def create(name: str, settings: dict[str, float | int | str | None] | None = None) -> Method:
-    """A method by name, with settings over its defaults.
+    """Create a method by name, with settings that override its defaults.
 
     Raises:
-        SettingsError: unknown method or setting; the nearest known one is offered.
+        SettingsError: an unknown method or setting. The message names the nearest known one.
     """
     method = find(name)()
     for key, value in (settings or {}).items():
@@ -46,10 +46,10 @@ def create(name: str, settings: dict[str, float | int | str | None] | None = Non
 
 
 def find(name: str) -> type[Method]:
-    """The class of a method.
+    """Find the class of a method.
 
     Raises:
-        SettingsError: unknown method; the nearest known one is offered.
+        SettingsError: an unknown method. The message names the nearest known one.
     """
     known = _discover()
     if name not in known:
@@ -61,11 +61,11 @@ def find(name: str) -> type[Method]:
 
 @dataclass(frozen=True)
 class Described:
-    """What a method says of itself; a text that its class leaves out is empty.
+    """The description of a method. A text that its class does not have is empty.
 
     Attributes:
         about: one line about it.
-        venue: of its paper: what stands in parentheses at the end of ``about``.
+        venue: the venue of its paper, from the parentheses at the end of ``about``.
         needs, state, source: as in :class:`.base.Method`.
     """
 
@@ -78,14 +78,14 @@ class Described:
 
 @dataclass(frozen=True)
 class _Found(Described):
-    """A method before it is imported: the file and the class that hold it, and what the class says."""
+    """A method before it is imported: its file, its class, and the description in the class."""
 
     module: str
     class_name: str
 
 
 def _discover() -> dict[str, _Found]:
-    """Every method in the files of this folder, by name."""
+    """Find every method in the files of this folder, by name."""
     found: dict[str, _Found] = {}
     for file in (file for folder in __path__ for file in sorted(Path(folder).glob("*.py"))):
         for statement in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -106,7 +106,7 @@ def _discover() -> dict[str, _Found]:
 
 
 def _read_texts(definition: ast.ClassDef) -> dict[str, str]:
-    """The attributes of a class that are assigned a plain string in its body."""
+    """Read the attributes of a class that are assigned a plain string in its body."""
     texts = {}
     for statement in definition.body:
         match statement:

@@ -1,4 +1,4 @@
-"""What the runner asks of a method."""
+"""The interface of a method: what the runner calls, and the data it gives."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class FitData:
-    """What a method may be fitted on: ID train and ID val features, and the head (K, D), (K,) float32 on the CPU."""
+    """The data for fitting a method: ID train and ID val features, and the head (K, D), (K,) float32 on the CPU."""
 
     train: FeatureSet
     val: FeatureSet
@@ -60,10 +60,10 @@ class FitData:
 class Method(ABC):
     """A post-hoc method over penultimate features.
 
-    A class below with a ``name`` and an ``about`` is a method of the benchmark, whichever file of this folder it is in.
+    A subclass with a ``name`` and an ``about`` is a method of the benchmark, in any file of this folder.
 
     Attributes:
-        name: what the command line calls it, OpenOOD's name if OpenOOD has the method.
+        name: its name on the command line: OpenOOD's name if OpenOOD has the method.
         about: one line about it, with the venue of its paper in parentheses at the end.
         needs: what it reads, comma-separated: ``logits``, ``features``, ``bank`` (it keeps training features),
             ``gradients``. Like ``name``, ``about``, ``state`` and ``source`` a plain string, read from the source.
@@ -92,32 +92,32 @@ class Method(ABC):
 
     @classmethod
     def merge(cls, base: Mapping[str, Setting], given: Mapping[str, Setting]) -> dict[str, Setting]:
-        """The settings of a benchmark or a paper, with what the user gives over them."""
+        """Combine the settings of a benchmark or paper with the user's, which win."""
         return {**base, **given}
 
     @property
     def data(self) -> FitData:
-        """What it was fitted on."""
+        """The data it was fitted on."""
         if self._data is None:
             raise RuntimeError(f"{type(self).__name__} scores before it was fitted")
         return self._data
 
     def fit(self, data: FitData) -> None:
-        """Keep the data, then derive whatever depends on the settings."""
+        """Keep the data, then compute everything that depends on the settings."""
         self._data = data
         self.refit()
 
     def set(self, settings: dict[str, Setting]) -> None:
-        """Change settings and derive again everything that depends on them, so that a sweep changes what it names."""
+        """Change settings, and compute everything again that depends on them. A sweep calls this for each point."""
         self.settings.update(settings)
         if self._data is not None:
             self.refit()
 
     def refit(self) -> None:  # noqa: B027 - most methods derive nothing
-        """Derive state from ``self.data`` under the current settings. Nothing to do by default."""
+        """Compute the state from ``self.data`` under the current settings. Does nothing by default."""
 
     def remarks(self) -> list[str]:
-        """Where the settings come from and what the fit chose, in sentences for the user; empty if they know."""
+        """Sentences for the user on the origin of the settings and what the fit chose; empty if the user gave them."""
         return [f"{self.name}: {self.origin}."] if self.origin else []
 
     def record(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Methods that look at a feature from the mean of the training features, from pytorch-ood."""
+"""Methods that use the direction of a feature from the mean of the training features. Scores are pytorch-ood's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that ask how well the training features support a feature, from pytorch-ood."""
+"""Methods based on the density of the training features at a feature. Scores are pytorch-ood's."""
 
 from __future__ import annotations
 

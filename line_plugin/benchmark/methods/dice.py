@@ -1,4 +1,4 @@
-"""DICE, its mask from pytorch-ood, its product as one matrix product.
+"""DICE with pytorch-ood's mask, computed as one matrix product.
 
 pytorch-ood (as OpenOOD) scores by broadcasting a (B, K, D) tensor; the masked head is linear, so a matrix product gives
 the same logits in a small part of the time and memory.

@@ -1,4 +1,4 @@
-"""LINe in the runner: the same object that is saved, loaded and deployed."""
+"""LINe as a method of the benchmark. It is the same object that is saved, loaded and deployed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LineMethod(Method):
         self.line = LINe(None, None, None)
 
     def fit(self, data: FitData) -> None:
-        """Class sums once; settings change masks only."""
+        """Compute the class sums once. Settings only change the masks."""
         self._plain: LINe | None = None
         self._chosen: LINe | None = None
         super().fit(data)
@@ -73,13 +73,13 @@ class LineMethod(Method):
         self.line = (self._choosing() if chosen else self._given()).with_settings(p_w, p_a, clip)
 
     def _choosing(self) -> LINe:
-        """The fit that chose its clip."""
+        """The fit in which the clip was chosen."""
         if self._chosen is None:
             self._chosen = self._fit(LINe.auto())
         return self._chosen
 
     def _given(self) -> LINe:
-        """The fit under settings that are given: its artifact tells of no choice."""
+        """The fit with given settings. Its artifact records no choice."""
         if self._plain is None:
             self._plain = self._fit(LINe(None, None, None))
         return self._plain
@@ -104,7 +104,7 @@ class LineMethod(Method):
         return describe_choice(self.line.settings, choice, self.name, self.origin)
 
     def _doubts(self) -> list[str]:
-        """Whether published settings seem to be for other weights than these: a clip is in units of the features."""
+        """Say if published settings seem to belong to other weights: a clip is in units of the features."""
         clip = self.line.settings.clip
         if not self.origin or clip is None or not self.line.fitted:
             return []

@@ -1,4 +1,4 @@
-"""The panel in the runner: the same object that is saved, loaded and deployed."""
+"""The panel as a method of the benchmark. It is the same object that is saved, loaded and deployed."""
 
 from __future__ import annotations
 

@@ -98,7 +98,10 @@ class Ash(_Shaping):
 
 
 class AshS(Ash):
-    """ASH-S on pooled features: pruned, and the rest scaled up. OpenOOD has its code and no postprocessor for it."""
+    """ASH-S on pooled features: pruned, and the rest scaled up.
+
+    OpenOOD has its code and no postprocessor by mistake.
+    """
 
     name = "ash-s"
     about = "ASH-S: pruned and sharpened activations (ICLR 2023)"
@@ -109,7 +112,10 @@ class AshS(Ash):
 
 
 class AshP(Ash):
-    """ASH-P on pooled features: pruned, and the rest as it was. OpenOOD has its code and no postprocessor for it."""
+    """ASH-P on pooled features: pruned, and the rest as it was.
+
+    OpenOOD has its code and no postprocessor by mistake.
+    """
 
     name = "ash-p"
     about = "ASH-P: pruned activations (ICLR 2023)"

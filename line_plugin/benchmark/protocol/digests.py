@@ -1,4 +1,4 @@
-"""What the bytes of image files are, remembered so that a second run reads none of them."""
+"""Digests of image files, remembered so that a second run does not read the files again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from line_plugin.errors import ImageError
 
 
 class FileDigests:
-    """Content digests of files, remembered by path, size and modification time so that a second run only stats."""
+    """Content digests of files, remembered by path, size and modification time, so that a second run reads no file."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ class FileDigests:
             db.execute("CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INT, mtime INT, digest BLOB)")
 
     def of(self, files: Sequence[Path]) -> list[bytes]:
-        """The digest of each file's bytes, in order.
+        """Return the digest of each file's bytes, in order.
 
         Raises:
             ImageError: a file is not there.

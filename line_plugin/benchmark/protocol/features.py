@@ -1,8 +1,8 @@
-"""Penultimate features of whole data sets: one decode-and-forward pass, kept on disk under a key made of content.
+"""Penultimate features of whole data sets: computed in one pass over the images, and cached on disk.
 
-The key covers the network (weights, structure, code), the head, the preprocessing, the kind of device, the memory
-format and the bytes of every image in order. A changed checkpoint has another key, so an old table can never be shown
-for it.
+The cache key covers the network (weights, structure, code), the head, the preprocessing, the kind of device, the memory
+format and the bytes of all images in order. If any of these changes, the key does, so old features are never used
+by mistake.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from line_plugin.networks.fingerprint import fingerprint
 from line_plugin.networks.head import Head, find_head
 
 Progress = Callable[[int, int | None], None]
-"""Called with (images done, images in all, None if nobody knows)."""
+"""Called with (images done, images in all); the second is None if it is not known."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One data set whose features are wanted."""
+    """A request for the features of one data set."""
 
     images: ImageList
     preprocessing: Preprocessing
@@ -102,7 +102,7 @@ class FeatureCache:
         return self._head
 
     def get(self, requests: Sequence[Request], progress: Progress | None = None) -> list[FeatureSet]:
-        """Features of every requested set; what the cache lacks is decoded and forwarded once, in one pass."""
+        """Return the features of every requested set. What is not in the cache is computed in one pass."""
         if not requests:
             return []
         self.find_head(requests[0])
@@ -152,7 +152,10 @@ class FeatureCache:
         return FeatureSet(request.images.name, torch.from_numpy(features), predicted, request.images.labels, key)
 
     def _forward(self, keys: list[str], requests: list[Request], progress: Progress | None) -> None:
-        """Fill the cache. Each set appears under its key when it is whole; an interruption leaves nothing."""
+        """Fill the cache.
+
+        A set appears under its key only when it is complete, so an interruption leaves nothing behind.
+        """
         total, done = sum(len(r.images) for r in requests), 0
         (self.folder / "features").mkdir(parents=True, exist_ok=True)
         self._refuse_full_disk(total)
@@ -178,7 +181,7 @@ class FeatureCache:
             raise
 
     def _refuse_full_disk(self, rows: int) -> None:
-        """A file that is mapped into memory on a full disk kills the process, hours later and without a message."""
+        """Refuse to start if the disk is too full: writing to a memory-mapped file would then kill the process."""
         wanted = rows * (self.head.linear.in_features * 4 + 8)
         free = shutil.disk_usage(self.folder).free
         if wanted > free:
@@ -198,7 +201,7 @@ class FeatureCache:
 
 
 class _Writer:
-    """Rows of one set, in a folder that gets its name when it is full."""
+    """Writes the rows of one set into a temporary folder, which is renamed when it is complete."""
 
     def __init__(self, target: Path, rows: int, width: int) -> None:
         self._target = target

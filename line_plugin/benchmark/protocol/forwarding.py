@@ -1,4 +1,4 @@
-"""The passes of a run: which sets go through the network, and whether it is the right network."""
+"""Plans the passes of a run: which sets go through the network, and whether it is the right network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from line_plugin.errors import SettingsError
 
 
 def check_head(benchmark: Benchmark, cache: FeatureCache, request: Request) -> None:
-    """Refuse a network of another number of classes after one image of a set, not after all of them.
+    """Refuse a network with another number of classes after one image, not after all of them.
 
     Raises:
         SettingsError: the head is not the benchmark's. HeadError: there is none.
@@ -24,7 +24,7 @@ def check_head(benchmark: Benchmark, cache: FeatureCache, request: Request) -> N
 
 
 def _wanted(benchmark: Benchmark, sets: image_list.Sets) -> dict[str, Request]:
-    """Every set of a run by name, the training set first."""
+    """List every set of a run by name, the training set first."""
     specs = {**benchmark.csid, **benchmark.ood.near, **benchmark.ood.far}
     wanted = [("train", sets.train, benchmark.id.train), ("val", sets.val, benchmark.id.val)]
     wanted += [("id", sets.test, benchmark.id.test)]
@@ -37,7 +37,7 @@ def _wanted(benchmark: Benchmark, sets: image_list.Sets) -> dict[str, Request]:
 def forward(
     benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None = None
 ) -> dict[str, FeatureSet]:
-    """The features of every set by name, in one pass over everything that the cache lacks."""
+    """Return the features of every set by name, with one pass over what is not in the cache."""
     wanted = _wanted(benchmark, sets)
     check_head(benchmark, cache, wanted["train"])
     return dict(zip(wanted, cache.get(list(wanted.values()), progress), strict=True))

@@ -15,12 +15,12 @@ from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 from line_plugin.errors import DataError, MissingDataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"})
-"""What a file among the images of a folder is called."""
+"""The file suffixes of images in a folder."""
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """Files of one data set in order, and their labels (N,) int64; -1 is OOD or unknown."""
+    """The files of one data set in order, and their labels (N,) int64; -1 means OOD or unknown."""
 
     name: str
     files: tuple[Path, ...]
@@ -69,7 +69,7 @@ def read(name: str, images: ImageSet, root: Path, num_classes: int | None) -> Im
 
 
 def absent(files: Sequence[Path]) -> list[Path]:
-    """Those that are not there, not a file, or empty: a few microseconds each, no byte is read."""
+    """Find images that are missing, not a file, or empty. Takes a few microseconds each, and reads no image."""
     return [file for file in files if not _has_bytes(file)]
 
 
@@ -111,12 +111,12 @@ def entries(path: Path, base: Path) -> Iterator[tuple[Path, int]]:
 
 @dataclass(frozen=True)
 class Walked:
-    """What lies below a folder.
+    """The content of a folder.
 
     Attributes:
         files: the images, sorted.
         links: links to folders, which are not followed: one that leads back up would never end.
-        closed: folders that cannot be read, and why. What is in them nobody knows.
+        closed: folders that cannot be read, and why.
     """
 
     files: tuple[Path, ...]
@@ -125,7 +125,7 @@ class Walked:
 
 
 def walk(folder: Path) -> Walked:
-    """Every image below a folder, by its suffix."""
+    """Find every image below a folder, by its suffix."""
     files: list[Path] = []
     links: list[Path] = []
     closed: list[str] = []
@@ -141,7 +141,7 @@ def walk(folder: Path) -> Walked:
 
 
 def _folder(name: str, images: ImageSet, folder: Path, num_classes: int | None) -> ImageList:
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where the folder above may not be entered
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises if the folder above may not be entered
         raise MissingDataError(_missing(name, folder, images))
     walked = walk(folder)
     if walked.closed:
@@ -174,7 +174,7 @@ def _missing(name: str, path: Path, images: ImageSet) -> str:
 
 @dataclass(frozen=True)
 class Sets:
-    """Every set of a benchmark that is wanted and there. ``missing`` says what was left out."""
+    """The requested sets of a benchmark that exist. ``missing`` says what was left out."""
 
     train: ImageList
     val: ImageList
@@ -231,7 +231,7 @@ def read_all(benchmark: Benchmark, root: Path, *, csid: bool, ood_val: bool, ski
 
 
 def read_splits(benchmark: Benchmark, root: Path, *names: str) -> list[ImageList]:
-    """Some of the ID splits, ``train``, ``val`` or ``test``, in the order in which they are named.
+    """Read some of the ID splits ``train``, ``val`` and ``test``, in the given order.
 
     Raises:
         MissingDataError: names every one that is absent. DataError: one is malformed.

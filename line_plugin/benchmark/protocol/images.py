@@ -1,4 +1,4 @@
-"""Images as OpenOOD prepares them: decode with Pillow, torchvision's transforms, batches that never mix two sets."""
+"""Decodes images as OpenOOD does: Pillow, torchvision's transforms, and batches that never mix two sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def transform(settings: Preprocessing) -> Callable[[Image.Image], Tensor]:
 
 @dataclass(frozen=True)
 class Job:
-    """Files of one set that have to be decoded, with their preprocessing."""
+    """The files of one set to decode, with their preprocessing."""
 
     files: tuple[Path, ...]
     preprocessing: Preprocessing
@@ -87,14 +87,14 @@ class _Images(Dataset[Tensor | str]):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Why an image gives no tensor."""
+    """Says why an image could not be decoded."""
 
     reason: str
     missing: bool = False
 
 
 def decode(path: Path, prepare: Callable[[Image.Image], Tensor]) -> Tensor | Unreadable:
-    """One image, decoded as RGB and prepared; a missing or broken one as its reason, whatever is wrong with it.
+    """Decode one image as RGB and prepare it. If it is missing or broken, return the reason.
 
     Args:
         prepare: what :func:`transform` makes.
@@ -110,7 +110,7 @@ def decode(path: Path, prepare: Callable[[Image.Image], Tensor]) -> Tensor | Unr
 
 @contextmanager
 def whole_images_only() -> Iterator[None]:
-    """Truncated images are errors meanwhile.
+    """Treat truncated images as errors within this context.
 
     Importing OpenOOD tells Pillow, for the whole process, to pad them silently.
     """

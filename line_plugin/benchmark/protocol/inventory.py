@@ -1,6 +1,6 @@
-"""What is there of a benchmark's data: each set as it lies on disk, beside how it was published.
+"""Takes stock of a benchmark's data: what is on disk, compared with what was published.
 
-A run that meets a missing image ends there. This looks at everything first and goes on after whatever it finds.
+A run ends at the first missing image. This checks everything first, and continues after each finding.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ Progress = Callable[[int, int | None], None]
 def inspect(
     benchmark: Benchmark, root: Path, *, csid: bool = False, ood_val: bool = False, progress: Progress | None = None
 ) -> list[SetState]:
-    """Look at every set of a benchmark, in the order of its file. Nothing of an image but its size is read.
+    """Check every set of a benchmark, in the order of its file. Of images, only the sizes are read.
 
     Args:
         root: the data root.
@@ -77,7 +77,7 @@ def inspect(
 
 
 def files_of(state: SetState, root: Path) -> Iterator[Path]:
-    """The images of a set in order, one at a time.
+    """Yield the images of a set in order.
 
     Raises:
         DataError, OSError: as the list or folder cannot be read.
@@ -104,7 +104,7 @@ def _place(images: ImageSet, root: Path) -> Path:
 
 
 class _Looker:
-    """Looks at one set after the other and remembers which set named an image."""
+    """Checks one set after the other, and remembers which set named an image."""
 
     def __init__(self, benchmark: Benchmark, root: Path, progress: Progress | None) -> None:
         self._classes, self._root, self._progress = benchmark.num_classes, root, progress
@@ -196,7 +196,7 @@ class _Looker:
 
 
 class _First:
-    """How many there were, and the first of them."""
+    """Counts findings and remembers the first."""
 
     def __init__(self) -> None:
         self.count, self.first = 0, Path()

@@ -1,4 +1,4 @@
-"""OpenOOD v1.5's protocol over cached features: fit, choose, score, measure."""
+"""The runner of OpenOOD v1.5's protocol: fits methods on cached features, chooses settings, scores and measures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SweepPoint:
 
 @dataclass
 class MethodResult:
-    """What one method gave.
+    """The results of one method.
 
     Attributes:
         notes: where its settings come from and what its fit chose, in sentences.
@@ -116,7 +116,7 @@ class _Loaded:
 
 
 def read_sets(benchmark: Benchmark, root: Path, options: Options) -> image_list.Sets:
-    """The sets that a run needs. Every list is read and every image looked for, before any network is built.
+    """Read the sets that a run needs. All lists are read and all images looked for before any network is built.
 
     Raises:
         MissingDataError: names all that is absent, in one line. DataError: so, if a list is malformed.
@@ -178,7 +178,7 @@ def evaluate(
 
 
 def _searches(method: Method, search: bool | None) -> bool:
-    """Whether there is a choice to make and it is wanted."""
+    """Whether settings are to be searched for this method."""
     points = sum(1 for _ in method.sweep_points()) if method.sweep else 0
     return points > 1 and (method.searched if search is None else search)
 
@@ -195,7 +195,7 @@ def _load(benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, prog
 
 
 def fit_data(benchmark: Benchmark, cache: FeatureCache, train: FeatureSet, val: FeatureSet) -> FitData:
-    """What methods are fitted on, with its origin."""
+    """Collect the data that methods are fitted on, with its origin."""
     linear = cache.head.linear
     weight = linear.weight.detach().float().cpu()
     bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().float().cpu()

@@ -1,10 +1,10 @@
-"""Which settings a method starts from: those of the command line, of your YAML file, of a paper, or its own.
+"""Decides which settings a method starts with: from the command line, your YAML file, a paper, or its own.
 
-The first of these that says something about a setting wins:
+The first of these that has a setting wins:
 
-1. what is given with ``--set`` (or ``--preset``, ``--auto``),
-2. ``methods`` of the benchmark's YAML file,
-3. ``published`` of it, if the network is the one that the paper published them for,
+1. ``--set`` on the command line (or ``--preset``, ``--auto``),
+2. ``methods`` in the benchmark's YAML file,
+3. ``published`` in the same file, if the paper published them for this network,
 4. the method's defaults; LINe's are the rule that chooses from the training images.
 """
 
@@ -21,10 +21,10 @@ from line_plugin.networks.recognition import is_architecture
 
 
 def create(name: str, benchmark: Benchmark, model: nn.Module, given: Mapping[str, Setting] | None = None) -> Method:
-    """A method with the settings that it starts from on this benchmark and network.
+    """Create a method with its starting settings for this benchmark and network.
 
     Args:
-        given: settings that the user names; they win.
+        given: settings of the user, which win.
 
     Raises:
         SettingsError: an unknown method or setting.
@@ -37,7 +37,7 @@ def create(name: str, benchmark: Benchmark, model: nn.Module, given: Mapping[str
 
 
 def _start(name: str, benchmark: Benchmark, model: nn.Module) -> tuple[Mapping[str, Setting], str]:
-    """What the benchmark says about the method on this network, and why in a clause."""
+    """Return the benchmark's settings for a method on this network, and their origin as a clause."""
     published = benchmark.published.get(name)
     if name in benchmark.methods or published is None:
         return benchmark.methods.get(name, {}), ""

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from line_plugin.errors import DataError, unknown_name
+from line_plugin.errors import DataError, SettingsError, unknown_name
 from line_plugin.shipped import config_dir
 
 
@@ -48,7 +48,7 @@ class Preprocessing(_Frozen):
 
     @model_serializer(mode="wrap")
     def _leave_out_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was written before there was a choice still is the same: it is part of cache keys and of artifacts."""
+        """Leave out default values, so that cache keys and artifacts of earlier releases stay valid."""
         found: dict[str, Any] = write(self)
         if self.interpolation == "bilinear":
             del found["interpolation"]
@@ -127,6 +127,7 @@ class Benchmark(_Frozen):
         num_classes: K of the ID data.
         arch: the network its checkpoints usually belong to, used if the command line names none.
         class_names: K names, or empty.
+        volumes: its files are volumes. They can be looked for, but not read.
         preprocessing: for every set without an override.
         id, csid, ood: the sets. csid is ID under covariate shift, added to ID by FS-OOD.
         methods: settings by method name, over the methods' own defaults, for every network.
@@ -139,6 +140,7 @@ class Benchmark(_Frozen):
     num_classes: int = Field(gt=0)
     arch: str = ""
     class_names: tuple[str, ...] = ()
+    volumes: bool = False
     preprocessing: Preprocessing
     id: IdSets
     csid: dict[str, ImageSet] = {}
@@ -155,6 +157,18 @@ class Benchmark(_Frozen):
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"{len(self.class_names)} class_names for {self.num_classes} classes")
         return self
+
+    def require_images(self) -> None:
+        """Refuse a benchmark of volumes before any of its files is opened.
+
+        Raises:
+            SettingsError: its files are volumes.
+        """
+        if self.volumes:
+            raise SettingsError(
+                f"the files of {self.name!r} are volumes, and this reads images: fit on the features of your own "
+                "network with LINe.fit_features; `openood data` without --verify looks whether they are there"
+            )
 
     def preprocessing_of(self, images: ImageSet) -> Preprocessing:
         """The preprocessing of one set."""
@@ -199,7 +213,7 @@ def load(name_or_path: str) -> Benchmark:
 
 
 def _describe_first(error: ValidationError) -> str:
-    """The first complaint in one line, with the nearest known key for an unknown one."""
+    """Describe the first error in one line. For an unknown key, name the nearest known one."""
     # A misspelt key also shows up as a missing one: the misspelling is what helps.
     problem: dict[str, Any] = dict(min(error.errors(), key=lambda e: e["type"] != "extra_forbidden"))
     key = ".".join(str(part) for part in problem["loc"])

@@ -1,4 +1,4 @@
-"""Read every image of a benchmark: does it decode, what are its bytes, and does a list name all that lie there."""
+"""Reads every image of a benchmark: does it decode, what is its digest, and does a list name it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Progress = Callable[[int, int | None], None]
 
 
 def verify(states: Sequence[SetState], root: Path, workers: int, progress: Progress | None = None) -> None:
-    """Decode every image that is there, in threads (Pillow decodes outside Python's lock), and add what is wrong.
+    """Decode every image, in threads (Pillow decodes outside Python's lock), and note what is wrong.
 
     A window of a few images for each thread is held, whatever the size of the set.
 
@@ -71,7 +71,7 @@ _Read = tuple[bytes, str] | None
 
 
 def _in_order(pool: ThreadPoolExecutor, files: Iterator[Path], window: int) -> Iterator[tuple[Path, _Read]]:
-    """What came of each file, in the order of the files; no more than ``window`` tasks are under way."""
+    """Yield the result for each file in order, with at most ``window`` tasks at once."""
     waiting: deque[tuple[list[Path], Future[list[_Read]]]] = deque()
     while True:
         while len(waiting) < window and (chunk := list(islice(files, _CHUNK))):
@@ -109,7 +109,7 @@ def _why_not(content: bytes) -> str:
 
 
 def _note_unlisted(states: Sequence[SetState], root: Path) -> None:
-    """Images that lie beside those of a list and that no list of the benchmark names.
+    """Note images beside those of a list that no list of the benchmark names.
 
     Lists may leave images out on purpose, as those of OpenOOD do: that is no problem, but worth a line.
     """

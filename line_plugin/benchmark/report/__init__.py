@@ -1,4 +1,4 @@
-"""What came out of an evaluation, for people and for scripts."""
+"""The results of an evaluation: tables, plots, files for scripts, and the HTML report."""
 
 from line_plugin.benchmark.report.board import Entry, file_of, needs_link, network_on_the_board, save_board
 from line_plugin.benchmark.report.choices import candidates

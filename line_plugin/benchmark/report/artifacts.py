@@ -1,4 +1,4 @@
-"""What a run keeps of an artifact that is evaluated beside: its calibration, its limits, and whose scores it gives."""
+"""What a run records about an artifact: its calibration, its limits, and which method's scores it gives."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _describe_calibration(calibration: Calibration) -> CalibrationRecord:
 
 
 def _method_of(artifact: LINe | Panel, run: Evaluation, cache: Path) -> str:
-    """The method whose confidences the artifact gives on the first ID test images; empty if none does."""
+    """Find the method with the same confidences as the artifact on the first ID test images; empty if there is none."""
     rows = np.load(cache / "features" / run.keys["id"] / "features.npy", mmap_mode="r", allow_pickle=False)[:_ROWS]
     try:
         found = artifact.score(torch.from_numpy(np.array(rows))).float().numpy()

@@ -80,7 +80,7 @@ _NEW = {  # our name: the name and the link that a pull request has to bring
 
 @dataclass(frozen=True)
 class Entry:
-    """What the rows of one evaluation share.
+    """What all rows of one evaluation have in common.
 
     Attributes:
         benchmark: OpenOOD's name.

@@ -1,4 +1,4 @@
-"""What LINe's rule tried, as a table for people."""
+"""A table of the clips that LINe's automatic rule tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pictures of an evaluation share: which sets are what, colours, checks, headings and the PNG.
+"""Shared parts of the figures of an evaluation: sets, colours, checks, headings, and writing the PNG.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart. Matplotlib's object interface is used
 throughout: no window, no global state.
@@ -38,7 +38,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Sets:
-    """Which score sets are what: one ID set and the OOD sets, by name."""
+    """The names of the ID set and of the OOD sets among the scores."""
 
     in_distribution: str
     near: Sequence[str] = ()

@@ -1,6 +1,6 @@
-"""A row an image as Parquet: where it lies, what it is, what every method says of it, and its features.
+"""Writes one row per image as Parquet: its path, its label, the scores of all methods, and its features.
 
-What tools that draw embeddings read, such as embedding-atlas and FiftyOne. Numbers keep the bits that they have in the
+Tools that draw embeddings read it, such as embedding-atlas and FiftyOne. Numbers have the same bits as in the
 cache and in the scores.
 """
 
@@ -23,7 +23,7 @@ _GROUP_BYTES = 32 << 20  # of features in a row group: what is held at once
 
 
 def require_pyarrow() -> None:
-    """Refuse before a run that would end without its file.
+    """Refuse before the run starts, since its file could not be written.
 
     Raises:
         SettingsError: pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""Rows that others published, as data of this package. They stand beside a table that was measured, never in it."""
+"""Rows that others published, as data of this package. They are shown beside measured tables, never in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows are from: a title, an address, what exactly was read, and the date of it."""
+    """The source of rows: title, address, what exactly was read, and when."""
 
     title: str
     url: str

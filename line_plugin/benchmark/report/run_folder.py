@@ -1,4 +1,4 @@
-"""A run on disk: ``run.json`` and two arrays of numbers beside it, whole or not at all.
+"""Saves and loads runs: ``run.json`` and two files of arrays beside it, written completely or not at all.
 
 The two ``npz`` files carry the beginning of their own hash in their names. ``run.json`` is written last and names them,
 so that a reader finds the old run or the new one, never half of both; what it no longer names is then removed.

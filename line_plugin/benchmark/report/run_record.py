@@ -1,4 +1,4 @@
-"""What ``run.json`` of a saved run holds, version 1. docs/report.md describes it for people.
+"""The content of ``run.json`` of a saved run, version 1. docs/report.md describes it for people.
 
 Names of methods and sets are the keys of the arrays in the two files that it names. A number that is not finite is
 written as a string (``"-Infinity"``), which JSON can hold.

@@ -1,4 +1,4 @@
-"""An evaluation as a table for people, a CSV as OpenOOD writes it, JSON, and scores on disk."""
+"""Writes an evaluation as a table for people, as OpenOOD's CSV, as JSON, and as scores on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ping to a service that raises the alarm if it stops, such as healthchecks.io: lets others notice a dead monitor."""
+"""A regular ping to a service such as healthchecks.io, which raises the alarm if the pings stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.alerts.sink import TAKEN, Context, Fields, Mode, Outcome
 
 
 class Heartbeat:
-    """One GET a call while the process makes progress, and none while it does not."""
+    """Sends a GET request each time it is called, as long as the process makes progress."""
 
     name = "heartbeat"
     mode: Mode = "pulse"
@@ -21,17 +21,17 @@ class Heartbeat:
         self._exchange = Exchange(context.delivery.timeout_seconds)
 
     def send(self, alerts: Sequence[Fields]) -> Outcome:
-        """Ping."""
+        """Send one ping."""
         if not self._healthy():
             return TAKEN
         return self._exchange("GET", self._url).outcome
 
     def check(self) -> str:
-        """It is not called: a check is no sign of life."""
+        """Describe the receiver without calling it: a check must not count as a sign of life."""
         return "not called, because a check is not a sign of life"
 
 
 def open(settings: None, context: Context) -> Heartbeat | None:  # noqa: A001  every sink has it
-    """The heartbeat of ``delivery.heartbeat_url``."""
+    """Open the heartbeat of ``delivery.heartbeat_url``, if it is set."""
     url = address(context.delivery.heartbeat_url, "delivery.heartbeat_url")
     return Heartbeat(url, context) if url else None

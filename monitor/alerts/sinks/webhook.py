@@ -1,4 +1,4 @@
-"""A webhook: each transition once and in order, at least once, in the layout of Alertmanager's webhook, version 4."""
+"""A webhook: it gets each transition in order, at least once, in the format of Alertmanager's webhook, version 4."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.alerts.sink import Context, Fields, Mode, Outcome
 
 
 class Webhook:
-    """Posts one transition a call."""
+    """Posts one transition for each call."""
 
     name = "webhook"
     mode: Mode = "transitions"
@@ -32,11 +32,11 @@ class Webhook:
         return self._exchange("POST", self._url, body).outcome
 
     def check(self) -> str:
-        """It is not called: it would take a check for an alert."""
+        """Describe the receiver without calling it: it would take a check for an alert."""
         return "not called, because it would take that for an alert"
 
     def document(self, event: Fields) -> dict[str, Any]:
-        """One transition as it is posted."""
+        """Build the body that is posted for one transition."""
         labels, annotations = identity(event, self._group, self._extra), notes(event, self._runbook)
         status, fingerprint = event.get("status", "firing"), event.get("fingerprint", "")
         alert = {
@@ -62,6 +62,6 @@ class Webhook:
 
 
 def open(settings: None, context: Context) -> Webhook | None:  # noqa: A001  every sink has it
-    """The webhook of ``delivery.webhook_url``."""
+    """Open the webhook of ``delivery.webhook_url``, if it is set."""
     url = address(context.delivery.webhook_url, "delivery.webhook_url")
     return Webhook(url, context) if url else None

@@ -1,7 +1,7 @@
-"""Every setting of one monitor process, by section, with its default and its range.
+"""All settings of a monitor process, by section, with defaults and ranges.
 
-A secret is a ``SecretStr``, or a ``SecretUrl`` if it is a URL: neither shows itself if the settings are printed. Each
-secret may also stand in a file, which the key with ``_file`` behind it names (``redis.password_file``).
+A secret is a ``SecretStr``, or a ``SecretUrl`` if it is a URL. Neither shows its value if the settings are printed.
+Each secret may also be in a file that the key ending in ``_file`` names (``redis.password_file``).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 
 
 class MonitorConfig(ProcessSettings):
-    """Everything one process needs."""
+    """All settings of one monitor process."""
 
     environment: ClassVar[str] = "OOD_MONITOR"
 
@@ -111,10 +111,10 @@ class MonitorConfig(ProcessSettings):
 
     @property
     def dead_letter_topic(self) -> str:
-        """Where rejected records go."""
+        """The topic of rejected records."""
         return self.dead_letters.topic or f"{self.kafka.topic_names[0]}.dead-letter"
 
     @property
     def bucket_ms(self) -> int:
-        """Width of a bucket."""
+        """Width of a bucket in milliseconds."""
         return max(1, round(self.buckets.seconds * 1000))

@@ -1,4 +1,4 @@
-"""What every section of the settings shares."""
+"""The base classes of settings sections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.config.secret_files import read_secret_file
 
 
 class Section(BaseModel):
-    """Frozen, and closed to unknown keys. Its errors never quote what was given: it may be a secret."""
+    """A frozen section that refuses unknown keys. Errors never quote the value, since it may be a secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -20,7 +20,7 @@ class ProcessSettings(Section):
     """All settings of one process, by section.
 
     Attributes:
-        environment: what the names of its environment variables begin with.
+        environment: the prefix of its environment variables.
     """
 
     environment: ClassVar[str]

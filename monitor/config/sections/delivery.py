@@ -1,4 +1,4 @@
-"""Who is told, and how."""
+"""Settings of the receivers of alerts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.config.urls import SecretUrl
 
 
 class DeliveryConfig(Section):
-    """Where alerts go besides Redis."""
+    """The receivers of alerts besides Redis."""
 
     webhook_url: SecretUrl = SecretUrl("")
     webhook_url_file: str = ""
@@ -46,7 +46,7 @@ class DeliveryConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _sections(cls, data: Any) -> Any:
-        """Gather ``delivery.NAME`` of every sink that has settings of its own."""
+        """Read ``delivery.NAME`` for every sink with settings of its own."""
         if not isinstance(data, Mapping):
             return data
         named = {name: data[name] for name in _sink_sections() if name in data and name not in cls.model_fields}
@@ -103,6 +103,6 @@ class DeliveryConfig(Section):
 
 
 def _sink_sections() -> dict[str, type[Section]]:
-    """Settings of the sinks that have some. A sink is one file in a layer above: it is found, not imported."""
+    """Find the settings classes of sinks. Sinks are in a higher layer, so they are looked up, not imported."""
     found: dict[str, type[Section]] = importlib.import_module("monitor.alerts.sinks").sections()
     return found

@@ -1,4 +1,4 @@
-"""When traffic as a whole is no longer what the artifact was calibrated on."""
+"""Settings of slow drift: traffic that no longer looks like the calibration set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitor.math.drift import SIMULATIONS, allowed
 
 
 class DriftConfig(Section):
-    """Slow drift, told as information; it never pages by itself (``delivery.information``)."""
+    """Slow drift is reported as information and never pages by itself (``delivery.information``)."""
 
     window: int = Field(20_000, ge=0, description="inputs of a stream that are compared at once; 0: no comparison")
     size: float = Field(0.1, gt=0, description="population stability index that is worth telling; .25 is a large one")

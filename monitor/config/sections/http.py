@@ -1,4 +1,4 @@
-"""What is served over HTTP, and to whom."""
+"""Settings of the HTTP server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORTEST_TOKEN = 16
 
 
 class HttpConfig(Section):
-    """An HTTP server, and who may ask it."""
+    """An HTTP server, and who may use it."""
 
     port: int = Field(0, ge=0, le=65535, description="0: nothing is served")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all of IPv4")
@@ -66,7 +66,7 @@ class HttpConfig(Section):
 
     @property
     def guarded(self) -> bool:
-        """Whether a client must show who it is."""
+        """Whether clients must identify themselves."""
         return bool(self.token.get_secret_value() or self.tls_client_cafile)
 
 
@@ -89,7 +89,7 @@ class StatusConfig(HttpConfig):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address. Of names only ``localhost`` is known to be one."""
+    """Whether an address can only be reached from this machine. Of names, this is only known of ``localhost``."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What scores, how records are grouped, and when somebody is to be told."""
+"""Settings of judging: buckets, streams, alerts, and how the monitor watches itself."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class BucketConfig(Section):
 
 
 class StreamConfig(Section):
-    """How many streams are watched, and for how long."""
+    """How many streams are watched, and when they are forgotten."""
 
     limit: int = Field(2000, ge=1, description="streams counted by name; those beyond it count together as one")
     forget_seconds: float = Field(604_800, gt=0, description="a stream that sent nothing for so long is forgotten")
 
 
 class WatchConfig(Section):
-    """When the monitor says of itself that it cannot tell whether inputs surge."""
+    """When the monitor raises an alert because it may be blind."""
 
     stalled_seconds: float = Field(120, gt=0, description="nothing judged, read or reported for so long is an alert")
     max_lag_seconds: float = Field(300, gt=0, description="a partition behind its end for so long is an alert")
@@ -35,7 +35,7 @@ class WatchConfig(Section):
 
 
 class CanaryConfig(Section):
-    """A few synthetic OOD embeddings that the monitor sends itself, to see whether it would notice a surge."""
+    """The canary: synthetic OOD embeddings the monitor sends to itself, to check that it would notice a surge."""
 
     seconds: float = Field(0, ge=0, description="time between two canaries; 0: none")
     timeout_seconds: float = Field(120, gt=0, description="a canary that is not detected within this is an alert")

@@ -1,4 +1,4 @@
-"""Where records come from, and where those go that cannot be scored."""
+"""Settings of Kafka: the topics that are read, and the topic of dead letters."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic_core import PydanticCustomError
 from monitor.config.sections.base import Section, from_file
 
 MOST_TOPICS = 100
-"""Topics of one group, at most: each of them has metrics of its own."""
+"""How many topics a group may have. Each has metrics of its own."""
 
 
 class KafkaConnection(Section):
-    """How Kafka is reached, whoever reads or writes there."""
+    """The connection to Kafka, for readers and writers."""
 
     bootstrap_servers: str = Field(description="host:port, comma separated")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -37,7 +37,7 @@ class KafkaConnection(Section):
 
 
 class KafkaConfig(KafkaConnection):
-    """Where embeddings come from."""
+    """The topics with the embeddings."""
 
     topics: tuple[str, ...] = Field(
         (), max_length=MOST_TOPICS, description="several topics, in place of topic: one group counts them all"
@@ -97,7 +97,7 @@ class KafkaConfig(KafkaConnection):
 
     @property
     def topic_names(self) -> tuple[str, ...]:
-        """The topics that are read: at least one."""
+        """The topics that are read, at least one."""
         return self.topics or (self.topic,)
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class KafkaConfig(KafkaConnection):
 
 
 class DeadLetterConfig(Section):
-    """Where records go that cannot be scored."""
+    """The topic of records that cannot be scored."""
 
     topic: str = Field(
         "",

@@ -1,4 +1,4 @@
-"""How the lines of ``ood-monitor run`` look."""
+"""Settings of the log of ``ood-monitor run``."""
 
 from __future__ import annotations
 

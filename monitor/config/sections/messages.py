@@ -1,4 +1,4 @@
-"""What a record must be to be scored."""
+"""Settings of the contract: what a record must look like to be scored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.config.sections.base import Section
 
 
 class MessagesConfig(Section):
-    """What a record must be to be scored."""
+    """Settings of the contract: what a record must look like to be scored."""
 
     model: str = Field("", description="records of another model are not scored; empty accepts all")
     other_models: Literal["reject", "skip"] = Field(

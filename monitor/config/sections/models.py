@@ -1,4 +1,4 @@
-"""What scores: one artifact, or several of which each takes its own records."""
+"""Settings of the models: one artifact, or several that each score their own records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.config.sections.base import Section
 
 
 class ModelConfig(Section):
-    """What scores."""
+    """The artifact that scores, and the device."""
 
     artifact: Path | None = Field(
         None, description="fitted and calibrated artifact of LINe or the panel; left out if models: names several"
@@ -54,16 +54,16 @@ class ServedModel(Section):
         return given
 
     def takes(self, topic: str, model: str | None) -> bool:
-        """Whether a record of this topic with this model header (None for none) is its own."""
+        """Whether it takes a record of this topic with this model header (None if it has none)."""
         return (not self.topics or topic in self.topics) and (not self.model or model in self.model)
 
 
 def find_contradiction(models: Sequence[ServedModel], topics: Sequence[str]) -> str:
-    """What is wrong with how the records of these topics are dealt to models; empty if nothing is.
+    """Find what is wrong with how records of these topics are assigned to models; empty if nothing is wrong.
 
     Args:
-        models: in the order in which records are offered to them.
-        topics: that are read.
+        models: in order; a record belongs to the first one that takes it.
+        topics: the topics that are read.
     """
     for n, m in enumerate(models):
         if strange := [topic for topic in m.topics if topic not in topics]:

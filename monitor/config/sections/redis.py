@@ -1,4 +1,4 @@
-"""Where counts and alerts live."""
+"""Settings of Redis, which keeps counts and alerts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monitor.config.urls import SecretUrl
 
 
 class RedisConfig(Section):
-    """Where counts and alerts live."""
+    """Settings of Redis, which keeps counts and alerts."""
 
     url: SecretUrl = Field(
         SecretUrl("redis://127.0.0.1:6379/0"),

@@ -1,7 +1,7 @@
-"""One file a format: each names its ``FORMAT`` and ``CONTENT_TYPES``, and has ``decode(value, headers, wanted)``.
+"""The decoders, one file for each format, with ``FORMAT``, ``CONTENT_TYPES`` and ``decode(value, headers, wanted)``.
 
-A decoder raises :class:`RecordError` with a reason for what it foresees, and keeps to the limits before it allocates.
-A new decoder is one new module in this folder. Libraries are imported when the first record needs them.
+A decoder raises :class:`RecordError` with a reason if it cannot read a value, and checks the limits before it
+allocates. A new decoder is one new module in this folder. Libraries are imported when the first record needs them.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 RAW, ENVELOPE = "raw", "cloudevents"
 UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream")
-"""Content types that say no more than that there are bytes; ``messages.format`` says what they are."""
+"""Content types that only say that there are bytes. ``messages.format`` says which format those have."""
 
 SHARED = {"v2-protobuf": ("application/protobuf", "application/x-protobuf")}
-"""Content types that name a family of messages: they are taken for this format if ``messages.format`` names it."""
+"""Content types shared by several formats. They stand for this one if ``messages.format`` names it."""
 
 
 @cache
 def known() -> dict[str, str]:
-    """Content type to format."""
+    """Return the format of each known content type."""
     return {kind: name for name, module in _modules().items() for kind in module.CONTENT_TYPES}
 
 
 @cache
 def formats() -> dict[str, Decoder]:
-    """Format to decoder."""
+    """Return the decoder module of each format."""
     return {name: module.decode for name, module in _modules().items()}
 
 
@@ -48,17 +48,17 @@ def _modules() -> dict[str, Any]:
 
 
 def content_type(headers: Mapping[str, bytes]) -> str:
-    """The media type without its parameters; empty if none is given, ``;`` if only parameters are."""
+    """Return the media type without its parameters; empty if none is given, ``;`` if there are only parameters."""
     given = headers.get("content-type", b"").decode("latin-1").strip()
     return (given.split(";")[0].strip().lower() or ";") if given else ""
 
 
 def format_of(headers: Mapping[str, bytes], default: str = RAW) -> str:
-    """How a value under these headers is read.
+    """Return the format in which a value with these headers is read.
 
     Args:
         headers: of the record.
-        default: ``messages.format``: what is taken for bytes of which the content type says no more.
+        default: ``messages.format``, for content types that only say that there are bytes.
 
     Raises:
         RecordError: ``unknown-content-type``.
@@ -75,22 +75,22 @@ def format_of(headers: Mapping[str, bytes], default: str = RAW) -> str:
 
 
 def is_envelope(headers: Mapping[str, bytes], default: str = RAW) -> bool:
-    """Whether the value is a CloudEvents envelope, which has to be opened before anything is known of the record."""
+    """Whether the value is a CloudEvents envelope, which must be opened before anything is known about the record."""
     given = content_type(headers)
     return known().get(given) == ENVELOPE or (given in UNSPECIFIC and format_of(headers, default) == ENVELOPE)
 
 
 def decode(value: bytes | Document, headers: Mapping[str, bytes], wanted: Wanted, default: str = RAW) -> list[Payload]:
-    """Decode by the ``content-type`` header.
+    """Decode a value by its ``content-type`` header.
 
     Args:
-        value: bytes, or the JSON object that an envelope held.
-        headers: of the record or the envelope.
-        wanted: what to look for.
-        default: the format of values whose content type does not say it.
+        value: bytes, or the JSON object from an envelope.
+        headers: those of the record or the envelope.
+        wanted: what to look for in the value.
+        default: the format of values whose content type does not name one.
 
     Raises:
-        RecordError: ``unknown-content-type``, or what the decoder says.
+        RecordError: ``unknown-content-type``, or a reason of the decoder.
     """
     name = format_of(headers, default)
     if isinstance(value, dict) and name not in ("json", "v2-json", ENVELOPE):
@@ -102,5 +102,5 @@ def decode(value: bytes | Document, headers: Mapping[str, bytes], wanted: Wanted
 
 
 def need(library: str, package: str) -> MissingLibraryError:
-    """The error for an optional library that is not installed."""
+    """Make the error for an optional library that is not installed."""
     return MissingLibraryError(f"{library} is not installed: pip install {package}")

@@ -1,4 +1,4 @@
-"""Arrow IPC stream, not compressed: many embeddings a record.
+"""Decodes uncompressed Arrow IPC streams, with many embeddings per record.
 
 Column ``embedding`` is a fixed-size list of float32 or float16. Column ``id`` (text or whole numbers) and column
 ``time`` (RFC 3339 text, milliseconds since the epoch, or timestamps) are optional, as is one that names the stream of
@@ -23,7 +23,7 @@ _READ = ("embedding", "id", "time")
 
 
 def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
-    """One payload a row. Nothing of a batch is touched before all of it has been validated."""
+    """Decode one payload per row. Each batch is validated as a whole before it is read."""
     try:
         import pyarrow as pa
     except ImportError:
@@ -46,7 +46,7 @@ def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[
 
 
 def _columns(schema: Any, types: Any, stream: str) -> dict[str, int]:
-    """Where the columns are that are read, each once and of a type that is understood; the others are flat."""
+    """Find the columns to read. Each must be there once with a known type; all other columns must be flat."""
     found: dict[str, int] = {}
     for n, column in enumerate(schema):
         if column.name in found:
@@ -94,7 +94,7 @@ def _names(column: Any, rows: int) -> list[str | None]:
 
 
 def _times(column: Any, rows: int, pa: Any) -> list[Any]:
-    """Milliseconds or text; a timestamp is taken apart here, as its zone may be any text."""
+    """Read times as milliseconds or text. Timestamps are converted here, because their time zone may be any text."""
     if column is None:
         return [None] * rows
     if not pa.types.is_timestamp(column.type):

@@ -1,4 +1,4 @@
-"""CloudEvents in structured mode: one JSON object with the event's attributes, and its ``data`` or ``data_base64``.
+"""Decodes CloudEvents in structured mode: a JSON object with the event's attributes and ``data`` or ``data_base64``.
 
 The envelope is opened before it is known whether the record is scored at all, since that may depend on its attributes
 (:meth:`monitor.messages.contract.Contract.read`). What is found within is then read as in binary mode: the attributes
@@ -20,11 +20,11 @@ CONTENT_TYPES = ("application/cloudevents+json",)
 FORMAT = "cloudevents"
 NOT_ATTRIBUTES = ("data", "data_base64", "datacontenttype")
 OF_THE_VALUE = ("content-type", "inference-header-content-length")
-"""Headers that describe the envelope's own bytes, and not what lies within."""
+"""Headers that describe the bytes of the envelope itself, not the data in it."""
 
 
 def decode(_value: bytes | Document, _headers: Mapping[str, bytes], _wanted: Wanted) -> list[Payload]:
-    """Refuse an envelope that lies within another one.
+    """Refuse an envelope inside another envelope.
 
     Raises:
         RecordError: ``undecodable``.
@@ -33,9 +33,9 @@ def decode(_value: bytes | Document, _headers: Mapping[str, bytes], _wanted: Wan
 
 
 def open_envelope(value: bytes, headers: Mapping[str, bytes], limits: Limits) -> tuple[Document, dict[str, bytes]]:
-    """The envelope, and the headers under which its data is read: the attributes, over those of the record.
+    """Parse the envelope. Returns it with the headers for its data: its attributes, then the record's headers.
 
-    The data is not looked at yet (:func:`read_data`), as the attributes may say that nobody asked for it.
+    The data is read later (:func:`read_data`), because the attributes may show that the record is to be skipped.
 
     Raises:
         RecordError: ``undecodable`` or ``too-complex``.
@@ -54,7 +54,7 @@ def open_envelope(value: bytes, headers: Mapping[str, bytes], limits: Limits) ->
 
 
 def read_data(envelope: Document, limits: Limits) -> bytes | Document:
-    """The data of an envelope as bytes, or the JSON object that it is.
+    """Return the data of an envelope as bytes or as a JSON object.
 
     Raises:
         RecordError: ``undecodable`` or ``too-large``.

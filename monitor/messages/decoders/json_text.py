@@ -1,4 +1,4 @@
-"""JSON: an object with ``embedding`` as a list of numbers, or ``embedding_base64`` as base64 of the raw bytes.
+"""Decodes JSON objects with ``embedding`` as a list of numbers, or ``embedding_base64`` as base64 of the raw bytes.
 
 An object with neither that has ``outputs`` is a response of the Open Inference Protocol V2
 (:mod:`monitor.messages.decoders.v2_json`): model servers send it under the same content type.
@@ -21,7 +21,7 @@ FORMAT = "json"
 
 
 def decode(value: bytes | Document, headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
-    """One vector, or the rows of a V2 response."""
+    """Decode one vector, or the rows of a V2 response."""
     if v2_json.JSON_LENGTH in headers:
         return v2_json.decode(value, headers, wanted)
     document = value if isinstance(value, dict) else documents.load(value, wanted.limits, "'embedding' or 'outputs'")

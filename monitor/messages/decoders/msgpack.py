@@ -1,7 +1,7 @@
-"""MessagePack: a map with ``embedding`` as bytes, and ``id``, ``time``, ``model``, ``dtype``, ``dim`` beside it.
+"""Decodes MessagePack maps with ``embedding`` as bytes, and ``id``, ``time``, ``model``, ``dtype``, ``dim`` beside it.
 
-Only these six are made into objects, and the field that names the stream if the settings name one; whatever else the
-map holds is passed over, so that one byte of a record cannot become a hundred bytes of memory.
+Only these six become objects, and the field that names the stream if the settings name one. Everything else in the map
+is skipped, so that one byte of a record cannot become a hundred bytes of memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT = "msgpack"
 
 
 def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
-    """One vector."""
+    """Decode one vector."""
     try:
         import msgpack
     except ImportError:
@@ -38,7 +38,7 @@ def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[
 
 
 def _document(value: bytes, unpacker: Any, wanted: Wanted) -> dict[str, Any]:
-    """The known fields of the map that the value is."""
+    """Read the known fields of the map."""
     first = value[0]
     if not (0x80 <= first <= 0x8F or first in (0xDE, 0xDF)):
         raise RecordError("undecodable", "MessagePack without a map that holds 'embedding' as bytes")

@@ -1,4 +1,4 @@
-"""Protocol Buffers: the message of ``embedding.proto``, the vector as one ``bytes`` field."""
+"""Decodes the Protocol Buffers message of ``embedding.proto``, with the vector as one ``bytes`` field."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELDS = ("id", "time", "model", "dtype", "dim", "embedding")
 
 
 def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
-    """One vector; an empty field counts as absent, as proto3 has it."""
+    """Decode one vector. An empty field counts as absent, as in proto3."""
     kind = message_class()
     from google.protobuf.message import DecodeError
 
@@ -36,7 +36,7 @@ def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[
 
 @cache
 def message_class() -> Any:
-    """The message class of ``embedding.proto``, built from its description: no generated code to keep in step."""
+    """Build the message class of ``embedding.proto`` from its description, so there is no generated code to keep."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError:

@@ -1,4 +1,4 @@
-"""The default: the value is the vector, everything else stands in the headers."""
+"""Decodes the default format: the value is the vector, and everything else is in the headers."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ FORMAT = "raw"
 
 
 def decode(value: bytes, _headers: Mapping[str, bytes], _wanted: Wanted) -> list[Payload]:
-    """One vector, not copied."""
+    """Decode one vector without copying it."""
     return [Payload(value)]

@@ -1,4 +1,4 @@
-"""A response of the Open Inference Protocol V2 (KServe, Triton, Seldon, MLServer) as JSON.
+"""Decodes JSON responses of the Open Inference Protocol V2 (KServe, Triton, Seldon, MLServer).
 
 The embeddings are the output tensor that ``messages.output`` names, of shape ``[batch, D]`` or ``[D]``. Triton's
 extension for binary data is read too: the header ``inference-header-content-length`` says how many bytes are JSON, and
@@ -20,11 +20,11 @@ from monitor.messages.wanted import Wanted
 CONTENT_TYPES = ("application/vnd.inference.v2+json",)
 FORMAT = "v2-json"
 JSON_LENGTH = "inference-header-content-length"
-"""The header that says how long the JSON in front of the binary data is."""
+"""The header with the length of the JSON in front of the binary data."""
 
 
 def decode(value: bytes | Document, headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
-    """One payload a row of the tensor."""
+    """Decode one payload per row of the tensor."""
     expected = "'outputs', as a response of the Open Inference Protocol V2 has"
     if isinstance(value, dict):
         return read_response(value, b"", wanted)
@@ -33,7 +33,7 @@ def decode(value: bytes | Document, headers: Mapping[str, bytes], wanted: Wanted
 
 
 def read_response(response: Document, binary: bytes, wanted: Wanted) -> list[Payload]:
-    """The rows of a response that was parsed, with the bytes that follow it.
+    """Read the rows of a parsed response and the binary data after it.
 
     Raises:
         RecordError: ``missing-output``, ``wrong-shape``, ``wrong-dtype``, ``undecodable``, ``out-of-range``, or one of
@@ -59,7 +59,7 @@ def read_response(response: Document, binary: bytes, wanted: Wanted) -> list[Pay
 
 
 def _flat(data: Any, rows: int, dim: int, wanted: Wanted) -> list[Any]:
-    """The elements of a tensor, whose data may be flat or a list of rows."""
+    """Return the elements of a tensor, whose data may be flat or a list of rows."""
     if not isinstance(data, list):
         raise RecordError(
             "undecodable", f"'data' of output {wanted.output!r} is {type(data).__name__}, expected a list"
@@ -75,7 +75,7 @@ def _flat(data: Any, rows: int, dim: int, wanted: Wanted) -> list[Any]:
 
 
 def _binary(outputs: list[Document], chosen: int, binary: bytes) -> bytes:
-    """The bytes of one output behind the JSON."""
+    """Return the bytes of one output in the binary data after the JSON."""
     at = 0
     for n, output in enumerate(outputs[: chosen + 1]):
         size = _binary_size(output)

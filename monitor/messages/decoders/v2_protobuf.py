@@ -1,7 +1,7 @@
-"""A response of the Open Inference Protocol V2 as Protocol Buffers: ``ModelInferResponse`` of Triton and of KServe.
+"""Decodes ``ModelInferResponse``, the Protocol Buffers response of the Open Inference Protocol V2 (Triton, KServe).
 
 Seldon Core 2 writes it to the topics of its pipelines. ``inference_v2.proto`` beside ``embedding.proto`` is the part of
-the public definition that is read here: what else a response holds is passed over.
+the public definition that is read here. Everything else in a response is skipped.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CONTENT_TYPES = ("application/vnd.inference.v2+protobuf",)
 FORMAT = "v2-protobuf"
 PACKAGE = "ood_monitor.v2"
 PARTS = 1024
-"""Outputs, raw contents and parameters of a response together, at most."""
+"""How many outputs, raw contents and parameters a response may have together."""
 
 
 def decode(value: bytes, _headers: Mapping[str, bytes], wanted: Wanted) -> list[Payload]:
-    """One payload a row of the tensor."""
+    """Decode one payload per row of the tensor."""
     kind = message_class()
     from google.protobuf.message import DecodeError
 
@@ -65,7 +65,7 @@ def _raw(message: Any, chosen: int) -> bytes:
 
 
 def _contents(output: Any, dtype: str, rows: int, dim: int, wanted: Wanted) -> bytes:
-    """The typed contents; the protocol has none for the half precisions."""
+    """Return the typed contents. The protocol has none for half precision."""
     if dtype not in ("float32", "float64"):
         raise RecordError(
             "undecodable", f"output {wanted.output!r} is {dtype} without raw_output_contents, which alone can hold it"
@@ -100,12 +100,12 @@ MESSAGES: dict[str, list[tuple[int, str, str]]] = {
         (6, "raw_output_contents", "BYTES*"),
     ],
 }
-"""The fields of ``inference_v2.proto``: number, name, and type, with a star behind it if there may be many."""
+"""The fields of ``inference_v2.proto``: number, name and type, with a star after the type if it is repeated."""
 
 
 @cache
 def message_class() -> Any:
-    """The message class of ``inference_v2.proto``, built from :data:`MESSAGES`: no generated code to keep in step."""
+    """Build the message class of ``inference_v2.proto`` from :data:`MESSAGES`, without generated code."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError:

@@ -1,4 +1,4 @@
-"""A Kafka producer as the publisher needs it, whichever library it comes from: one file a library."""
+"""The Kafka producer that the publisher needs, in one file for each client library."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class SendError(Exception):
     """A message was not sent.
 
     Attributes:
-        own_fault: no producer could send this message (it is too large); everything else can be tried again. If it
-            comes as an answer it may be the fault of another message of the same batch.
-        rebuild: the producer is of no use any more.
-        patient: it is worth trying for ever (a missing topic or permission), whatever the number of attempts.
+        own_fault: no producer could send this message (it is too large). All other failures can be tried again. If it
+            comes as an answer, another message of the same batch may be at fault.
+        rebuild: the producer can no longer be used.
+        patient: try again without limit (a missing topic or permission).
     """
 
     def __init__(self, text: str, *, own_fault: bool = False, rebuild: bool = False, patient: bool = False) -> None:
@@ -31,31 +31,31 @@ Answer = Callable[[Message, SendError | None], None]
 
 
 class Producer(Protocol):
-    """What a library's producer is wrapped into. Used by one thread."""
+    """The interface that a library's producer is wrapped into. Only one thread uses it."""
 
     def partitions(self, topic: str) -> list[int]:
-        """The partitions of a topic, empty if it does not exist.
+        """Return the partitions of a topic; empty if the topic does not exist.
 
         Raises:
-            SendError: they cannot be had now.
+            SendError: the partitions cannot be read now.
         """
 
     def send(self, topic: str, partition: int, message: Message, answer: Answer) -> None:
-        """Hand a message over; ``answer`` is called later.
+        """Hand a message to the library. ``answer`` is called later.
 
         Raises:
-            SendError: it was not handed over; ``answer`` will not be called.
+            SendError: the message was not handed over, and ``answer`` will not be called.
         """
 
     def serve(self, seconds: float) -> str:
-        """Give a library that needs it the time to call ``answer``; what it complains of, empty for nothing."""
+        """Give the library time to call ``answer``, if it needs that. Returns its complaint; empty if it has none."""
 
     def close(self, seconds: float) -> None:
-        """Give up what is in flight and close, if this producer was opened here."""
+        """Abandon what is in flight. Close the producer if it was opened here."""
 
 
 def open_producer(client: str, bootstrap_servers: str, settings: Mapping[str, Any]) -> Producer:
-    """Connect with the library that is named. May take long, and may raise anything that the library raises."""
+    """Connect with the named library. This may take long, and may raise anything that the library raises."""
     if client == "confluent-kafka":
         from monitor.publishing.producers.confluent import ConfluentProducer
 
@@ -66,10 +66,10 @@ def open_producer(client: str, bootstrap_servers: str, settings: Mapping[str, An
 
 
 def wrap_producer(producer: Any) -> Producer:
-    """Wrap a producer that somebody else opened; it is told apart by its methods.
+    """Wrap a producer that the caller opened. Its library is recognized by its methods.
 
     Raises:
-        ConfigError: it is of neither library.
+        ConfigError: the producer belongs to neither library.
     """
     if hasattr(producer, "serve") and hasattr(producer, "partitions"):
         made: Producer = producer

@@ -1,4 +1,4 @@
-"""Sending through confluent-kafka (librdkafka)."""
+"""Sends through confluent-kafka (librdkafka)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULTS = {
     "log_level": 2,  # it would write to the serving process's stderr by itself; what matters comes as an error
 }
 METADATA_SECONDS = 60.0
-"""How long the number of partitions is believed."""
+"""For how many seconds the number of partitions is remembered."""
 
 
 class ConfluentProducer:
@@ -37,7 +37,7 @@ class ConfluentProducer:
 
     @classmethod
     def opened(cls, bootstrap_servers: str, settings: Mapping[str, Any]) -> ConfluentProducer:
-        """Make a producer; it connects by itself, so this returns at once."""
+        """Make a producer. It connects in the background, so this returns at once."""
         from confluent_kafka import Producer
 
         given = {_dotted(name): value for name, value in settings.items()}
@@ -108,7 +108,7 @@ class ConfluentProducer:
             self._producer.flush(seconds)
 
     def _sorted_out(self, error: Any) -> SendError:
-        """The library's error as what it means for the message."""
+        """Translate the library's error into what it means for the message."""
         name = error.name()
         if name in ("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"):
             self._known = ("", 0.0, [])
@@ -119,5 +119,5 @@ class ConfluentProducer:
 
 
 def _dotted(name: str) -> str:
-    """``linger_ms`` as librdkafka has it: ``linger.ms``."""
+    """Write the name of a setting as librdkafka does: ``linger.ms`` for ``linger_ms``."""
     return name if "." in name or name == "log_level" else name.replace("_", ".")

@@ -1,4 +1,4 @@
-"""Sending through kafka-python."""
+"""Sends through kafka-python."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class KafkaPythonProducer:
         future.add_errback(lambda error: answer(message, _sorted_out(error, answered=True)))
 
     def serve(self, seconds: float) -> str:
-        """This library answers from a thread of its own."""
+        """Do nothing: this library answers from a thread of its own."""
         return ""
 
     def close(self, seconds: float) -> None:
@@ -99,7 +99,7 @@ class KafkaPythonProducer:
 
 
 def _sorted_out(error: BaseException, *, answered: bool = False) -> SendError:
-    """The library's error as what it means for the message."""
+    """Translate the library's error into what it means for the message."""
     from kafka.errors import KafkaError
 
     name = type(error).__name__

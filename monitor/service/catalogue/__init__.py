@@ -1,4 +1,4 @@
-"""Every metric that a process shows, as data: one place that the code, the docs, the rules and the dashboard go by.
+"""The catalogue of all metrics as data. Code, docs, alert rules and dashboard are made from it or checked against it.
 
 ``python -m monitor.service.catalogue`` writes ``docs/metrics.md`` from it.
 """
@@ -14,18 +14,18 @@ from monitor.service.catalogue.worker import LIBRARY, WORKER
 __all__ = ["CATALOGUE", "INGEST", "LIBRARY", "OWN", "Metric", "Scope", "metric"]
 
 OWN: tuple[Metric, ...] = (*WORKER, *GROUP, *JUDGING)
-"""The monitor's own metrics, on the page of a worker."""
+"""The monitor's own metrics on a worker's page."""
 
 CATALOGUE: tuple[Metric, ...] = (*OWN, *LIBRARY)
-"""Everything on the page of a worker: the monitor's own metrics, and what prometheus-client says of the process."""
+"""All metrics on a worker's page: the monitor's own, and prometheus-client's about the process."""
 
 _BY_NAME = {m.name: m for m in (*CATALOGUE, *INGEST)}
 
 
 def metric(name: str) -> Metric:
-    """The metric of this name, such as ``ood_monitor_samples_total``; ``ood_monitor_`` may be left out.
+    """Find a metric by its name, such as ``ood_monitor_samples_total``; ``ood_monitor_`` may be left out.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such metric.
     """
     return _BY_NAME.get(name) or _BY_NAME[f"ood_monitor_{name}"]

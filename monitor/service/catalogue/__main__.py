@@ -14,13 +14,13 @@ from monitor.service.catalogue.reasons import with_reasons
 
 
 def pages(folder: Path) -> dict[Path, str]:
-    """Each generated page, as it should be."""
+    """Return each generated page as it should be."""
     runbook = folder / "runbook.md"
     return {folder / "metrics.md": page(), runbook: with_reasons(runbook.read_text(encoding="utf-8"))}
 
 
 def main() -> int:
-    """Write or check; the exit code."""
+    """Write or check the pages, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m monitor.service.catalogue", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"))
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")

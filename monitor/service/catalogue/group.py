@@ -1,4 +1,4 @@
-"""Metrics of the whole group, as every process sees them in Redis."""
+"""The metrics of the whole group, as every process sees them in Redis."""
 
 from __future__ import annotations
 

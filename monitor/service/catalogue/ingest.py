@@ -1,4 +1,4 @@
-"""Metrics of ``ood-monitor ingest``, which is a process of its own with a page of its own."""
+"""The metrics of ``ood-monitor ingest``, which has a page of its own."""
 
 from __future__ import annotations
 

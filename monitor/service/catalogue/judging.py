@@ -1,4 +1,4 @@
-"""Metrics of the process that judges: evidence, alerts and the budget."""
+"""The metrics of the process that judges: evidence, alerts and the budget."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from monitor.math.budget import LEVELS
 from monitor.service.catalogue.metric import Metric
 
 TOP_STREAMS = 20
-"""So many streams have series of their own: those with alerts, then those with most evidence."""
+"""How many streams have series of their own: those with alerts, then those with most evidence."""
 
 _TOP = f"the {TOP_STREAMS} streams with alerts or most evidence, cut at 200 characters"
 

@@ -1,4 +1,4 @@
-"""What is known of one metric."""
+"""The description of one metric."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from itertools import product
 from typing import Literal
 
 TOPICS = "each topic that is read, 100 at most"
-"""Values of the label ``topic``."""
+"""The values of the label ``topic``."""
 
 Scope = Literal["process", "group", "judge", "ingest"]
-"""Of what a metric speaks.
+"""What a metric is about.
 
-``process``: of this process alone, so sum over processes. ``group``: of the whole group, as this process last saw it in
+``process``: only this process, so sum over processes. ``group``: the whole group, as this process last saw it in
 Redis, so every process shows about the same: take the maximum. ``judge``: known to the one process that judges; the
 others show 0 (or no series of a stream), so take the maximum, too. ``ingest``: of one ``ood-monitor ingest``, which is
 another process than a worker.
@@ -25,15 +25,15 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: as it stands on the page, with its unit and, for a counter, ``_total``.
+        name: the full name, with its unit and, for a counter, ``_total``.
         kind: its type for Prometheus.
-        help: what it is, in a sentence for people.
+        help: a sentence on what it is, for people.
         do: what to do if it looks wrong.
         scope: see :data:`Scope`.
-        unit: of its values.
+        unit: the unit of its values.
         labels: name of each label to all its values, which are then there from the start, or to a description of them
             if they are only known later. Either way their number is bounded.
-        buckets: of a histogram, upper bounds.
+        buckets: the upper bounds of a histogram.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Metric:
 
     @property
     def family(self) -> str:
-        """The name as prometheus-client wants it: a counter without ``_total``."""
+        """The name for prometheus-client: a counter without ``_total``."""
         return self.name.removesuffix("_total") if self.kind == "counter" else self.name
 
     def known(self) -> list[tuple[str, ...]]:
-        """Label values of every series that is there from the start; none if some are only known later."""
+        """The label values of all series that exist from the start; empty if some are only known later."""
         values = [v for v in self.labels.values() if not isinstance(v, str)]
         return [] if len(values) < len(self.labels) else list(product(*values))

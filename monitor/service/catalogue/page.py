@@ -1,4 +1,4 @@
-"""The catalogue as a page for people: ``docs/metrics.md``."""
+"""Writes the catalogue as a page for people: ``docs/metrics.md``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ UPGRADE = """\
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
+    """Return the whole page in Markdown."""
     parts = [INTRODUCTION]
     for scope, (heading, about) in SCOPES.items():
         parts.append(f"## {heading}\n\n{about}\n\n{table(m for m in (*OWN, *INGEST) if m.scope == scope)}")
@@ -69,7 +69,7 @@ def page() -> str:
 
 
 def table(metrics: Iterable[Metric]) -> str:
-    """Metrics as a table."""
+    """Write metrics as a table."""
     head = "| metric | type, unit | what it is | if it looks wrong |\n|---|---|---|---|\n"
     return head + "".join(f"{_row(m)}\n" for m in metrics)
 

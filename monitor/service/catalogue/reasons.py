@@ -1,4 +1,4 @@
-"""The part of the runbook on dead letters, made from the reasons that the code knows."""
+"""Writes the runbook's part on dead letters from the reasons in the code."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ END = "<!-- end -->"
 
 
 def with_reasons(runbook: str) -> str:
-    """The runbook with its entries on reasons as they should be.
+    """Return the runbook with up-to-date entries on reasons.
 
     Raises:
-        ValueError: the runbook has no place for them.
+        ValueError: the runbook has no place for these entries.
     """
     before, begin, rest = runbook.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -22,7 +22,7 @@ def with_reasons(runbook: str) -> str:
 
 
 def entries() -> str:
-    """One entry a reason."""
+    """Write one entry for each reason."""
     return "".join(
         f'<a id="reason-{reason}"></a>\n### `{reason}`\n\n'
         f"**It means:** {REASONS[reason]}. **Do:** {ADVICE[reason]}.\n\n"

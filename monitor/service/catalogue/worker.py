@@ -1,4 +1,4 @@
-"""Metrics of one process: what it reads, counts and tells."""
+"""The metrics of one process: what it reads, counts and delivers."""
 
 from __future__ import annotations
 

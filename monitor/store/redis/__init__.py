@@ -1,4 +1,4 @@
-"""Redis: counts, offsets, evidence and alerts. Scripts lie in ``monitor/store/lua``, key names in ``keys.py``."""
+"""The store in Redis. Its scripts are in ``monitor/store/lua``, its key names in ``keys.py``."""
 
 from __future__ import annotations
 

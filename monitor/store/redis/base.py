@@ -1,4 +1,4 @@
-"""The connection of one group to its Redis: scripts, settings, the clock."""
+"""What all parts of the Redis store share: the connection, the scripts, the settings and the clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.store.keys import SCHEMA_VERSION, Keys
 
 SCRIPTS = ("claim", "move", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote",
            "mute", "unmute", "acknowledge")  # fmt: skip
-"""Each is the file of its name in ``lua``; each refuses to be applied twice, or does the same the second time."""
+"""The scripts, by file name in ``lua``. Applying one twice has the same effect as applying it once."""
 
 
 class RedisBase:
@@ -22,12 +22,12 @@ class RedisBase:
     Every script refuses to be applied twice, so the client may retry it.
 
     Args:
-        client: of redis-py, with ``decode_responses=True``.
-        group: names the keys.
-        retention_ms: counts of a folded bucket stay this long.
-        history_length: transitions kept, about.
-        examples: samples kept per stream and bucket.
-        streams: most streams that are counted by their own name; 0 for no limit.
+        client: a redis-py client with ``decode_responses=True``.
+        group: the consumer group; its name is part of all keys.
+        retention_ms: the counts of a judged bucket are kept this long.
+        history_length: about how many transitions are kept.
+        examples: how many samples are kept for each stream and bucket.
+        streams: how many streams are counted by their own name at most; 0 for no limit.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RedisBase:
         }
 
     def ping(self) -> None:
-        """Raise where it cannot be reached or speaks another schema."""
+        """Raise if it cannot be reached or speaks another schema."""
         with translate_redis_errors():
             self._client.ping()
             self._client.hsetnx(self.keys.meta, "schema", str(SCHEMA_VERSION))
@@ -64,7 +64,7 @@ class RedisBase:
             )
 
     def now_ms(self) -> int:
-        """The clock of Redis, milliseconds since the epoch."""
+        """Return the time by Redis' clock, in milliseconds since the epoch."""
         return read_clock(self._client, self.keys.meta)
 
     @property
@@ -73,7 +73,10 @@ class RedisBase:
         return self._client
 
     def bind(self, binding: str, settings: str, bucket_ms: int, artifact: str) -> tuple[str, str]:
-        """Tie the group to the settings that its evidence stands on; which ones it is tied to, as (name, JSON)."""
+        """Bind the group to the settings its evidence is collected under.
+
+        Returns those it is bound to, as (name, JSON).
+        """
         with translate_redis_errors():
             reply = self._scripts["bind"](keys=[self.keys.meta], args=[binding, settings, str(bucket_ms), artifact])
         self._binding = binding

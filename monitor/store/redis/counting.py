@@ -1,4 +1,4 @@
-"""Counts and offsets, in one script a batch."""
+"""Counts and offsets. A batch is written by one script, so both change together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from monitor.store.redis.base import RedisBase
 
 
 class RedisCounting(RedisBase):
-    """Counts and offsets, in one script a batch."""
+    """Counts and offsets. A batch is written by one script, so both change together."""
 
     def claim(self, first: Mapping[Partition, int], topic_id: str = "", partitions: int = 0) -> dict[Partition, Claim]:
-        """Take partitions over; see :class:`monitor.store.protocol.Store`."""
+        """Claim partitions; see :class:`monitor.store.protocol.Store`."""
         if not first:
             return {}
         document = {
@@ -29,14 +29,17 @@ class RedisCounting(RedisBase):
         return {p: _claimed(*found) for p, found in zip(first, reply, strict=True)}
 
     def move(self, move: Move) -> bool:
-        """Set a partition to another offset; False if it is not ours any more or does not stand where it should."""
+        """Set a partition to another offset.
+
+        Returns False if another worker has it, or if its stored offset differs.
+        """
         skip = "" if move.skip[0] >= move.skip[1] else f"{move.skip[0]} {move.skip[1]}"
         arguments = [str(move.partition), str(move.epoch), str(move.start), str(move.next), move.topic_id, skip]
         with translate_redis_errors():
             return bool(int(self._scripts["move"](keys=[self.keys.partitions], args=arguments)))
 
     def partitions_at_start(self, topic: str) -> int:
-        """How many partitions the topic had when this group first claimed one, 0 if it never did."""
+        """Return how many partitions the topic had when this group first claimed one; 0 if it never did."""
         with translate_redis_errors():
             noted = self._client.hget(self.keys.partitions, f"count:{topic}")
         if noted is not None:
@@ -85,7 +88,7 @@ class RedisCounting(RedisBase):
         return Reply(status, now_ms=int(rest[0]))
 
     def report(self, worker: str, entry: str, partitions: Mapping[Partition, Seen]) -> int:
-        """A worker is there, and this is how far its partitions are; returns the clock of Redis."""
+        """Report that a worker is alive and how far its partitions are. Returns the time by Redis' clock."""
         document = {
             "binding": self._binding,
             "worker": worker,
@@ -100,7 +103,7 @@ class RedisCounting(RedisBase):
             return int(self._scripts["report"](keys=keys, args=[json.dumps(document)]))
 
     def partitions(self) -> dict[Partition, PartitionState]:
-        """Every partition ever claimed."""
+        """Return the state of every partition that was ever claimed."""
         with translate_redis_errors():
             stored = self._client.hgetall(self.keys.partitions)
         names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
@@ -113,18 +116,18 @@ class RedisCounting(RedisBase):
         }
 
     def totals(self) -> dict[CountKey, int]:
-        """Samples counted since the beginning."""
+        """Return the samples counted since the beginning."""
         with translate_redis_errors():
             # Piece by piece: of many streams and classes it is large, and Redis answers nobody while it reads it out.
             return _counts(dict(self._client.hscan_iter(self.keys.totals, count=1000)))
 
     def rejected(self) -> dict[str, int]:
-        """Records rejected since the beginning, by reason."""
+        """Return the number of records rejected since the beginning, by reason."""
         with translate_redis_errors():
             return {reason: int(n) for reason, n in self._client.hgetall(self.keys.rejected).items()}
 
     def streams(self) -> dict[str, int]:
-        """Stream to the time (ms) of its last count."""
+        """Return the time (ms) of the last count of each stream."""
         with translate_redis_errors():
             return {stream: int(at) for stream, at in self._client.hgetall(self.keys.streams).items()}
 

@@ -21,14 +21,14 @@ from monitor.store.keys import Keys
 from monitor.store.redis.base import RedisBase
 
 MOST_KEPT = 5 * MOST_MUTES
-"""Mutes that are kept at all, those that are over included."""
+"""How many mutes are kept at most, including those that have ended."""
 
 TIDY_AT = 200
-"""So many acknowledgements are looked through for those whose episode is over."""
+"""From this many acknowledgements on, those whose episode is over are looked for and removed."""
 
 
 def fetch_handling(client: Any, keys: Keys) -> Handling:
-    """Which alerts are muted and which are acknowledged, over any connection."""
+    """Read which alerts are muted and which are acknowledged, over any connection."""
     with translate_redis_errors():
         pipe = client.pipeline(transaction=False)
         pipe.hgetall(keys.mutes)
@@ -38,14 +38,14 @@ def fetch_handling(client: Any, keys: Keys) -> Handling:
 
 
 class RedisHandling(RedisBase):
-    """What people did about alerts."""
+    """Mutes and acknowledgements."""
 
     def handling(self) -> Handling:
-        """Which alerts are muted and which are acknowledged."""
+        """Return which alerts are muted and which are acknowledged."""
         return fetch_handling(self._client, self.keys)
 
     def mute(self, wanted: Mute) -> Mute:
-        """Set a mute; as it is stored."""
+        """Set a mute, and return it as it is stored."""
         mute = check_mute(wanted)
         with translate_redis_errors():
             arguments = [mute.id, mute.text(), *(str(n) for n in (self.now_ms(), MOST_MUTES, MOST_KEPT, MUTE_KEPT_MS))]
@@ -55,13 +55,13 @@ class RedisHandling(RedisBase):
         return mute
 
     def unmute(self, name: str) -> bool:
-        """End a mute now; False if none of this id is in force."""
+        """End a mute now. Returns False if no mute with this id is in force."""
         now = str(self.now_ms())
         with translate_redis_errors():
             return bool(self._scripts["unmute"](keys=[self.keys.mutes], args=[name, now]))
 
     def acknowledge(self, fingerprint: str, author: str, reason: str) -> Acknowledgement:
-        """Note that somebody has taken a firing alert on."""
+        """Note that somebody takes care of a firing alert."""
         now = self.now_ms()
         check_acknowledgement(Acknowledgement("", author, reason, now))
         keys = [self.keys.alert(fingerprint), self.keys.acknowledged]
@@ -74,12 +74,12 @@ class RedisHandling(RedisBase):
         return Acknowledgement(str(reply[1]), author, reason, now)
 
     def unacknowledge(self, fingerprint: str) -> bool:
-        """Nobody is at this alert any more; False if nobody was."""
+        """Withdraw the acknowledgement of an alert. Returns False if there was none."""
         with translate_redis_errors():
             return bool(self._client.hdel(self.keys.acknowledged, fingerprint))
 
     def _tidy(self) -> None:
-        """Forget what was acknowledged of episodes that are over, once there is much of it."""
+        """Remove acknowledgements of episodes that are over, once there are many."""
         held = self.handling().acknowledged
         if len(held) < TIDY_AT:
             return

@@ -1,4 +1,4 @@
-"""What the process that judges reads and writes."""
+"""What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from monitor.store.verdicts import Fold, Promotion
 
 
 class RedisJudging(RedisCounting):
-    """What the process that judges reads and writes."""
+    """What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
     def lease(self, holder: str, ttl_ms: int) -> int:
-        """Take, keep or (``ttl_ms`` 0) give back the lease; the token, 0 where another holds it."""
+        """Take, renew or (``ttl_ms`` 0) release the lease. Returns the token; 0 if another holds it."""
         with translate_redis_errors():
             keys = [self.keys.lease, self.keys.meta]
             return int(self._scripts["lease"](keys=keys, args=[holder, str(ttl_ms), self._binding]))
 
     def close(self, token: int, bucket: int) -> tuple[int, int] | None:
-        """Close buckets up to ``bucket``; ``(closed, folded)``, ``None`` where the lease is lost."""
+        """Close the buckets up to ``bucket``. Returns ``(closed, folded)``; ``None`` if the lease is lost."""
         with translate_redis_errors():
             keys = [self.keys.lease, self.keys.meta, self.keys.leads]
             reply = self._scripts["close"](keys=keys, args=[str(token), str(bucket)])
         return (int(reply[1]), int(reply[2])) if reply[0] == "ok" else None
 
     def pending(self, folded: int, closed: int) -> list[int]:
-        """Closed buckets that hold counts and are not folded, ascending."""
+        """Return the closed buckets that hold counts and are not judged yet, in ascending order."""
         with translate_redis_errors():
             return [int(b) for b in self._client.zrangebyscore(self.keys.buckets, f"({folded}", closed)]
 
     def leads(self, before_ms: int) -> tuple[int, int]:
-        """The highest open bucket that was reached by ``before_ms``, and the highest reached at all; -1 for none."""
+        """Return the highest open bucket reached by ``before_ms``, and the highest reached at all; -1 for none."""
         with translate_redis_errors():
             pipe = self._client.pipeline(transaction=False)
             for most in (before_ms, "+inf"):
@@ -45,23 +45,23 @@ class RedisJudging(RedisCounting):
         return int(by_then[0]) if by_then else -1, int(ever[0]) if ever else -1
 
     def counts(self, bucket: int) -> dict[CountKey, int]:
-        """Counts of one bucket."""
+        """Return the counts of one bucket."""
         with translate_redis_errors():
             return _counts(self._client.hgetall(self.keys.counts(bucket)))
 
     def examples(self, bucket: int, stream: str) -> list[Example]:
-        """The most OOD samples of a stream in a bucket, the worst first."""
+        """Return the most OOD samples of a stream in a bucket, the most OOD first."""
         with translate_redis_errors():
             found = self._client.zrange(self.keys.examples(bucket, stream), 0, -1, withscores=True)
         return [_unpacked(member, float(score)) for member, score in found]
 
     def state(self) -> dict[str, str]:
-        """The evidence state of every key."""
+        """Return the evidence state of every key."""
         with translate_redis_errors():
             return cast("dict[str, str]", self._client.hgetall(self.keys.state))
 
     def apply(self, fold: Fold) -> str:
-        """Write a folded bucket: ``ok``, ``repeat``, or ``refused`` where the lease or the order is lost."""
+        """Write a judged bucket. Returns ``ok``, ``repeat``, or ``refused`` if the lease or the order was lost."""
         k = self.keys
         keys = [k.lease, k.meta, k.state, k.history, k.index, k.buckets]
         alerts = []
@@ -95,7 +95,7 @@ class RedisJudging(RedisCounting):
             return str(self._scripts["apply"](keys=keys, args=[json.dumps(document)])[0])
 
     def retire(self, token: int, streams: Iterable[str], before_ms: int, asked: Iterable[str]) -> list[str] | None:
-        """Forget streams; which they were, None if the lease is lost."""
+        """Forget streams, and return their names; None if the lease is lost."""
         names = set(streams)
         fields: dict[str, list[list[str]]] = {name: [] for name in names}
         for stream, predicted, cell in self.totals():
@@ -115,17 +115,17 @@ class RedisJudging(RedisCounting):
         return None if reply[:1] == [""] else [str(name) for name in reply]
 
     def ask_to_retire(self, stream: str) -> None:
-        """Have the evaluator forget a stream."""
+        """Ask the evaluator to forget a stream."""
         with translate_redis_errors():
             self._client.sadd(self.keys.asked, stream)
 
     def asked_to_retire(self) -> set[str]:
-        """The streams that somebody wants forgotten."""
+        """Return the streams that somebody asked to forget."""
         with translate_redis_errors():
             return set(self._client.smembers(self.keys.asked))
 
     def promote(self, promotion: Promotion) -> tuple[int, int] | None:
-        """Start afresh; number of the new epoch and of buckets dropped, None if the evidence changed meanwhile."""
+        """Start the evidence afresh. Returns (new epoch, buckets dropped); None if the evidence changed meanwhile."""
         k = self.keys
         keys = [k.lease, k.meta, k.partitions, k.state, k.buckets, k.leads, k.index, k.history, k.epochs, k.workers]
         alerts = []

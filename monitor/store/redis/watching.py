@@ -1,4 +1,4 @@
-"""Alerts and notices, and how the group is doing."""
+"""Alerts, notices and the health of the group."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from monitor.store.redis.base import RedisBase
 from monitor.store.verdicts import SUMS, TIMES, Health, Notice
 
 AT_ONCE = 1000
-"""Fields of a large hash that Redis reads out at once: it answers nobody else meanwhile."""
+"""How many fields of a large hash Redis reads out at once. Meanwhile it answers nobody else."""
 
 ALERTS_AT_ONCE = 500
-"""Alerts in one round trip."""
+"""How many alerts are read in one round trip."""
 
 
 class RedisWatching(RedisBase):
-    """Alerts and notices, and how the group is doing."""
+    """Alerts, notices and the health of the group."""
 
     def canary_stream(self, *, create: bool) -> str:
-        """The stream of the group's canary, which nobody can guess; empty if there is none and none is created."""
+        """Return the name of the canary's stream, which nobody can guess; empty if there is none and none is made."""
         with translate_redis_errors():
             if create:
                 self._client.hsetnx(self.keys.meta, "canary", f"__canary__{secrets.token_hex(8)}")
@@ -39,7 +39,7 @@ class RedisWatching(RedisBase):
             self._client.hset(self.keys.meta, name, str(now))
 
     def health(self) -> Health:
-        """How the group is doing."""
+        """Return the health of the group."""
         k = self.keys
         with translate_redis_errors():
             pipe = self._client.pipeline(transaction=False)
@@ -62,7 +62,7 @@ class RedisWatching(RedisBase):
         )
 
     def notice(self, notice: Notice, ttl_ms: int = 604_800_000) -> bool:
-        """Raise, refresh or resolve an alert of the monitor about itself; True if that is a change people hear of."""
+        """Raise, refresh or resolve an alert of the monitor about itself. Returns True if it was raised or resolved."""
         k = self.keys
         name = notice.fingerprint(k.group)
         now = datetime.fromtimestamp(self.now_ms() / 1000, tz=timezone.utc)
@@ -80,12 +80,12 @@ class RedisWatching(RedisBase):
         return str(reply[0]) != "same"
 
     def windows(self) -> dict[str, str]:
-        """Where the window of each stream began, as :meth:`keep_windows` kept it."""
+        """Return the begin of each stream's drift window, as :meth:`keep_windows` stored it."""
         with translate_redis_errors():
             return dict(self._client.hscan_iter(self.keys.drift, count=AT_ONCE))
 
     def keep_windows(self, begun: Mapping[str, str], gone: Iterable[str] = ()) -> None:
-        """Keep where windows began, by stream, and forget those of streams that are gone."""
+        """Store the begins of drift windows by stream, and forget those of streams that are gone."""
         names = list(gone)
         with translate_redis_errors():
             if begun:
@@ -94,7 +94,7 @@ class RedisWatching(RedisBase):
                 self._client.hdel(self.keys.drift, *names)
 
     def alerts(self) -> list[dict[str, str]]:
-        """Current alerts, the latest transition first."""
+        """Return the current alerts, the latest transition first."""
         with translate_redis_errors():
             names = self._client.zrevrange(self.keys.index, 0, -1)
             found = self._each_alert(names)
@@ -113,18 +113,21 @@ class RedisWatching(RedisBase):
         return found
 
     def history(self, count: int = 100) -> list[dict[str, str]]:
-        """Transitions, the latest first; each with its ``id``."""
+        """Return the transitions, the latest first, each with its ``id``."""
         with translate_redis_errors():
             return [{"id": i, **fields} for i, fields in self._client.xrevrange(self.keys.history, count=count)]
 
     def since(self, after: str, count: int = 100) -> list[dict[str, str]]:
-        """Transitions behind the history id ``after``, the earliest first; each with its ``id``. It never waits."""
+        """Return the transitions after the history id ``after``, the earliest first, each with its ``id``.
+
+        Never waits.
+        """
         with translate_redis_errors():
             found = self._client.xrange(self.keys.history, min=f"({after}", count=count)
         return [{"id": i, **fields} for i, fields in found]
 
     def wait(self, after: str, timeout_ms: int) -> list[dict[str, str]]:
-        """Transitions behind the history id ``after``, waiting for the first one."""
+        """Return the transitions after the history id ``after``. If there are none yet, wait for the first."""
         with translate_redis_errors():
             reply = self._client.xread({self.keys.history: after}, block=timeout_ms)
         entries = (reply or {}).get(self.keys.history, []) if isinstance(reply, dict) else [e for _, e in reply or []]

@@ -86,7 +86,7 @@ class MemoryBase:
             raise StoreUnavailableError("the store is away")
 
     def ping(self) -> None:
-        """Raise where it is away."""
+        """Raise if it is away."""
         self._reach()
 
     def now_ms(self) -> int:

@@ -1,4 +1,4 @@
-"""Counts and offsets, in one script a batch."""
+"""Counts and offsets. A batch is written by one script, so both change together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from monitor.testing.store.base import MemoryBase
 
 
 class MemoryCounting(MemoryBase):
-    """Counts and offsets, in one script a batch."""
+    """Counts and offsets. A batch is written by one script, so both change together."""
 
     def claim(self, first: Mapping[Partition, int], topic_id: str = "", partitions: int = 0) -> dict[Partition, Claim]:
-        """Take partitions over."""
+        """Claim partitions."""
         self._reach()
         claims = {}
         for p, offset in first.items():
@@ -136,7 +136,7 @@ class MemoryCounting(MemoryBase):
             self._examples[key] = kept[: self._keep]
 
     def report(self, worker: str, entry: str, partitions: Mapping[Partition, Seen]) -> int:
-        """A worker is there, and this is how far its partitions are."""
+        """Report that a worker is alive, and how far its partitions are."""
         self._reach()
         now = self._clock()
         if self._is_rebound():
@@ -150,22 +150,22 @@ class MemoryCounting(MemoryBase):
         return now
 
     def partitions(self) -> dict[Partition, PartitionState]:
-        """Every partition ever claimed."""
+        """Return the state of every partition that was ever claimed."""
         self._reach()
         return dict(sorted(self._partitions.items()))
 
     def totals(self) -> dict[CountKey, int]:
-        """Samples counted since the beginning."""
+        """Return the samples counted since the beginning."""
         self._reach()
         return dict(self._totals)
 
     def rejected(self) -> dict[str, int]:
-        """Records rejected since the beginning, by reason."""
+        """Return the number of records rejected since the beginning, by reason."""
         self._reach()
         return dict(self._rejected)
 
     def streams(self) -> dict[str, int]:
-        """Stream to the time (ms) of its last count."""
+        """Return the time (ms) of the last count of each stream."""
         self._reach()
         return dict(self._streams)
 

@@ -19,16 +19,16 @@ from monitor.testing.store.base import MemoryBase
 
 
 class MemoryHandling(MemoryBase):
-    """What people did about alerts."""
+    """Mutes and acknowledgements."""
 
     def handling(self) -> Handling:
-        """Which alerts are muted and which are acknowledged."""
+        """Return which alerts are muted and which are acknowledged."""
         self._reach()
         mutes = sorted(self._mutes.values(), key=lambda m: (m.ends_ms, m.id))
         return Handling(self._clock(), tuple(mutes), dict(self._acknowledged))
 
     def mute(self, wanted: Mute) -> Mute:
-        """Set a mute; as it is stored."""
+        """Set a mute, and return it as it is stored."""
         self._reach()
         now = self._clock()
         check_mute(wanted)
@@ -40,7 +40,7 @@ class MemoryHandling(MemoryBase):
         return wanted
 
     def unmute(self, name: str) -> bool:
-        """End a mute now; False if none of this id is in force."""
+        """End a mute now. Returns False if no mute with this id is in force."""
         self._reach()
         held = self._mutes.get(name)
         if held is None or held.ends_ms <= self._clock():
@@ -49,12 +49,12 @@ class MemoryHandling(MemoryBase):
         return True
 
     def unacknowledge(self, fingerprint: str) -> bool:
-        """Nobody is at this alert any more; False if nobody was."""
+        """Withdraw the acknowledgement of an alert. Returns False if there was none."""
         self._reach()
         return self._acknowledged.pop(fingerprint, None) is not None
 
     def acknowledge(self, fingerprint: str, author: str, reason: str) -> Acknowledgement:
-        """Note that somebody has taken a firing alert on."""
+        """Note that somebody takes care of a firing alert."""
         self._reach()
         held = self._alerts.get(fingerprint, {})
         given = check_acknowledgement(Acknowledgement(held.get("episode", ""), author, reason, self._clock()))

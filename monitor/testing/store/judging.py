@@ -1,4 +1,4 @@
-"""What the process that judges reads and writes."""
+"""What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.testing.store.base import MemoryBase
 
 
 class MemoryJudging(MemoryBase):
-    """What the process that judges reads and writes."""
+    """What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the lease."""
@@ -52,27 +52,27 @@ class MemoryJudging(MemoryBase):
         return self._meta["closed"], self._meta["folded"]
 
     def pending(self, folded: int, closed: int) -> list[int]:
-        """Closed buckets that hold counts and are not folded, ascending."""
+        """Return the closed buckets that hold counts and are not judged yet, in ascending order."""
         self._reach()
         return sorted(b for b in self._unfolded if folded < b <= closed)
 
     def leads(self, before_ms: int) -> tuple[int, int]:
-        """The highest open bucket that was reached by ``before_ms``, and the highest reached at all; -1 for none."""
+        """Return the highest open bucket reached by ``before_ms``, and the highest reached at all; -1 for none."""
         self._reach()
         return max((b for b, at in self._leads.items() if at <= before_ms), default=-1), max(self._leads, default=-1)
 
     def counts(self, bucket: int) -> dict[CountKey, int]:
-        """Counts of one bucket."""
+        """Return the counts of one bucket."""
         self._reach()
         return dict(self._buckets.get(bucket, {}))
 
     def examples(self, bucket: int, stream: str) -> list[Example]:
-        """The most OOD samples of a stream in a bucket, the worst first."""
+        """Return the most OOD samples of a stream in a bucket, the most OOD first."""
         self._reach()
         return list(self._examples.get((bucket, stream), []))
 
     def state(self) -> dict[str, str]:
-        """The evidence state of every key."""
+        """Return the evidence state of every key."""
         self._reach()
         return dict(self._state)
 
@@ -113,7 +113,7 @@ class MemoryJudging(MemoryBase):
         return ""
 
     def retire(self, token: int, streams: Iterable[str], before_ms: int, asked: Iterable[str]) -> list[str] | None:
-        """Forget streams; which they were, None if the lease is lost."""
+        """Forget streams, and return their names; None if the lease is lost."""
         self._reach()
         if not self._holds(token):
             return None
@@ -129,12 +129,12 @@ class MemoryJudging(MemoryBase):
         return gone
 
     def ask_to_retire(self, stream: str) -> None:
-        """Have the evaluator forget a stream."""
+        """Ask the evaluator to forget a stream."""
         self._reach()
         self._asked.add(stream)
 
     def asked_to_retire(self) -> set[str]:
-        """The streams that somebody wants forgotten."""
+        """Return the streams that somebody asked to forget."""
         self._reach()
         return set(self._asked)
 

@@ -1,4 +1,4 @@
-"""Alerts and notices, and how the group is doing."""
+"""Alerts, notices and the health of the group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.testing.store.base import MemoryBase
 
 
 class MemoryWatching(MemoryBase):
-    """Alerts and notices, and how the group is doing."""
+    """Alerts, notices and the health of the group."""
 
     def canary_stream(self, *, create: bool) -> str:
         """The stream of the canary; empty if there is none and none is created."""
@@ -26,7 +26,7 @@ class MemoryWatching(MemoryBase):
         self._times[name] = self._clock()
 
     def health(self) -> Health:
-        """How the group is doing."""
+        """Return the health of the group."""
         self._reach()
         return Health(
             now_ms=self._clock(),
@@ -75,14 +75,14 @@ class MemoryWatching(MemoryBase):
         return dict(self._windows)
 
     def keep_windows(self, begun: Mapping[str, str], gone: Iterable[str] = ()) -> None:
-        """Keep where windows began, by stream, and forget those of streams that are gone."""
+        """Store the begins of drift windows by stream, and forget those of streams that are gone."""
         self._reach()
         self._windows.update(begun)
         for stream in gone:
             self._windows.pop(stream, None)
 
     def alerts(self) -> list[dict[str, str]]:
-        """Current alerts, the latest transition first."""
+        """Return the current alerts, the latest transition first."""
         self._reach()
         return [dict(fields) for fields in reversed(self._alerts.values())]
 

@@ -1,4 +1,4 @@
-"""Alerts for programs: as they stand, as they change, and what people do about them. docs/http.md lists the routes."""
+"""The API of alerts: current alerts, their changes, mutes and acknowledgements. docs/http.md lists the routes."""
 
 from __future__ import annotations
 

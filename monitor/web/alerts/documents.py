@@ -1,4 +1,4 @@
-"""An alert, a transition and a mute as the API shows them: numbers as numbers and lists as lists."""
+"""JSON documents of alerts, transitions and mutes, with numbers as numbers and lists as lists."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LISTS = ("classes", "streams", "examples")
 
 
 def alert_document(alert: Mapping[str, str], handling: Handling, runbook: str) -> dict[str, Any]:
-    """One alert, or one transition of an alert, with who is at it and what mutes it.
+    """Return the document of an alert or of one transition, with its acknowledgement and its mute.
 
     Args:
         alert: its fields in the store.
         handling: mutes and acknowledgements.
-        runbook: where docs/runbook.md is kept; empty for no link.
+        runbook: address of docs/runbook.md; if empty, there is no link.
     """
     found: dict[str, Any] = {"id": alert["id"]} if "id" in alert else {}
     found |= {name: alert.get(name, "") for name in _TEXTS}
@@ -44,7 +44,7 @@ def alert_document(alert: Mapping[str, str], handling: Handling, runbook: str) -
 
 
 def mute_document(mute: Mute, now_ms: int) -> dict[str, Any]:
-    """One mute."""
+    """Return the document of a mute."""
     state = "in force" if mute.is_in_force(now_ms) else "to come" if mute.begun_ms > now_ms else "over"
     return {
         "id": mute.id,
@@ -60,7 +60,7 @@ def mute_document(mute: Mute, now_ms: int) -> dict[str, Any]:
 
 
 def _number(text: str) -> float | None:
-    """None if it is none, or none that JSON can hold."""
+    """Read a number; None if the text is not a number that JSON can hold."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Transitions as server-sent events. A client that reconnects goes on where it was, by ``Last-Event-ID``."""
+"""Transitions as server-sent events. A client that reconnects continues at its last event, by ``Last-Event-ID``."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from starlette.types import Receive, Scope, Send
 from monitor.errors import StoreError
 
 MOST_CLIENTS = 16
-"""Listening at once; each has one look at the store a second."""
+"""How many clients may listen at once. Each reads the store once a second."""
 
 EVERY_SECONDS = 1.0
 QUIET_SECONDS = 15.0
-"""Something is sent this often at least, so that both sides notice if the other one is gone."""
+"""At least this often (in seconds) something is sent, so that both sides notice if the other is gone."""
 
 SEND_SECONDS = 30.0
-"""A client that takes nothing for so long is given up; it goes on where it was once it comes back."""
+"""A client that accepts nothing for this long (in seconds) is disconnected. It can reconnect and continue."""
 
 Transitions = Callable[[str], Awaitable[Sequence[dict[str, Any]]]]
-"""What happened behind an id of the history, the earliest first, as documents with their ``id``."""
+"""Reads the transitions after an id of the history, the earliest first, as documents with their ``id``."""
 
 
 class EventStream(Response):
-    """One client that listens.
+    """The event stream of one client.
 
     Args:
-        after: id of the history behind which it begins.
-        look: reads transitions.
+        after: id of the history; the stream begins after it.
+        look: reads the transitions after an id.
         ends: whether the process is being stopped.
     """
 
@@ -44,7 +44,7 @@ class EventStream(Response):
         self._after, self._look, self._ends = after, look, ends
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer until the client leaves, the process is being stopped, or nothing can be sent."""
+        """Send events until the client leaves, the process stops, or nothing can be sent."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async with anyio.create_task_group() as group:
 

@@ -1,4 +1,4 @@
-"""The routes; docs/http.md says what each answers."""
+"""The routes of the alerts API. docs/http.md says what each answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STATUSES = ("firing", "resolved", "all")
 
 
 def routes(sources: Sources) -> list[BaseRoute]:
-    """``/api/v1/alerts``, ``/api/v1/history``, ``/api/v1/events`` and ``/api/v1/mutes``."""
+    """Return the routes below ``/api/v1/alerts``, ``/history``, ``/events`` and ``/mutes``."""
     api = Api(sources)
     return [
         Route("/api/v1/alerts", api.alerts),
@@ -47,10 +47,10 @@ def routes(sources: Sources) -> list[BaseRoute]:
 
 
 class Api:
-    """Answers from the store, over a connection of its own, a few calls at once.
+    """Answers requests from the store. It has a connection of its own and makes a few calls at once.
 
     Args:
-        sources: of the process.
+        sources: what the process offers to routes.
     """
 
     def __init__(self, sources: Sources) -> None:
@@ -66,7 +66,7 @@ class Api:
     # -- what there is ---------------------------------------------------------------------------------------------
 
     async def alerts(self, request: Request) -> Response:
-        """Alerts as they stand, the latest change first."""
+        """Answer with the current alerts, the latest change first."""
         given = _query(request, ("status", "stream", "kind", "limit"))
         status, limit = given.get("status", "firing"), _number(given.get("limit", "200"), MOST_ALERTS)
         if status not in STATUSES:
@@ -86,7 +86,7 @@ class Api:
         return json_answer(await in_thread(find, self._limiter))
 
     async def alert(self, request: Request) -> Response:
-        """One alert as it stands, with its latest transitions."""
+        """Answer with one current alert and its latest transitions."""
         name = request.path_params["fingerprint"]
 
         def find() -> dict[str, Any] | None:
@@ -104,7 +104,7 @@ class Api:
         return json_answer(found)
 
     async def history(self, request: Request) -> Response:
-        """Transitions, the latest first."""
+        """Answer with transitions, the latest first."""
         limit = _number(_query(request, ("limit",)).get("limit", "100"), MOST_ALERTS)
 
         def find() -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Api:
         return json_answer(await in_thread(find, self._limiter))
 
     async def events(self, request: Request) -> Response:
-        """Transitions as they happen."""
+        """Answer with a stream of transitions as they happen."""
         given = _query(request, ("after",)).get("after", request.headers.get("last-event-id", ""))
         if given and not re.fullmatch(r"[0-9]{1,16}-[0-9]{1,10}", given):
             raise RefusedError(400, f"after is {given[:40]!r}, expected an id of the history such as 1717171717171-0")
@@ -124,7 +124,7 @@ class Api:
         return _Counted(self, EventStream(after, self._behind, self._sources.ends))
 
     async def mutes(self, request: Request) -> Response:
-        """Mutes in force, to come, and lately over."""
+        """Answer with the mutes that are in force, that begin later, and that ended recently."""
         _query(request, ())
         found = await in_thread(self._store.handling, self._limiter)
         return json_answer({"mutes": [mute_document(m, found.now_ms) for m in found.mutes]})
@@ -132,7 +132,7 @@ class Api:
     # -- what people do --------------------------------------------------------------------------------------------
 
     async def acknowledge(self, request: Request) -> Response:
-        """Take a firing alert on."""
+        """Acknowledge a firing alert."""
         name = request.path_params["fingerprint"]
         author, reason = read_words(await read_json(request))
         done = await in_thread(lambda: _asked(lambda: self._store.acknowledge(name, author, reason)), self._limiter)
@@ -140,7 +140,7 @@ class Api:
         return json_answer({"fingerprint": name, "episode": done.episode, "author": author, "reason": reason})
 
     async def unacknowledge(self, request: Request) -> Response:
-        """Give a firing alert back."""
+        """Withdraw an acknowledgement."""
         name = request.path_params["fingerprint"]
         if not await in_thread(lambda: self._store.unacknowledge(name), self._limiter):
             raise RefusedError(404, "nobody has acknowledged an alert of this fingerprint")
@@ -181,7 +181,7 @@ class Api:
         return await in_thread(find, self._limiter)
 
     def listens(self, change: int) -> None:
-        """One client more or less."""
+        """Count one listening client more or less."""
         self._listening += change
 
 
@@ -201,7 +201,7 @@ class _Counted(Response):
 
 
 def _asked(what: Callable[[], T]) -> T:
-    """Carry out what somebody asked for; what the store refuses is theirs to mend."""
+    """Call the store on behalf of a client. If the store refuses, the client gets a 4xx answer with the reason."""
     try:
         return what()
     except HandlingError as error:

@@ -1,4 +1,4 @@
-"""What somebody wants done about an alert, read from the body of a request."""
+"""Reads requests to mute or acknowledge an alert from the body of a request."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _WORDS = {"reason": str, "author": str}
 
 
 def read_words(given: Mapping[str, Any]) -> tuple[str, str]:
-    """Author and reason.
+    """Read the author and the reason.
 
     Raises:
-        RefusedError: they are missing, or something else is there.
+        RefusedError: one is missing, or the body has other keys.
     """
     _check(given, _WORDS, ("author", "reason"))
     return given["author"], given["reason"]
 
 
 def read_mute_wish(given: Mapping[str, Any], now_ms: int) -> Mute:
-    """The mute that somebody wants, beginning now.
+    """Read the mute that a client asks for, beginning now.
 
     Raises:
-        RefusedError: it may not be set.
+        RefusedError: this mute is not allowed.
     """
     _check(given, _MUTE, ("author", "reason", "minutes"))
     minutes = given["minutes"]

@@ -1,4 +1,4 @@
-"""What the store and the process know, as one JSON document for people: bounded, and made every few seconds at most."""
+"""Builds the JSON document behind the status page from what the store and the process know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts that fire, as people need them at night: what, since when, how bad, which requests, what to do."""
+"""Firing alerts for the status page: what fires, since when, how bad, which requests, and what to do."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from monitor.web.overview.texts import count_of, finite, image_link, rate_of, st
 Fields = Mapping[str, str]
 
 MOST = 25
-"""Alerts that are shown with everything; of more only the number is."""
+"""How many alerts are shown in full. The others are only counted."""
 
 LISTED = 12
-"""Classes, streams and transitions of one alert."""
+"""How many classes, streams and transitions of one alert are shown."""
 
 EXAMPLES = 5
-"""Requests of one alert."""
+"""How many requests of one alert are shown."""
 
 INFORMATION = "info"
-"""Severity of what asks nobody to do something now."""
+"""The severity of notices that need no action now."""
 
 RANKS = {"critical": 0, "warning": 1, INFORMATION: 2}
 
@@ -36,7 +36,7 @@ TO_DO = {
     "or roll back what changed.",
     "silence": "Look at what sends this stream: start it again, or retire the stream if it is gone for good.",
 }
-"""By kind, in one or two sentences; the runbook says more. What the monitor says of itself says so in its summary."""
+"""What to do, by kind of alert. The runbook says more. Alerts of the monitor about itself say it in their summary."""
 
 TITLES = {
     "stalled": "A surge may go unnoticed ({about})",
@@ -45,39 +45,39 @@ TITLES = {
     "streams": "There are more streams than the limit allows",
     "epoch": "The evidence was started afresh",
 }
-"""By kind, of what the monitor says of itself."""
+"""Titles of alerts of the monitor about itself, by kind."""
 
 
 def rank(alert: Fields) -> tuple[int, str, str]:
-    """The most pressing first: by severity, then the oldest."""
+    """Sort alerts: the most severe first, then the oldest."""
     return RANKS.get(alert.get("severity", ""), 1), alert.get("started_at", ""), alert.get("fingerprint", "")
 
 
 def firing(alerts: Sequence[Fields]) -> list[Fields]:
-    """Those that fire and ask for something, the most pressing first."""
+    """Return the firing alerts that need action, the most pressing first."""
     return sorted((a for a in alerts if a.get("status") == "firing" and a.get("severity") != INFORMATION), key=rank)
 
 
 def unhandled_first(alerts: Sequence[Fields], handling: Handling) -> list[Fields]:
-    """In the same order, but those last that somebody has taken on or muted; of very many the first few hundred."""
+    """Move acknowledged and muted alerts to the end. At most a few hundred are returned."""
     few = alerts[: 10 * MOST]
     return sorted(few, key=lambda a: "acknowledged_at" in handling.annotated(a) or handling.mute_of(a) is not None)
 
 
 def information(alerts: Sequence[Fields]) -> list[Fields]:
-    """Those that fire and only inform."""
+    """Return the firing notices that are only information."""
     return sorted((a for a in alerts if a.get("status") == "firing" and a.get("severity") == INFORMATION), key=rank)
 
 
 def shown(
     alert: Fields, facts: Facts, held: Alert | None, history: Sequence[Fields], handling: Handling
 ) -> dict[str, Any]:
-    """One alert with everything.
+    """Return one alert in full.
 
     Args:
-        alert: as it is stored.
+        alert: its stored fields.
         facts: of this process.
-        held: the same as the evaluator holds it; None for an alert of the monitor about itself.
+        held: the same alert in the evaluator's state; None if the monitor raised it about itself.
         history: transitions, the latest first.
         handling: what people did about alerts.
     """
@@ -109,7 +109,7 @@ def shown(
 
 
 def brief(alert: Fields, facts: Facts) -> dict[str, Any]:
-    """One alert, or one transition, in a line."""
+    """Return an alert or a transition in short form."""
     stream = alert.get("stream", "")
     return {
         "fingerprint": alert.get("fingerprint", ""),
@@ -134,14 +134,14 @@ def is_of_stream(alert: Fields) -> bool:
 
 
 def about(alert: Fields) -> str:
-    """What an alert is about, for people."""
+    """Name what an alert is about, for people."""
     if not is_of_stream(alert):
         return alert.get("subject") or "everything together"
     return alert.get("stream") or NAMELESS
 
 
 def title(alert: Fields) -> str:
-    """An alert in a few words, for people."""
+    """Name an alert in a few words, for people."""
     kind, what = alert.get("kind", ""), about(alert)
     named = f"stream {what}" if is_of_stream(alert) and what != NAMELESS else what
     if kind == "ood":
@@ -152,7 +152,7 @@ def title(alert: Fields) -> str:
 
 
 def mute_of(mute: Mute) -> dict[str, Any]:
-    """A mute: what it keeps from receivers, until when, by whom and why."""
+    """Return the mute of an alert: what it covers, until when, by whom and why."""
     given = {"kind": mute.kind, "alert": mute.alert}
     stream = {} if mute.stream is None else {"stream": mute.stream, "stream_id": stream_id(mute.stream)}
     return {
@@ -166,7 +166,7 @@ def mute_of(mute: Mute) -> dict[str, Any]:
 
 
 def examples(found: Sequence[Any], facts: Facts) -> list[dict[str, Any]]:
-    """The most unusual requests, each with where its image is."""
+    """Return the most unusual requests, each with the link to its image."""
     return [
         {
             "id": str(e.get("id", "")),
@@ -182,14 +182,14 @@ def examples(found: Sequence[Any], facts: Facts) -> list[dict[str, Any]]:
 
 
 def resolving(held: Alert | None, rules: Rules) -> float | None:
-    """How much of the evidence that the surge is over has been gathered, from 0 to 1."""
+    """How much of the evidence that the surge is over has been collected, from 0 to 1."""
     if held is None or held.kind != "ood":
         return None
     return round(min(1.0, held.cusum / math.log(rules.alerts.resolve_after)), 4)
 
 
 def _classes(alert: Fields, facts: Facts, held: Alert | None) -> list[dict[str, Any]]:
-    """Predicted classes that surged, with their rates since the onset if the evaluator holds them."""
+    """Return the predicted classes that surged, with their rates since the onset if the evaluator knows them."""
     if held is None:
         return [{"class": str(name)} for name in read_list(alert.get("classes", ""))[:LISTED]]
     surged = set(held.classes)

@@ -1,4 +1,4 @@
-"""One document for everybody who looks: made at most once every few seconds, whatever the number of viewers."""
+"""Keeps the status document fresh: it is built at most once in a few seconds, however many people look at it."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from monitor.web.overview.gathering import Gatherer
 from monitor.web.overview.streams import Query
 
 EVERY_SECONDS = 3.0
-"""The store is looked at this often at most, and only while somebody asks."""
+"""The store is read at most this often (in seconds), and only while somebody looks at the page."""
 
 OLD_SECONDS = 10.0
-"""Who asks while somebody else looks at the store gets what was known before, unless it is older than this."""
+"""While the store is being read, other requests get the previous document, unless it is older than this."""
 
 PATIENCE_SECONDS = 5.0
-"""For so long a request waits for a look that somebody else has begun."""
+"""How long (in seconds) a request waits for a reading that another request has begun."""
 
 KEPT = 32
-"""Documents that are kept for those who ask for the same."""
+"""How many documents are kept for further requests of the same query."""
 
 LATEST_BUCKETS = 20
-"""Buckets whose most unusual requests are shown of a stream."""
+"""The most unusual requests of a stream are taken from this many buckets."""
 
 
 class Desk:
-    """Answers from what was gathered, and gathers if that is old. To be called from any thread.
+    """Answers from the last reading of the store, and reads it again if that is old. Any thread may call it.
 
     Args:
-        gatherer: what is known.
+        gatherer: reads the store and remembers.
         facts: of this process.
-        present: what it is doing now.
-        every: see :data:`EVERY_SECONDS`.
+        present: what this process is doing now.
+        every: seconds, see :data:`EVERY_SECONDS`.
         monotonic: a clock that only goes forward, in seconds.
     """
 
@@ -57,18 +57,18 @@ class Desk:
         self._made: dict[Hashable, bytes] = {}
 
     def ready(self, query: Query) -> bytes | None:
-        """The answer if it lies here and is not old; never waits for the store."""
+        """Return the document if there is a fresh one. Never waits for the store."""
         if self._monotonic() - self._looked >= self._every:
             return None
         return self._made.get(query)
 
     def overview(self, query: Query) -> bytes:
-        """The document as JSON in UTF-8."""
+        """Return the document as JSON in UTF-8."""
         self._refresh()
         return self._kept(query, lambda: document(self._gatherer, self._facts, self._present(), query))
 
     def stream(self, wanted: str) -> bytes | None:
-        """A stream by its id, as JSON in UTF-8; None if there is none.
+        """Return a stream by its id, as JSON in UTF-8; None if there is no such stream.
 
         Raises:
             StoreError: the store does not answer.
@@ -100,7 +100,7 @@ class Desk:
             return made
 
     def _refresh(self) -> None:
-        """Look at the store if the last look is old; one at a time does."""
+        """Read the store if the last reading is old. Only one thread reads at a time."""
         age = self._monotonic() - self._looked
         if age < self._every:
             return

@@ -1,4 +1,4 @@
-"""The document behind the status page: everything that a person may need at night, in one bounded piece of JSON."""
+"""The document behind the status page: all that an on-call person may need, in JSON of bounded size."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from monitor.web.overview.verdict import verdict
 SCHEMA = 1
 
 RECENT = 25
-"""Transitions that are shown."""
+"""How many transitions are shown."""
 
 DRIFTS = 10
-"""Streams whose slow drift is shown."""
+"""How many streams with slow drift are shown."""
 
 
 def document(gatherer: Gatherer, facts: Facts, present: Present, query: Query) -> dict[str, Any]:
-    """Everything, from what was gathered. Plain values only; times in RFC 3339, rates from 0 to 1."""
+    """Build the document from what was read. It holds plain values; times are RFC 3339, rates go from 0 to 1."""
     known = gatherer.known
     held = held_alerts(gatherer, facts)
     fires = alerts.firing(known.look.alerts)
@@ -76,14 +76,14 @@ def document(gatherer: Gatherer, facts: Facts, present: Present, query: Query) -
 
 
 def held_alerts(gatherer: Gatherer, facts: Facts) -> dict[str, Alert]:
-    """Alerts on inputs as the evaluator holds them, by fingerprint."""
+    """Return the alerts on inputs in the evaluator's state, by fingerprint."""
     return {stored.fingerprint(facts.group, alert): alert for alert in gatherer.known.firing.values()}
 
 
 def stream_document(
     gatherer: Gatherer, facts: Facts, name: str, classes: Sequence[Standing], worst: Sequence[Example]
 ) -> dict[str, Any]:
-    """One stream with its classes and its most unusual requests of late."""
+    """Build the document of one stream, with its classes and its most unusual recent requests."""
     until = streams.until_ms(gatherer)
     recent = gatherer.points.recent(until, streams.RECENT * gatherer.points.step_ms).tolist()
     found = dict(zip(gatherer.points.streams(), recent, strict=True)).get(name, [0, 0])
@@ -110,5 +110,5 @@ def stream_document(
 
 
 def find_stream(gatherer: Gatherer, wanted: str) -> str | None:
-    """The name of the stream of this id."""
+    """Find the name of the stream with this id."""
     return next((name for name in gatherer.names() if stream_id(name) == wanted), None)

@@ -1,7 +1,7 @@
-"""How far every stream is from raising an alert: its evidence against what its budget asks for, read piece by piece.
+"""How far each stream is from an alert: its evidence beside the evidence that would raise one.
 
-The evidence of many streams is large. So each reading takes those that have counted since they were last read, the
-longest waiting first, up to a limit; the others stand as they were read before.
+The evidence of many streams is large, so each reading takes only some: the streams that were counted since they were
+last read, the longest waiting first, up to a limit. For the others the previous reading stays.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from monitor.math.state import EVERYTHING, Key, MonitorState, Rules
 
 @dataclass(frozen=True)
 class Standing:
-    """How one key of the evidence stands.
+    """The evidence of one key: a stream, or one predicted class of it.
 
     Attributes:
         label: predicted class, None for the stream as a whole.
         log_evidence: natural logarithm of the evidence; -inf if there is none.
-        log_needed: of what raises an alert; inf if this key cannot raise one.
-        expert: number of the expert that holds most of it.
-        seconds, samples, flagged: since the estimated begin of what the evidence is about.
-        seen_at: end of the last bucket that was folded into it, in seconds.
+        log_needed: natural logarithm of the evidence that raises an alert; inf if this key cannot raise one.
+        expert: number of the expert with most of the evidence.
+        seconds, samples, flagged: since the estimated onset.
+        seen_at: end of the last bucket that was added to it, in seconds.
     """
 
     label: int | None
@@ -43,12 +43,12 @@ class Standing:
 
     @property
     def distance(self) -> float:
-        """``log evidence - log needed``: an alert is raised at 0; -inf if this key cannot raise one."""
+        """``log_evidence - log_needed``: an alert is raised at 0. -inf if this key cannot raise one."""
         return self.log_evidence - self.log_needed if math.isfinite(self.log_needed) else -math.inf
 
     @property
     def progress(self) -> float:
-        """How much of the way to an alert is done, from 0 to 1, on a scale of logarithms."""
+        """How far the evidence is on its way to an alert, from 0 to 1, on a logarithmic scale."""
         if not math.isfinite(self.log_needed) or self.log_needed <= 0:
             return 0.0
         return min(1.0, max(0.0, self.log_evidence / self.log_needed))
@@ -56,7 +56,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class StreamStanding:
-    """A stream: as a whole, and whichever of it and its predicted classes is nearest to an alert."""
+    """The evidence of a stream as a whole, and of the key (the stream or a class) that is nearest to an alert."""
 
     whole: Standing
     nearest: Standing
@@ -64,10 +64,10 @@ class StreamStanding:
 
 
 class EvidenceBook:
-    """What was last read of each stream.
+    """The evidence of each stream as last read.
 
     Args:
-        rules: by which the group is judged.
+        rules: the rules of judging.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -75,12 +75,12 @@ class EvidenceBook:
         self._held: dict[str, StreamStanding] = {}
 
     def wanted(self, counted_ms: Mapping[str, int], most: int, first: Iterable[str] = ()) -> list[str]:
-        """Streams to read next.
+        """Choose the streams to read next.
 
         Args:
-            counted_ms: stream to the time of its last count.
-            most: of them, at most.
-            first: those that matter most.
+            counted_ms: time of the last count, by stream.
+            most: how many to choose at most.
+            first: streams to choose before others.
         """
         # Judging comes some seconds after counting.
         due = {
@@ -93,28 +93,28 @@ class EvidenceBook:
         return chosen + rest[: most - len(chosen)]
 
     def add(self, header: Mapping[str, Any], packed: Mapping[str, str], read_ms: int) -> None:
-        """Streams that were read."""
+        """Take in what was read."""
         for stream, standing in standings(header, packed, self._rules, read_ms).items():
             self._held[stream] = standing
 
     def forget(self, streams: Iterable[str]) -> None:
-        """These have no evidence any more."""
+        """Forget streams that have no evidence any more."""
         for stream in streams:
             self._held.pop(stream, None)
 
     def keep(self, streams: Mapping[str, int]) -> None:
-        """Forget all others."""
+        """Forget all streams but these."""
         self._held = {s: held for s, held in self._held.items() if s in streams}
 
     def of(self, stream: str) -> StreamStanding | None:
-        """What was last read of a stream."""
+        """Return what was last read of a stream."""
         return self._held.get(stream)
 
 
 def standings(
     header: Mapping[str, Any], packed: Mapping[str, str], rules: Rules, read_ms: int
 ) -> dict[str, StreamStanding]:
-    """Every stream of ``packed``, which holds its evidence as it is stored."""
+    """Read the evidence of every stream from its stored form ``packed``."""
     state = _unpacked(header, packed, rules)
     logs = state.evidence.log_mean()
     keys = list(state.rows)
@@ -142,14 +142,14 @@ def standings(
 
 
 def classes_of(header: Mapping[str, Any], stream: str, packed: str, rules: Rules) -> list[Standing]:
-    """Every predicted class of one stream, in rising order."""
+    """Read the evidence of every predicted class of one stream, in ascending order."""
     state = _unpacked(header, {stream: packed}, rules)
     logs = state.evidence.log_mean()
     return [_standing(state, key, logs, rules) for key in sorted(k for k in state.rows if k[1] is not None)]
 
 
 def everything(header: Mapping[str, Any], rules: Rules) -> Standing:
-    """All streams together, from the packed header."""
+    """Read the evidence of all streams together from the packed header."""
     state = _unpacked(header, {}, rules)
     return _standing(state, EVERYTHING, state.evidence.log_mean(), rules)
 

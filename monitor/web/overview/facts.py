@@ -1,4 +1,4 @@
-"""What a process knows of itself and of its settings, as far as the status page shows it."""
+"""What the status page shows of a process and its settings."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from monitor.math.state import Rules
 
 @dataclass(frozen=True)
 class Facts:
-    """What does not change while a process runs.
+    """Facts about a process that do not change while it runs.
 
     Attributes:
-        rules: budget, nulls and lifecycle.
+        rules: the rules of judging.
         bucket_ms: width of a bucket.
         version: of this package.
         artifact: content hash.
-        group: of this monitor.
-        topics: that are read.
-        class_name: a predicted class for people.
-        limits: what the calibration set supports and what it does not, in sentences.
-        image_link: address of a request's image, with ``{id}`` in it; empty for none.
-        runbook: address at which ``docs/runbook.md`` is kept; empty for none.
-        canary_seconds: time between two canaries, 0 for none.
-        canary_timeout_seconds: a canary must be noticed within this.
-        drift_window: inputs of a window of slow drift, 0 if nobody looks for it.
-        streams_limit: streams that are counted by name.
-        receivers: sink to where it goes, as people may see it.
-        redact: a text without secrets.
+        group: the consumer group.
+        topics: the topics that are read.
+        class_name: gives the name of a predicted class.
+        limits: sentences on what the calibration set supports and what it does not.
+        image_link: address of a request's image, with ``{id}`` in it; if empty, there are no links.
+        runbook: address of ``docs/runbook.md``; if empty, there is no link.
+        canary_seconds: time between two canaries; 0 if none are sent.
+        canary_timeout_seconds: a canary must be detected within this time.
+        drift_window: inputs in a window of slow drift; 0 if drift is not looked for.
+        streams_limit: how many streams are counted by name.
+        receivers: the receiver of each sink, as people may see it.
+        redact: removes secrets from a text.
     """
 
     rules: Rules
@@ -52,13 +52,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Present:
-    """What a process is doing now.
+    """What a process is doing at the moment.
 
     Attributes:
         judges: whether it holds the lease.
-        partitions: how many it counts.
-        trouble: why it does not make progress, empty if it does.
-        sinks: how each receiver fares here.
+        partitions: how many partitions it reads.
+        trouble: why it makes no progress; empty if it does.
+        sinks: the status of each sink in this process.
     """
 
     judges: bool = False

@@ -1,4 +1,4 @@
-"""One look at the store every few seconds at most, and what is remembered between two of them."""
+"""Reads the store for the status page, and remembers flag rates and evidence between two readings."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from monitor.web.overview.facts import Facts
 from monitor.web.overview.points import Points
 
 MOST_BUCKETS = 1000
-"""Buckets that one look reads."""
+"""How many buckets one reading takes at most."""
 
 MOST_FIELDS = 30_000
-"""Counts that one look reads, about: reading them takes the poll loop some tens of milliseconds."""
+"""About how many counts one reading takes. They cost the poll loop some tens of milliseconds."""
 
 MOST_STREAMS = 250
-"""Streams whose evidence one look reads."""
+"""For how many streams one reading takes the evidence."""
 
 MOST_CHARACTERS = 2_000_000
-"""Of evidence that one look reads, about: with a thousand classes a stream has 300,000."""
+"""About how many characters of evidence one reading takes. A stream with a thousand classes has 300,000."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known after a look.
+    """What is known after a reading.
 
     Attributes:
-        look: the last one that succeeded.
+        look: the last successful reading.
         header: the packed state without the streams; empty if nothing was judged yet.
-        firing: alerts on inputs that fire, as the evaluator holds them, by stream and kind.
-        away_seconds: how long the store has not answered, 0 if it does.
-        why: why it does not.
+        firing: firing alerts on inputs in the evaluator's state, by stream and kind.
+        away_seconds: for how long the store has not answered; 0 if it answers.
+        why: why it does not answer.
     """
 
     look: Look = field(default_factory=lambda: Look(Health(0)))
@@ -53,17 +53,17 @@ class Known:
 
     @property
     def now_ms(self) -> int:
-        """The clock of the store at that look."""
+        """Time by the store's clock at that reading."""
         return self.look.health.now_ms
 
     @property
     def last_end_ms(self) -> int:
-        """End of the last judged bucket, 0 if there is none."""
+        """End of the last judged bucket; 0 if there is none."""
         return round(1000 * (self.header.get("last_end") or 0))
 
     @property
     def workers(self) -> dict[str, tuple[int, dict[str, Any]]]:
-        """Workers that have reported lately: when, and what."""
+        """The recent reports of workers: when, and what."""
         found = {}
         for name, (at_ms, entry) in self.look.health.workers.items():
             if self.now_ms - at_ms < SEEN_MS:
@@ -72,10 +72,10 @@ class Known:
 
 
 class Gatherer:
-    """Looks, and remembers flag rates over time and the evidence of each stream.
+    """Reads the store, and remembers flag rates over time and the evidence of each stream.
 
     Args:
-        store: over a connection of its own.
+        store: the store, over a connection of its own.
         facts: of this process.
         monotonic: a clock that only goes forward, in seconds.
     """
@@ -89,7 +89,7 @@ class Gatherer:
         self._answered = monotonic()
 
     def look(self) -> Callable[[], None]:
-        """Read. What was read is taken over by the function that is returned, which does not wait for anything."""
+        """Read the store. Call the function that is returned to take over what was read; it never waits."""
         try:
             look = self.store.look([*self._facts.receivers])
             header: dict[str, Any] = json.loads(look.header) if look.header else {}
@@ -129,6 +129,6 @@ class Gatherer:
         self.unread = 0 if last is None else self.points.missing(last)
 
     def names(self) -> list[str]:
-        """Streams that people know, and the one of those beyond the limit if there are any."""
+        """Streams that people know by name, and the one for those beyond the limit if there are any."""
         found = [s for s in self.known.look.streams if not s.startswith(CANARY)]
         return [*found, OVERFLOW] if self.known.look.health.sums.get("overflow") else found

@@ -1,4 +1,4 @@
-"""Everything beside streams and alerts: budget, partitions, workers, canary, receivers, what was rejected."""
+"""The parts of the document about the group: budget, partitions, workers, canary, receivers, rejected records."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from monitor.web.overview.streams import evidence
 from monitor.web.overview.texts import at, count_of
 
 MOST = 40
-"""Partitions, workers and reasons that are shown; of more only the number is."""
+"""How many partitions, workers and reasons are shown. The others are only counted."""
 
 
 def process(facts: Facts, present: Present, known: Known) -> dict[str, Any]:
-    """Which process answers, and what it does."""
+    """Show which process answers, and what it does."""
     does = [name for name, so in (("counts", present.partitions > 0), ("judges", present.judges)) if so]
     return {
         "version": facts.version,
@@ -38,7 +38,7 @@ def process(facts: Facts, present: Present, known: Known) -> dict[str, Any]:
 
 
 def budget(facts: Facts, known: Known) -> dict[str, Any]:
-    """What false alerts are affordable, and what of it is spent at most."""
+    """Show the false-alert budget, and how much of it has been spent at most."""
     rules, samples = facts.rules, known.header.get("samples") or {}
     watched = {level: samples.get(level, 0) for level in LEVELS if level in rules.budget.shares}
     return {
@@ -55,7 +55,7 @@ def budget(facts: Facts, known: Known) -> dict[str, Any]:
 
 
 def judging(known: Known) -> dict[str, Any]:
-    """Up to when inputs were judged, and by whom."""
+    """Show up to when inputs were judged, and by which process."""
     times, pending = known.look.health.times, known.look.health.pending
     waited = known.now_ms - times.get("pending_since", known.now_ms) if pending else 0
     return {
@@ -68,7 +68,7 @@ def judging(known: Known) -> dict[str, Any]:
 
 
 def partitions(known: Known, topics: Collection[str]) -> dict[str, Any]:
-    """Every partition of the topics, those that are furthest behind first."""
+    """Show the partitions of the topics, those furthest behind first."""
     now = known.now_ms
     ours = partitions_of(topics, known.look.partitions)
     read = {p: now - s.seen_ms < SEEN_MS for p, s in ours.items()}
@@ -93,7 +93,7 @@ def partitions(known: Known, topics: Collection[str]) -> dict[str, Any]:
 
 
 def workers(known: Known) -> dict[str, Any]:
-    """Processes that have reported lately."""
+    """Show the processes that have reported recently."""
     found = known.workers
     rows = [
         {
@@ -109,7 +109,7 @@ def workers(known: Known) -> dict[str, Any]:
 
 
 def canary(facts: Facts, known: Known) -> dict[str, Any]:
-    """The surge that the monitor sends itself."""
+    """Show the canary: when it was last sent and detected."""
     times = known.look.health.times
     first, seen = times.get("canary_first", 0), times.get("canary_seen", 0)
     waited = (known.now_ms - max(first, seen)) / 1000 if first else 0.0
@@ -124,7 +124,7 @@ def canary(facts: Facts, known: Known) -> dict[str, Any]:
 
 
 def receivers(facts: Facts, present: Present, known: Known) -> list[dict[str, Any]]:
-    """Who is told, whether they take it, and what they never took."""
+    """Show the receivers, whether they accept alerts, and what they never accepted."""
     found = []
     for name, where in facts.receivers.items():
         here, kept = present.sinks.get(name), known.look.receivers.get(name, {})
@@ -145,7 +145,7 @@ def receivers(facts: Facts, present: Present, known: Known) -> list[dict[str, An
 
 
 def rejected(known: Known) -> list[dict[str, Any]]:
-    """Records that cannot be scored, by reason, the most frequent first."""
+    """Show how many records could not be scored, by reason, the most frequent first."""
     order = sorted(known.look.rejected.items(), key=lambda item: (-item[1], item[0]))
     return [
         {"reason": reason, "records": n, "means": REASONS.get(reason, ""), "to_do": ADVICE.get(reason, "")}
@@ -155,11 +155,11 @@ def rejected(known: Known) -> list[dict[str, Any]]:
 
 
 def calibration(facts: Facts) -> dict[str, Any]:
-    """What the calibration set supports."""
+    """Show what the calibration set supports."""
     rate = facts.rules.null_rate()
     return {"flag_rate": round(rate, 5) if math.isfinite(rate) else None, "limits": list(facts.limits)}
 
 
 def sums(known: Known) -> Mapping[str, int]:
-    """Samples that were counted elsewhere than where they belong, and records that were skipped."""
+    """Show samples that were counted in another bucket or stream than their own, and skipped records."""
     return dict(known.look.health.sums)

@@ -1,7 +1,7 @@
-"""Flag rates over time: the counts of judged buckets, summed into points of a few seconds, for every stream.
+"""Flag rates over time: for each stream, counts of judged buckets summed into points of a few seconds.
 
-A judged bucket never changes, so each is read once. A point sums what was read: if the counts are too many to read
-all of them, some buckets are left out, whatever is in them, and the rates stay right.
+A judged bucket never changes, so each is read once. If there are too many counts to read all of them, some buckets are
+left out. Which ones does not depend on what they hold, so the rates stay right.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from monitor.store.counts import CELLS, CountKey
 Counts = npt.NDArray[np.int64]
 
 POINTS = 360
-"""How many points are kept."""
+"""How many points are kept for each stream."""
 
 LEAST_STEP_MS = 10_000
-"""Shortest width of a point."""
+"""The shortest width of a point, in milliseconds."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """What came between two times, in pieces of equal width.
+    """Counts between two times, in pieces of equal width.
 
     Attributes:
         first_ms: begin of the first piece.
         step_ms: width of a piece.
-        samples: (pieces,) inputs.
-        flagged: (pieces,) flagged ones among them, by the threshold of the first expert.
+        samples: (pieces,) number of inputs.
+        flagged: (pieces,) how many of them are flagged, by the threshold of the first expert.
     """
 
     first_ms: int
@@ -58,7 +58,7 @@ class Points:
         self._read: set[int] = set()
 
     def wanted(self, last_bucket: int, most: int) -> list[int]:
-        """Judged buckets within reach that were not read yet, the newest first, ``most`` of them."""
+        """Judged buckets that are still shown and were not read yet, the newest first, at most ``most``."""
         found: list[int] = []
         bucket, oldest = last_bucket, self._oldest(last_bucket)
         while bucket >= oldest and len(found) < most:
@@ -68,12 +68,12 @@ class Points:
         return found
 
     def missing(self, last_bucket: int) -> int:
-        """How many judged buckets within reach were not read yet."""
+        """How many judged buckets that are still shown were not read yet."""
         oldest = self._oldest(last_bucket)
         return last_bucket - oldest + 1 - sum(oldest <= b <= last_bucket for b in self._read)
 
     def add(self, counted: Mapping[int, Mapping[CountKey, int]]) -> None:
-        """Buckets that were read; one that was added before changes nothing."""
+        """Add buckets that were read. A bucket that was added before changes nothing."""
         fresh = {bucket: cells for bucket, cells in counted.items() if bucket not in self._read}
         if not fresh:
             return
@@ -101,7 +101,7 @@ class Points:
             self._rows, self._table = {stream: i for i, stream in enumerate(kept)}, table
 
     def streams(self) -> list[str]:
-        """Every stream that is kept, in the order of the rows of :meth:`recent`."""
+        """The streams, in the order of the rows of :meth:`recent`."""
         return list(self._rows)
 
     def recent(self, until_ms: int, span_ms: int) -> Counts:
@@ -130,12 +130,12 @@ class Points:
         return [n % POINTS for n in range(first, last + 1)]
 
     def _oldest(self, last_bucket: int) -> int:
-        """The first bucket of the oldest point that would be kept."""
+        """The first bucket of the oldest point that is kept."""
         oldest = (last_bucket * self.bucket_ms // self.step_ms - POINTS + 1) * self.step_ms
         return max(0, -(-oldest // self.bucket_ms))
 
     def _advance(self, newest: int) -> None:
-        """Make room up to the point ``newest``; what falls out of reach is forgotten."""
+        """Move on to the point ``newest`` and forget the points that are now too old."""
         if newest <= self._newest:
             return
         gone = min(POINTS, newest - self._newest)

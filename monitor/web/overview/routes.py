@@ -1,4 +1,4 @@
-"""``GET /api/v1/overview`` and ``GET /api/v1/streams/{id}``; docs/status-page.md says what they answer."""
+"""The routes ``GET /api/v1/overview`` and ``GET /api/v1/streams/{id}``. docs/status-page.md says what they answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_SEARCH = 200
 
 
 def routes(sources: Sources) -> list[BaseRoute]:
-    """The document behind the status page, and one stream of it."""
+    """Return the routes of the status document and of one stream."""
     if sources.overviews is None:
         return []
     facts = facts_of(sources)
@@ -28,7 +28,7 @@ def routes(sources: Sources) -> list[BaseRoute]:
 
 
 def desk_routes(desk: Desk) -> list[BaseRoute]:
-    """The routes of one desk."""
+    """Return the routes that answer from one desk."""
 
     async def overview(request: Request) -> Response:
         query = read_query(request.query_params)
@@ -46,10 +46,10 @@ def desk_routes(desk: Desk) -> list[BaseRoute]:
 
 
 def read_query(given: Mapping[str, str]) -> Query:
-    """What somebody wants to see.
+    """Which streams a client asks for.
 
     Raises:
-        RefusedError: it cannot be shown.
+        RefusedError: the query is not valid.
     """
     unknown = sorted(set(given) - {"search", "sort", "page", "span"})
     if unknown:
@@ -68,7 +68,7 @@ def read_query(given: Mapping[str, str]) -> Query:
 
 
 def facts_of(sources: Sources) -> Facts:
-    """What does not change while the process runs."""
+    """Collect the facts that do not change while the process runs."""
     s = sources.settings
     return Facts(
         rules=sources.rules,
@@ -91,7 +91,7 @@ def facts_of(sources: Sources) -> Facts:
 
 
 def present_of(sources: Sources) -> Present:
-    """What the process is doing now."""
+    """Collect what the process is doing now."""
     judges = sources.evaluator_state() is not None
     return Present(judges, len(sources.owned()), sources.healthy() or sources.ready(), sources.sinks())
 

@@ -1,4 +1,4 @@
-"""The table of streams: found, sorted and cut to a page, each with its flag rate over time and its evidence."""
+"""The table of streams: searched, sorted and cut to a page. Each row has a flag rate over time and evidence."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from monitor.web.overview.texts import at, log10_of, rate_of, stream_id
 
 Sort = Literal["urgency", "rate", "name", "quiet"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
-"""Alerts and evidence first; the largest flag rate first; by name; those that have been quiet longest first."""
+"""Orders: alerts and evidence first, the largest flag rate first, by name, or the longest quiet first."""
 
 PIECES = 60
-"""Pieces of a series."""
+"""How many pieces a series has."""
 
 RECENT = 60
-"""Points that the flag rate of a row is of: ten minutes, if a point is ten seconds."""
+"""The flag rate of a row covers this many points: ten minutes if a point is ten seconds."""
 
 PAGE = 25
-"""Rows of a page."""
+"""How many rows a page has."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What somebody wants to see.
+    """Which streams a client asks for.
 
     Attributes:
-        search: part of a stream's name, upper and lower case alike; empty for all.
+        search: part of a stream's name, ignoring case; empty for all streams.
         sort: see :data:`SORTS`.
         page: from 1.
-        span: ``short``: a point a piece; ``long``: all points.
+        span: ``short``: each piece is one point. ``long``: the pieces cover all points.
     """
 
     search: str = ""
@@ -50,19 +50,19 @@ class Query:
 
     @property
     def each(self) -> int:
-        """Points in a piece."""
+        """How many points a piece covers."""
         return 1 if self.span == "short" else POINTS // PIECES
 
 
 def until_ms(gatherer: Gatherer) -> int:
-    """Where every chart ends: now, or where the inputs ended if that is long ago."""
+    """The time at which every chart ends: now, or the last input if that was long ago."""
     now, last = gatherer.known.now_ms, gatherer.known.last_end_ms
     reach = POINTS * gatherer.points.step_ms
     return now - 1 if now - last < reach else max(0, last - 1)
 
 
 def table(gatherer: Gatherer, facts: Facts, query: Query) -> dict[str, Any]:
-    """One page of streams."""
+    """Build one page of the table."""
     until = until_ms(gatherer)
     names = gatherer.names()
     recent = _recent(gatherer, until)
@@ -89,7 +89,7 @@ def table(gatherer: Gatherer, facts: Facts, query: Query) -> dict[str, Any]:
 
 
 def row(gatherer: Gatherer, facts: Facts, stream: str, recent: tuple[int, int], each: int) -> dict[str, Any]:
-    """One stream."""
+    """Build the row of one stream."""
     standing = gatherer.evidence.of(stream)
     alert = gatherer.known.firing.get((stream, "ood"))
     silent = gatherer.known.firing.get((stream, "silence"))
@@ -107,7 +107,7 @@ def row(gatherer: Gatherer, facts: Facts, stream: str, recent: tuple[int, int], 
 
 
 def evidence(standing: Standing, facts: Facts, read_ms: int) -> dict[str, Any]:
-    """How far a stream, or a class of it, is from raising an alert."""
+    """Show how far a stream, or a class of it, is from an alert."""
     return {
         "progress": round(standing.progress, 4),
         "log10": log10_of(standing.log_evidence),
@@ -122,7 +122,7 @@ def evidence(standing: Standing, facts: Facts, read_ms: int) -> dict[str, Any]:
 
 
 def pieces(series: Series) -> dict[str, Any]:
-    """A series with the interval of each piece, in thousandths; None for a piece without inputs."""
+    """Write a series with the interval of each piece, in thousandths; None for a piece without inputs."""
     low, high = intervals(series.samples, series.flagged)
     there = series.samples > 0
     return {
@@ -138,7 +138,7 @@ def pieces(series: Series) -> dict[str, Any]:
 def intervals(
     samples: npt.NDArray[np.int64], flagged: npt.NDArray[np.int64], confidence: float = 0.95
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Clopper-Pearson intervals of many rates at once; the whole of [0, 1] without samples."""
+    """Compute Clopper-Pearson intervals of many rates at once; [0, 1] if there are no samples."""
     from scipy.special import betaincinv
 
     tail = (1 - confidence) / 2
@@ -156,7 +156,7 @@ def _recent(gatherer: Gatherer, until: int) -> dict[str, tuple[int, int]]:
 
 
 def _keys(gatherer: Gatherer, sort: Sort, recent: Mapping[str, tuple[int, int]]) -> Any:
-    """What streams are sorted by, the first first."""
+    """The keys that streams are sorted by, the most important first."""
     known = gatherer.known
     if sort == "name":
         return lambda stream: (stream.casefold(), stream)
@@ -184,7 +184,7 @@ def _rank(alert: Alert | None) -> int:
 
 
 def _least(samples: int, flagged: int) -> float:
-    """What a rate is at least (Wilson, 95 %): few inputs do not lead the list by chance."""
+    """Lower bound of a rate (Wilson, 95 %), so that a stream with few inputs does not lead the list by chance."""
     if not samples:
         return -1.0
     z2, p = 3.8415, flagged / samples
@@ -193,7 +193,7 @@ def _least(samples: int, flagged: int) -> float:
 
 
 def classes(found: Iterable[Standing], facts: Facts, most: int = 20) -> Sequence[dict[str, Any]]:
-    """Predicted classes of a stream, those with most evidence first."""
+    """Show the predicted classes of a stream, those with most evidence first."""
     order = sorted(found, key=lambda s: (-s.log_evidence, s.label or 0))[:most]
     return [
         {

@@ -1,4 +1,4 @@
-"""Times, rates, names and links as the document holds them."""
+"""Formats times, rates, names and links for the document."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from monitor.alerts.alert import moment
 from monitor.math.lifecycle import interval
 
 LONGEST_LINK = 1000
-"""A longer link is left out."""
+"""The longest link that is shown, in characters."""
 
 
 def at(ms: float) -> str:
-    """Milliseconds since the epoch as RFC 3339; empty for never."""
+    """Write milliseconds since the epoch as RFC 3339; empty if it never happened."""
     return moment(ms / 1000) if 0 < ms < 253_402_300_799_000 else ""
 
 
 def ms_of(text: str) -> int:
-    """The same back; 0 if it is none."""
+    """Read RFC 3339 as milliseconds since the epoch; 0 if the text is not a time."""
     try:
         return round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
     except ValueError:
@@ -31,12 +31,12 @@ def ms_of(text: str) -> int:
 
 
 def stream_id(name: str) -> str:
-    """What names a stream in addresses: a name may hold anything, ``/`` and ``..`` included."""
+    """Return the id that stands for a stream in addresses, since its name may hold anything, even ``/`` or ``..``."""
     return hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def rate_of(samples: float, flagged: float) -> dict[str, Any]:
-    """A flag rate with its 95 % Clopper-Pearson interval; None without samples."""
+    """Show a flag rate with its 95 % Clopper-Pearson interval; None if there are no samples."""
     low, high = interval(samples, flagged)
     rate = round(flagged / samples, 5) if samples else None
     counts = {"samples": round(samples), "flagged": round(flagged)}
@@ -44,21 +44,21 @@ def rate_of(samples: float, flagged: float) -> dict[str, Any]:
 
 
 def log10_of(natural: float) -> float | None:
-    """A natural logarithm as one of base ten; None if it is not finite."""
+    """Convert a natural logarithm to base ten; None if it is not finite."""
     return round(natural / math.log(10), 3) if math.isfinite(natural) else None
 
 
 def finite(value: Any) -> float | None:
-    """A number that JSON can hold; None if it is none."""
+    """Return a number that JSON can hold; None if it is not finite."""
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def image_link(template: str, request: str) -> str:
-    """Where the image of a request is; empty without a template, or if the id would lead somewhere else.
+    """Return the link to the image of a request; empty without a template, or if the id would change the host.
 
     Args:
         template: begins with ``http://`` or ``https://`` and holds ``{id}`` behind the host; any other makes no link.
-        request: its id, as the sender chose it.
+        request: the request's id, as its sender chose it.
     """
     if request in ("", ".", "..") or not re.match(r"https?://[^/?#{}\\@\s]+[/?#]", template):
         return ""
@@ -67,7 +67,7 @@ def image_link(template: str, request: str) -> str:
 
 
 def count_of(fields: Mapping[str, str], name: str) -> int:
-    """A number that is kept as text; 0 if it is none."""
+    """Read a number that is stored as text; 0 if it is not a number."""
     try:
         return int(float(fields.get(name) or 0))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether something is wrong, since when, with which stream, and what to do: what a person reads first."""
+"""The headline of the status page: whether something is wrong, since when, in which stream, and what to do."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from monitor.web.overview.texts import at
 
 Level = Literal["alarm", "blind", "attention", "handled", "waiting", "ok"]
 """``alarm``: inputs surge. ``blind``: a surge would not be noticed. ``attention``: something else is wrong.
-``handled``: somebody has taken care of everything that fires. ``waiting``: nothing was judged yet. ``ok``."""
+``handled``: every firing alert is acknowledged or muted. ``waiting``: nothing was judged yet. ``ok``."""
 
 ORDER: tuple[Level, ...] = ("alarm", "blind", "attention", "handled", "waiting", "ok")
 
 SHOWN = 5
-"""Findings that are shown; of more only the number is."""
+"""How many findings are shown. The others are only counted."""
 
 UNJUDGED_SECONDS = 20.0
-"""Nobody has judged what waits for so long."""
+"""If records have waited for judging for this long, nobody judges."""
 
 
 def verdict(facts: Facts, known: Known, alerts: Sequence[Mapping[str, Any]], total: int) -> dict[str, Any]:
-    """The headline and what it stands on.
+    """Build the headline and the findings behind it.
 
     Args:
         facts: of this process.
-        known: the last look.
-        alerts: those that fire and are shown, the most pressing first.
-        total: how many fire.
+        known: the last reading.
+        alerts: the firing alerts that are shown, the most pressing first.
+        total: how many alerts fire.
     """
     found = sorted([*_troubles(facts, known), *map(_of_alert, alerts)], key=lambda f: ORDER.index(f["level"]))
     more = max(0, total - len(alerts)) + max(0, len(found) - SHOWN)
@@ -48,7 +48,7 @@ def verdict(facts: Facts, known: Known, alerts: Sequence[Mapping[str, Any]], tot
 
 
 def _troubles(facts: Facts, known: Known) -> list[dict[str, Any]]:
-    """What keeps the monitor from seeing a surge now, before an alert of its own says so."""
+    """Find what keeps the monitor from seeing a surge now, before it has raised an alert about it."""
     if known.away_seconds:
         since = moment(known.now_ms / 1000) if known.now_ms else ""
         text = (

@@ -1,4 +1,4 @@
-"""The status page: one HTML document with its styles and scripts, as they lie in ``static``. Nothing is built."""
+"""The status page: one HTML document with the styles and scripts in ``static``. There is no build step."""
 
 from __future__ import annotations
 

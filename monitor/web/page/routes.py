@@ -1,4 +1,4 @@
-"""``GET /`` and ``GET /static/NAME``; what the page shows it asks of ``/api/v1``."""
+"""The routes ``GET /`` and ``GET /static/NAME``. The page itself asks ``/api/v1`` for its data."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from monitor.web.answers import RefusedError
 from monitor.web.sources import Sources
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-"""By ending; every one is text in UTF-8. A file of another ending is not served."""
+"""Content types by file extension. All are text in UTF-8; files with other extensions are not served."""
 
 PAGE = "index.html"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as it is sent."""
+    """A file in the form in which it is sent."""
 
     body: bytes
     kind: str
@@ -29,7 +29,7 @@ class File:
 
 
 def routes(sources: Sources) -> list[BaseRoute]:
-    """The page, if this process has what it shows."""
+    """Return the routes of the page, if this process can show it."""
     if sources.overviews is None:
         return []
     known = read_files()
@@ -47,7 +47,7 @@ def routes(sources: Sources) -> list[BaseRoute]:
 
 
 def read_files() -> dict[str, File]:
-    """Everything that is served, by name. Only what was found at the start can be asked for."""
+    """Read all files that are served, by name. Files that appear later are not served."""
     found = {}
     for entry in (files("monitor.web.page") / "static").iterdir():
         kind = TYPES.get(entry.name.rpartition(".")[2])
@@ -58,7 +58,7 @@ def read_files() -> dict[str, File]:
 
 
 def _sent(file: File, request: Request) -> Response:
-    """The file, or that the browser has it already: it asks each time, so it never mixes two releases."""
+    """Send the file, or 304 if the browser has it. Browsers ask each time, so they never mix two releases."""
     headers = {"cache-control": "no-cache", "etag": file.tag}
     if request.headers.get("if-none-match") == file.tag:
         return Response(status_code=304, headers=headers)

@@ -72,7 +72,7 @@ def test_scores_that_sink_are_told_once_as_information_and_are_over_with_the_nex
     assert world.look() == []  # still firing: no second transition
     alert = world.told()["s"]
     assert alert["severity"] == "info"
-    assert "of the scores lie where 10.0% of the calibration scores do" in alert["summary"]
+    assert "of the scores lie in a range that holds 10.0% of the calibration scores" in alert["summary"]
     assert "no surge" in alert["summary"]
     world.counts(2100)
     assert world.look() == [("s", False)]

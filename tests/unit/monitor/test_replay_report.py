@@ -48,7 +48,7 @@ def test_traffic_that_breaks_the_calibration_is_refused_and_says_by_how_much() -
     expected = float(stale @ np.array(nulls.ratios(rules().nulls.steps))) - 1
     assert judged.rates[0].bet == pytest.approx(expected, abs=0.03)
     assert "stream 'a' breaks the calibration" in judged.refusals[0]
-    assert "where 5.00% are allowed" in judged.refusals[0]
+    assert "are flagged, 5.00% are allowed" in judged.refusals[0]
 
 
 def test_within_its_margin_a_stale_rate_is_no_breach() -> None:

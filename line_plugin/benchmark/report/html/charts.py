@@ -1,6 +1,6 @@
-"""The pictures of one OOD set: histograms of a method's confidences, and ROC curves of all methods.
+"""The charts of one OOD set: histograms of a method's confidences, and ROC curves of all methods.
 
-Every picture has its axes in the same place, :data:`FRAME`, so that the page's script can put a threshold into it.
+All charts have their axes in the same place, :data:`FRAME`, so that the page's script can draw a threshold.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the settings rest on: the clips that the rule tried, and the sweeps that a run did."""
+"""How settings were chosen: the clips that the automatic rule tried, and the sweeps of a run."""
 
 from __future__ import annotations
 

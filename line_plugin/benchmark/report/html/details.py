@@ -1,4 +1,4 @@
-"""What the page shows of one method at a time: its thresholds, histograms, worst misses and leaking classes."""
+"""The details of one method on the page: thresholds, histograms, worst misses and leaking classes."""
 
 from __future__ import annotations
 

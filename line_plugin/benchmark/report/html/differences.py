@@ -1,4 +1,4 @@
-"""Which methods the images tell apart: DeLong's test of every pair, Holm's adjustment over all pairs of a run."""
+"""Significance of differences between methods: DeLong's test of every pair, with Holm's adjustment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Matrix:
         return None
 
     def not_told_apart(self, label: str) -> list[str]:
-        """Methods that these images do not tell from one."""
+        """Methods whose difference to this one is not significant."""
         found = ((other, self.between(label, other)) for other in self.labels)
         return [other for other, pair in found if pair is not None and not pair[1]]
 

@@ -1,4 +1,4 @@
-"""The rows of a report: every method of every run, measured anew from the scores that the run left."""
+"""The rows of a report: every method of every run, measured again from the saved scores."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Images:
-    """Which images all runs of a report share.
+    """The images that all runs of a report have in common.
 
     Attributes:
         id_sets: ``id`` and, under FS-OOD, the covariate-shifted sets, in the order of the scores.

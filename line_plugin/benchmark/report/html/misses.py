@@ -1,4 +1,4 @@
-"""What a method gets wrong at the threshold that keeps 95 % of ID: the worst images, and the classes that leak."""
+"""Errors of a method at the threshold that keeps 95 % of ID: the worst images, and the classes that leak."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAKING_CLASSES = 20  # rows of the table at most: ImageNet has 1,000 classes
 
 @dataclass(frozen=True)
 class Miss:
-    """One image on the wrong side: its set and place in it, and its confidence."""
+    """A misjudged image: its set, its position in it, and its confidence."""
 
     set_name: str
     place: int
@@ -25,7 +25,7 @@ class Miss:
 
     @property
     def key(self) -> Key:
-        """What names the image."""
+        """The key that identifies the image."""
         return (self.set_name, self.place)
 
 

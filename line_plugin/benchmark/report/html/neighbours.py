@@ -1,4 +1,4 @@
-"""The training images most like an image to the network: cosine similarity of penultimate features."""
+"""Finds the training images most similar to an image, by cosine similarity of penultimate features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from line_plugin.benchmark.report.run_folder import Run
 _ROWS = 4096  # training rows compared at once: the bank of ImageNet is 10 GB and stays on disk
 
 Key = tuple[str, int]
-"""A set's name and an image's place in it."""
+"""The name of a set, and the position of an image in it."""
 
 
 def features_of(run: Run, name: str, cache: Path) -> NDArray[np.float32] | None:

@@ -1,4 +1,4 @@
-"""The page: what every part of the template shows, computed from the files of the runs and nothing else."""
+"""Computes what every part of the page shows, only from the files of the runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PageOptions:
         replicates, seed: bootstrap draws for the intervals (0 leaves them out), and their seed.
         misses: worst images of ID and of each OOD set that are shown, at most.
         neighbours: training images beside each of them.
-        data_root, cache: where images and features are now; None if they are where the run found them.
+        data_root, cache: where images and features are now; None if they have not moved since the run.
     """
 
     replicates: int = 1000
@@ -144,7 +144,7 @@ def _best(entries: Sequence[rows.Entry], images: rows.Images) -> dict[str, dict[
 
 
 def _findings(entries: Sequence[rows.Entry], images: rows.Images, compared: Sequence[differences.Matrix]) -> list[str]:
-    """The page in sentences: who leads each group, and who cannot be told from the leader."""
+    """Summarize the page in sentences: which method leads each group, and which do not differ significantly from it."""
     out = []
     matrices = {m.group: m for m in compared}
     for group in images.groups:
@@ -200,7 +200,7 @@ def _again(chosen: PageOptions) -> str:
 
 
 def _as_data(shown: Sequence[details.Detail], album: Any, images: rows.Images) -> str:
-    """What the script works with, as JSON that ends no element: ``<`` and its like are written as escapes."""
+    """Write the script's data as JSON in which ``<`` and similar characters are escaped, so that no element can end."""
     data = {
         "sets": ["ID", *images.ood],
         "counts": [images.counts["ID"], *(images.counts[n] for n in images.ood)],

@@ -1,4 +1,4 @@
-"""Thumbnails that are part of the page: each image once, at most 96 pixels a side, and no more than fit."""
+"""Thumbnails in the page: each image once, at most 96 pixels per side, as many as fit."""
 
 from __future__ import annotations
 

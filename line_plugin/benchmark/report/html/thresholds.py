@@ -1,4 +1,4 @@
-"""What every threshold does, as counts that are exact at 1,001 of them: one for each 0.1 % of ID images flagged.
+"""What each threshold keeps and flags, as exact counts at 1,001 thresholds: one per 0.1 % of ID images flagged.
 
 A page with every score of 100,000 images and ten methods would be larger than it may be. Position k of 1,000 has the
 threshold ``sorted(ID)[k N // 1000]``: an image is flagged as OOD if its confidence is below it. Position 50 is the

@@ -1,0 +1,59 @@
+"""The command that counts what makes prose hard to read counts what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import prose
+
+
+def faults(tmp_path: Path, name: str, text: str) -> dict[str, int]:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return dict(prose.count_of(path).faults)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Where the config is wrong, the worker ends with an error.",
+        "It is needed where Redis does not answer.",
+    ],
+)
+def test_a_where_that_means_if_is_counted(tmp_path: Path, sentence: str) -> None:
+    assert faults(tmp_path, "page.md", sentence) == {"where": 1}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The log says where the file was found by the worker.",
+        "It counts on from where it stopped reading the topic.",
+        "```text\nwhere Redis is wrong\n```",
+    ],
+)
+def test_a_where_that_means_a_place_or_is_code_is_not(tmp_path: Path, sentence: str) -> None:
+    assert faults(tmp_path, "page.md", sentence) == {}
+
+
+def test_docstrings_comments_and_messages_of_code_are_read_but_not_names(tmp_path: Path) -> None:
+    code = '''
+"""A worker is no fool, whoever asks it."""
+
+whoever = {"whoever": 1}
+# Of the records that come none is lost, not even
+# one that is late.
+raise ValueError(f"the receivers were told {whoever} times already")
+'''
+    assert faults(tmp_path, "code.py", code) == {"is no": 1, "word whoever": 1, "inverted": 1, "word told": 1}
+
+
+def test_long_and_short_sentences_are_counted_in_paragraphs_but_not_in_tables(tmp_path: Path) -> None:
+    page = f"{'word ' * 36}end.\n\nIt does.\n\n| a | b |\n|---|---|\n| {'word ' * 40} | It does. |\n"
+    assert faults(tmp_path, "page.md", page) == {"long": 1, "short": 1}
+
+
+def test_every_word_to_avoid_comes_from_the_glossary() -> None:
+    assert {"told", "whoever"} <= set(prose.avoided())
