@@ -1,7 +1,7 @@
-"""Who runs the passes of a network: this process, or whoever else promises the same results in the same order.
+"""Who runs the passes of a network: this process, or another that promises the same results in the same order.
 
-A pass over data is a plan of batches and a piece of work that makes one result of each batch. Whoever runs it may share
-the plan out, but a batch stays whole and results come in the order of the plan, so no caller can tell the difference.
+A pass over data is a plan of batches and a piece of work that makes one result of each batch. The plan may be
+shared out, but a batch stays whole and results come in the order of the plan, so no caller can tell the difference.
 """
 
 from __future__ import annotations
