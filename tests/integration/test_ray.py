@@ -204,6 +204,7 @@ def test_an_image_that_cannot_be_read_is_the_error_of_one_process_and_keeps_the_
     scored += flags[4:]
 
     def run(name: str) -> tuple[Any, ...]:
+        capsys.readouterr()
         assert main(["eval", *flags, "--postprocessor", "ebo", "--cache-dir", str(tmp_path / name)]) == 1
         said = capsys.readouterr().err
         assert main([*scored, "--output", str(tmp_path / f"{name}.jsonl")]) == 3
@@ -224,16 +225,18 @@ def test_an_image_that_cannot_be_read_is_the_error_of_one_process_and_keeps_the_
 
 
 def test_what_an_actor_raises_is_said_as_in_one_process(
-    cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Any, tmp_path: Path, shared: Callable[[RayPasses], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = prepared(tmp_path, 'if len(x) > 1: raise RuntimeError("out of something")')
     flags += ["--cache-dir", str(tmp_path / "cache")]
     assert main(flags) == 1
     alone = capsys.readouterr().err
-    assert main([*flags, "--ray", cluster.address, "--ray-actors", "1"]) == 1
-    assert capsys.readouterr().err == alone
-    with pytest.raises(RuntimeError, match="out of something") as found:
-        main([*flags, "--ray", cluster.address, "--ray-actors", "1", "--debug"])
+    with RayPasses(cluster.address, 1, cuda=False) as passes:
+        shared(passes)
+        assert main(flags) == 1
+        assert capsys.readouterr().err == alone
+        with pytest.raises(RuntimeError, match="out of something") as found:
+            main([*flags, "--debug"])
     assert "net.py" in str(found.value.__cause__)
 
 
