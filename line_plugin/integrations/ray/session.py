@@ -20,7 +20,8 @@ from typing import Any
 
 from line_plugin.errors import ClusterError, SettingsError
 
-_START_SECONDS = 300.0
+STARTS = 5
+"""How often a local Ray is started before that is an error."""
 _LONGEST_FOLDER = 30  # Ray's sockets lie 60 characters below, and the name of a socket has 107 at most
 _CONNECT_SECONDS = 10.0
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, Ray's word for: every socket on 127.0.0.1
@@ -64,21 +65,26 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
         last.callback(shutil.rmtree, folder, ignore_errors=True)
         ray = _quiet_ray()
         last.callback(_stop, ray, folder)
-        try:
-            with patient_start():
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    configure_logging=False,
-                    log_to_driver=False,
-                    object_store_memory=store_bytes,
-                    _temp_dir=folder,
-                )
-        except Exception as error:
-            raise ClusterError(
-                f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out --ray"
-            ) from error
+        for attempt in range(STARTS):
+            try:
+                with fewer_processes():
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus,
+                        include_dashboard=False,
+                        configure_logging=False,
+                        log_to_driver=False,
+                        object_store_memory=store_bytes,
+                        _temp_dir=folder,
+                    )
+                break
+            except Exception as error:
+                _stop(ray, folder)
+                if attempt + 1 == STARTS:
+                    raise ClusterError(
+                        f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out "
+                        "--ray"
+                    ) from error
         yield ray
 
 
@@ -126,35 +132,24 @@ def _quiet_ray() -> Any:
 
 
 @contextlib.contextmanager
-def patient_start() -> Iterator[None]:
-    """Meanwhile a Ray is started with fewer processes, and waited for longer, than it does by itself.
+def fewer_processes() -> Iterator[None]:
+    """Meanwhile a Ray is started without its autoscaler, its dashboard's server and its reader of logs.
 
-    Its autoscaler, its dashboard's server and its reader of logs take seconds of CPU each to begin, and nobody would
-    look at them. After 30 seconds it gives up on itself, which is too early on a machine that does much else.
+    Nobody would look at them. Its agent starts in the form that it has without ``ray[default]``. Each of them takes seconds
+    of CPU to begin, and Ray gives up on itself if its agent does not answer within 15 seconds.
     """
-    from ray._private import services
+    from ray._private import utils
     from ray._private.node import Node
 
     before = {name: getattr(Node, name) for name in _NEEDLESS if hasattr(Node, name)}
-    get_node = services.get_node
-
-    def get_node_at_last(*args: Any, **more: Any) -> Any:
-        until = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                return get_node(*args, **more)
-            except RuntimeError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-
+    lacking = utils.get_dashboard_dependency_error
     for name in before:
         setattr(Node, name, lambda *_, **__: None)
-    services.get_node = get_node_at_last
+    utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
     try:
         yield
     finally:
-        services.get_node = get_node
+        utils.get_dashboard_dependency_error = lacking
         for name, method in before.items():
             setattr(Node, name, method)
 
