@@ -135,8 +135,8 @@ def _quiet_ray() -> Any:
 def fewer_processes() -> Iterator[None]:
     """Meanwhile a Ray is started without its autoscaler, its dashboard's server and its reader of logs.
 
-    Nobody would look at them. Its agent starts in the form that it has without ``ray[default]``. Each of them takes seconds
-    of CPU to begin, and Ray gives up on itself if its agent does not answer within 15 seconds.
+    Nobody would look at them. Its agent starts in the form that it has without ``ray[default]``. Each of them takes
+    seconds of CPU to begin, and Ray gives up on itself if its agent does not answer within 15 seconds.
     """
     from ray._private import utils
     from ray._private.node import Node
