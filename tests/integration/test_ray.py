@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from line_plugin.cli import main, parser, sharing
-from line_plugin.integrations.ray.session import STARTS, fewer_processes
+from line_plugin.integrations.ray.session import PATIENCE, fewer_processes
 from line_plugin.integrations.ray.sharing import RayPasses
 from tests.integration.small_world import make_world, write_images
 from tests.integration.test_several_devices import NETWORK
@@ -29,19 +29,9 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'openood-li
 SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all on 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
+    **PATIENCE,
 }
 BATCH = 4
-
-
-def again(start: Callable[[], Any]) -> Any:
-    """A node of Ray gives up on itself after seconds, which a machine that does much else may need."""
-    for _ in range(STARTS - 1):
-        try:
-            return start()
-        except Exception as error:
-            if "timed out during startup" not in str(error):
-                raise
-    return start()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +44,7 @@ def cluster() -> Iterator[Any]:
 
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         with fewer_processes():
-            found = again(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "temp_dir": folder}))
+            found = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "temp_dir": folder})
         yield found
         found.shutdown()
 
@@ -170,7 +160,7 @@ def test_a_node_that_is_lost_is_survived(cluster: Any, tmp_path: Path, capsys: p
     flags = prepared(tmp_path, wait)
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         with fewer_processes():
-            node = again(lambda: cluster.add_node(num_cpus=1, temp_dir=folder))
+            node = cluster.add_node(num_cpus=1, temp_dir=folder)
         lose_it_while_it_works(cluster, node, tmp_path, flags)
     said = capsys.readouterr()
     assert "openood: note: an actor was lost (" in said.err

@@ -20,8 +20,8 @@ from typing import Any
 
 from line_plugin.errors import ClusterError, SettingsError
 
-STARTS = 5
-"""How often a local Ray is started before that is an error."""
+PATIENCE = {"RAY_raylet_start_wait_time_s": "240", "RAY_agent_register_timeout_ms": "240000"}
+"""Ray gives up on itself after 15 and 30 seconds, which a machine that does much else may need to start it."""
 _LONGEST_FOLDER = 30  # Ray's sockets lie 60 characters below, and the name of a socket has 107 at most
 _CONNECT_SECONDS = 10.0
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, Ray's word for: every socket on 127.0.0.1
@@ -65,26 +65,21 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
         last.callback(shutil.rmtree, folder, ignore_errors=True)
         ray = _quiet_ray()
         last.callback(_stop, ray, folder)
-        for attempt in range(STARTS):
-            try:
-                with fewer_processes():
-                    ray.init(
-                        address="local",
-                        num_cpus=cpus,
-                        include_dashboard=False,
-                        configure_logging=False,
-                        log_to_driver=False,
-                        object_store_memory=store_bytes,
-                        _temp_dir=folder,
-                    )
-                break
-            except Exception as error:
-                _stop(ray, folder)
-                if attempt + 1 == STARTS:
-                    raise ClusterError(
-                        f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out "
-                        "--ray"
-                    ) from error
+        try:
+            with fewer_processes():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    configure_logging=False,
+                    log_to_driver=False,
+                    object_store_memory=store_bytes,
+                    _temp_dir=folder,
+                )
+        except Exception as error:
+            raise ClusterError(
+                f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out --ray"
+            ) from error
         yield ray
 
 
@@ -135,8 +130,8 @@ def _quiet_ray() -> Any:
 def fewer_processes() -> Iterator[None]:
     """Meanwhile a Ray is started without its autoscaler, its dashboard's server and its reader of logs.
 
-    Nobody would look at them. Its agent starts in the form that it has without ``ray[default]``. Each of them takes
-    seconds of CPU to begin, and Ray gives up on itself if its agent does not answer within 15 seconds.
+    Nobody would look at them, and each of them takes seconds of CPU to begin. Its agent starts in the form that it has
+    without ``ray[default]``.
     """
     from ray._private import utils
     from ray._private.node import Node
@@ -162,6 +157,7 @@ def _local_environment(folder: str) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(),
         "RAY_USAGE_STATS_ENABLED": "0",
+        **PATIENCE,
         "RAY_worker_niceness": "0",  # actors are the work itself, not something beside it
         **_SILENCE,
     }
