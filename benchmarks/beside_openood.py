@@ -4,7 +4,8 @@
 
 Each side runs in a process of its own, with two data workers and its own default batch (OpenOOD 200, here 32 on a CPU),
 and chooses the hyper-parameters of react and ash as OpenOOD does, those of line by the search of its yml. Images are
-counted by a forward hook. `every` keeps each so-manieth image of each list. Upstream is taken from OPENOOD_SOURCE or an
+counted by a forward hook. CPU seconds are those of a side and of its data workers, and hardly depend on what else the
+machine does. `every` keeps each so-manieth image of each list. Upstream is taken from OPENOOD_SOURCE or an
 installed `openood`.
 """
 
@@ -93,11 +94,12 @@ def upstream(data: Path, root: Path, methods: tuple[str, ...]) -> dict[str, Any]
     net, rows, tables = network(data), {}, {}
     before = measure.peak_mb()
     for method in methods:
-        net.forwarded, start = 0, time.perf_counter()
+        net.forwarded, start, cpu = 0, time.perf_counter(), cpu_seconds()
         tables[method] = evaluate_with_openood(
             net, "cifar10", root, method, num_workers=2, preprocessor=prepare, sweep=method in SEARCHED
         )
-        rows[method] = {"images": net.forwarded, "seconds": time.perf_counter() - start}
+        took = time.perf_counter() - start
+        rows[method] = {"images": net.forwarded, "seconds": took, "cpu": cpu_seconds() - cpu}
         print(method, tables[method], file=sys.stderr)
     return {"methods": rows, "tables": tables, "before": before, "peak": measure.peak_mb()}
 
@@ -112,7 +114,7 @@ def ours(data: Path, root: Path, methods: tuple[str, ...]) -> dict[str, Any]:
     net, tables = network(data), {}
     before = measure.peak_mb()
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), cpu_seconds()
         cache = FeatureCache(net, Path(folder), device=torch.device("cpu"), num_workers=2)
         searched = [m for m in methods if m in SEARCHED]
         found = []
@@ -121,12 +123,12 @@ def ours(data: Path, root: Path, methods: tuple[str, ...]) -> dict[str, Any]:
                 found += runner.evaluate(
                     benchmark, root, cache, runner.Options(tuple(names), search=search, skip_missing=True)
                 ).results
-        took = time.perf_counter() - start
+        took, cpu = time.perf_counter() - start, cpu_seconds() - cpu
     settings = {result.name: result.settings for result in found}
     for result in found:
         tables[result.name] = {r.name: {"AUROC": 100 * r.metrics.auroc, "ACC": 100 * r.acc} for r in result.rows}
     memory = {"before": before, "peak": measure.peak_mb()}
-    return {"images": net.forwarded, "seconds": took, "tables": tables, "settings": settings, **memory}
+    return {"images": net.forwarded, "seconds": took, "cpu": cpu, "tables": tables, "settings": settings, **memory}
 
 
 def why_not() -> str | None:
@@ -156,30 +158,38 @@ def compare(every: int, methods: tuple[str, ...], to: Path | None) -> None:
         for m, table in mine["tables"].items()
     }
     per = theirs["methods"]
-    images, took = sum(r["images"] for r in per.values()), sum(r["seconds"] for r in per.values())
-    whole = [
-        row(f"all {len(methods)} methods", images, took, theirs, mine),
-        row("line alone", per["line"]["images"], per["line"]["seconds"], None, line),
+    together = {key: sum(r[key] for r in per.values()) for key in ("images", "seconds", "cpu")}
+    whole = [row(f"all {len(methods)} methods", together, theirs, mine), row("line alone", per["line"], None, line)]
+    each = [
+        {"method": m, "images forwarded": r["images"], "seconds": r["seconds"], "CPU seconds": r["cpu"]}
+        for m, r in per.items()
     ]
-    each = [{"method": m, "images forwarded": r["images"], "seconds": r["seconds"]} for m, r in per.items()]
     header = measure.about(f"one pair; the paper's DenseNet, CIFAR-10; images {counts}")
     header["largest difference of an AUROC or ACC, per cent points"] = apart
     header["settings here"] = mine["settings"]
     measure.show(header, {"Beside OpenOOD": whole, "OpenOOD, method by method": each}, to)
 
 
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended, the data workers: user and system."""
+    return sum(os.times()[:4])
+
+
 def row(
-    what: str, images: int, took: float, theirs: dict[str, Any] | None, mine: dict[str, Any]
+    what: str, there: dict[str, Any], theirs: dict[str, Any] | None, mine: dict[str, Any]
 ) -> dict[str, str | float]:
     grown = f"{theirs['peak']:,.0f} (+{theirs['peak'] - theirs['before']:,.0f})" if theirs else "not separate"
     return {
         "": what,
-        "images, OpenOOD": images,
+        "images, OpenOOD": there["images"],
         "here": mine["images"],
-        "ratio": images / mine["images"],
-        "s, OpenOOD": took,
+        "ratio": there["images"] / mine["images"],
+        "s, OpenOOD": there["seconds"],
         "s, here": mine["seconds"],
-        "s ratio": took / mine["seconds"],
+        "s ratio": there["seconds"] / mine["seconds"],
+        "CPU s, OpenOOD": there["cpu"],
+        "CPU s, here": mine["cpu"],
+        "CPU ratio": there["cpu"] / mine["cpu"],
         "peak MB, OpenOOD": grown,
         "peak MB, here": f"{mine['peak']:,.0f} (+{mine['peak'] - mine['before']:,.0f})",
     }

@@ -1,7 +1,8 @@
 """``python docker/requirements.py EXTRA...``: what the images install beside torch, one requirement a line.
 
 They are those of pyproject.toml, with its bounds, less what only `openood` imports. tests/deploy/test_image.py runs the
-commands of `ood-monitor` with nothing else in reach.
+commands of `ood-monitor` with nothing else in reach. With ``--locked LOCKFILE`` they are the entries of that file that
+these requirements need, each with one version and the hashes of its files: `make lock` writes it.
 """
 
 from __future__ import annotations
@@ -39,5 +40,37 @@ def name_of(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower()
 
 
+def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
+    """Name to its lines in a lock file, without comments, and to the names that it is there for; "-r" is us."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for text in re.split(r"^(?=\S)", lock, flags=re.MULTILINE):
+        if text.strip():
+            kept = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+            whom = re.findall(r"^ +# +(?:via )?(\S+)", text.replace("# via\n", "\n"), re.MULTILINE)
+            found[name_of(text)] = ("\n".join(kept), set(whom))
+    return found
+
+
+def locked(lock: str, wanted: list[str]) -> list[str]:
+    """The entries of a lock file that the requirements need, those of their dependencies included.
+
+    Raises:
+        SystemExit: the file lacks one of them.
+    """
+    found, names = entries(lock), {name_of(line) for line in wanted}
+    if missing := sorted(names - set(found)):
+        raise SystemExit(f"the lock file has no {', '.join(missing)}: `make lock` writes it anew")
+    while more := {name for name, (_, whom) in found.items() if whom & names} - names:
+        names |= more
+    return [text for name, (text, _) in found.items() if name in names]
+
+
+def main(arguments: list[str]) -> None:
+    """Print what was asked for."""
+    extras, _, lockfile = " ".join(arguments).partition("--locked ")
+    wanted = requirements(Path("pyproject.toml"), extras.split())
+    print("\n".join(locked(Path(lockfile).read_text(encoding="utf-8"), wanted) if lockfile else wanted))
+
+
 if __name__ == "__main__":
-    print("\n".join(requirements(Path("pyproject.toml"), sys.argv[1:])))
+    main(sys.argv[1:])

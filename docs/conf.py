@@ -19,8 +19,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "refer
 exclude_patterns = ["_build", "_extensions", "**/_*"]
 
 myst_heading_anchors = 4
+suppress_warnings = ["ref.python"]  # both packages may have an error of one name: either link is right
 
 autodoc_typehints = "description"
+autodoc_inherit_docstrings = False  # those of other libraries name pages of their own sites
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"

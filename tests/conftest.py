@@ -10,6 +10,13 @@ import pytest
 _VARIABLE = "OPENOOD_LINE_DATA"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start workers by the fixture ``cluster`` are slow by themselves, but for those marked ``quick``."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()) and item.get_closest_marker("quick") is None:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images, checkpoints and features, for tests that are marked ``real_data``."""

@@ -172,6 +172,8 @@ def find(piece: Piece, forbidden: dict[str, re.Pattern[str]]) -> Iterator[tuple[
     """Each fault of a piece with the sentence it stands in."""
     for sentence in sentences(piece.text):
         for kind, pattern in _KINDS.items():
+            if kind == "inverted" and not piece.running:
+                continue
             hits = len(pattern.findall(sentence))
             if kind == "where":
                 bare_cell = not piece.running and sentence.startswith("where")

@@ -32,6 +32,14 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="the page (RUN/report.html of the first run)")
     parser.add_argument("--data-root", type=Path, help="where the images are now, if they were moved")
     parser.add_argument("--cache-dir", type=Path, help="where the features are now, if they were moved")
+    parser.add_argument(
+        "--artifact",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="show its settings, origin and calibration, and mark its threshold",
+    )
     _add_page_flags(parser)
     return parser
 
@@ -109,7 +117,9 @@ def save(
                 network=network,
                 made=made,
                 places=Places(data_root=str(args.data_root.absolute()), cache=str(cache.absolute())),
-                artifacts=describe_artifacts(args.artifact, run, cache),
+                artifacts=describe_artifacts(
+                    args.artifact, {r.name: r.scores["id"] for r in run.results}, run.keys["id"], cache
+                ),
             )
         )
     if args.report:
@@ -123,16 +133,21 @@ def run(args: argparse.Namespace) -> None:
 
     folders = [folder for path in args.runs for folder in find_runs(path)]
     target = args.output or (args.runs[0] if args.runs[0].is_dir() else args.runs[0].parent) / "report.html"
-    path = write(folders, target, _page_options(args))
+    path = write(folders, target, _page_options(args), args.artifact)
     options.console().print(f"Saved {path} ({path.stat().st_size / 1e6:.1f} MB).", soft_wrap=True)
 
 
-def write(folders: Sequence[Path], target: Path, chosen: PageOptions) -> Path:
-    """Make the page of saved runs and write it whole."""
+def write(folders: Sequence[Path], target: Path, chosen: PageOptions, artifacts: Sequence[Path] = ()) -> Path:
+    """Make the page of saved runs, with artifacts beside those that they belong to, and write it whole."""
     from line_plugin.benchmark.report import html, run_folder, tables
 
+    runs = run_folder.name_apart([run_folder.load_run(folder) for folder in folders], folders)
+    if artifacts:
+        from line_plugin.benchmark.report.artifacts import add_artifacts
+
+        runs = add_artifacts(runs, artifacts, chosen.cache)
     with options.progress_bar("report", "steps") as progress:
-        text = html.make_page([run_folder.load_run(folder) for folder in folders], chosen, progress)
+        text = html.make_page(runs, chosen, progress)
     return tables.write_report(target, text)
 
 

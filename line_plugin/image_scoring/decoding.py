@@ -1,4 +1,4 @@
-"""Decode a stream of images whose length nobody knows, as the benchmark decodes those of its lists."""
+"""Decodes a stream of images of unknown length, in the same way as the benchmark decodes its lists."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Decoded:
 
 
 class _Decoder(Dataset[tuple[Item, "Tensor | Unreadable"]]):
-    """What decoding processes run. Its indices are the items themselves, so no list of them is held."""
+    """The data set of the decoding processes. Its indices are the items themselves, so no list of them is held."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._prepare = images.transform(preprocessing)

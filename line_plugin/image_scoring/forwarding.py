@@ -68,7 +68,7 @@ class ForwardItems:
             yield ForwardedItems(batch.items, batch.reasons, groups)
 
     def _checked_head(self, head: Head) -> Head:
-        """A head other than that of the fit gives features that the artifact knows nothing about."""
+        """Refuse a head other than that of the fit: the artifact is not valid for its features."""
         weight, own = self.head_weight, head.linear.weight.detach().float().cpu()
         if own.shape != weight.shape or not torch.equal(own, weight):
             raise SettingsError(

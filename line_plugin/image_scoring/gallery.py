@@ -1,4 +1,4 @@
-"""A picture of the most OOD and the most ID images, with what was said of each."""
+"""Draws the most OOD and the most ID images with their scores."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw_gallery(path: Path, extremes: Extremes, title: str = "") -> None:
         for name, colour, rows in ends:
             _draw_end(list(axes[top : top + _lines(rows)].flat), rows, name, colour)
             top += _lines(rows)
-        about = "the lowest confidence first, then the highest; p: share of held-out ID inputs that score as low"
+        about = "class and confidence below the file's name; p: share of held-out ID inputs that score as low"
         write_heading(figure, title or "The most OOD and the most ID images", about)
         save_figure(figure, path)
 

@@ -1,4 +1,4 @@
-"""What is said of one image, and how it is laid out as a record."""
+"""The result for one image, and its layout as a record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ImageScore:
-    """One image.
+    """The result for one image.
 
     Attributes:
         path: as it was named or found.
@@ -52,11 +52,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns there are: equal for every image of a run, so that a stream can be read as it comes.
+    """The columns, which are the same for every image of a run, so that a stream can be read as it comes.
 
     Attributes:
         labels: whether images come from lists with labels.
-        experts: of a panel, else none.
+        experts: names of the panel's experts; empty for LINe.
     """
 
     labels: bool
@@ -64,7 +64,7 @@ class Layout:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """In order."""
+        """The columns in order."""
         found = [Column("path", "text")]
         found += [Column("label", "integer")] if self.labels else []
         found += [Column("predicted", "integer"), Column("class_name", "text"), Column("confidence", "number")]
@@ -75,7 +75,7 @@ class Layout:
         return (*found, Column("error", "text"))
 
     def record(self, row: ImageScore) -> dict[str, Any]:
-        """The row by column; None if there is nothing to say."""
+        """Return the values of a row by column; None if there is no value."""
         found: dict[str, Any] = {"path": readable(row.path)}
         if self.labels:
             found["label"] = row.label

@@ -1,4 +1,4 @@
-"""Images through the network to LINe or the panel: the path of the benchmark, without its cache."""
+"""Scores images: through the network, then LINe or the panel, as in the benchmark but without its cache."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ImageScorer:
         return Layout(any(source.kind == "list" for source in sources), experts)
 
     def limits(self) -> list[str]:
-        """In sentences, what the artifact cannot tell of an image."""
+        """Sentences on what the artifact cannot say about an image."""
         calibration = self.artifact.calibration
         if calibration is None or self.level is None:
             sentence = (
@@ -106,7 +106,7 @@ class ImageScorer:
         return sentences
 
     def score(self, sources: Sequence[Source]) -> Iterator[ImageScore]:
-        """One row an image, in order; an image that cannot be scored has a row that says why.
+        """Yield one row per image, in order. If an image cannot be scored, its row says why.
 
         Raises:
             HeadError: the network has no usable head. SettingsError: its head is not the artifact's.
@@ -116,7 +116,7 @@ class ImageScorer:
             yield from self._score_batch(batch)
 
     def explain(self, row: ImageScore) -> Explanation | PanelExplanation | None:
-        """Why a row has its confidence; None for one that has none, or whose features were not kept."""
+        """Explain the confidence of a row; None if it has none, or if its features were not kept."""
         return self.artifact.explain(row.features[None])[0] if row.features is not None else None
 
     def _score_batch(self, batch: ForwardedItems) -> list[ImageScore]:
@@ -180,5 +180,5 @@ class ImageScorer:
 
 
 def _number(value: np.floating[Any]) -> float:
-    """The shortest number that reads as this float32: 0.1 and not 0.10000000149."""
+    """Return the shortest number that reads as this float32: 0.1 and not 0.10000000149."""
     return float(str(value))

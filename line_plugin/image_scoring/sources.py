@@ -1,4 +1,4 @@
-"""Which images are asked for, in a fixed order and one at a time: whatever there are, few are held."""
+"""Finds the images to score, in a fixed order and one at a time, so that few are held in memory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Source:
 
 
 def find_sources(inputs: Sequence[Path], base: Path | None = None) -> list[Source]:
-    """Say what each input is: a folder, an image by its suffix, or a list of images.
+    """Find out what each input is: a folder, an image by its suffix, or a list of images.
 
     Args:
         inputs: as they were named.

@@ -51,7 +51,7 @@ def _p(value: float | None) -> str:
 
 
 def explanation_table(row: ImageScore, explanation: Explanation | PanelExplanation, n: int) -> tuple[str, Table, str]:
-    """What one confidence is made of: a sentence before, the ``n`` neurons that matter most, a sentence after."""
+    """Show what one confidence is made of: a sentence, the ``n`` neurons that matter most, and another sentence."""
     from rich.table import Table
 
     line = explanation.line if isinstance(explanation, PanelExplanation) else explanation

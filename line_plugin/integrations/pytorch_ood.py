@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from line_plugin.errors import FitError, SettingsError, unknown_name
-from line_plugin.integrations.pytorch_ood_scorer import FeatureScorer
+from line_plugin.integrations.pytorch_ood_scorer import LINES_INFO, FeatureScorer
 from line_plugin.math.class_sample import ROWS
 from line_plugin.method.auto import AUTO, Rule
 from line_plugin.method.fit import Gathered
@@ -46,6 +46,7 @@ class LINeDetector(FeatureScorer):
         torch.Size([2])
     """
 
+    info = LINES_INFO
     hyperparameter_space: ClassVar[dict[str, list[float | None]]] = {
         "p_w": [10, 50, 90],
         "p_a": [10, 50, 90],

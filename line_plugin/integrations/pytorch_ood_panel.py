@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from line_plugin.integrations.pytorch_ood_scorer import FeatureScorer
+from line_plugin.integrations.pytorch_ood_scorer import LINES_INFO, FeatureScorer
 from line_plugin.method.panel import Panel
 from line_plugin.method.panel_fit import EXPERTS, Gathered
 
@@ -38,6 +38,8 @@ class PanelDetector(FeatureScorer):
         >>> detector.fit_features(torch.rand(600, 8), torch.arange(600) % 3).predict_features(torch.rand(2, 8)).shape
         torch.Size([2])
     """
+
+    info = LINES_INFO
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the detectors of pytorch-ood (0.4) share: an encoder, a head, and the negated confidence of a fitted object."""
+"""The base of the pytorch-ood (0.4) detectors: an encoder, a head, and the negated confidence of a fitted object."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 
+LINES_INFO = DetectorInfo(
+    paper=Paper(
+        title="LINe: Out-of-Distribution Detection by Leveraging Important Neurons",
+        venue="CVPR",
+        year=2023,
+        url="https://arxiv.org/abs/2303.13995",
+        code="https://github.com/YongHyun-Ahn/LINe-Out-of-Distribution-Detection-by-Leveraging-Important-Neurons",
+    ),
+    tasks={Task.CLASSIFICATION},
+)
+"""What pytorch-ood requires of each detector: the paper and the tasks."""
+
+
 class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
     """Scores are *outlier* scores: the negated confidence of what :meth:`scored_by` gives.
 
@@ -41,16 +54,6 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
         b: bias of the last layer, (K,), or None.
     """
 
-    info = DetectorInfo(
-        paper=Paper(
-            title="LINe: Out-of-Distribution Detection by Leveraging Important Neurons",
-            venue="CVPR",
-            year=2023,
-            url="https://arxiv.org/abs/2303.13995",
-            code="https://github.com/YongHyun-Ahn/LINe-Out-of-Distribution-Detection-by-Leveraging-Important-Neurons",
-        ),
-        tasks={Task.CLASSIFICATION},
-    )
     requires_fit = True
 
     def __init__(self, encoder: Callable[[Tensor], Tensor] | None, w: Tensor, b: Tensor | None) -> None:
@@ -59,7 +62,7 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
 
     @abstractmethod
     def scored_by(self) -> LINe | Panel:
-        """What scores, fitted or not."""
+        """The object that scores, fitted or not."""
 
     @property
     def choice(self) -> LeaveOut | None:

@@ -1,7 +1,8 @@
-"""How far a table could move if other images had been drawn: the bootstrap over images, every method on the same draws.
+"""The bootstrap over images: how much a table could change if other images had been drawn.
 
 A draw takes as many ID images as there are, with replacement, and as many of each OOD set; ID is drawn once for all
-sets, as it is scored once. Draws are made from a seed, so the same scores give the same intervals on every machine.
+sets, as it is scored once. All methods are measured on the same draws, which are made from a seed, so the same scores
+give the same intervals on every machine.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Draws:
-    """What the draws gave.
+    """The result of the draws.
 
     Attributes:
         metrics: (R, methods, sets, 5), shares in [0, 1], the last axis as in :data:`COLUMNS`.

@@ -1,4 +1,4 @@
-"""Whether two methods' mean AUROCs differ by more than the choice of images explains: DeLong's test on the same images.
+"""DeLong's test: do the mean AUROCs of two methods differ by more than the choice of images explains?
 
 DeLong, DeLong and Clarke-Pearson (Biometrics 1988), by ranks (Sun and Xu 2014), extended to the unweighted mean over
 several OOD sets that share the ID images: an ID image's part is the mean of its parts in the sets, and each OOD set
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Parts:
-    """What each image adds to a mean AUROC.
+    """The part of each image in a mean AUROC.
 
     Attributes:
         of_id: (N,) share of OOD that lies below each ID image, ties half, averaged over the sets.

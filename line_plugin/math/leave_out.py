@@ -1,4 +1,4 @@
-"""The clipping threshold from ID data alone: leave classes out, and see which threshold tells them apart.
+"""Chooses the clipping threshold from ID data alone: leave classes out, and see which threshold detects them best.
 
 Not from the paper, which gives its threshold in units of one network's features. The K classes are dealt into folds.
 For each fold its classes are taken out of the head, as if the network did not know them, and their training rows play

@@ -125,7 +125,7 @@ class Delivery:
         behind = [r.sink.name for r in self._runners if not r.join(until - time.monotonic())]
         if behind:
             log.warning(
-                "%s did not answer in time; what it was not told yet waits for the next process", ", ".join(behind)
+                "%s did not answer in time; what it did not get yet waits for the next process", ", ".join(behind)
             )
 
     def _keep(self) -> None:

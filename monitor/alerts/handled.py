@@ -98,7 +98,7 @@ class HeldBack:
             "change": "raised" if "raised" in (held.get("change"), event.get("change")) else "updated",
         }
         self._store.hold_back(self._sink, {name: json.dumps(self._held[name])})
-        log.info("%s is not told of alert %s (%s): %s", self._sink, name, event.get("change", "?"), mute.words())
+        log.info("%s does not get alert %s (%s): %s", self._sink, name, event.get("change", "?"), mute.words())
         return True
 
     def pass_over(self, event: Fields) -> None:

@@ -188,8 +188,8 @@ class Runner:
             return
         self._said_at = time.monotonic()
         log.warning(
-            "%s at %s did not take %s: %s. It is sent again until it is taken, next in %.0f seconds; other receivers "
-            "are told meanwhile.",
+            "%s at %s did not accept %s: %s. It is sent again until it is accepted, next in %.0f seconds; other "
+            "receivers are notified meanwhile.",
             self.sink.name, self.sink.shown, what, outcome.why, wait,
         )  # fmt: skip
 

@@ -146,7 +146,7 @@ class StateRunner(Runner):
         self.status.dropped += 1
         if outcome.why != self.status.why:
             log.error(
-                "%s at %s refuses an alert: %s. The others are told; it is offered again every %.0f seconds.",
+                "%s at %s refuses an alert: %s. The others are sent; it is sent again every %.0f seconds.",
                 self.sink.name, self.sink.shown, outcome.why, self.sink.every,
             )  # fmt: skip
         self.status.why = outcome.why

@@ -76,7 +76,7 @@ class TransitionRunner(Runner):
             lost = self._outbox.popleft() if len(self._outbox) > OUTBOX else None
         if lost is not None:
             self.status.dropped += 1
-            log.error("%s is never told %s: %d newer ones wait", self.sink.name, describe(lost), OUTBOX)
+            log.error("%s never gets %s: %d newer ones wait", self.sink.name, describe(lost), OUTBOX)
         self.wake()
 
     def turn(self) -> float:
@@ -161,7 +161,7 @@ class TransitionRunner(Runner):
             if not token or self._outbox:
                 return bool(token)
             if event["id"] in backlog.passed:
-                log.info("%s is not told %s: it was switched off then", self.sink.name, describe(event))
+                log.info("%s does not get %s: it was switched off then", self.sink.name, describe(event))
                 self._held.pass_over(event)
                 done = self._done(token, event, "passed")
             elif self._held.withholds(event):

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from line_plugin.version import __version__
 from monitor.cli.exit_codes import ExitCode, describe_exit_codes
 
 COMMANDS = (
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         description="OOD alerts from embeddings in Kafka, with a budget.",
         epilog=describe_exit_codes(),
     )
+    top.add_argument("--version", action="version", version=f"ood-monitor {__version__}")
     top.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     commands = top.add_subparsers(required=True, metavar="command")
 

@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
         0,
         (
             "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand, "
-            "`ingest` was and answered its posts, `local` was and ended its servers"
+            "so was `ingest`, and it answered its posts; so was `local`, and it ended its servers"
         ),
     )
     FAILED = (
@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
     USAGE = 2, "the command line is wrong: `ood-monitor COMMAND --help` shows the right one"
     FAULT = 70, "a fault of the program itself: start it again (no record is lost) and report the last line"
     INTERRUPTED = 130, "Ctrl-C ended a command other than `run`, `ingest` and `local`"
-    BROKEN_PIPE = 141, "whoever read the output went away, as `head` does"
+    BROKEN_PIPE = 141, "the program that read the output went away, as `head` does"
 
 
 def describe_exit_codes() -> str:

@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
     option("--requests-per-false-alert", type=float, metavar="N", help="the budget (100000)")
     port_words = "for the status page, metrics and health, on loopback; 0: none"
     option("--http-port", "--metrics-port", type=int, default=0, metavar="PORT", help=port_words)
-    option("--alertmanager-url", default="", metavar="URL", help="who is told")
+    option("--alertmanager-url", default="", metavar="URL", help="Alertmanager, which gets the alerts")
     option("--log-format", choices=("text", "json"), default="text")
     option("--create-topics", action="store_true", help="make the topics, and the one for dead letters")
     option("--partitions", type=int, default=6, metavar="N", help="of a topic that is made (6): at most N workers")
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     _say_next_steps(options, failed)
     if failed:
         raise ConfigError(
-            f"{choices.output} is written, but {' and '.join(dict.fromkeys(failed))} cannot be used yet: mend what the "
+            f"{choices.output} is written, but {' and '.join(dict.fromkeys(failed))} cannot be used yet: fix what the "
             f"lines above name, then run `ood-monitor check --config {choices.output}`"
         )
     return ExitCode.DONE

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     done = store.mute(wish)
     print(f"muted: {done.words()}")
-    print(f"`ood-monitor unmute {done.id}` ends it before; what still fires then is told", file=sys.stderr)
+    print(f"`ood-monitor unmute {done.id}` ends it sooner; alerts that still fire then are sent", file=sys.stderr)
     return 0
 
 

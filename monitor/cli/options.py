@@ -22,7 +22,7 @@ def takes_config(command: argparse.ArgumentParser, run: Callable[[argparse.Names
 
 
 def takes_words(command: argparse.ArgumentParser) -> None:
-    """Add the options ``--author`` and ``--reason`` to a command, which people want to know later."""
+    """Add the options ``--by`` and ``--reason`` to a command, which people want to know later."""
     command.add_argument("--reason", help="why, for everybody who looks")
     command.add_argument("--by", default=_user(), metavar="NAME", help="who; your login name if you do not say")
 

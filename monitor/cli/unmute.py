@@ -20,5 +20,5 @@ def run(options: argparse.Namespace) -> int:
 
     if not open_store(read_config(options)).unmute(options.mute):
         raise HandlingError(f"no mute {options.mute[:40]!r} is in force: `ood-monitor mute` lists those that are")
-    print(f"mute {options.mute} is over; what still fires is told to receivers now")
+    print(f"mute {options.mute} has ended; alerts that still fire are sent to receivers now")
     return 0

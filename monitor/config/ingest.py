@@ -92,11 +92,11 @@ class BoundsConfig(Section):
         256,
         ge=1,
         le=10_000,
-        description="open at once: a new one takes the place of one that asks for nothing, or is told to come back",
+        description="open at once; a new one replaces an idle one, or is answered 503",
     )
     body_bytes: int = Field(1_000_000, ge=100, description="body of one post; a larger one is answered 413")
     body_bytes_together: int = Field(
-        64_000_000, ge=100, description="bodies that are being read; with more, a post is told to come back"
+        64_000_000, ge=100, description="bodies that are being read at once; further posts are answered 503"
     )
     header_bytes: int = Field(16_384, ge=1024, le=1_000_000, description="request line and headers of one post")
     header_seconds: float = Field(5.0, gt=0, le=300, description="within this the headers of a request must be here")
@@ -117,15 +117,13 @@ class QueueConfig(Section):
     """The queue of events that wait for Kafka."""
 
     max_events: int = Field(
-        10_000, ge=1, description="events that Kafka has not acknowledged; more are told to come back"
+        10_000, ge=1, description="events that Kafka has not acknowledged; further ones are answered 503"
     )
     max_bytes: int = Field(64_000_000, ge=1000, description="the same in bytes")
     ack_seconds: float = Field(
         5.0, gt=0, le=60, description="a post that Kafka has not acknowledged after this is answered 503"
     )
-    retry_after_seconds: int = Field(
-        2, ge=1, le=300, description="what a post that is told to come back is told to wait"
-    )
+    retry_after_seconds: int = Field(2, ge=1, le=300, description="Retry-After of an answer 503")
     drain_seconds: float = Field(
         20.0, gt=0, le=600, description="how long the end waits for posts that are under way, and for Kafka"
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from line_plugin.benchmark.protocol.spec import ImageSet
 
 METHODS = ("line", "panel")
-"""What can be fitted and used for the calibration are never streamed."""
+"""The methods that can be fitted and streamed."""
 
 ARTIFACTS = {method: f"monitor.{method}.safetensors" for method in METHODS}
 EMBEDDINGS = "monitor.embeddings.safetensors"

@@ -133,7 +133,7 @@ class Ingest:
         lost = self._outbox.abandon()
         if lost:
             log.warning(
-                "%d events were given up, since Kafka at %s did not acknowledge them; their senders were not told 202",
+                "%d events were dropped, because Kafka at %s did not acknowledge them; their senders did not get a 202",
                 lost,
                 self._config.kafka.bootstrap_servers,
             )

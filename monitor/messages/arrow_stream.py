@@ -101,7 +101,7 @@ def _messages(value: bytes) -> Iterator[_Table]:
     while at < len(value):
         mark, size = struct.unpack_from("<Ii", value, at)
         if mark != CONTINUES:
-            raise _undecodable("not an Arrow IPC stream: its first message lacks the continuation mark")
+            raise _undecodable("not an Arrow IPC stream: its first message has no continuation mark")
         if size == 0:
             break
         data = value[at + 8 : at + 8 + size] if size > 0 else b""

@@ -54,12 +54,17 @@ def open_source(config: KafkaConfig) -> Source:
     return KafkaSource(config)
 
 
+EXAMPLES_MS, EXAMPLES_BUCKETS = 600_000, 60
+"""Examples outlive the judging of their bucket by this, or by so many buckets if that is longer."""
+
+
 def open_store(config: MonitorConfig) -> RedisStore:
     """Open the store in the settings."""
     return RedisStore(
         connect_to(config.redis),
         config.kafka.group,
         retention_ms=round(config.redis.bucket_retention_seconds * 1000),
+        examples_ms=max(EXAMPLES_MS, EXAMPLES_BUCKETS * config.bucket_ms),
         history_length=config.redis.history_length,
         examples=config.alerts.examples,
         streams=config.streams.limit,

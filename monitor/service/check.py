@@ -100,7 +100,7 @@ def _delivery(config: MonitorConfig) -> str:
 
     sinks = open_sinks(Context(config.kafka.group, config.delivery, clock=time.time))
     if not sinks:
-        return "none besides Redis: nobody is told of an alert unless they look"
+        return "none besides Redis: nobody is notified of an alert unless they look"
     found, failed = [], False
     for sink in sinks:
         try:

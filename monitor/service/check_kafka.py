@@ -80,7 +80,7 @@ def _meaning(settings: Mapping[str, str]) -> Iterator[str]:
         kept = _span(settings.get("retention.ms", ""), "retention.ms")
         size = settings.get("retention.bytes", "-1")
         more = "" if size == "-1" else f", and no more than {int(size):,} bytes a partition (retention.bytes)"
-        yield f"records are kept for {kept}{more}: those of a longer outage are lost, which is told as a gap"
+        yield f"records are kept for {kept}{more}: those of a longer outage are lost, and an alert (gap) says so"
 
 
 def _span(ms: str, name: str) -> str:

@@ -158,7 +158,7 @@ class Process:
 
     def step(self) -> int:
         """Count one batch, and judge closed buckets if it is time."""
-        self._progress.begin_round()
+        self._progress.begin_round(len(self._worker.owned))
         done = self._worker.step()
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + min(1.0, self._config.buckets.seconds)

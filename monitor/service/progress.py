@@ -8,6 +8,9 @@ from collections.abc import Callable
 PROGRESS_SECONDS = 60.0
 """If the poll loop has not come round for this many seconds, it makes no progress, and the heartbeat stops."""
 
+STANDBY_SECONDS = 30.0
+"""A process that still has no partition this many seconds after its first poll stands by for those that have."""
+
 
 class Progress:
     """Remembers when the loop of a process last came round, and when it last judged.
@@ -28,12 +31,14 @@ class Progress:
     ) -> None:
         self._trouble, self._judges, self._watches, self._monotonic = trouble, judges, watches, monotonic
         self._stepped = self._judged = monotonic()
-        self._rounds, self._ends = 0, False
+        self._first: float | None = None
+        self._joined = self._ends = False
 
-    def begin_round(self) -> None:
-        """Note that the poll loop came round."""
+    def begin_round(self, partitions: int) -> None:
+        """Note that the poll loop came round, and how many partitions this process has claimed."""
         self._stepped = self._monotonic()
-        self._rounds += 1
+        self._first = self._stepped if self._first is None else self._first
+        self._joined = self._joined or partitions > 0 or self._stepped - self._first >= STANDBY_SECONDS
 
     def note_judged(self) -> None:
         """Note that all closed buckets were judged, or that another process judges."""
@@ -68,6 +73,7 @@ class Progress:
         """A sentence on why the process does not do its work now; empty if it does, or if it stands by."""
         if self._ends:
             return "this process is being stopped"
-        if not self._rounds:
+        if self._first is None:
             return "this process starts, and has not asked Kafka for records yet"
-        return self.healthy() or self._trouble()
+        waits = "" if self._joined else "this process has joined its group, and has no partition yet"
+        return self.healthy() or self._trouble() or waits

@@ -99,7 +99,7 @@ class Role:
 def _judging(judges: bool, group: str) -> str:
     if judges:
         return f"it became the one that judges for group {group}"
-    return "it gave up judging, or lost the lease: another worker judges, or Redis is out of reach"
+    return "it gave up judging, or lost the lease: another worker judges, or Redis cannot be reached"
 
 
 def _counting(partitions: int, topics: str) -> str:

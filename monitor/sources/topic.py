@@ -204,7 +204,7 @@ class TopicQuestions:
         if any(fetched[p] > listed[p] for p in listed) and self._confirm_lie(listed, fetched):
             log.warning(
                 "%s: the broker names wrong ends of partitions (a fetch finds records behind them); "
-                "a log that was cut off cannot be told on this broker", self._config.bootstrap_servers,
+                "a log that was cut off cannot be recognized on this broker", self._config.bootstrap_servers,
             )  # fmt: skip
         return self._ends_are_wrong
 

@@ -77,7 +77,7 @@ class OverviewStore(Protocol):
         """Read the packed evidence (JSON) of these streams, in the order given, until ``most`` characters are read.
 
         A stream without evidence is in the answer with an empty text. A stream that is missing was not read. The first
-        few are.
+        few always are.
         """
 
     def counts(self, buckets: Sequence[int], most: int) -> dict[int, dict[CountKey, int]]:

@@ -122,6 +122,9 @@ class Store(Protocol):
     def alerts(self) -> list[dict[str, str]]:
         """Return the current alerts, the latest transition first."""
 
+    def alert(self, fingerprint: str) -> dict[str, str]:
+        """Return the current alert with this fingerprint; empty if there is none."""
+
     def history(self, count: int = 100) -> list[dict[str, str]]:
         """Return the transitions, the latest first, each with its ``id``."""
 

@@ -46,7 +46,7 @@ class Servers:
         with contextlib.ExitStack() as stack:
             receiver = Receiver()
             stack.callback(receiver.close)
-            (folder / "alertmanager.yml").write_text(yaml.safe_dump(_routing(receiver.url)))
+            write_routing(folder, receiver.url)
             made = cls(
                 start_apache_kafka(folder / "kafka"),
                 launcher.start_store(folder=folder / "redis"),
@@ -67,8 +67,8 @@ class Servers:
         self.alertmanager = start_alertmanager(self.folder, self.alertmanager.port)
 
 
-def _routing(url: str) -> dict[str, Any]:
-    """Every alert by itself and at once: the delay that is measured is the monitor's."""
+def write_routing(folder: Path, url: str) -> None:
+    """Alertmanager's settings: every alert by itself and at once, so that the delay measured is the monitor's."""
     hook = {"url": url, "send_resolved": True}
     route = {
         "receiver": "chaos",
@@ -77,7 +77,8 @@ def _routing(url: str) -> dict[str, Any]:
         "group_interval": "1s",
         "repeat_interval": "1h",
     }
-    return {"route": route, "receivers": [{"name": "chaos", "webhook_configs": [hook]}]}
+    written = {"route": route, "receivers": [{"name": "chaos", "webhook_configs": [hook]}]}
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(written))
 
 
 def start_alertmanager(folder: Path, port: int | None = None) -> launcher.Server:

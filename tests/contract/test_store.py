@@ -308,6 +308,24 @@ def test_a_fold_writes_state_and_transitions_together_and_once(store):
     assert store.close(token, 4) == (4, 4)
 
 
+def test_examples_of_a_judged_bucket_go_long_before_its_counts(redis_url):
+    """A key for each stream and bucket that lived for a day would fill Redis: 86,400 keys a stream."""
+    client = connect(redis_url)
+    store = RedisStore(client, f"group-{next(_groups)}", retention_ms=86_400_000, examples_ms=600_000)
+    epoch = store.claim({P0: 0})[P0].epoch
+    store.commit(batch(epoch, 0, 5, {4: CELLS}, examples={(4, "a:b"): [Example(1.0, "x", 1, P0, 0)]}))
+    counts, examples = store.keys.counts(4), store.keys.examples(4, "a:b")
+    assert (client.ttl(counts), client.ttl(examples)) == (-1, -1), "kept until it is judged, however long that takes"
+    token = store.lease("a", 60_000)
+    store.close(token, 4)
+    assert store.apply(Fold(token, 4, -1, {}, [], ["a:b"])) == "ok"
+    assert 500 < client.ttl(examples) <= 600
+    assert 86_000 < client.ttl(counts) <= 86_400
+    short = RedisStore(client, f"group-{next(_groups)}", retention_ms=60_000)
+    assert short._examples_ms == 60_000, "and never longer than the counts"
+    client.close()
+
+
 def test_a_fold_out_of_order_is_refused(store):
     token = store.lease("a", 60_000)
     assert store.apply(Fold(token, 5, 3, {"all": "x"}, [alert("firing")])) == "refused"
@@ -330,6 +348,8 @@ def test_an_alert_is_replaced_whole_and_its_history_kept(store):
     store.apply(Fold(token, 5, 4, {}, [AlertWrite("f1", {"status": "resolved"}, 60_000, 2000), alert("firing", "f2")]))
     store.apply(Fold(token, None, 5, {}, [AlertWrite("f1", {"status": "silent"}, 60_000, 3000)]))
     assert store.alerts()[0] == {"fingerprint": "f1", "status": "silent"}
+    assert store.alert("f1") == {"fingerprint": "f1", "status": "silent"}
+    assert store.alert("f3") == {}
     assert {a["fingerprint"] for a in store.alerts()} == {"f1", "f2"}
     assert store.history()[0]["status"] == "silent"
     assert len(store.history()) == 4

@@ -19,7 +19,7 @@ from tests.monitor_support import CLASSES
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can be done")
+pytestmark = [pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can be done"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,7 @@ def test_a_wrong_setting_is_one_line(tmp_path, capsys):
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_demonstration_raises_once_resolves_once_and_counts_each_record_once(tmp_path):
     plan = Plan(before=1500, surge=1000, after=2000)
     ind = torch.from_numpy(embeddings(2000, 51))
@@ -126,6 +127,7 @@ sys.exit(cli.main(["demo", "--folder", {folder!r}]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_demonstration_without_a_traceback_and_leaves_nobody_behind(tmp_path):
     code = DEMO.format(root=str(REPOSITORY), folder=str(tmp_path))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -198,6 +198,7 @@ def test_flags_win_over_the_file_one_by_one(tmp_path: Path) -> None:
     assert (found.resize, found.crop, found.mean, found.interpolation) == ((40, 50), None, tuple(MEAN), "bilinear")
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_of_the_network(tmp_path: Path) -> None:
     save(tmp_path)
     code = (

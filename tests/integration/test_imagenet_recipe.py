@@ -1,5 +1,7 @@
 """docs/imagenet.md, read and run: its data layout, its weights and every one of its commands, in order.
 
+pytestmark = pytest.mark.slow
+
 The tree has the lists and folders of the benchmark with a few tiny images each. Of the benchmark only the number of
 classes is another; the networks are torchvision's, untrained.
 """

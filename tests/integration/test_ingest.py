@@ -22,6 +22,8 @@ from tests.ingest import IngestServer, Senders, attributes
 from tests.kafka.certificates import authority, signed
 from tests.monitor_support import embeddings
 
+pytestmark = pytest.mark.slow
+
 _names = itertools.count()
 
 

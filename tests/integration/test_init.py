@@ -59,6 +59,7 @@ def flags(broker, redis, tmp_path) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_writes_makes_topics_and_a_worker_counts_with_what_it_wrote(flags, tmp_path, broker):
     done = init(tmp_path, *flags, "--create-topics", "--partitions", "3", "--metrics-port", str(launcher.free_port()))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -208,6 +209,7 @@ def converse(folder: Path, answers: list[tuple[str, str]], *arguments: str) -> t
         os.close(master)
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_asks_asks_again_and_hides_a_password(tmp_path):
     file = artifact(tmp_path)
     code, text = converse(

@@ -17,6 +17,8 @@ from monitor.store.connection import connect
 from monitor.testing import launcher
 from tests.cluster import REPOSITORY, read_topic
 
+pytestmark = pytest.mark.slow
+
 
 class Local:
     """The command in a process of its own, on two ports."""

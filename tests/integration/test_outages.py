@@ -6,6 +6,7 @@ import json
 import time
 
 import numpy as np
+import pytest
 
 from line_plugin import LINe
 from monitor.store.keys import Keys
@@ -13,6 +14,8 @@ from monitor.store.verdicts import AlertWrite, Fold
 from monitor.testing import launcher
 from tests.cluster import Cluster, differences
 from tests.monitor_support import embeddings
+
+pytestmark = pytest.mark.slow
 
 
 def test_redis_away_and_back_loses_nothing(broker, tmp_path):

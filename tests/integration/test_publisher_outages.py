@@ -17,6 +17,8 @@ from monitor.publishing.publisher import EmbeddingPublisher
 from monitor.testing import launcher
 from tests.cluster import read_topic
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.random.default_rng(0).random((8, 64)).astype("f4")
 SLOWEST_SECONDS = 0.25
 """Far above what publishing takes on a busy machine, far below any timeout of a Kafka client."""

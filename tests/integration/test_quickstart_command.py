@@ -11,6 +11,8 @@ from line_plugin import LINe, Panel, load_artifact
 from line_plugin.cli import main
 from monitor.demo.material import material
 
+pytestmark = pytest.mark.slow
+
 
 def test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

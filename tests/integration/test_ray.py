@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from line_plugin.cli import main, parser, sharing
-from line_plugin.integrations.ray.session import PATIENCE, fewer_processes
+from line_plugin.integrations.ray.session import PATIENCE, fewer_processes, quiet_ray
 from line_plugin.integrations.ray.sharing import RayPasses
 from tests.integration.small_world import make_world, write_images
 from tests.integration.test_several_devices import NETWORK
@@ -40,9 +40,9 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
+        quiet_ray()  # which reads them
         from ray.cluster_utils import Cluster
 
-        patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         with fewer_processes():
             found = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "temp_dir": folder})
         yield found

@@ -14,7 +14,7 @@ from line_plugin.math.metrics import ood_metrics
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
 from tests.unit.method.test_line_matches_oracle import SWITCHES
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
 Tensors = dict[str, torch.Tensor]
 

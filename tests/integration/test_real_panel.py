@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from line_plugin import LINe, Panel
 from line_plugin.math.metrics import ood_metrics
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
 # AUROC in per cent of the panel: the first set is near-OOD, the others far.
 MEASURED = {

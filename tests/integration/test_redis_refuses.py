@@ -13,6 +13,8 @@ from monitor.errors import StoreUnavailableError
 from tests.cluster import Cluster, differences
 from tests.redis_servers import ask, replica_of, sentinel_of, start_redis, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def log_of(c: Cluster) -> str:
     return "\n".join(path.read_text(errors="replace") for path in sorted(c.folder.glob("worker-*.log")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,23 @@ ALL = tuple(methods.names())
 @pytest.fixture
 def world(tmp_path: Path) -> tuple[spec.Benchmark, Path]:
     return spec.load(str(make_world(tmp_path / "data"))), tmp_path / "data"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A world whose images are forwarded once for all methods, by a network that predicts each of its classes."""
+
+    benchmark: spec.Benchmark
+    root: Path
+    folder: Path
+    net: SmallNet
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    folder = tmp_path_factory.mktemp("shared")
+    benchmark = spec.load(str(make_world(folder / "data")))
+    return Shared(benchmark, folder / "data", folder, trained(folder / "data"))
 
 
 def cache(tmp_path: Path, net: SmallNet | None = None, batch_size: int = 7) -> FeatureCache:
@@ -150,11 +167,9 @@ FEW = {"knn": {"K": 5}, "nnguide": {"K": 5}}  # sixty training images hold no mo
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_method_scores_every_image_finitely(
-    world: tuple[spec.Benchmark, Path], tmp_path: Path, name: str
-) -> None:
-    benchmark, root = world
-    run = runner.evaluate(benchmark, root, cache(tmp_path, trained(root)), Options((name,), {name: FEW.get(name, {})}))
+def test_every_method_scores_every_image_finitely(shared: Shared, name: str) -> None:
+    chosen = Options((name,), {name: FEW.get(name, {})})
+    run = runner.evaluate(shared.benchmark, shared.root, cache(shared.folder, shared.net), chosen)
     for scores in run.results[0].scores.values():
         assert scores.dtype == np.float32
         assert np.isfinite(scores).all()
@@ -177,11 +192,9 @@ def trained(root: Path) -> SmallNet:
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if methods.create(n).sweep and n not in ("ebo", "vim")])
-def test_a_sweep_changes_the_scores_it_says_it_sweeps(
-    world: tuple[spec.Benchmark, Path], tmp_path: Path, name: str
-) -> None:
-    benchmark, root = world
-    run = runner.evaluate(benchmark, root, cache(tmp_path), Options((name,), {"knn": {"K": 5}}, search=False))
+def test_a_sweep_changes_the_scores_it_says_it_sweeps(shared: Shared, name: str) -> None:
+    chosen = Options((name,), {"knn": {"K": 5}}, search=False)
+    run = runner.evaluate(shared.benchmark, shared.root, cache(shared.folder), chosen)
     method = run.results[0].method
     assert method is not None
     features = method.data.val.features

@@ -397,6 +397,7 @@ def test_the_extremes_hold_no_more_than_both_ends() -> None:
     assert [row.path.name for row in ends.most_id()] == ["4", "5", "0"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(world: World, tmp_path: Path) -> None:
     """The resident set of a process that scores 20 times as many images is hardly larger."""
     listed = world.list_of("test").read_text()

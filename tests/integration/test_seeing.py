@@ -20,6 +20,8 @@ from tests.cluster import differences
 from tests.live import Live, holds, transitions, wait_for_surge
 from tests.monitor_support import embeddings, small_line
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"seconds": 0.2, "idle_seconds": 2.0, "hold_seconds": 4.0}
 
 

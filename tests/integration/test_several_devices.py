@@ -18,6 +18,8 @@ from line_plugin.cli import main, several_devices
 from line_plugin.errors import SettingsError
 from tests.integration.small_world import make_world
 
+pytestmark = pytest.mark.slow
+
 NETWORK = """
 import os, pathlib, torch, time
 from torch import nn

@@ -25,6 +25,8 @@ from tests.status_scene import SURGING, night, troubled
 from tests.status_site import served
 from tests.status_world import GROUP, RUNBOOK, World
 
+pytestmark = pytest.mark.slow
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 sync_api.expect.set_options(timeout=12_000)
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

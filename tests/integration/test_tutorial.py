@@ -22,6 +22,8 @@ import pytest
 from monitor.testing import launcher
 from tests.cluster import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

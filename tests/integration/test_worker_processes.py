@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
 
 from tests.cluster import differences, kill_at_random
@@ -11,6 +12,7 @@ from tests.monitor_support import small_panel
 from tests.oracle.recount import recount_panel
 
 
+@pytest.mark.quick
 def test_one_worker_counts_a_topic_and_finishes_on_sigterm(cluster):
     c = cluster()
     c.publish(3000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import shutil
 import subprocess
@@ -25,15 +26,18 @@ def why_not() -> str:
     return f"Apache Kafka suite did not run: {' and '.join(missing)} not installed" if missing else ""
 
 
-def jars() -> Path:
-    """The folder with the jars; Maven fills it once a version of the pom."""
+def jars(build: Path = HERE.parent.parent / "build") -> Path:
+    """The folder with the jars; Maven fills it once a version of the pom, however many processes ask for it at once."""
     pom = HERE / "pom.xml"
-    folder = HERE.parent.parent / "build" / f"kafka-jars-{uuid.uuid5(uuid.NAMESPACE_OID, pom.read_text()).hex[:8]}"
-    if not folder.is_dir():
-        scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
-        command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}"]
-        subprocess.run(command, check=True, timeout=600)
-        scratch.replace(folder)
+    folder = build / f"kafka-jars-{uuid.uuid5(uuid.NAMESPACE_OID, pom.read_text()).hex[:8]}"
+    build.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
+            copy = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
+            subprocess.run([*copy, f"-DoutputDirectory={scratch}"], check=True, timeout=600)
+            scratch.replace(folder)
     return folder
 
 

@@ -92,7 +92,7 @@ class Rmds(_Gaussians):
 class MdsPlusPlus(_Gaussians):
     """MDS on features of unit length, at training and at test time (Mueller and Hein, section 3; their ``mdsn``).
 
-    A feature vector of zeros stays zero; the authors' code gives NaN by mistake.
+    A feature vector of zeros stays zero; the authors' code gives NaN for it.
     """
 
     name = "mds++"
@@ -106,7 +106,7 @@ class MdsPlusPlus(_Gaussians):
 class RmdsPlusPlus(_Gaussians):
     """RMDS on features of unit length, at training and at test time (Mueller and Hein; their ``rmdsn``).
 
-    A feature vector of zeros stays zero; the authors' code gives NaN by mistake.
+    A feature vector of zeros stays zero; the authors' code gives NaN for it.
     """
 
     name = "rmds++"

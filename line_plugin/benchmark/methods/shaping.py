@@ -100,7 +100,7 @@ class Ash(_Shaping):
 class AshS(Ash):
     """ASH-S on pooled features: pruned, and the rest scaled up.
 
-    OpenOOD has its code and no postprocessor by mistake.
+    OpenOOD has its code and no postprocessor for it.
     """
 
     name = "ash-s"
@@ -114,7 +114,7 @@ class AshS(Ash):
 class AshP(Ash):
     """ASH-P on pooled features: pruned, and the rest as it was.
 
-    OpenOOD has its code and no postprocessor by mistake.
+    OpenOOD has its code and no postprocessor for it.
     """
 
     name = "ash-p"

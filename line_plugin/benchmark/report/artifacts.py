@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from line_plugin.benchmark.protocol.runner import Evaluation
-from line_plugin.benchmark.report.run_record import ArtifactRecord, CalibrationRecord
-from line_plugin.errors import FeatureError
+from line_plugin.benchmark.report.run_folder import Run
+from line_plugin.benchmark.report.run_record import ArtifactRecord, CalibrationRecord, Setting
+from line_plugin.errors import FeatureError, SettingsError
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.line import LINe
 from line_plugin.method.loading import load_artifact
@@ -19,25 +22,73 @@ from line_plugin.method.panel import Panel
 _ROWS = 64  # images that are scored again: two methods do not agree on so many by accident
 
 
-def describe_artifacts(paths: Sequence[Path], run: Evaluation, cache: Path) -> list[ArtifactRecord]:
+def describe_artifacts(
+    paths: Sequence[Path], scores: Mapping[str, NDArray[np.floating]], key: str, cache: Path
+) -> list[ArtifactRecord]:
     """Read artifacts and compare them with the methods of a run.
+
+    Args:
+        paths: of the artifacts.
+        scores: each method's confidences (N,) of the ID test images.
+        key: what the features of those images are called in the cache.
+        cache: the folder of the feature cache.
 
     Raises:
         ArtifactError and its kinds.
     """
-    return [_describe(path, run, cache) for path in paths]
+    return [_describe(path, scores, key, cache) for path in paths]
 
 
-def _describe(path: Path, run: Evaluation, cache: Path) -> ArtifactRecord:
+def add_artifacts(runs: Sequence[Run], paths: Sequence[Path], cache: Path | None) -> list[Run]:
+    """Saved runs with artifacts beside them, each with the runs of the network that it was fitted on.
+
+    Args:
+        runs: as they were read.
+        paths: of the artifacts; one that a run has already is described anew.
+        cache: where the features are now; None if they are where each run found them.
+
+    Raises:
+        SettingsError: an artifact of a network that no run has. ArtifactError and its kinds.
+    """
+    described: list[list[ArtifactRecord]] = []
+    for run in runs:
+        (key,) = (s.key for s in run.record.sets if s.group == "id")
+        scores = {name: of["id"] for name, of in run.scores.items()}
+        found = describe_artifacts(paths, scores, key, cache or Path(run.record.places.cache))
+        described.append([a for a in found if a.model_sha256 in ("", run.record.network.model_sha256)])
+    for path in paths:
+        if not any(a.file == path.name for of in described for a in of):
+            raise SettingsError(
+                f"{path} was fitted on another network than any of these runs: give the artifact that `openood fit` "
+                f"wrote for the network {', '.join(sorted({r.record.network.model_sha256[:12] for r in runs}))}"
+            )
+    return [_with_artifacts(run, of) for run, of in zip(runs, described, strict=True)]
+
+
+def _with_artifacts(run: Run, new: Sequence[ArtifactRecord]) -> Run:
+    hashes = {a.content_sha256 for a in new}
+    kept = [a for a in run.record.artifacts if a.content_sha256 not in hashes]
+    return replace(run, record=run.record.model_copy(update={"artifacts": (*kept, *new)}))
+
+
+def _describe(path: Path, scores: Mapping[str, NDArray[np.floating]], key: str, cache: Path) -> ArtifactRecord:
     artifact = load_artifact(path)
     calibration = artifact.calibration
     return ArtifactRecord(
         file=path.name,
         kind="panel" if isinstance(artifact, Panel) else "line",
         content_sha256=artifact.content_sha256,
-        method=_method_of(artifact, run, cache),
+        method=_method_of(artifact, scores, key, cache),
+        settings={name: _plain(value) for name, value in asdict(artifact.settings).items()},
+        head=artifact.provenance.head,
+        model_sha256=artifact.provenance.model_sha256,
+        data_sha256=artifact.provenance.data_sha256,
         calibration=None if calibration is None else _describe_calibration(calibration),
     )
+
+
+def _plain(value: Any) -> Setting:
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _describe_calibration(calibration: Calibration) -> CalibrationRecord:
@@ -51,12 +102,13 @@ def _describe_calibration(calibration: Calibration) -> CalibrationRecord:
     )
 
 
-def _method_of(artifact: LINe | Panel, run: Evaluation, cache: Path) -> str:
+def _method_of(artifact: LINe | Panel, scores: Mapping[str, NDArray[np.floating]], key: str, cache: Path) -> str:
     """Find the method with the same confidences as the artifact on the first ID test images; empty if there is none."""
-    rows = np.load(cache / "features" / run.keys["id"] / "features.npy", mmap_mode="r", allow_pickle=False)[:_ROWS]
+    path = cache / "features" / key / "features.npy"
     try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)[:_ROWS]
         found = artifact.score(torch.from_numpy(np.array(rows))).float().numpy()
-    except FeatureError:  # of another network: other width, other numbers
+    except (FeatureError, OSError, ValueError):  # of another network: other width, other numbers; or no longer there
         return ""
-    names = [r.name for r in run.results if np.allclose(r.scores["id"][:_ROWS], found, rtol=1e-5, atol=1e-6)]
+    names = [name for name, of in scores.items() if np.allclose(of[: len(found)], found, rtol=1e-5, atol=1e-6)]
     return names[0] if names else ""

@@ -142,6 +142,11 @@ def needs_link(method: str) -> bool:
     return method not in _ON_THE_BOARD and method not in _NEW
 
 
+def name_on_the_board(method: str) -> str:
+    """The name that the leaderboard has for a method of this package; its own if the board has none."""
+    return _name_and_link(method)[0]
+
+
 def _name_and_link(method: str, link: str = "") -> tuple[str, str]:
     """Its name on the board, and the link that the board lacks; empty if the board has one."""
     if method in _ON_THE_BOARD:

@@ -73,6 +73,16 @@ def published_rows(benchmark: str, network: str | None = None) -> list[Published
     return sorted(rows, key=lambda row: -(number_of(row.near) + number_of(row.far)))
 
 
+def published_beside(methods: Sequence[str], rows: Sequence[PublishedRow]) -> dict[str, PublishedRow]:
+    """The best published row of each of our methods, by our names; methods that nobody published are left out."""
+    from line_plugin.benchmark.report.board import name_on_the_board
+
+    found: dict[str, PublishedRow] = {}
+    for row in sorted(rows, key=lambda r: -(number_of(r.near) + number_of(r.far))):
+        found.setdefault(row.method, row)
+    return {m: found[name_on_the_board(m)] for m in methods if name_on_the_board(m) in found}
+
+
 def number_of(text: str) -> float:
     """The mean in ``88.03 ± 0.25``."""
     found = re.match(r"\d+(\.\d+)?", text)

@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,22 @@ def load_run(folder: Path) -> Run:
         if length != sets[name]:
             raise DataError(f"{path} says {sets[name]} images of {name!r}, its files have {length}: evaluate again")
     return found
+
+
+def name_apart(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
+    """Runs of equal names get those of their folders, as `results/a/run` and `results/b/run` are both called cifar10.
+
+    Folders that are called the same are numbered; runs that are named apart already stay as they are.
+    """
+    names = [run.record.name for run in runs]
+    if len(set(names)) < len(names):
+        absolute = [folder.absolute() for folder in folders]
+        names = [path.parent.name if path.name == "run" else path.name for path in absolute]
+    if len(set(names)) < len(names):
+        names = [f"{name} {place}" for place, name in enumerate(names, 1)]
+    return [
+        replace(run, record=run.record.model_copy(update={"name": name})) for run, name in zip(runs, names, strict=True)
+    ]
 
 
 def _read_record(path: Path) -> RunRecord:

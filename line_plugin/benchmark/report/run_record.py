@@ -61,12 +61,20 @@ class CalibrationRecord(_Record):
 
 
 class ArtifactRecord(_Record):
-    """An artifact that was evaluated beside: ``method`` is the one of this run that gives the same scores, if any."""
+    """An artifact that was evaluated beside: ``method`` is the one of this run that gives the same scores, if any.
+
+    Attributes:
+        settings: what it was fitted with; head, model_sha256, data_sha256: where its fit comes from, empty if unknown.
+    """
 
     file: str
     kind: str
     content_sha256: str
     method: str = ""
+    settings: dict[str, Setting] = {}
+    head: str = ""
+    model_sha256: str = ""
+    data_sha256: str = ""
     calibration: CalibrationRecord | None = None
 
 

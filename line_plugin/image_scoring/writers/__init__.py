@@ -1,4 +1,4 @@
-"""Formats to write scores in, one file each. A row is written when it comes; none waits for the last one."""
+"""The formats that scores are written in, one file each. Each row is written as soon as it is there."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from line_plugin.image_scoring.rows import Layout
 FORMATS = ("csv", "json", "jsonl", "parquet")
 """The formats, as files are suffixed."""
 NESTED = ("json", "jsonl")
-"""Those that can hold an explanation of a row."""
+"""The formats that can hold an explanation of a row."""
 
 
 class Writer(Protocol):
-    """What a format offers."""
+    """The interface of a format."""
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Take a record of the layout."""
+        """Write a record of the layout."""
 
     def end(self, summary: Mapping[str, Any]) -> None:
-        """After the last record."""
+        """Called after the last record."""
 
 
 def format_of(output: Path | None, given: str | None) -> str:
@@ -62,7 +62,7 @@ def make_writer(name: str, file: IO[bytes], layout: Layout, about: Mapping[str, 
 
 @contextmanager
 def open_output(path: Path) -> Iterator[IO[bytes]]:
-    """The file to write to, which gets its name when all of it is there.
+    """Open the file to write to. It gets its name only when it is complete.
 
     Raises:
         DataError: it cannot be written.

@@ -1,4 +1,4 @@
-"""CSV with a header; an empty cell is something that there is no answer to."""
+"""CSV with a header. A cell without a value is empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One JSON document: what the scores are of, the images, and their counts at the end."""
+"""One JSON document: a description of the run, the images, and their counts at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON lines: one object an image, null for what there is no answer to."""
+"""JSON lines: one object per image, with null if there is no value."""
 
 from __future__ import annotations
 

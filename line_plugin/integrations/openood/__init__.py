@@ -1,6 +1,6 @@
-"""LINe and the panel as guests of upstream OpenOOD: their postprocessors, a registration, a launcher and an evaluation.
+"""LINe and the panel inside upstream OpenOOD: their postprocessors, registration, a launcher and an evaluation.
 
-Importable without OpenOOD; only what needs it asks for it.
+This can be imported without OpenOOD.
 """
 
 from __future__ import annotations

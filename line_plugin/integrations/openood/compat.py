@@ -1,8 +1,8 @@
-"""What upstream OpenOOD needs to be imported on today's libraries and to run without CUDA.
+"""Makes upstream OpenOOD importable with today's libraries, and runs it without CUDA.
 
-Nothing here outlives its ``with`` block, and nothing acts unless upstream needs it: the plain import is tried first, a
-stand-in is made only for a library that cannot be imported, a device is exchanged only if upstream asks for ``cuda``.
-Once upstream imports by itself and takes a device, this module does nothing and can be deleted.
+Nothing here lasts longer than its ``with`` block, and nothing is changed unless upstream needs it: the plain import is
+tried first, a stand-in is made only for a library that cannot be imported, a device is exchanged only if upstream asks
+for ``cuda``. Once upstream imports by itself and takes a device, this module does nothing and can be deleted.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run."""
+        """Do nothing: there is no module to run."""
 
 
 @functools.cache
 def _unusable() -> frozenset[str]:
-    """The libraries of :data:`STAND_INS` whose plain import fails, being absent or broken."""
+    """Find the libraries of :data:`STAND_INS` whose import fails, because they are absent or broken."""
     return frozenset(library for library in STAND_INS if not _imports(library))
 
 
@@ -97,7 +97,7 @@ def _imports(library: str) -> bool:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """While upstream's modules are imported: stand-ins for the libraries that cannot be.
+    """Within this context, libraries that cannot be imported are replaced by stand-ins.
 
     Afterwards no stand-in is left in ``sys.modules``: ``import cv2`` fails for everyone else as it did before.
     """
@@ -141,7 +141,7 @@ def _is_cuda(device: Any) -> bool:
 
 @contextlib.contextmanager
 def running(device: torch.device | str) -> Iterator[None]:
-    """While upstream runs: what it sends to CUDA goes to ``device``. Does nothing if that is CUDA's default."""
+    """Within this context, what upstream sends to CUDA goes to ``device``. Does nothing if that is CUDA's default."""
     device = torch.device(device)
     if device.type == "cuda" and (device.index is None or device.index == torch.cuda.current_device()):
         yield

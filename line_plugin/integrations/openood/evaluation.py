@@ -1,4 +1,4 @@
-"""One run of upstream's own Evaluator, as a function."""
+"""Runs upstream's own Evaluator as a function."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _postprocessor(
 
 @contextlib.contextmanager
 def _explain_errors(method: str, net: nn.Module) -> Iterator[None]:
-    """Upstream's methods call what only its own networks have."""
+    """Explain errors of upstream's methods, which often call what only upstream's networks have."""
     try:
         yield
     except (AttributeError, TypeError) as error:

@@ -67,5 +67,5 @@ class PanelPostprocessor(BasePostprocessor):  # type: ignore[misc]
         return logits.argmax(dim=1), self.panel.score(features)
 
     def __getstate__(self) -> dict[str, Any]:
-        """On the CPU, so that what a GPU fitted loads anywhere."""
+        """Pickle on the CPU, so that what was fitted on a GPU can be loaded anywhere."""
         return {**self.__dict__, "panel": copy.copy(self.panel).to("cpu") if self.panel.fitted else self.panel}

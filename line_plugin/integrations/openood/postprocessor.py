@@ -184,7 +184,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def searching(self) -> Iterator[None]:
-        """While upstream's search lasts, keep the features of its validation sets.
+        """Keep the features of the validation sets during upstream's search.
 
         The search scores the same two loaders for every combination, and nothing else runs in between.
         """
@@ -207,7 +207,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         return [self.settings[name] for name in self._swept or _SETTINGS]
 
     def __getstate__(self) -> dict[str, Any]:
-        """On the CPU, so that what a GPU fitted loads anywhere."""
+        """Pickle on the CPU, so that what was fitted on a GPU can be loaded anywhere."""
         state = {**self.__dict__, "_seen": None, "_by_p_w": {}}
         if self.line.fitted:
             state["line"] = copy.copy(self.line).to("cpu")

@@ -84,7 +84,7 @@ def _configured(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _on_the_networks_device(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Upstream sends its batches to CUDA; they go to the device of the network."""
+    """Send upstream's batches to the device of the network instead of CUDA."""
 
     @functools.wraps(method)
     def on_device(self: Any, *args: Any, **kwargs: Any) -> Any:

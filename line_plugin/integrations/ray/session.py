@@ -63,7 +63,7 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
     with _environment(_local_environment(folder)), _signals_kept(), contextlib.ExitStack() as last:
         os.environ.pop("RAY_ADDRESS", None)  # would be taken for the address of another
         last.callback(shutil.rmtree, folder, ignore_errors=True)
-        ray = _quiet_ray()
+        ray = quiet_ray()
         last.callback(_stop, ray, folder)
         try:
             with fewer_processes():
@@ -99,7 +99,7 @@ def joined_ray(address: str) -> Iterator[Any]:
                 f"nothing answers at {address} ({error.strerror or error}): give the address that `ray start --head` "
                 "printed, or --ray alone for a Ray on this machine"
             ) from error
-        ray = _quiet_ray()
+        ray = quiet_ray()
         last.callback(ray.shutdown)
         try:
             ray.init(address=address, configure_logging=False, log_to_driver=False)
@@ -111,7 +111,7 @@ def joined_ray(address: str) -> Iterator[Any]:
         yield ray
 
 
-def _quiet_ray() -> Any:
+def quiet_ray() -> Any:
     """Ray under the environment as it is now, which says nothing by itself: what matters becomes our own errors."""
     import ray
     from ray import _raylet

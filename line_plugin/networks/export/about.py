@@ -1,4 +1,4 @@
-"""What an exported file says of the network inside it, so that an artifact of another network is noticed."""
+"""Describes the network inside an exported file, so that an artifact of another network is noticed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def head_digest(weight: Tensor, bias: Tensor | None) -> str:
 
 
 def read_about(path: str | Path) -> About:
-    """What an exported file says of its network. Nothing in the file is executed.
+    """Read the description of the network from an exported file. Nothing in the file is executed.
 
     Raises:
         ExportError: it cannot be read, or was not written by ``openood export``.

@@ -82,7 +82,7 @@ class Alertmanager:
     def _written(self, alert: Fields, now: float) -> Posted | None:
         try:
             return self._document(alert, now)
-        except Exception:  # one alert that cannot be written must not keep the others from being told
+        except Exception:  # one alert that cannot be written must not keep the others from being sent
             log.exception("the alert %s cannot be written for Alertmanager; the others are posted", title(alert))
             return None
 

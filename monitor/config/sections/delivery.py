@@ -30,7 +30,7 @@ class DeliveryConfig(Section):
         "", description="where you keep docs/runbook.md; each alert links to its entry there; empty: no link"
     )
     information: bool = Field(
-        False, description="receivers are told information too (kind drift, severity info), which asks for no haste"
+        False, description="receivers also get information (kind drift, severity info), which needs no haste"
     )
     labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
     heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")

@@ -30,7 +30,7 @@ class WatchConfig(Section):
 
     stalled_seconds: float = Field(120, gt=0, description="nothing judged, read or reported for so long is an alert")
     max_lag_seconds: float = Field(300, gt=0, description="a partition behind its end for so long is an alert")
-    redis_seconds: float = Field(30, gt=0, description="Redis out of reach for so long is an alert")
+    redis_seconds: float = Field(30, gt=0, description="if Redis cannot be reached for this long, an alert is raised")
     gap_seconds: float = Field(3600, gt=0, description="an alert on lost records is over after this")
 
 

@@ -10,7 +10,7 @@ GROUP: tuple[Metric, ...] = (
     Metric(
         "ood_monitor_group_seen_age_seconds", "gauge",
         "Time since this process last looked at the group in Redis; all numbers of the group are as old as that",
-        "Above 10: Redis is away or slow", "group", "seconds",
+        "Above 10: Redis is unreachable or slow", "group", "seconds",
     ),
     Metric(
         "ood_monitor_workers", "gauge", "Processes that reported within the last 15 seconds",
@@ -58,7 +58,7 @@ GROUP: tuple[Metric, ...] = (
         "Near streams.limit: see TooManyStreams in docs/runbook.md", "group", "streams",
     ),
     Metric(
-        "ood_monitor_mutes", "gauge", "Mutes in force: what keeps alerts from receivers",
+        "ood_monitor_mutes", "gauge", "Mutes in force: each keeps some alerts from receivers",
         "`ood-monitor mute` lists them, with who set them, why and until when; `ood-monitor unmute` ends one",
         "group", "mutes",
     ),
@@ -70,7 +70,7 @@ GROUP: tuple[Metric, ...] = (
         "group", "samples", {"why": SUMS},
     ),
     Metric(
-        "ood_monitor_canary_age_seconds", "gauge", "Time since the last canary was noticed; -1 for never",
+        "ood_monitor_canary_age_seconds", "gauge", "Time since the last canary was detected; -1 if none ever was",
         "It should stay below canary.seconds + canary.timeout_seconds", "group", "seconds",
     ),
     Metric(

@@ -58,6 +58,6 @@ JUDGING: tuple[Metric, ...] = (
     Metric(
         "ood_monitor_last_bucket_end_timestamp_seconds", "gauge",
         "End of the last bucket judged (Unix time); 0 for none",
-        "It is event time: subtract it from time() for how old what is judged is", "judge", "seconds",
+        "It is event time: time() less this is the age of the newest input that was judged", "judge", "seconds",
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from monitor.service.catalogue.metric import Metric
 SCOPES = {
     "process": (
         "One process",
-        "Each process shows what it did itself: add them up over the processes (`sum by (job)`).",
+        "Each process shows its own work: add it up over the processes (`sum by (job)`).",
     ),
     "group": (
         "The whole group",
@@ -36,14 +36,14 @@ name is ever a label. `deploy/prometheus/rules.yml` has alert rules for these me
 dashboard, and [runbook.md](runbook.md) says what to do about each alert. Give each group a job of its own in Prometheus
 (`ood-monitor`, or `ood-monitor-NAME`): rules and dashboard go by the label `job`.
 
-The artifact is a label of `ood_monitor_build_info` alone. Where another metric is wanted with it, join them:
+The artifact is a label of `ood_monitor_build_info` alone. If you want it beside another metric, join them:
 
 ```
 ood_monitor_samples_total * on (job, instance) group_left (artifact) ood_monitor_build_info
 ```
 
 Observing costs the loop that counts some microseconds a batch, whatever its size (`python benchmarks/observing.py`).
-Evidence, lag and everything that is shown of streams are worked out when somebody asks for the page.
+Evidence, lag and everything that is shown of streams are computed when somebody asks for the page.
 """
 
 UPGRADE = """\

@@ -12,7 +12,7 @@ WORKER: tuple[Metric, ...] = (
     Metric(
         "ood_monitor_build_info", "gauge",
         "Always 1. Its labels say which release, artifact, group and Kafka client this process runs with",
-        "If processes of one group differ for longer than a deployment takes, restart those that were left behind",
+        "If processes of one group differ for longer than a deployment takes, restart the ones with the old release",
         labels={
             "version": "release of openood-line", "artifact": "first 12 digits of the artifact's content hash",
             "group": "kafka.group", "kafka_client": "kafka.client",
@@ -31,7 +31,7 @@ WORKER: tuple[Metric, ...] = (
     Metric(
         "ood_monitor_flagged_samples_total", "counter",
         "Scored embeddings that lie beyond the threshold: about 5 of 100 ID inputs with a tpr of .95",
-        "A rate that stays above what calibration promised without an alert: replay that traffic, calibrate again",
+        "If it stays above the rate of the calibration and no alert is raised, replay that traffic and calibrate again",
         unit="embeddings", labels={"expert": "each expert of the artifact; line for LINe alone"},
     ),
     Metric(
@@ -42,7 +42,7 @@ WORKER: tuple[Metric, ...] = (
     Metric(
         "ood_monitor_dead_letters_total", "counter",
         "Dead letters by what was sent: the whole record, a stub with its place and reason, or nothing",
-        "nothing: the log names topic, partition and offset; read the record at its source",
+        "If the label is nothing, the log names topic, partition and offset: read the record there",
         unit="records", labels={"sent": ("whole", "stub", "nothing")},
     ),
     Metric(
@@ -61,7 +61,7 @@ WORKER: tuple[Metric, ...] = (
         unit="seconds", labels={"stage": STAGES}, buckets=_SECONDS,
     ),
     Metric(
-        "ood_monitor_last_poll_age_seconds", "gauge", "Time since the poll loop last came round, by this host's clock",
+        "ood_monitor_last_poll_age_seconds", "gauge", "Time since the poll loop last began a turn, by the host's clock",
         "Above 60 the process hangs: take a stack trace (py-spy dump --pid PID) and restart it", unit="seconds",
     ),
     Metric(
@@ -75,7 +75,7 @@ WORKER: tuple[Metric, ...] = (
     ),
     Metric(
         "ood_monitor_broker_away", "gauge", "1 while nothing can be read from Kafka",
-        "The log says why: Kafka is away, the topic is gone, a login is refused",
+        "The log says why: Kafka cannot be reached, the topic is gone, or a login is refused",
     ),
     Metric(
         "ood_monitor_topic_away", "gauge", "1 while this topic cannot be read although others can, by topic",
@@ -88,7 +88,7 @@ WORKER: tuple[Metric, ...] = (
     ),
     Metric(
         "ood_monitor_deliveries_total", "counter",
-        "Attempts to tell a receiver, by outcome: delivered, failed (tried again), dropped (refused for good)",
+        "Attempts to notify a receiver, by outcome: delivered, failed (tried again), dropped (refused for good)",
         "ood-monitor check and the log say what the receiver answers",
         unit="attempts",
         labels={"sink": "each receiver that is switched on", "outcome": ("delivered", "failed", "dropped")},
@@ -96,7 +96,7 @@ WORKER: tuple[Metric, ...] = (
     Metric(
         "ood_monitor_delivery_oldest_seconds", "gauge",
         "Age of the oldest change of an alert that a receiver has not taken; 0 if it has them all",
-        "People are not told: look at the receiver, then at ood-monitor alerts", unit="seconds",
+        "People are not notified: look at the receiver, then at ood-monitor alerts", unit="seconds",
         labels={"sink": "each receiver that is switched on"},
     ),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 -- One folded bucket: the evidence state and every alert transition it caused, together or not at all.
 -- KEYS: lease, meta, state, history, index, buckets, then the alerts' keys, then the bucket's own keys
--- ARGV: one JSON document: token, folded (expected), bucket, retention_ms, history_length, channel,
---   state: {key: text}, alerts: [{key, fingerprint, now, ttl_ms, event, fields: {...}}], expire: [key],
+-- ARGV: one JSON document: token, folded (expected), bucket, history_length, channel,
+--   state: {key: text}, alerts: [{key, fingerprint, now, ttl_ms, event, fields: {...}}], expire: [[key, ms]],
 --   guard: [state key, text it must hold], remove: [state key], marks: {field of meta: text}, '' is this clock's time
 -- Returns {'ok'} | {'repeat'} | {'refused', why}
 local doc = cjson.decode(ARGV[1])
@@ -42,5 +42,5 @@ for _, a in ipairs(doc.alerts) do
     redis.call('PUBLISH', doc.channel, a.fingerprint)
   end
 end
-for _, key in ipairs(doc.expire) do redis.call('PEXPIRE', KEYS[key], doc.retention_ms) end
+for _, e in ipairs(doc.expire) do redis.call('PEXPIRE', KEYS[e[1]], e[2]) end
 return {'ok'}

@@ -25,6 +25,8 @@ class RedisBase:
         client: a redis-py client with ``decode_responses=True``.
         group: the consumer group; its name is part of all keys.
         retention_ms: the counts of a judged bucket are kept this long.
+        examples_ms: its examples are kept this long, but no longer than its counts. An alert looks back 20 buckets and
+            keeps what it found: a key for each stream and bucket would fill Redis if it lived for a day.
         history_length: about how many transitions are kept.
         examples: how many samples are kept for each stream and bucket.
         streams: how many streams are counted by their own name at most; 0 for no limit.
@@ -36,6 +38,7 @@ class RedisBase:
         group: str,
         *,
         retention_ms: int = 86_400_000,
+        examples_ms: int = 600_000,
         history_length: int = 10_000,
         examples: int = 5,
         streams: int = 0,
@@ -43,6 +46,7 @@ class RedisBase:
         self.keys = Keys(group)
         self._client = client
         self._retention_ms = retention_ms
+        self._examples_ms = min(examples_ms, retention_ms)
         self._history_length = history_length
         self._examples = examples
         self._streams_limit, self._free = streams, [OVERFLOW]

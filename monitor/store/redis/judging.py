@@ -74,9 +74,11 @@ class RedisJudging(RedisCounting):
             )
         expire = []
         if fold.bucket is not None:
-            for name in (k.counts(fold.bucket), *(k.examples(fold.bucket, s) for s in fold.streams)):
+            own = [(k.counts(fold.bucket), self._retention_ms)]
+            own += [(k.examples(fold.bucket, s), self._examples_ms) for s in fold.streams]
+            for name, lives_ms in own:
                 keys.append(name)
-                expire.append(len(keys))
+                expire.append([len(keys), str(lives_ms)])
         document = {
             "token": str(fold.token),
             "folded": str(fold.folded),
@@ -84,7 +86,6 @@ class RedisJudging(RedisCounting):
             **({} if fold.guard is None else {"guard": list(fold.guard)}),
             "remove": list(fold.remove),
             "marks": dict(fold.marks),
-            "retention_ms": str(self._retention_ms),
             "history_length": str(self._history_length),
             "channel": k.channel,
             "state": dict(fold.state),

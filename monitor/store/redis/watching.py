@@ -103,6 +103,11 @@ class RedisWatching(RedisBase):
                 self._client.zrem(self.keys.index, *gone)
         return [alert for alert in found if alert]
 
+    def alert(self, fingerprint: str) -> dict[str, str]:
+        """Return the current alert with this fingerprint; empty if there is none."""
+        with translate_redis_errors():
+            return dict(self._client.hgetall(self.keys.alert(fingerprint)))
+
     def _each_alert(self, names: list[str]) -> list[dict[str, str]]:
         found: list[dict[str, str]] = []
         for first in range(0, len(names), ALERTS_AT_ONCE):

@@ -86,6 +86,11 @@ class MemoryWatching(MemoryBase):
         self._reach()
         return [dict(fields) for fields in reversed(self._alerts.values())]
 
+    def alert(self, fingerprint: str) -> dict[str, str]:
+        """Return the current alert with this fingerprint; empty if there is none."""
+        self._reach()
+        return dict(self._alerts.get(fingerprint, {}))
+
     def since(self, after: str, count: int = 100) -> list[dict[str, str]]:
         """Transitions behind a history id, the earliest first."""
         self._reach()

@@ -91,8 +91,8 @@ class Api:
 
         def find() -> dict[str, Any] | None:
             handling = self._store.handling()
-            found = next((a for a in self._store.alerts() if a.get("fingerprint") == name), None)
-            if found is None:
+            found = self._store.alert(name)
+            if not found:
                 return None
             late = [e for e in self._store.history(MOST_ALERTS) if e.get("fingerprint") == name]
             shown = [alert_document(event, handling, self._runbook) for event in late[:100]]

@@ -114,6 +114,7 @@ def test_a_board_that_cannot_be_written_is_refused_before_any_image_is_read(flag
         run_eval(args)
 
 
+@pytest.mark.slow
 def test_eval_writes_the_board_and_shows_published_rows_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,6 +214,7 @@ def test_a_clip_that_is_neither_a_number_nor_auto_is_refused() -> None:
         detector().set_hyperparameters(clip="fast")
 
 
+@pytest.mark.slow
 def test_grid_search_over_the_masks_of_an_automatic_detector_keeps_the_chosen_clip() -> None:
     features, labels, weight, bias = data(600)
     far = torch.rand(20, D, generator=torch.Generator().manual_seed(1))

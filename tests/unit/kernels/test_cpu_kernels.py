@@ -324,6 +324,7 @@ def test_first_calls_from_many_threads_agree() -> None:
     assert all(torch.equal(s, scores[0]) for s in scores)
 
 
+@pytest.mark.slow
 def test_state_beyond_an_imagenet_head_is_at_most_40_mb() -> None:
     k, d = 1000, 2048
     g = torch.Generator().manual_seed(0)
@@ -354,6 +355,7 @@ def run_python(code: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the narrower vectors are those of x86-64")
 def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
     code = (
@@ -378,6 +380,7 @@ def test_numba_is_not_imported_before_the_first_score() -> None:
     assert run_python(code).strip() == "False"
 
 
+@pytest.mark.slow
 def test_compiling_is_said_and_done_once_a_machine(tmp_path: Path) -> None:
     code = (
         "import logging, torch; logging.basicConfig(level=logging.INFO)\n"

@@ -24,6 +24,8 @@ from tests.oracle.literal_line import contribution_by_gradient, literal_score
 from tests.unit.kernels.test_cpu_kernels import head, rows, run_python
 from tests.unit.method.test_line_matches_oracle import SWITCHES, problem
 
+pytestmark = pytest.mark.slow
+
 SPLIT, WHOLE = 10**6, 1
 """Programs to fill a device: one that no test fills, so that the neurons are split, and one that any test does."""
 SHAPES = [(1, 1, 1), (1, 7, 5), (3, 1, 0), (3, 500, 5), (10, 342, 20), (100, 7, 40), (100, 342, 1), (257, 500, 5)]

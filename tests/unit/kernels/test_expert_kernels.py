@@ -193,6 +193,7 @@ def test_one_kernel_that_reads_another_tensor_is_found(kernel: str) -> None:
     assert selftest.fault_of_experts(broken.score, fitted, NAMES) != ""
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(
     k=st.sampled_from([1, 2, 3, 10, 16, 17, 64, 99, 130]),
@@ -309,6 +310,7 @@ def test_a_broken_shared_angle_is_left_alone_with_one_warning(
     assert said in warnings[0]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(
     k=st.sampled_from([1, 2, 3, 10, 16, 17, 64, 99, 130]),

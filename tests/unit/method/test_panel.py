@@ -266,6 +266,7 @@ def test_what_cannot_be_scored_or_fitted_is_refused(fitted: Panel) -> None:
     assert "K=4, D=9, 400 images" in repr(fitted)
 
 
+@pytest.mark.slow
 def test_the_state_of_an_imagenet_head_is_at_most_150_mb(tmp_path: Path) -> None:
     k, d = 1000, 2048
     g = torch.Generator().manual_seed(0)

@@ -131,6 +131,59 @@ def test_the_summary_says_which_partition_why_and_what_to_do():
     assert notice.details["reason"] == "wrong-width"
 
 
+def said(read, bad, rejected=(), **settings):
+    """What is said of a partition of which so many recent records were read and were bad."""
+    shares = BadShares(**{"limit": 0.1, "window": 100, "clock": Seconds()} | settings)
+    return shares.notices([Progress(P, 1, 0, 9, 0, read, bad)], rejected)
+
+
+def test_the_numbers_are_given_apart_from_the_sentence_too():
+    records = [
+        (Record("t", n, 5, 0, None, b""), why, "x") for n, why in [(0, "no-key"), (0, "not-finite"), (1, "no-key")]
+    ]
+    records.append((Record("t", 0, 6, 0, None, b""), "not-finite", "x"))
+    (notice,) = said(40.4, 20.0, records)
+    assert notice.details == {"read": "40", "bad": "20", "reason": "not-finite", "offset": "9"}
+
+
+def test_no_reason_is_named_if_none_of_this_partition_is_known():
+    of_another = [(Record("t", 1, 5, 0, None, b""), "wrong-width", "x")]
+    (notice,) = said(40.0, 20.0, of_another)
+    assert notice.summary.endswith("a surge in them would not be noticed.")
+    assert notice.details["reason"] == ""
+
+
+def test_bounds_belong_to_the_calm_side_but_for_the_least_number():
+    assert [n.firing for n in said(100.0, 10.0)] == [], "10 of 100 are not over a limit of 10 %"
+    assert [n.firing for n in said(100.0, 10.1)] == [True]
+    assert [n.firing for n in said(90.0, 10.0)] == [True], "ten bad records are enough"
+    assert [n.firing for n in said(90.0, 9.9)] == [], "fewer say nothing yet"
+    assert [n.firing for n in said(100.0, 5.0)] == [False], "half of the limit is over"
+    BadShares(0.1, 100, "stop", clock=Seconds()).check([Progress(P, 1, 0, 9, 0, 100.0, 10.0)])
+
+
+def test_an_alert_goes_on_above_half_of_the_limit_and_gets_its_numbers():
+    told = Told()
+    told.batch(50, 20)
+    told.clock.now += AGAIN_SECONDS
+    assert told.batch(70, 0) == [("t/0", True, "warning")]  # 8 %
+
+
+def test_what_is_over_is_over_for_the_alert_that_was_raised():
+    (raised,), (over,) = said(40.0, 20.0), said(100.0, 1.0)
+    assert (raised.kind, raised.subject) == (over.kind, over.subject) == ("bad-records", "t/0")
+
+
+def test_the_error_says_all_three_ways_out():
+    shares = BadShares(0.1, 100, "stop", clock=Seconds())
+    with pytest.raises(BadShareError) as raised:
+        shares.check([Progress(P, 1, 0, 9, 0, 100.0, 50.0)])
+    assert str(raised.value) == (
+        "t/0: 50 of the last 100 records cannot be scored, over the limit of 10% of 100: this batch was not taken. "
+        "Check the publisher and the artifact, raise dead_letters.max_share, or set dead_letters.at_limit to continue"
+    )
+
+
 def test_stop_ends_the_worker_before_the_batch_is_written_and_tells_nothing():
     told = Told(at_limit="stop")
     assert told.batch(50, 9) == []

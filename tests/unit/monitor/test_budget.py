@@ -34,8 +34,10 @@ def test_a_level_that_is_not_watched_never_raises_and_spends_nothing() -> None:
     assert budget.spent({"class": 10**9}) == 0
 
 
-def test_days_at_a_rate_are_requests() -> None:
+def test_days_at_a_rate_are_requests_and_shares_are_kept() -> None:
     assert Budget.per_days(7, 20).requests == 7 * 86_400 * 20
+    assert dict(Budget.per_days(7, 20).shares) == dict.fromkeys(LEVELS, 1.0)
+    assert Budget.per_days(2, 5, stream=3.0, everything=1.0) == Budget(864_000, {"stream": 3.0, "everything": 1.0})
 
 
 def test_the_words_name_budget_thresholds_and_what_is_spent() -> None:
@@ -44,6 +46,25 @@ def test_the_words_name_budget_thresholds_and_what_is_spent() -> None:
         "at most 1 false alert per 100,000 requests (2.8 hours at 10 requests/s); evidence to raise: stream 100,000; "
         "spent: 0.5 false alerts expected at most in 50,000 requests"
     )
+
+
+@pytest.mark.parametrize(
+    ("requests", "span"),
+    [(86_400, "1.0 days"), (129_600, "1.5 days"), (86_399, "24.0 hours"), (3.2e10, "370,370.4 days")],
+)
+def test_the_words_give_the_budget_in_days_from_one_day_on(requests: float, span: str) -> None:
+    assert f"({span} at 1 requests/s)" in Budget(requests).words(requests_per_second=1)
+
+
+def test_the_words_list_every_level_and_say_that_nothing_was_seen() -> None:
+    said = Budget(1e5, {"stream": 1.0, "everything": 1.0}).words({})
+    assert said.endswith(
+        "evidence to raise: stream 200,000, everything 200,000; spent: 0 false alerts expected at most in 0 requests"
+    )
+
+
+def test_a_budget_of_little_more_than_one_request_is_one() -> None:
+    assert Budget(1.5, {"stream": 1.0}).threshold("stream") == 1.5
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def finding(**delivery):
 
 
 def test_a_monitor_that_tells_nobody_is_told_apart(store):
-    assert finding() == ("delivery", False, "none besides Redis: nobody is told of an alert unless they look")
+    assert finding() == ("delivery", False, "none besides Redis: nobody is notified of an alert unless they look")
 
 
 def test_each_receiver_is_asked_or_not_called_and_no_token_is_shown(store):

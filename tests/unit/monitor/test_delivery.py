@@ -287,7 +287,7 @@ def test_a_long_failure_is_said_now_and_then_and_so_is_its_end(world, caplog):
     for _ in range(120):
         runner.turn()
         world.pass_time(10)
-    assert 2 <= caplog.text.count("did not take the alert MonitorStalled (a, raised): it answered 500") <= 5
+    assert 2 <= caplog.text.count("did not accept the alert MonitorStalled (a, raised): it answered 500") <= 5
     assert world.deliveries.record("scripted")["failing_why"] == "it answered 500"
     assert runner.status.oldest_seconds >= 1100
     sink.answer = lambda alerts: TAKEN
@@ -399,7 +399,7 @@ def test_alerts_that_wait_without_redis_are_bounded_and_the_oldest_go_first(worl
     runner.turn()
     assert [subject for subject, _ in sink.told()] == [str(n) for n in range(5, OUTBOX + 5)]
     assert runner.status.dropped == 5
-    assert "scripted is never told the alert MonitorStalled (0, raised)" in caplog.text
+    assert "scripted never gets the alert MonitorStalled (0, raised)" in caplog.text
 
 
 # -- alerts as they stand ----------------------------------------------------------------------------------------------

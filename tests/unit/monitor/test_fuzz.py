@@ -43,6 +43,7 @@ def in_a_process(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_no_spoiled_message_raises_is_lost_or_takes_much_memory():
     seen = in_a_process("--inputs", "20000", "--seed", "0")
     assert "20000 records" in seen
@@ -50,6 +51,7 @@ def test_no_spoiled_message_raises_is_lost_or_takes_much_memory():
         assert f"{name} " in seen  # it does not pass by looking at one thing only
 
 
+@pytest.mark.slow
 def test_records_that_once_did_harm_do_none():
     assert f"{len(corpus.load())} records" in in_a_process("--corpus")
 

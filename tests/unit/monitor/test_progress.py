@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.service.progress import PROGRESS_SECONDS, Progress
+from monitor.service.progress import PROGRESS_SECONDS, STANDBY_SECONDS, Progress
 
 
 class World:
@@ -16,8 +16,8 @@ class World:
             lambda: self.trouble, lambda: self.judges, lambda: self.watches, monotonic=lambda: self.now
         )
 
-    def round(self) -> None:
-        self.progress.begin_round()
+    def round(self, partitions: int = 1) -> None:
+        self.progress.begin_round(partitions)
         self.progress.note_judged()
 
 
@@ -30,6 +30,26 @@ def test_a_process_that_starts_is_healthy_and_not_ready(world):
     assert world.progress.healthy() == ""
     assert "has not asked Kafka" in world.progress.ready()
     world.round()
+    assert world.progress.ready() == ""
+
+
+def test_a_process_is_ready_once_it_has_a_partition_and_stays_so_when_others_take_it_over(world):
+    world.round(partitions=0)
+    assert "no partition yet" in world.progress.ready()
+    assert world.progress.healthy() == ""
+    world.round(partitions=2)
+    assert world.progress.ready() == ""
+    world.round(partitions=0)
+    assert world.progress.ready() == ""
+
+
+def test_a_process_without_a_partition_for_long_stands_by_and_is_ready(world):
+    world.round(partitions=0)
+    world.now += STANDBY_SECONDS - 0.1
+    world.round(partitions=0)
+    assert "no partition yet" in world.progress.ready()
+    world.now += 0.1
+    world.round(partitions=0)
     assert world.progress.ready() == ""
 
 
@@ -48,7 +68,7 @@ def test_redis_or_kafka_away_is_no_reason_to_restart_but_one_not_to_be_ready(wor
     world.trouble, world.judges = "Redis cannot be reached", True
     for _ in range(200):
         world.now += 1
-        world.progress.begin_round()  # nothing is judged meanwhile
+        world.progress.begin_round(1)  # nothing is judged meanwhile
     assert world.progress.healthy() == ""
     assert world.progress.ready() == "Redis cannot be reached"
 
@@ -57,7 +77,7 @@ def test_whoever_holds_the_right_to_judge_and_does_not_is_unhealthy(world):
     world.round()
     for _ in range(61):
         world.now += 1
-        world.progress.begin_round()
+        world.progress.begin_round(1)
     assert world.progress.healthy() == ""
     world.judges = True
     assert "has not judged for 61 seconds" in world.progress.healthy()

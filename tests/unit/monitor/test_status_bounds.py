@@ -37,6 +37,7 @@ def surging() -> Bench:
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("span", ["short", "long"])
 def test_the_document_stays_small_with_ten_thousand_streams_and_every_alert_at_its_longest(span):
     bench = Bench()

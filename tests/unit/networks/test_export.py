@@ -120,6 +120,7 @@ def test_torchs_own_formats_name_the_outputs(kind: str, tmp_path: Path) -> None:
         assert list(torch.export.load(done.path).module()(images(2))) == ["logits", "embedding"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18_32x32", "torchvision:mobilenet_v3_small", "timm:vit_tiny_patch16_224"])
 def test_networks_of_the_registry_torchvision_and_timm_are_exported(name: str, tmp_path: Path) -> None:
     if name.startswith("timm"):

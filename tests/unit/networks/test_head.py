@@ -27,6 +27,7 @@ TORCHVISION = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "path"), TORCHVISION.items())
 def test_the_head_of_torchvision_networks_is_found(name: str, path: str) -> None:
     from torchvision import models

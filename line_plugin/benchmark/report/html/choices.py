@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from line_plugin.benchmark.report.html import svg
@@ -22,6 +23,11 @@ class Choice:
     picture: str
 
     @property
+    def spread(self) -> str:
+        """How much the choice matters, in a sentence."""
+        return _describe_spread([100 * c.mean for c in self.found.candidates], "clips", "left-out classes")
+
+    @property
     def folds(self) -> int:
         """How many folds of classes there are."""
         return len(self.found.folds)
@@ -35,6 +41,20 @@ class Sweep:
     names: tuple[str, ...]
     rows: tuple[tuple[tuple[str, ...], float], ...]
     best: int
+
+    @property
+    def spread(self) -> str:
+        """How much the settings matter, in a sentence."""
+        return _describe_spread([auroc for _, auroc in self.rows], "combinations", "the validation sets")
+
+
+def _describe_spread(aurocs: Sequence[float], what: str, where: str) -> str:
+    """The distance in per cent points between the best and the worst of what was tried."""
+    best, worst = max(aurocs), min(aurocs)
+    return (
+        f"Between the best and the worst of {len(aurocs)} {what} lie {best - worst:.2f} points of AUROC on {where} "
+        f"({worst:.2f} to {best:.2f} %)."
+    )
 
 
 def choices_of(entries: list[Entry]) -> list[Choice]:

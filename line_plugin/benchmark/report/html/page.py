@@ -16,13 +16,14 @@ from line_plugin.benchmark.protocol.features import Progress
 from line_plugin.benchmark.report.html import charts, choices, details, differences
 from line_plugin.benchmark.report.html import entries as rows
 from line_plugin.benchmark.report.html.scatter import Point, pareto, scatter
-from line_plugin.benchmark.report.published import PublishedRow, published_rows
+from line_plugin.benchmark.report.published import PublishedRow, published_beside, published_rows
 from line_plugin.benchmark.report.run_folder import Run
 from line_plugin.errors import SettingsError
 from line_plugin.version import __version__
 
 _TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 10_000_000
+_ROOM = 10_000  # bytes freed beyond those that are too many, for the sentence that says so
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def make_page(runs: Sequence[Run], chosen: PageOptions, progress: Progress | Non
     shown, album = details.show_details(runs, entries, images, chosen)
     report(2, 4)
     compared = differences.compare(entries, images)
+    published = _published(runs)
     context = {
         "title": runs[0].record.title or runs[0].record.benchmark,
         "runs": [run.record for run in runs],
@@ -81,13 +83,17 @@ def make_page(runs: Sequence[Run], chosen: PageOptions, progress: Progress | Non
         "compared": compared,
         "choices": choices.choices_of(entries),
         "sweeps": choices.sweeps_of(entries),
-        "published": _published(runs),
+        "published": published,
+        "beside": published_beside([e.method.name for e in entries], published),
         "version": __version__,
         "again": _again(chosen),
         "data": _as_data(shown, album, images),
     }
     report(3, 4)
     text = _render(context)
+    if (over := len(text.encode()) - MOST_BYTES) > 0 and album.pictures:
+        album.drop(over + _ROOM)
+        text = _render(context | {"data": _as_data(shown, album, images)})
     if len(text.encode()) > MOST_BYTES:
         raise SettingsError(
             f"the page would have {len(text.encode()) / 1e6:.0f} MB, expected at most {MOST_BYTES / 1e6:.0f}: "

@@ -32,6 +32,17 @@ class Album:
             self._numbers[path] = self._embed(path)
         return self._numbers[path]
 
+    def drop(self, characters: int) -> None:
+        """Give up the last pictures until so many characters are free: those of the methods that rank last."""
+        freed = 0
+        while self.pictures and freed < characters:
+            freed += len(self.pictures.pop()) + len('"",')
+            self.left_out += 1
+
+    def has(self, number: int | None) -> bool:
+        """Whether a thumbnail is still there."""
+        return number is not None and number < len(self.pictures)
+
     def _embed(self, path: Path) -> int | None:
         found = thumbnail(path)
         if found is None:

@@ -73,6 +73,7 @@ def inline(figure: Figure, name: str, described: str) -> str:
     found = re.sub(r'\bid="', f'id="{name}-', found)
     found = re.sub(r"url\(#", f"url(#{name}-", found)
     found = re.sub(r'xlink:href="#', f'href="#{name}-', found)
+    found = re.sub(r'\bd="[^"]*"', _shorten_path, found)
     found = re.sub(r"font-family:[^;\"]*;?|font: ([\d.]+px)[^;\"]*;?", _font_size, found)
     for colour, variable in _VARIABLES.items():
         found = found.replace(colour, f"var({variable})")
@@ -80,6 +81,12 @@ def inline(figure: Figure, name: str, described: str) -> str:
     head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(described)}">'
     found = re.sub(r"<svg[^>]*>", lambda _: head, found, count=1)
     return re.sub(r"\n\s*", "\n", found).strip()
+
+
+def _shorten_path(match: re.Match[str]) -> str:
+    """A path to a hundredth of a point, without spaces that mean nothing: half of a page with many curves."""
+    short = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number.group()):.2f}".rstrip("0").rstrip("."), match.group())
+    return re.sub(r"\s*([A-Za-z])\s+", r"\1", short).replace(" \n", "").replace("\n", "")
 
 
 def _font_size(match: re.Match[str]) -> str:

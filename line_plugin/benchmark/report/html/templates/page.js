@@ -71,6 +71,7 @@
     slider.setAttribute("aria-valuetext", `${kept} % of ID kept, threshold ${threshold.toPrecision(5)}`);
     all("#shares tbody tr").forEach((row, i) => {
       row.querySelector(".flagged").textContent = flagged[i];
+      row.querySelector(".kept").textContent = data.counts[i] - flagged[i];
       row.querySelector(".share").textContent = percent(flagged[i], data.counts[i]);
       row.querySelector(".bar span").style.width = `${per(flagged[i], data.counts[i])}%`;
     });
@@ -105,4 +106,12 @@
   byId("at-95").addEventListener("click", () => moveTo(50));
   calibrated.addEventListener("click", () => moveTo(data.entries[select.value].calibrated));
   choose();
+
+  // On paper nothing can be opened: everything is, and is put back afterwards.
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = all("details:not([open])");
+    opened.forEach((part) => { part.open = true; });
+  });
+  addEventListener("afterprint", () => opened.forEach((part) => { part.open = false; }));
 })();

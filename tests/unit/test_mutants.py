@@ -1,0 +1,47 @@
+"""The table of mutants says what mutmut found, and leaves out nothing that survived."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests import mutants
+
+PAGE = Path(mutants.ROOT / "docs/mutants.md").read_text(encoding="utf-8")
+
+
+def test_verdicts_are_read_from_the_files_that_mutmut_leaves(tmp_path: Path) -> None:
+    """1: a test failed; 36: a time-out; -11: a crash; 33: nothing reaches it; 2: it was interrupted."""
+    codes = {"m.x_f__mutmut_1": 1, "m.x_f__mutmut_2": 0, "m.x_f__mutmut_3": 36, "m.x_f__mutmut_4": 33}
+    more = {"n.x_g__mutmut_1": -11, "n.x_g__mutmut_2": None, "n.x_g__mutmut_3": 2}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/m.py.meta").write_text(json.dumps({"exit_code_by_key": codes}))
+    (tmp_path / "n.py.meta").write_text(json.dumps({"exit_code_by_key": more}))
+    found = mutants.judged(tmp_path)
+    assert list(found.values()) == ["killed", "survived", "killed", "no test", "killed", "not judged", "not judged"]
+    lines = mutants.table(found).splitlines()
+    assert lines[2] == "| m | 4 | 4 | 2 | 1 | 1 | 50.0% |"
+    assert lines[3] == "| n | 3 | 1 | 1 | 0 | 0 | 100.0% |"
+    assert lines[4] == "| all | 7 | 5 | 3 | 1 | 1 | 60.0% |"
+
+
+def test_a_sample_is_the_same_for_the_same_seed_and_of_what_matches_alone() -> None:
+    names = [f"{m}.x_f__mutmut_{n}" for m in ("a.b", "a.c") for n in range(50)]
+    assert mutants.drawn(names, ["a.b.*"], 0, 0) == sorted(names[:50])
+    some = mutants.drawn(names, ["a.b.*"], 10, 3)
+    assert len(some) == 10
+    assert set(some) <= set(names[:50])
+    assert some == mutants.drawn(reversed(names), ["a.b.*"], 10, 3)
+    assert some != mutants.drawn(names, ["a.b.*"], 10, 4)
+    assert len(mutants.drawn(names, [], 1000, 0)) == 100
+
+
+def test_the_module_of_a_method_is_that_of_its_class() -> None:
+    assert mutants.module_of("monitor.math.budget.x\u01c1Budget\u01c1spent__mutmut_2") == "monitor.math.budget"
+
+
+def test_every_mutant_that_the_page_explains_is_of_a_module_that_is_mutated() -> None:
+    named = mutants.explained(PAGE)
+    assert named
+    for name in named:
+        assert (mutants.ROOT / (mutants.module_of(name).replace(".", "/") + ".py")).is_file(), name
