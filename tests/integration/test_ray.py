@@ -218,7 +218,7 @@ def test_an_image_that_cannot_be_read_is_the_error_of_one_process_and_keeps_the_
         other_head = [f if f != "4" else "2" for f in scored]
         capsys.readouterr()
         assert main([*other_head, "--head", "body", "--output", str(tmp_path / "no.jsonl")]) == 1
-        assert capsys.readouterr().err.startswith("openood: error: no Linear at 'body'")
+        assert "openood: error: no Linear at 'body'" in capsys.readouterr().err
     assert one[0].count("\n") == 1
     assert "near_a/9.png cannot be decoded" in one[0]
     assert len({Path(p).parent for p in one[1]}) == 3, "train, val and test"

@@ -234,7 +234,7 @@ def _running_below(folder: str) -> frozenset[_Process]:
 def _processes() -> list[tuple[_Process, int, str]]:
     """Each process that has not ended, its parent and its command line."""
     try:
-        command = ["ps", "-eo", "pid=,ppid=,stat=,lstart=,args="]
+        command = ["ps", "-ww", "-eo", "pid=,ppid=,stat=,lstart=,args="]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return []
