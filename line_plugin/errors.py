@@ -19,6 +19,7 @@
     ├── ExportError              a network that cannot be exported for a model server
     ├── ClusterError             Ray does not start, is not there, or loses what it was given
     ├── OpenOODError             upstream OpenOOD is absent or lacks a library
+    ├── MissingLibraryError      a library of an extra that is not installed
     └── DataError                image lists, images, benchmark files
         ├── MissingDataError     a data set that is not there, with where to get it
         └── ImageError           an image that cannot be decoded
@@ -102,6 +103,10 @@ class ClusterWarning(UserWarning):
 
 class OpenOODError(LinePluginError, ImportError):
     """Upstream OpenOOD, or a library that it needs for what was asked, is not installed."""
+
+
+class MissingLibraryError(LinePluginError, ImportError):
+    """A library is needed that an extra brings, and it is not installed."""
 
 
 class DataError(LinePluginError, ValueError):
