@@ -267,7 +267,7 @@ def test_without_ray_the_extra_is_named(
         if command[0] == "score":
             command[3] = str(world.folder / "alone/line.safetensors")
         assert main([*command, *more, "--ray"]) == 1
-        assert "--ray needs Ray, which is not installed: pip install 'openood-line[ray]'" in capsys.readouterr().err
+        assert "--ray needs ray, which is not installed: pip install 'openood-line[ray]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,10 @@ def start(flags: list[str], temp: Path) -> subprocess.Popen[str]:
 
 
 def of_session(leader: int) -> list[str]:
-    """The processes that belong to it, or whose command line names one of our folders."""
-    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,sess=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    """The processes that belong to it."""
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,sess=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 3) for line in listed.splitlines()]
     return [" ".join(r) for r in rows if int(r[1]) == leader and "Z" not in r[2]]
 

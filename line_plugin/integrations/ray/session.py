@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from line_plugin.errors import ClusterError, SettingsError
+from line_plugin.errors import ClusterError, MissingLibraryError
+from line_plugin.optional import say_missing
 
 PATIENCE = {"RAY_raylet_start_wait_time_s": "240", "RAY_agent_register_timeout_ms": "240000"}
 """Ray gives up on itself after 15 and 30 seconds, which a machine that does much else may need to start it."""
@@ -37,14 +38,14 @@ def require_ray() -> None:
     """Refuse before anything begins. Ray is not imported, since it reads its settings when it is.
 
     Raises:
-        SettingsError: it is not installed.
+        MissingLibraryError: it is not installed.
     """
     try:
         found = importlib.util.find_spec("ray")
     except ValueError:  # something else took its name
         found = None
     if found is None:
-        raise SettingsError("--ray needs Ray, which is not installed: pip install 'openood-line[ray]'")
+        raise MissingLibraryError(say_missing("ray", "--ray"))
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
         store_bytes: memory for what is on its way between processes; what is beyond goes to disk.
 
     Raises:
-        ClusterError: it does not start. SettingsError: Ray is not installed.
+        ClusterError: it does not start. MissingLibraryError: Ray is not installed.
     """
     base = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="openood-ray-", dir=base if len(base) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108
@@ -88,7 +89,7 @@ def joined_ray(address: str) -> Iterator[Any]:
     """A place in the cluster at ``HOST:PORT``; afterwards it runs on without us.
 
     Raises:
-        ClusterError: there is none. SettingsError: Ray is not installed.
+        ClusterError: there is none. MissingLibraryError: Ray is not installed.
     """
     host, _, port = address.rpartition(":")
     with _environment(_SILENCE), _signals_kept(), contextlib.ExitStack() as last:

@@ -40,7 +40,7 @@ class RayPasses:
         patience: seconds to wait for the first actor.
 
     Raises:
-        SettingsError: Ray is not installed.
+        MissingLibraryError: Ray is not installed.
     """
 
     def __init__(
