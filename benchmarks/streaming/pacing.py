@@ -79,18 +79,22 @@ def pace(bootstrap: str, topic: str, partitions: int, seed: int, ticks: str) -> 
     )  # fmt: skip
     orders, used = _Orders(), []
     records = _records(orders, seed, used)
-    sent, owed, before = 0, 0.0, time.monotonic()
+    sent, owed, ordered, before = 0, 0.0, 0.0, time.monotonic()
     with Path(ticks).open("ab") as file:
         while not orders.over:
             time.sleep(TICK_SECONDS)
-            now = time.monotonic()
-            owed, before = owed + orders.rate * (now - before), now
+            now, rate = time.monotonic(), orders.rate
+            # What could not be sent at the rate of before is not made up for under a new order.
+            owed = rate * (now - before) + (owed if rate == ordered else 0.0)
+            ordered, before = rate, now
             at_ms = time.time_ns() // 1_000_000
             shared = [
                 ("ce_specversion", b"1.0"), ("ce_type", b"embedding"), ("ce_source", b"soak"),
                 ("ce_time", moment(at_ms / 1000).encode()), ("ce_dtype", b"float32"), ("ce_dim", b"8"),
             ]  # fmt: skip
             for _ in range(int(owed)):
+                if orders.rate != rate:
+                    break
                 value, name = next(records)
                 headers = [("ce_id", b"%032d" % sent), *shared]
                 while True:

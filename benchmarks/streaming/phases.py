@@ -206,10 +206,10 @@ class Soak:
         self.sender.order(plan.afterwards * found.capacity)
         found.burst_rate = (self.sampler.sent() - sent) / (time.monotonic() - began)
         found.backlog = self.sampler.sent() - self.sampler.counted()
-        over = time.monotonic()
-        # The backlog drains at the rest of the capacity; twice that long is never.
-        until = over + 60 + 2 * found.backlog / ((1 - plan.afterwards) * found.capacity)
-        while time.monotonic() < until:
+        over, left = time.monotonic(), float("inf")
+        while left > (
+            left := self.sampler.sent() - self.sampler.counted()
+        ):  # as long as there is less of it each minute
             if self.line("catching up", plan.minute, lambda: self.sampler.behind_ms() < 1000):
                 found.recovered_seconds = time.monotonic() - over
                 return
