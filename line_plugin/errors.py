@@ -17,6 +17,7 @@
     │   ├── ArtifactCorruptError   not the bytes that were written
     │   └── ArtifactVersionError   written by a newer release
     ├── ExportError              a network that cannot be exported for a model server
+    ├── ClusterError             Ray does not start, is not there, or loses what it was given
     ├── OpenOODError             upstream OpenOOD is absent or lacks a library
     ├── MissingLibraryError      a library of an extra that is not installed
     └── DataError                image lists, images, benchmark files
@@ -90,6 +91,14 @@ class ArtifactVersionError(ArtifactError):
 
 class ExportError(LinePluginError, ValueError):
     """A network cannot be exported, or an exported file cannot be used."""
+
+
+class ClusterError(LinePluginError, RuntimeError):
+    """Ray does not start, cannot be reached, or loses what it was given again and again."""
+
+
+class ClusterWarning(UserWarning):
+    """Something happened to an actor of Ray that the run survived."""
 
 
 class OpenOODError(LinePluginError, ImportError):

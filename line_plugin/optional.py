@@ -40,6 +40,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "timm": "timm",
     "transformers": "transformers",
+    "ray": "ray",
 }
 """The extra of pyproject.toml that brings a module; the least one, if several do."""
 
