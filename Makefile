@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --upgrade pip
-	@$(PIP) install --quiet --editable '.[quickstart,monitor,confluent,formats,local,export,timm,transformers,ray,docs,dev]'
+	@$(PIP) install --quiet --editable '.[all,ray,docs,dev]'
 	@touch $@
 
 # OpenOOD is on no index: its tests run where a copy of its source is named.

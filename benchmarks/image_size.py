@@ -1,9 +1,9 @@
 """How large the image of docker/Dockerfile is beside its base: what it installs, installed into an empty folder.
 
-    python -m benchmarks.image_size --torch-index URL     # this machine's, with a CPU torch
-    python -m benchmarks.image_size --torch torch==2.9.1 --platform manylinux_2_28_aarch64 \\
+    python -m benchmarks.image_size                       # of docker/Dockerfile, for this machine
+    python -m benchmarks.image_size --platform manylinux_2_28_aarch64 \\
         --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64    # for another machine
-    python -m benchmarks.image_size --without-cuda        # the usual torch, less its CUDA parts: an estimate for x86-64
+    python -m benchmarks.image_size --torch torch==2.9.1 --torch-index URL    # with torch, as before it was left out
 
 The base image is not in the sum, nor is compression: a registry keeps about a third.
 """
@@ -35,13 +35,15 @@ def pip_install(target: Path, what: list[str], *options: str) -> None:
 
 
 def install(target: Path, options: argparse.Namespace) -> None:
-    """Torch, the other requirements and the monitor itself."""
+    """Torch if it is asked for, the other requirements and the monitor itself."""
     extras = options.extras.split()
     requirements = runpy.run_path(str(ROOT / "docker/requirements.py"))["requirements"](ROOT / "pyproject.toml", extras)
     foreign = [part for name in options.platform for part in ("--platform", name)]
     foreign += ["--python-version", "3.12", "--only-binary=:all:"] * bool(foreign)
     index = ["--index-url", options.torch_index] * bool(options.torch_index)
-    if options.torch_index and not options.platform:
+    if not options.torch:
+        pass
+    elif options.torch_index and not options.platform:
         pip_install(target, [options.torch], *index)
     else:  # pip asks this machine whether CUDA's packages are needed
         pip_install(target, [options.torch], "--no-deps", *index, *foreign)
@@ -91,7 +93,7 @@ def kernels(target: Path, folder: Path) -> int:
 def main() -> None:
     """Install, add up, print."""
     parser = argparse.ArgumentParser(description="How large the image of docker/Dockerfile is beside its base.")
-    parser.add_argument("--torch", default="torch", help="requirement of torch, such as torch==2.9.1")
+    parser.add_argument("--torch", default="", help="requirement of torch, such as torch==2.9.1; none by default")
     parser.add_argument("--torch-index", default="", metavar="URL", help="an index of CPU builds")
     parser.add_argument(
         "--platform", action="append", default=[], help="another machine's tag, as pip names it; or more"
@@ -104,7 +106,7 @@ def main() -> None:
         target = Path(scratch) / "packages"
         install(target, options)
         found = sizes(target, options.without_cuda)
-        if not options.platform and options.torch_index:
+        if not options.platform:
             found["compiled kernels"] = kernels(target, Path(scratch) / "kernels")
     finally:
         shutil.rmtree(scratch)

@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measure import about, seconds
 from line_plugin import ClassSums, LINe
-from line_plugin.kernels import Scorer, cpu
+from line_plugin.kernels import cpu
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.math import masks
 from line_plugin.method.fit import Fitted
 

@@ -1,38 +1,46 @@
-"""``python docker/requirements.py EXTRA...``: what the images install beside torch, one requirement a line.
+"""``python docker/requirements.py EXTRA...``: what the images install, one requirement a line.
 
-They are those of pyproject.toml, with its bounds, less what only `openood` imports. tests/deploy/test_image.py runs the
-commands of `ood-monitor` with nothing else in reach. With ``--locked LOCKFILE`` they are the entries of that file that
-these requirements need, each with one version and the hashes of its files: `make lock` writes it.
+They are those of pyproject.toml and of these extras, with its bounds; an extra that names another one is followed.
+tests/deploy/test_image.py runs the commands of `ood-monitor` with nothing else in reach. With ``--locked LOCKFILE``
+they are the entries of that file that these requirements need, each with one version and the hashes of its files:
+`make lock` writes it.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import tomllib
 
-OF_OPENOOD = {"torchvision", "pillow", "pytorch-ood", "scikit-learn", "matplotlib", "jinja2"}
-"""Imported by the benchmark, by fitting on images and by the report, none of which a worker does."""
-
 SEPARATE = {"torch"}
-"""Installed before all others, from an index of its own."""
+"""Installed before all others, from an index of its own, by the image for GPUs."""
 
 
-def requirements(pyproject: Path, extras: list[str]) -> list[str]:
-    """The requirements of the image.
+def requirements(pyproject: Path, extras: list[str], separate: Collection[str] = SEPARATE) -> list[str]:
+    """The requirements of the image, less those that are installed separately.
 
     Raises:
         SystemExit: pyproject.toml has no such extra.
     """
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    optional = project["optional-dependencies"]
-    unknown = sorted(set(extras) - set(optional))
-    if unknown:
-        raise SystemExit(f"no such extra: {', '.join(unknown)}; there are {', '.join(sorted(optional))}")
-    wanted = project["dependencies"] + [line for extra in extras for line in optional[extra]]
-    return [line for line in wanted if name_of(line) not in OF_OPENOOD | SEPARATE]
+    optional, ours = project["optional-dependencies"], project["name"]
+    found, open_, seen = list(project["dependencies"]), list(extras), set()
+    while open_:
+        extra = open_.pop()
+        if extra not in optional:
+            raise SystemExit(f"no such extra: {extra}; there are {', '.join(sorted(optional))}")
+        if extra in seen:
+            continue
+        seen.add(extra)
+        for line in optional[extra]:
+            if name_of(line) == ours:
+                open_ += [name.strip() for name in line.partition("[")[2].partition("]")[0].split(",")]
+            else:
+                found.append(line)
+    return sorted({line for line in found if name_of(line) not in separate})
 
 
 def name_of(requirement: str) -> str:

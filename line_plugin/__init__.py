@@ -52,7 +52,15 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'line_plugin' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        from line_plugin.optional import explain_missing
+
+        if (missing := explain_missing(error, f"line_plugin.{name}")) is not None:
+            raise missing from None
+        raise
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

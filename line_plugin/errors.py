@@ -17,7 +17,9 @@
     │   ├── ArtifactCorruptError   not the bytes that were written
     │   └── ArtifactVersionError   written by a newer release
     ├── ExportError              a network that cannot be exported for a model server
+    ├── ClusterError             Ray does not start, is not there, or loses what it was given
     ├── OpenOODError             upstream OpenOOD is absent or lacks a library
+    ├── MissingLibraryError      a library of an extra that is not installed
     └── DataError                image lists, images, benchmark files
         ├── MissingDataError     a data set that is not there, with where to get it
         └── ImageError           an image that cannot be decoded
@@ -91,8 +93,20 @@ class ExportError(LinePluginError, ValueError):
     """A network cannot be exported, or an exported file cannot be used."""
 
 
+class ClusterError(LinePluginError, RuntimeError):
+    """Ray does not start, cannot be reached, or loses what it was given again and again."""
+
+
+class ClusterWarning(UserWarning):
+    """Something happened to an actor of Ray that the run survived."""
+
+
 class OpenOODError(LinePluginError, ImportError):
     """Upstream OpenOOD, or a library that it needs for what was asked, is not installed."""
+
+
+class MissingLibraryError(LinePluginError, ImportError):
+    """A library is needed that an extra brings, and it is not installed."""
 
 
 class DataError(LinePluginError, ValueError):

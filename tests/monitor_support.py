@@ -52,3 +52,18 @@ def small_panel(evidence: tuple[str, ...] | None = None) -> Panel:
     panel = Panel(prototypes=3, line=line).fit_features(features, labels, centres - centres.mean(dim=0), None)
     panel.calibrate(torch.from_numpy(embeddings(2000, seed=1)), evidence=evidence)
     return panel
+
+
+WITHOUT_TORCH = """
+import sys
+
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Refuse())
+"""
+"""A ``sitecustomize.py`` for a process that cannot import torch, as on a machine where it is not installed."""

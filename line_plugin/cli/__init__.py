@@ -11,8 +11,11 @@ from typing import NoReturn
 
 from line_plugin.cli import calibrate, data, evaluate, export, fit, listing, match, quickstart, report, score
 from line_plugin.errors import LinePluginError
+from line_plugin.optional import explain_missing
 from line_plugin.version import __version__
 
+EXTRA = {"quickstart": "quickstart"}
+"""The extra that brings all that a command needs, if ``benchmark`` does not."""
 _COMMANDS = (data, evaluate, report, fit, calibrate, score, export, match, listing, quickstart)
 
 
@@ -58,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         return _fail(str(error))
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error, f"openood {args.command}", EXTRA.get(args.command, "benchmark"))
+        if args.debug or missing is None:
+            raise
+        return _fail(str(missing))
     except KeyboardInterrupt:
         return _fail("interrupted; what was finished is kept, nothing half-written is left", 130)
     except BrokenPipeError:  # `openood list | head`

@@ -9,12 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_plugin.cli import leaderboard, options, plots, several_devices
+from line_plugin.cli import leaderboard, options, plots, several_devices, sharing
 from line_plugin.cli import report as report_command
 from line_plugin.errors import MissingDataError, SettingsError
 
 if TYPE_CHECKING:
     from line_plugin.benchmark.protocol.image_list import Sets
+    from line_plugin.benchmark.protocol.passes import Passes
     from line_plugin.benchmark.protocol.runner import Evaluation, Options
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
@@ -50,6 +51,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "--engine", choices=("native", "openood"), default="native", help="openood: upstream's own Evaluator"
     )
     options.add_network(parser, runs=True)
+    sharing.add_flags(parser)
     out = parser.add_argument_group("output")
     out.add_argument("--save-csv", action="store_true", help="OpenOOD's CSV, one a method")
     out.add_argument("--save-score", action="store_true", help="confidences of every image, npz")
@@ -81,20 +83,24 @@ def run(args: argparse.Namespace) -> None:
         parquet.require_pyarrow()
     started = report_command.now()
     if args.engine == "openood":
+        if args.ray:
+            raise SettingsError("--ray given with --engine openood, whose passes are upstream's own: leave one out")
         from line_plugin.cli import upstream
 
         upstream.run(args, benchmark, chosen)
         return
     found = checkpoints(args)
-    devices = several_devices.devices_of(args.device, len(found))
+    shared = sharing.passes_of(args)  # what contradicts itself is said before anything begins
+    devices = [args.device] if args.ray else several_devices.devices_of(args.device, len(found))
     sets = _check(args, benchmark, chosen, [path for _, path in found])
     elsewhere = several_devices.forward_all(args, benchmark, sets, found, devices) if len(devices) > 1 else 0
     args.device = devices[0]
     runs = []
-    for name, checkpoint in found:
-        runs.append(evaluate(args, benchmark, chosen, checkpoint, sets))
-        if name:
-            options.console(stderr=True).print(f"{name}: done")
+    with shared as passes:
+        for name, checkpoint in found:
+            runs.append(evaluate(args, benchmark, chosen, checkpoint, sets, passes))
+            if name:
+                options.console(stderr=True).print(f"{name}: done")
     runs[0].forwarded += elsewhere
     show(args, benchmark, runs, started)
 
@@ -141,12 +147,17 @@ def checkpoints(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
 
 
 def evaluate(
-    args: argparse.Namespace, benchmark: Benchmark, chosen: Options, checkpoint: Path | None, sets: Sets
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    chosen: Options,
+    checkpoint: Path | None,
+    sets: Sets,
+    passes: Passes | None = None,
 ) -> Evaluation:
     """One network."""
     from line_plugin.benchmark.protocol import runner
 
-    cache = options.cache_of(args, benchmark, checkpoint)
+    cache = options.cache_of(args, benchmark, checkpoint, passes)
     with options.progress_bar("forward") as progress:
         return runner.evaluate(benchmark, args.data_root, cache, chosen, progress, sets)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_plugin.cli import options
+from line_plugin.cli import options, sharing
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE", help="e.g. p_w=10, clip=off")
     options.add_network(parser, runs=False)
+    sharing.add_flags(parser)
     return parser
 
 
@@ -70,15 +71,16 @@ def fitted(args: argparse.Namespace) -> tuple[Method, LINe | Panel]:
     given = _given(args)
     methods.create(name, given)  # refuses unknown names before any work
     splits = image_list.read_splits(benchmark, args.data_root, "train", "val")
-    cache = options.cache_of(args, benchmark, args.checkpoint)
     wanted = [
         Request(images, benchmark.preprocessing_of(getattr(benchmark.id, s)))
         for images, s in zip(splits, ("train", "val"), strict=True)
     ]
-    method = settings.create(name, benchmark, cache.model, given)
-    check_head(benchmark, cache, wanted[0])
-    with options.progress_bar("forward") as progress:
-        train, val = cache.get(wanted, progress)
+    with sharing.passes_of(args) as passes:
+        cache = options.cache_of(args, benchmark, args.checkpoint, passes)
+        method = settings.create(name, benchmark, cache.model, given)
+        check_head(benchmark, cache, wanted[0])
+        with options.progress_bar("forward") as progress:
+            train, val = cache.get(wanted, progress)
     method.fit(fit_data(benchmark, cache, train, val))
     if isinstance(method, LineMethod):
         return method, method.line

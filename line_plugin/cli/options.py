@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from line_plugin.benchmark.protocol.features import FeatureCache, Progress
+    from line_plugin.benchmark.protocol.passes import Passes
     from line_plugin.benchmark.protocol.spec import Benchmark
 
 
@@ -169,8 +170,14 @@ def build_network(
     return net
 
 
-def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None) -> FeatureCache:
-    """Make the feature cache of the network."""
+def cache_of(
+    args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | None, passes: Passes | None = None
+) -> FeatureCache:
+    """Make the feature cache of the network.
+
+    Args:
+        passes: who runs its passes; by default this process.
+    """
     from line_plugin.benchmark.protocol.features import FeatureCache, default_cache_dir
 
     return FeatureCache(
@@ -180,6 +187,7 @@ def cache_of(args: argparse.Namespace, benchmark: Benchmark, checkpoint: Path | 
         head=args.head,
         batch_size=args.batch_size,
         num_workers=workers_of(args),
+        passes=passes,
     )
 
 

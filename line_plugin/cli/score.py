@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from line_plugin.cli import options
+from line_plugin.cli import options, sharing
 from line_plugin.errors import ImageError, SettingsError
 
 if TYPE_CHECKING:
+    from line_plugin.benchmark.protocol.passes import Passes
     from line_plugin.benchmark.protocol.spec import Benchmark, Preprocessing
     from line_plugin.image_scoring.extremes import Extremes
     from line_plugin.image_scoring.rows import ImageScore, Layout
@@ -59,13 +60,13 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     out.add_argument("--plots", type=Path, metavar="FILE.png", help="draw the most OOD and the most ID images")
     options.add_benchmark(parser, None)
     options.add_work(parser, options.add_weights(parser, runs=False))
+    sharing.add_flags(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from line_plugin.image_scoring import gallery, writers
-    from line_plugin.image_scoring.extremes import Extremes
+    from line_plugin.image_scoring import writers
     from line_plugin.image_scoring.sources import find_sources
     from line_plugin.method.loading import load_artifact
 
@@ -75,7 +76,15 @@ def run(args: argparse.Namespace) -> int:
     if args.plots and args.plots.suffix.lower() != ".png":
         raise SettingsError(f"--plots {args.plots} given, expected a file that ends in .png")
     sources = find_sources(args.inputs, args.images)
-    scorer = _scorer(args, load_artifact(args.artifact))
+    with sharing.passes_of(args) as passes:
+        return _run(args, form, sources, _scorer(args, load_artifact(args.artifact), passes))
+
+
+def _run(args: argparse.Namespace, form: str, sources: list[Source], scorer: ImageScorer) -> int:
+    """Score, write and draw; the exit code."""
+    from line_plugin.image_scoring import gallery
+    from line_plugin.image_scoring.extremes import Extremes
+
     notes = options.console(stderr=True)
     for sentence in scorer.limits():
         notes.print(f"openood: note: {sentence}", soft_wrap=True, markup=False)
@@ -131,7 +140,7 @@ def _summary(counts: dict[str, int], scorer: ImageScorer) -> str:
     )
 
 
-def _scorer(args: argparse.Namespace, artifact: LINe | Panel) -> ImageScorer:
+def _scorer(args: argparse.Namespace, artifact: LINe | Panel, passes: Passes | None) -> ImageScorer:
     """The network of the command line behind the artifact."""
     from line_plugin.image_scoring.scorer import ImageScorer
 
@@ -147,6 +156,7 @@ def _scorer(args: argparse.Namespace, artifact: LINe | Panel) -> ImageScorer:
         num_workers=options.workers_of(args),
         level=args.level,
         keep_features=bool(args.explain),
+        passes=passes,
     )
 
 

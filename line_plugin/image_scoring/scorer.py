@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from line_plugin.benchmark.protocol.features import default_batch_size
+from line_plugin.benchmark.protocol.passes import InProcess, Passes
 from line_plugin.benchmark.protocol.spec import Preprocessing
 from line_plugin.errors import CalibrationError, SettingsError
-from line_plugin.image_scoring.decoding import Decoded, decode
+from line_plugin.image_scoring.forwarding import ForwardedItems, ForwardItems
 from line_plugin.image_scoring.rows import ImageScore, Layout
 from line_plugin.image_scoring.sources import Item, Source, batches
 from line_plugin.math import conformal
@@ -21,8 +22,6 @@ from line_plugin.method.explanation import Explanation, PanelExplanation, p_valu
 from line_plugin.method.line import LINe
 from line_plugin.method.panel import Panel
 from line_plugin.networks.fingerprint import fingerprint
-from line_plugin.networks.head import Head, find_head
-from line_plugin.networks.tap import forward
 
 
 class ImageScorer:
@@ -38,6 +37,7 @@ class ImageScorer:
         num_workers: decoding processes.
         level: share of ID inputs that may be flagged; by default that of the calibration, which is the monitor's.
         keep_features: whether rows carry their features, to be explained later.
+        passes: who runs the passes of the network; by default this process. Scores are computed in this one.
 
     Raises:
         SettingsError: the artifact was fitted on another network, or a level outside (0, 1).
@@ -56,13 +56,15 @@ class ImageScorer:
         num_workers: int = 0,
         level: float | None = None,
         keep_features: bool = False,
+        passes: Passes | None = None,
     ) -> None:
-        self.model, self.artifact, self.preprocessing = model.to(device).eval(), artifact, preprocessing
-        self.device, self.batch_size = device, batch_size or default_batch_size(device)
-        self._num_workers, self._keep = num_workers, keep_features
-        self._head: Head | None = None
-        self._head_path = head or artifact.provenance.head or None
+        self.model, self.artifact = model.to(device).eval(), artifact
+        self.batch_size, self._keep = batch_size or default_batch_size(device), keep_features
+        self._passes: Passes = passes or InProcess()
         self._refuse_other_network()
+        weight, _ = (artifact if isinstance(artifact, LINe) else artifact.line).head
+        path = head or artifact.provenance.head or None
+        self._work = ForwardItems(self.model, preprocessing, device, path, weight.cpu(), num_workers)
         calibration = artifact.calibration
         if level is not None and not 0 < level < 1:
             raise SettingsError(f"level {level:g} given, expected a share of ID inputs between 0 and 1 such as 0.05")
@@ -110,24 +112,21 @@ class ImageScorer:
             HeadError: the network has no usable head. SettingsError: its head is not the artifact's.
             DataError: a list that cannot be read.
         """
-        for batch in decode(batches(sources, self.batch_size), self.preprocessing, self._num_workers):
+        for batch in self._passes.run(self._work, batches(sources, self.batch_size)):
             yield from self._score_batch(batch)
 
     def explain(self, row: ImageScore) -> Explanation | PanelExplanation | None:
         """Explain the confidence of a row; None if it has none, or if its features were not kept."""
         return self.artifact.explain(row.features[None])[0] if row.features is not None else None
 
-    def _score_batch(self, batch: Decoded) -> list[ImageScore]:
+    def _score_batch(self, batch: ForwardedItems) -> list[ImageScore]:
         rows = {place: self._failed(batch.items[place], reason) for place, reason in batch.reasons.items()}
-        for places, images in batch.groups:
+        for places, features in batch.groups:
             items = [batch.items[place] for place in places]
-            rows |= zip(places, self._score_images(items, images.to(self.device)), strict=True)
+            rows |= zip(places, self._score_rows(items, torch.tensor(features)), strict=True)
         return [rows[place] for place in range(len(batch.items))]
 
-    def _score_images(self, items: Sequence[Item], images: Tensor) -> list[ImageScore]:
-        if self._head is None:
-            self._head = self._checked_head(find_head(self.model, images, self._head_path))
-        features = forward(self.model, self._head, images)[0].float().cpu()
+    def _score_rows(self, items: Sequence[Item], features: Tensor) -> list[ImageScore]:
         finite = torch.isfinite(features).all(dim=1)
         scored = iter(self._score_features([i for i, f in zip(items, finite, strict=True) if f], features[finite]))
         reason = "the network gives NaN or Inf for it: check the checkpoint and the preprocessing"
@@ -178,18 +177,6 @@ class ImageScorer:
                 f"the artifact was fitted on another network (weights {known[:12]}, given {found[:12]}): score with "
                 "the checkpoint of the fit, or fit on this one"
             )
-
-    def _checked_head(self, head: Head) -> Head:
-        """Refuse a head other than that of the fit: the artifact is not valid for its features."""
-        weight, _ = (self.artifact if isinstance(self.artifact, LINe) else self.artifact.line).head
-        own = head.linear.weight.detach().float().cpu()
-        if own.shape != weight.shape or not torch.equal(own, weight.cpu()):
-            raise SettingsError(
-                f"the head {head.path!r} of this network ({own.shape[0]} x {own.shape[1]}) is not the one that the "
-                f"artifact was fitted on ({weight.shape[0]} x {weight.shape[1]}): give its checkpoint, and --head if "
-                "the fit had one"
-            )
-        return head
 
 
 def _number(value: np.floating[Any]) -> float:

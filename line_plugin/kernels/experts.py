@@ -7,19 +7,17 @@ then depend on its batch.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from line_plugin.kernels import Scorer, cpu, selftest
-from line_plugin.kernels.cpu.angle import AngleParts
+from line_plugin.kernels import cpu
+from line_plugin.kernels.cpu.angle import PackedAngle
 from line_plugin.kernels.cpu.experts import PackedExperts
-from line_plugin.math.experts.literal import NAMES, Experts
-
-log = logging.getLogger(__name__)
+from line_plugin.kernels.scorer import Scorer
+from line_plugin.math.experts.literal import NAMES, ArrayExperts, Experts
 
 _CHUNK = 1024  # rows whose prototypes are gathered in float64 at once
 _packing = threading.Lock()
@@ -32,10 +30,10 @@ class ExpertScorer:
         experts: float32 on one device.
     """
 
-    def __init__(self, experts: Experts) -> None:
+    def __init__(self, experts: Experts[Tensor]) -> None:
         self.experts = experts
         self._packed: PackedExperts | None = None
-        self._wide: Experts | None = None
+        self._wide: Experts[Tensor] | None = None
         self._untried = experts.weight.device.type == "cpu" and cpu.installed()
 
     def score(self, features: Tensor, classes: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
@@ -48,7 +46,8 @@ class ExpertScorer:
         """
         packed = self.packed()
         if packed is not None:
-            return packed.score(features, classes, names)
+            said = packed.score(features.detach().numpy(), classes.numpy(), names)
+            return {name: torch.from_numpy(values) for name, values in said.items()}
         with _packing:
             if self._wide is None:
                 device = "cpu" if features.device.type == "mps" else features.device  # MPS has no float64
@@ -65,27 +64,27 @@ class ExpertScorer:
         if self._untried:
             with _packing:
                 if self._untried:
-                    self._packed = PackedExperts.make(self.experts)
+                    self._packed = PackedExperts.make(as_arrays(self.experts))
                     self._untried = False
         return self._packed
 
 
+def as_arrays(experts: Experts[Tensor]) -> ArrayExperts:
+    """The tensors of experts on the CPU by their other name."""
+    return experts.map(lambda t: t.detach().contiguous().numpy())
+
+
 class SharedAngle:
     """The angle out of the sums that LINe's own score is made of. Safe to share between threads.
-
-    It takes a CPU on which the fast kernel scores the head, and masks that leave whole neurons out (``p_w`` off, as the
-    panel has it): a logit over all neurons is then the masked one and what a few neurons add, which is a tenth of the
-    work of taking the angle by itself.
 
     Args:
         head: of the fit, whose angle it is.
         experts: of the same head.
     """
 
-    def __init__(self, head: Scorer, experts: Experts) -> None:
+    def __init__(self, head: Scorer, experts: Experts[Tensor]) -> None:
         self.head, self.experts = head, experts
-        self._parts: AngleParts | None = None
-        self._untried = True
+        self._angle: PackedAngle | None = None
 
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Class (N,), confidence (N,) as the head gives them, and angle (N,) float64; ``None`` if it cannot be shared.
@@ -96,25 +95,10 @@ class SharedAngle:
         packed = self.head.packed()
         if not isinstance(packed, cpu.PackedHead):
             return None
-        if self._untried:
-            with _packing:
-                if self._untried:
-                    self._parts = self._tried(packed)
-                    self._untried = False
-        return None if self._parts is None else packed.predict_with_angle(features, self.experts.clip, self._parts)
-
-    def _tried(self, packed: cpu.PackedHead) -> AngleParts | None:
-        if not packed.leaves_whole_neurons_out:
+        if self._angle is None:
+            self._angle = PackedAngle(packed, as_arrays(self.experts))
+        found = self._angle.predict(features.detach().numpy())
+        if found is None:
             return None
-        parts, clip = AngleParts.of(self.experts, packed.padded), self.experts.clip
-        fault = selftest.fault_of_angle(
-            lambda x: packed.predict_with_angle(x, clip, parts), lambda x: packed.predict(x, clip), self.experts
-        )
-        if fault:
-            log.warning(
-                "taking the panel's angle by itself, right but up to 1.6 times slower: the CPU kernel that takes it "
-                "from LINe's sums %s. Install the numba that this release was tested with, or report this with the "
-                "versions of numba and llvmlite.",
-                fault,
-            )
-        return None if fault else parts
+        classes, confidence, angle = found
+        return torch.from_numpy(classes), torch.from_numpy(confidence), torch.from_numpy(angle)

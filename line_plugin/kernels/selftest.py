@@ -1,51 +1,56 @@
 """A few rows are scored before a kernel is used: by the kernel and by something plain that is known to be right.
 
 Kernels are made by compilers of other projects for a CPU or a GPU that nobody tested. One that gives other numbers must
-not score silently. The CPU kernel is tried here against the plain one, and the experts of the panel against torch in
-float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. docs/kernels.md says
-what it takes: milliseconds a head.
+not score silently. The CPU kernel is tried here against the plain one, and the experts of the panel against the literal
+ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. Everything here
+is numpy's, so that the trial runs in a process without torch, too. docs/kernels.md says what it takes: milliseconds a
+head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from line_plugin.math import scoring
 from line_plugin.math.experts.angle import SHORTEST, score_angle
-from line_plugin.math.experts.literal import Experts
+from line_plugin.math.experts.literal import ArrayExperts
 
-Predict = Callable[[Tensor, "float | None"], tuple[Tensor, Tensor]]
-ScoreExperts = Callable[[Tensor, Tensor, Sequence[str]], dict[str, Tensor]]
+Floats = NDArray[np.float32]
+Wide = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Predict = Callable[[Floats, "float | None"], tuple[Ints, Floats]]
+ScoreExperts = Callable[[Floats, Ints, Sequence[str]], dict[str, Wide]]
 
 ROWS = 8
 _CLIP = 1.0
 
 
-def sample_classes(num_classes: int) -> Tensor:
+def sample_classes(num_classes: int) -> Ints:
     """(ROWS,) int64, the classes that :func:`sample` makes its rows of; some are shared."""
     k = num_classes
-    return torch.tensor([0, 0, 0, k - 1, k // 2, k // 2, 0, k - 1])
+    return np.array([0, 0, 0, k - 1, k // 2, k // 2, 0, k - 1])
 
 
-def sample(weight: Tensor) -> Tensor:
-    """(ROWS, D) float32 of a seed, on the device of ``weight``: rows that share a class, rows full of zeros.
+def sample(weight: Floats) -> Floats:
+    """(ROWS, D) float32 of a seed: rows that share a class, rows full of zeros.
 
     Args:
         weight: (K, D) float32, of the head.
     """
     k, d = weight.shape
-    g = torch.Generator().manual_seed(0)
-    noise, stays = torch.rand(ROWS, d, generator=g), torch.rand(ROWS, d, generator=g) < 0.5
+    random = np.random.default_rng(0).random((2, ROWS, d), np.float32)
+    noise, stays = random[0], random[1] < 0.5
     stays[: ROWS // 2] = True
-    rows = noise + 4 * weight[sample_classes(k)].cpu().relu()
-    return (rows * stays).to(weight.device)
+    rows: Floats = (noise + 4 * np.maximum(weight[sample_classes(k)], 0)) * stays
+    return rows
 
 
-def fault(kernel: Predict, expected: Predict, weight: Tensor, bias: Tensor) -> str:
+def fault(kernel: Predict, expected: Predict, weight: Floats, bias: Floats) -> str:
     """What is wrong with a kernel, as the end of a sentence about it; empty if nothing is.
 
     Classes must be equal. Confidences may differ by what float32 sums of D products can be off, which is proved: each
@@ -60,17 +65,17 @@ def fault(kernel: Predict, expected: Predict, weight: Tensor, bias: Tensor) -> s
     for clip in (None, _CLIP):
         classes, confidence = kernel(x, clip)
         right_classes, right = expected(x, clip)
-        if not torch.equal(classes, right_classes):
+        if not np.array_equal(classes, right_classes):
             return f"predicts class {classes.tolist()}, but {right_classes.tolist()} is right"
-        most = (x.abs() @ weight.abs().T + bias.abs()).amax(dim=1)
-        off = (confidence.double() - right.double()).abs()
-        if not bool((off <= (d + 8) * 2.0**-24 * most + 2e-6 * (1 + right.abs())).all()):
+        most = (np.abs(x) @ np.abs(weight).T + np.abs(bias)).max(axis=1)
+        off = np.abs(confidence.astype(np.float64) - right)
+        if not bool((off <= (d + 8) * 2.0**-24 * most + 2e-6 * (1 + np.abs(right))).all()):
             return f"gives confidences that are off by up to {float(off.max()):.3g}"
-    alone = torch.cat([kernel(row[None], _CLIP)[1] for row in x])
-    return "" if torch.equal(alone, confidence) else "gives a row other bits in another batch"
+    alone = np.concatenate([kernel(row[None], _CLIP)[1] for row in x])
+    return "" if np.array_equal(alone, confidence) else "gives a row other bits in another batch"
 
 
-def fault_of_experts(score: ScoreExperts, experts: Experts, names: Sequence[str]) -> str:
+def fault_of_experts(score: ScoreExperts, experts: ArrayExperts, names: Sequence[str]) -> str:
     """What is wrong with compiled experts, as the end of a sentence about them; empty if nothing is.
 
     They are compared with :meth:`Experts.score` in float64, each within the rounding that its float32 sums allow
@@ -78,31 +83,32 @@ def fault_of_experts(score: ScoreExperts, experts: Experts, names: Sequence[str]
 
     Args:
         score: (N, D) features and (N,) classes, those experts.
-        experts: of the fit, on the CPU.
+        experts: of the fit.
         names: the experts that were fitted.
     """
     x, classes = sample(experts.weight), sample_classes(len(experts.weight))
     found = score(x, classes, names)
-    few, places = torch.unique(classes, return_inverse=True)  # all prototypes of an ImageNet head would be 160 MB
-    small = replace(experts, weight=experts.weight[few], bias=experts.bias[few], prototypes=experts.prototypes[few]).to(
-        "cpu", torch.float64
+    few, places = np.unique(classes, return_inverse=True)  # all prototypes of an ImageNet head would be 160 MB
+    few_of_each = replace(
+        experts, weight=experts.weight[few], bias=experts.bias[few], prototypes=experts.prototypes[few]
     )
-    right, allowed = small.score(x.double(), places, names), _rounding(small, x.double())
+    small: ArrayExperts = few_of_each.map(_widen)
+    right, allowed = small.score(_widen(x), places, names), _rounding(small, _widen(x))
     for name in names:
-        off = (found[name] - right[name]).abs()
-        if not bool((off <= allowed[name] + 2e-6 * (1 + right[name].abs())).all()):
+        off = np.abs(found[name] - right[name])
+        if not bool((off <= allowed[name] + 2e-6 * (1 + np.abs(right[name]))).all()):
             return f"give confidences of {name!r} that are off by up to {float(off.max()):.3g}"
     alone = [score(row[None], c[None], names) for row, c in zip(x, classes, strict=True)]
     for name in names:
-        if not torch.equal(torch.cat([each[name] for each in alone]), found[name]):
+        if not np.array_equal(np.concatenate([each[name] for each in alone]), found[name]):
             return f"give a row other bits of {name!r} in another batch"
     return ""
 
 
 def fault_of_angle(
-    shared: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
-    head: Callable[[Tensor], tuple[Tensor, Tensor]],
-    experts: Experts,
+    shared: Callable[[Floats], tuple[Ints, Floats, Wide]],
+    head: Callable[[Floats], tuple[Ints, Floats]],
+    experts: ArrayExperts,
 ) -> str:
     """What is wrong with a kernel that takes the angle from LINe's sums; empty if nothing is.
 
@@ -110,25 +116,26 @@ def fault_of_angle(
 
     Args:
         shared: class, confidence and angle of (N, D) features; head: class and confidence of them.
-        experts: of the fit, on the CPU.
+        experts: of the fit.
     """
     x = sample(experts.weight)
     classes, confidence, angle = shared(x)
-    if not all(torch.equal(a, b) for a, b in zip(head(x), (classes, confidence), strict=True)):
+    plain_classes, plain_confidence = head(x)
+    if not (np.array_equal(plain_classes, classes) and np.array_equal(plain_confidence, confidence)):
         return "gives another class or confidence than without it"
-    weight, mean, centred = (t.double() for t in (experts.weight, experts.clipped_mean, experts.centred_weight))
-    z = scoring.clip(x.double(), experts.clip)
-    most = ((z.abs() + mean.abs()) @ weight.abs().T).amax(dim=1)  # W z and W m apart, each rounded by itself
-    length = (z - mean).norm(dim=1).clamp(min=SHORTEST)
+    weight, mean, centred = (_widen(a) for a in (experts.weight, experts.clipped_mean, experts.centred_weight))
+    z = scoring.clip(_widen(x), experts.clip)
+    most = ((np.abs(z) + np.abs(mean)) @ np.abs(weight).T).max(axis=1)  # W z and W m apart, each rounded by itself
+    length = _length(z - mean).clip(min=SHORTEST)
     right = score_angle(z, mean, centred)
-    off = (angle - right).abs()
-    if not bool((off <= ((x.shape[1] + 8) * 2.0**-24 * most + 2e-6) / length + 2e-6 * (1 + right.abs())).all()):
+    off = np.abs(angle - right)
+    if not bool((off <= ((x.shape[1] + 8) * 2.0**-24 * most + 2e-6) / length + 2e-6 * (1 + np.abs(right))).all()):
         return f"gives angles that are off by up to {float(off.max()):.3g}"
-    alone = torch.cat([shared(row[None])[2] for row in x])
-    return "" if torch.equal(alone, angle) else "gives a row another angle in another batch"
+    alone = np.concatenate([shared(row[None])[2] for row in x])
+    return "" if np.array_equal(alone, angle) else "gives a row another angle in another batch"
 
 
-def _rounding(experts: Experts, x: Tensor) -> dict[str, Tensor]:
+def _rounding(experts: ArrayExperts, x: Wide) -> dict[str, Wide]:
     """By how much each expert may be off, (ROWS,) float64: a float32 sum of D products as in :func:`fault`.
 
     The angle divides such sums by the length. The residual is a root: of the sum of squares of such sums, or of what
@@ -139,14 +146,25 @@ def _rounding(experts: Experts, x: Tensor) -> dict[str, Tensor]:
     """
     step = (x.shape[1] + 8) * 2.0**-24
     clipped = scoring.clip(x, experts.clip) - experts.clipped_mean
-    logits = step * (clipped.abs() @ experts.centred_weight.abs().T).amax(dim=1)
+    logits = step * (np.abs(clipped) @ np.abs(experts.centred_weight).T).max(axis=1)
     offset, basis = x - experts.subspace.mean, experts.subspace.basis
-    error = step * (offset.abs() @ basis.abs().T).norm(dim=1)
+    error = step * _length(np.abs(offset) @ np.abs(basis).T)
     if not experts.subspace.is_residual:
-        squares = 2 * (offset @ basis.T).norm(dim=1) * error + error**2 + 2.0**-22 * offset.square().sum(dim=1)
-        error = torch.minimum(squares.sqrt(), squares / experts.subspace.residual(x))  # inf if there is no residual
+        squares = 2 * _length(offset @ basis.T) * error + error**2 + 2.0**-22 * (offset**2).sum(axis=1)
+        with np.errstate(divide="ignore"):  # inf if there is no residual
+            error = np.minimum(np.sqrt(squares), squares / experts.subspace.residual(x))
     return {
-        "angle": (logits + 2e-6) / clipped.norm(dim=1).clamp(min=SHORTEST),
-        "prototypes": torch.zeros(len(x), dtype=torch.float64),
+        "angle": (logits + 2e-6) / _length(clipped).clip(min=SHORTEST),
+        "prototypes": np.zeros(len(x)),
         "virtual_logit": abs(experts.alpha) * error,
     }
+
+
+def _widen(values: NDArray[Any]) -> Wide:
+    return values.astype(np.float64)
+
+
+def _length(rows: Wide) -> Wide:
+    """(N,) of rows (N, D)."""
+    found: Wide = np.sqrt((rows**2).sum(axis=1))
+    return found

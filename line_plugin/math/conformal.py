@@ -2,6 +2,8 @@
 
 ``p(s) = (1 + #{calibration confidences <= s}) / (n + 1)``: small p means out-of-distribution. For an exchangeable ID
 sample ``P(p <= alpha) = floor(alpha (n + 1)) / (n + 1) <= alpha``, whatever the score's distribution.
+
+Confidences are numpy's arrays, or anything that ``np.asarray`` takes, such as tensors on the CPU.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 CELL_EDGES: tuple[float, ...] = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
 """Upper edges on the p-value of the cells in which a monitor counts."""
@@ -22,7 +24,7 @@ def rank(n: int, alpha: float) -> int:
     return math.floor(alpha * (n + 1) + 1e-9)
 
 
-def cutoff(ordered: Tensor, alpha: float) -> float:
+def cutoff(ordered: NDArray[np.float32], alpha: float) -> float:
     """The confidence below which ``p <= alpha``.
 
     Args:
@@ -33,7 +35,7 @@ def cutoff(ordered: Tensor, alpha: float) -> float:
         ``s < cutoff`` exactly when ``p(s) <= alpha``. -inf if n is too small to flag anything at ``alpha``,
         +inf if everything is flagged (alpha = 1).
     """
-    n = int(ordered.numel())
+    n = len(ordered)
     m = rank(n, alpha)
     if m < 1:
         return -math.inf
@@ -42,7 +44,7 @@ def cutoff(ordered: Tensor, alpha: float) -> float:
     return float(ordered[m - 1])
 
 
-def cutoffs(ordered: Tensor, edges: Sequence[float] = CELL_EDGES) -> tuple[float, ...]:
+def cutoffs(ordered: NDArray[np.float32], edges: Sequence[float] = CELL_EDGES) -> tuple[float, ...]:
     """:func:`cutoff` for each edge, ascending."""
     return tuple(cutoff(ordered, e) for e in edges)
 
@@ -53,7 +55,7 @@ def cell_masses(n: int, edges: Sequence[float] = CELL_EDGES) -> tuple[float, ...
     return tuple(b - a for a, b in zip([0.0, *steps[:-1]], steps, strict=True))
 
 
-def cells(confidences: Tensor, bounds: Sequence[float]) -> Tensor:
+def cells(confidences: ArrayLike, bounds: Sequence[float]) -> NDArray[np.int64]:
     """The cell of each sample: 0 is the most out-of-distribution.
 
     Args:
@@ -63,14 +65,14 @@ def cells(confidences: Tensor, bounds: Sequence[float]) -> Tensor:
     Returns:
         (N,) int64 in ``[0, len(bounds))``.
     """
-    edges = torch.tensor(bounds[:-1], dtype=torch.float64)
-    # right=True: a sample equal to a cutoff is not below it.
-    return torch.searchsorted(edges, confidences.detach().cpu().to(torch.float64).contiguous(), right=True)
+    edges = np.asarray(bounds[:-1], np.float64)
+    # right: a sample equal to a cutoff is not below it.
+    return np.searchsorted(edges, np.asarray(confidences, np.float64), side="right").astype(np.int64)
 
 
-def p_values(ordered: Tensor, confidences: Tensor) -> Tensor:
+def p_values(ordered: ArrayLike, confidences: ArrayLike) -> NDArray[np.float64]:
     """Conformal p-value of each sample, (N,) float64 in ``[1/(n+1), 1]``."""
-    below = torch.searchsorted(
-        ordered.to(torch.float64).contiguous(), confidences.detach().cpu().to(torch.float64).contiguous(), right=True
-    )
-    return (below.to(torch.float64) + 1) / (ordered.numel() + 1)
+    held = np.asarray(ordered, np.float64)
+    below = np.searchsorted(held, np.asarray(confidences, np.float64), side="right")
+    p: NDArray[np.float64] = (below + 1) / (len(held) + 1)
+    return p

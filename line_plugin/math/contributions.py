@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from line_plugin.errors import EmptyClassError, FitError, NonFiniteError, WidthError
+from line_plugin.math.scoring import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ClassSums:
     @classmethod
     def zeros(cls, num_classes: int, width: int) -> ClassSums:
         """Sums over no image. They stay on the CPU: there the order of addition, and so every bit, is fixed."""
+        import torch
+
         return cls(
             sums=torch.zeros(num_classes, width, dtype=torch.float64),
             counts=torch.zeros(num_classes, dtype=torch.int64),
@@ -63,6 +67,8 @@ class ClassSums:
             WidthError: the features are not (N, D).
             FitError: a label is not below K, or the two lengths differ.
         """
+        import torch
+
         if features.ndim != 2 or features.shape[1] != self.width:
             raise WidthError(
                 f"features of shape {tuple(features.shape)} given, expected (N, {self.width}): "
@@ -110,25 +116,41 @@ class ClassSums:
         Raises:
             EmptyClassError: a class has no image; the first few are named.
         """
-        empty = torch.nonzero(self.counts == 0).flatten().tolist()
-        if empty:
-            shown = ", ".join(class_names[i] if class_names else str(i) for i in empty[:5])
-            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-            raise EmptyClassError(
-                f"no training image of class {shown}{more} ({len(empty)} of {self.num_classes} classes): "
-                "a class without images has no contribution; add images or drop the class from the head"
-            )
-        return self.sums / self.counts[:, None]
+        return class_means(self.sums, self.counts, class_names)
 
 
-def contributions(class_means: Tensor, weight: Tensor) -> Tensor:
-    """Mean signed contribution of each neuron to each class, ``C[c] = W[c] * mean_c(a)``.
+def class_means(sums: Array, counts: Array, class_names: Sequence[str] | None = None) -> Array:
+    """Class means of the features, (K, D) float64; tensors or arrays.
 
     Args:
-        class_means: (K, D) float64 means of the unclipped features.
+        sums: (K, D) float64, sums of the features of each class.
+        counts: (K,) int64, how many there were.
+        class_names: K names, for the error message.
+
+    Raises:
+        EmptyClassError: a class has no image; the first few are named.
+    """
+    empty = [i for i, n in enumerate(counts.tolist()) if n == 0]
+    if empty:
+        shown = ", ".join(class_names[i] if class_names else str(i) for i in empty[:5])
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        raise EmptyClassError(
+            f"no training image of class {shown}{more} ({len(empty)} of {len(counts)} classes): "
+            "a class without images has no contribution; add images or drop the class from the head"
+        )
+    means: Array = sums / counts[:, None]
+    return means
+
+
+def contributions(means: Array, weight: Array) -> Array:
+    """Mean signed contribution of each neuron to each class, ``C[c] = W[c] * mean_c(a)``; tensors or arrays.
+
+    Args:
+        means: (K, D) float64, class means of the unclipped features.
         weight: (K, D) head weight.
 
     Returns:
         (K, D) float64. Deviation from the paper's text: signed, as in the published code.
     """
-    return weight.to(torch.float64) * class_means.to(weight.device)
+    found: Array = weight * means  # float64, since one factor is: a float32 weight widens exactly
+    return found

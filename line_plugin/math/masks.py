@@ -2,21 +2,21 @@
 
 The K weight masks of shape K x D would take K*K*D entries. ``|C[c, j]| * W[k, j] > t[c]`` is monotone in
 ``W[k, j]``, so for each ``(c, j)`` there is one float32 *floor*: the largest value that does not pass. A weight is
-kept exactly when it is above its floor. The activation mask folds into the same K x D tensor: a masked neuron has the
+kept exactly when it is above its floor. The activation mask folds into the same K x D array: a masked neuron has the
 floor +inf.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from line_plugin.math.percentiles import SortedColumns, between
 
+Floats = NDArray[np.float64]
 
-def activation_mask(contribution: Tensor, p_a: float | None) -> Tensor:
+
+def activation_mask(contribution: Floats, p_a: float | None) -> NDArray[np.bool_]:
     """``m[c, j] = C[c, j] > percentile(C[c, :], p_a)``: signed, strict.
 
     Args:
@@ -27,13 +27,12 @@ def activation_mask(contribution: Tensor, p_a: float | None) -> Tensor:
         (K, D) bool, True for an activation that is kept.
     """
     if p_a is None:
-        return torch.ones_like(contribution, dtype=torch.bool)
-    values = contribution.cpu().numpy()
-    cut = np.percentile(values, p_a, axis=1, keepdims=True)
-    return torch.from_numpy(values > cut).to(contribution.device)
+        return np.ones(contribution.shape, np.bool_)
+    kept: NDArray[np.bool_] = contribution > np.percentile(contribution, p_a, axis=1, keepdims=True)
+    return kept
 
 
-def weight_thresholds(contribution: Tensor, weight: Tensor, p_w: float | None) -> Tensor:
+def weight_thresholds(contribution: Floats, weight: NDArray[np.float32], p_w: float | None) -> Floats:
     """``t[c] = percentile over all K*D entries of |C[c, j]| * W[k, j]``, linear interpolation, float64.
 
     Args:
@@ -46,15 +45,14 @@ def weight_thresholds(contribution: Tensor, weight: Tensor, p_w: float | None) -
     """
     k = contribution.shape[0]
     if p_w is None:
-        return torch.full((k,), -torch.inf, dtype=torch.float64)
-    magnitude = contribution.abs().cpu().numpy()
-    head = weight.cpu().to(torch.float64).numpy()
+        return np.full(k, -np.inf)
+    magnitude, head = np.abs(contribution), weight.astype(np.float64)
     columns = SortedColumns(head)
-    thresholds: NDArray[np.float64] = np.empty(k)
+    thresholds: Floats = np.empty(k)
     for c in range(k):
         found = columns.percentile(magnitude[c], p_w)
         thresholds[c] = percentile((magnitude[c] * head).ravel(), p_w) if found is None else found
-    return torch.from_numpy(thresholds)
+    return thresholds
 
 
 def percentile(values: NDArray[np.float64], p: float) -> float:
@@ -82,7 +80,7 @@ def percentile(values: NDArray[np.float64], p: float) -> float:
     return between(float(a), float(b), place - rank)
 
 
-def weight_floors(contribution: Tensor, thresholds: Tensor, keep: Tensor) -> Tensor:
+def weight_floors(contribution: Floats, thresholds: Floats, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The float32 floors that stand for both masks: a weight counts when ``W[k, j] > floor[c, j]``.
 
     Args:
@@ -94,17 +92,17 @@ def weight_floors(contribution: Tensor, thresholds: Tensor, keep: Tensor) -> Ten
         (K, D) float32. For every float32 ``w``, ``w > floor[c, j]`` equals ``keep[c, j] and |C[c, j]| * w > t[c]``
         evaluated in float64.
     """
-    magnitude = contribution.abs().cpu().numpy()
-    cut = np.broadcast_to(thresholds.cpu().numpy()[:, None], magnitude.shape)
+    magnitude = np.abs(contribution)
+    cut = np.broadcast_to(thresholds[:, None], magnitude.shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        floor = (cut / magnitude).astype(np.float32)
+        floor: NDArray[np.float32] = (cut / magnitude).astype(np.float32)
     # |C| = 0 makes the left side 0 whatever the weight: kept only below a negative threshold.
     dead = magnitude == 0
     floor[dead] = np.where(cut[dead] < 0, -np.inf, np.inf)
     live = ~dead & np.isfinite(floor)
     _settle(floor, magnitude, cut, live)
-    floor[~keep.cpu().numpy()] = np.inf
-    return torch.from_numpy(floor)
+    floor[~keep] = np.inf
+    return floor
 
 
 def _settle(

@@ -8,11 +8,15 @@ what is below the bracket, and only what is inside it is multiplied.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from line_plugin.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float64]
 

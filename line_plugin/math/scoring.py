@@ -2,44 +2,59 @@
 
 Read this beside the paper. It is literal and therefore slow: the masked weights of every row are written out, N x K x D
 of them. :mod:`line_plugin.kernels` computes the same rule fast, and the tests hold it to this one.
+
+Everything here takes torch's tensors or numpy's arrays, all of a call of one kind, and gives back that kind.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", "Tensor", NDArray[Any])
 
 
-def clip(features: Tensor, delta: float | None) -> Tensor:
+def clip(features: Array, delta: float | None) -> Array:
     """Activation clipping, ``z = min(a, delta)``; ``None`` leaves the features as they are."""
-    return features if delta is None else features.clamp(max=delta)
+    return features if delta is None else features.clip(max=delta)
 
 
-def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def predict_class(clipped: Array, weight: Array, bias: Array) -> Array:
     """``c[n] = argmax_k (W z[n] + b)[k]``, (N,) int64; the lower class wins a tie."""
-    return (clipped @ weight.T + bias).argmax(dim=1)
+    classes: Array = (clipped @ weight.T + bias).argmax(1)
+    return classes
 
 
-def masked_logits(clipped: Tensor, classes: Tensor, weight: Tensor, bias: Tensor, floors: Tensor) -> Tensor:
+def masked_logits(clipped: Array, classes: Array, weight: Array, bias: Array, floors: Array) -> Array:
     """``g[n, k] = sum_j z[n, j] W[k, j] [W[k, j] > floor[c_n, j]] + b[k]``.
 
     Args:
         clipped: (N, D); classes: (N,) int64; weight: (K, D); bias: (K,).
-        floors: (K, D), both masks in one tensor (:mod:`line_plugin.math.masks`).
+        floors: (K, D), both masks in one array (:mod:`line_plugin.math.masks`).
 
     Returns:
         (N, K) of the dtype of ``clipped``.
     """
     kept = weight > floors[classes][:, None, :]
-    return (clipped[:, None, :] * weight * kept).sum(dim=2) + bias
+    logits: Array = (clipped[:, None, :] * weight * kept).sum(2) + bias
+    return logits
 
 
-def confidence(logits: Tensor) -> Tensor:
+def confidence(logits: Array) -> Array:
     """``logsumexp`` over classes at temperature 1, (N,). High means in-distribution."""
-    return torch.logsumexp(logits, dim=1)
+    if isinstance(logits, np.ndarray):
+        best = logits.max(axis=1)
+        found: NDArray[Any] = best + np.log(np.exp(logits - best[:, None]).sum(axis=1))
+        return found
+    return logits.logsumexp(dim=1)
 
 
-def score(clipped: Tensor, weight: Tensor, bias: Tensor, floors: Tensor) -> tuple[Tensor, Tensor]:
+def score(clipped: Array, weight: Array, bias: Array, floors: Array) -> tuple[Array, Array]:
     """The whole rule: class (N,) int64 and confidence (N,) of each clipped row."""
     classes = predict_class(clipped, weight, bias)
     return classes, confidence(masked_logits(clipped, classes, weight, bias, floors))

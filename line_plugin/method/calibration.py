@@ -4,54 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from line_plugin.errors import CalibrationError
 from line_plugin.math import conformal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Confidences of ID samples the network was not trained on, and the rate to hold.
 
+    It is numpy's, so that a process without torch reads it; torch comes in through :attr:`confidence` alone.
+
     Attributes:
-        confidence: (n,) float32, ascending.
+        ordered: (n,) float32, the confidences, ascending.
         tpr: share of ID samples to keep, in (0, 1); ``1 - tpr`` is the rate of ID samples flagged.
         source: what was scored, for people (``"cifar10 val"``).
         class_counts: (K,) how many of the samples are predicted as each class; empty if it was not kept, as in
             artifacts of earlier releases.
     """
 
-    confidence: Tensor
+    ordered: NDArray[np.float32]
     tpr: float = 0.95
     source: str = ""
     class_counts: tuple[int, ...] = ()
 
     @classmethod
     def from_scores(
-        cls, confidence: Tensor, tpr: float = 0.95, source: str = "", class_counts: Sequence[int] = ()
+        cls,
+        confidence: Tensor | NDArray[Any],
+        tpr: float = 0.95,
+        source: str = "",
+        class_counts: Sequence[int] = (),
     ) -> Calibration:
         """Calibrate from (n,) confidences, high = ID, and how many of these samples are predicted as each class.
 
         Raises:
             CalibrationError: no sample, a NaN or Inf, or ``tpr`` outside (0, 1).
         """
-        values = confidence.detach().to("cpu", torch.float32).flatten()
-        if not values.numel():
+        values = _on_cpu(confidence).astype(np.float32).ravel()
+        if not values.size:
             raise CalibrationError("no calibration score given: pass confidences of held-out ID samples")
-        bad = int((~torch.isfinite(values)).sum())
+        bad = int((~np.isfinite(values)).sum())
         if bad:
-            raise CalibrationError(f"{bad} NaN or Inf among {values.numel()} calibration scores: score them again")
+            raise CalibrationError(f"{bad} NaN or Inf among {values.size} calibration scores: score them again")
         if not 0 < tpr < 1:
             raise CalibrationError(f"tpr {tpr} given, expected a rate between 0 and 1 such as 0.95")
-        return cls(values.sort().values, float(tpr), source, tuple(int(n) for n in class_counts))
+        return cls(np.sort(values), float(tpr), source, tuple(int(n) for n in class_counts))
+
+    @property
+    def confidence(self) -> Tensor:
+        """(n,) float32, the confidences, ascending, as a tensor on the CPU."""
+        import torch
+
+        return torch.from_numpy(self.ordered)
 
     @property
     def n(self) -> int:
         """How many samples were scored."""
-        return int(self.confidence.numel())
+        return len(self.ordered)
 
     @property
     def fpr(self) -> float:
@@ -65,15 +82,26 @@ class Calibration:
 
     def threshold_at(self, fpr: float) -> float:
         """The threshold that flags at most ``fpr`` of exchangeable ID samples; -inf if n is too small."""
-        return conformal.cutoff(self.confidence, fpr)
+        return conformal.cutoff(self.ordered, fpr)
 
     def cell_bounds(self, edges: Sequence[float] = conformal.CELL_EDGES) -> tuple[float, ...]:
         """Upper confidence bounds of the conformal cells, the most OOD cell first, the last +inf."""
-        return conformal.cutoffs(self.confidence, edges)
+        return conformal.cutoffs(self.ordered, edges)
 
-    def cells(self, confidences: Tensor, edges: Sequence[float] = conformal.CELL_EDGES) -> Tensor:
-        """The conformal cell of each sample, (N,) int64, 0 the most OOD."""
-        return conformal.cells(confidences, self.cell_bounds(edges))
+    @overload
+    def cells(self, confidences: Tensor, edges: Sequence[float] = ...) -> Tensor: ...
+    @overload
+    def cells(self, confidences: NDArray[Any], edges: Sequence[float] = ...) -> NDArray[np.int64]: ...
+    def cells(
+        self, confidences: Tensor | NDArray[Any], edges: Sequence[float] = conformal.CELL_EDGES
+    ) -> Tensor | NDArray[np.int64]:
+        """The conformal cell of each sample, (N,) int64, 0 the most OOD; a tensor on the CPU if one is given."""
+        found = conformal.cells(_on_cpu(confidences), self.cell_bounds(edges))
+        if isinstance(confidences, np.ndarray):
+            return found
+        import torch
+
+        return torch.from_numpy(found)
 
     def realised_fpr(self, level: float = 0.95) -> tuple[float, float]:
         """Interval that holds the true flag rate of *this* threshold with probability ``level``.
@@ -81,13 +109,13 @@ class Calibration:
         Over draws of the calibration set the rate is Beta(m, n + 1 - m), m the rank of the threshold
         (Vovk 2012, training-conditional validity).
         """
-        from scipy.stats import beta
+        from scipy.special import betaincinv
 
         m = conformal.rank(self.n, self.fpr)
         if m < 1:
             return (0.0, 0.0)
         tail = (1 - level) / 2
-        return (float(beta.ppf(tail, m, self.n + 1 - m)), float(beta.ppf(1 - tail, m, self.n + 1 - m)))
+        return (float(betaincinv(m, self.n + 1 - m, tail)), float(betaincinv(m, self.n + 1 - m, 1 - tail)))
 
     def limits(self) -> list[str]:
         """In words, what this many samples support and what they cannot."""
@@ -115,13 +143,18 @@ class Calibration:
                 "budget needs upper bounds on them, with which weak surges are raised later; 10,000 samples and more "
                 "cost little delay."
             )
-        ties = self.n - int(torch.unique(self.confidence).numel())
+        ties = self.n - len(np.unique(self.ordered))
         if ties > 0.01 * self.n:
             sentences.append(
                 f"{ties} of {self.n} scores are ties: rates are upper bounds and fewer inputs are flagged."
             )
         sentences.append("All of it holds for inputs drawn as the calibration set was; a stale set breaks it.")
         return sentences
+
+
+def _on_cpu(values: Tensor | NDArray[Any]) -> NDArray[Any]:
+    """As numpy reads it; half precision, of which numpy knows one kind only, is widened."""
+    return values if isinstance(values, np.ndarray) else values.detach().cpu().double().numpy()
 
 
 def _count_needed(alpha: float) -> int:

@@ -132,7 +132,7 @@ def p_values_of(calibration: Calibration | None, confidence: Tensor) -> list[flo
     """The p-value of each confidence (N,), or as many times None if there is no calibration."""
     if calibration is None:
         return [None] * len(confidence)
-    return [float(p) for p in conformal.p_values(calibration.confidence, confidence)]
+    return [float(p) for p in conformal.p_values(calibration.ordered, confidence)]
 
 
 def explain_rows(

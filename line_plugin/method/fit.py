@@ -11,13 +11,13 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from line_plugin import kernels
 from line_plugin.errors import FeatureError, FitError, NonFiniteError, WidthError
-from line_plugin.math import masks
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.math.class_sample import ClassSample
-from line_plugin.math.contributions import ClassSums, contributions
+from line_plugin.math.contributions import ClassSums
 from line_plugin.method.auto import Rule
 from line_plugin.method.settings import LINeSettings
+from line_plugin.method.stored import derive_floors
 from line_plugin.networks.tap import tap_batches
 
 
@@ -42,7 +42,7 @@ class Fitted:
     sums: ClassSums
     thresholds: Tensor
     floors: Tensor
-    scorer: kernels.Scorer
+    scorer: Scorer
 
     @classmethod
     def make(
@@ -77,17 +77,21 @@ class Fitted:
             raise WidthError(f"bias of shape {tuple(bias.shape)} given, expected ({k},)")
         if not bool(torch.isfinite(bias).all()):
             raise NonFiniteError("the head's bias holds NaN or Inf: load a trained checkpoint")
-        c = contributions(sums.means(class_names or None), weight.cpu())
-        if thresholds is None:
-            thresholds = masks.weight_thresholds(c, weight, settings.p_w)
-        floors = masks.weight_floors(c, thresholds, masks.activation_mask(c, settings.p_a)).to(weight.device)
-        bias = bias.to(weight.device, torch.float32)
-        return cls(weight, bias, sums.copy(), thresholds, floors, kernels.Scorer(weight, bias, floors))
+        found, masked = derive_floors(
+            weight.cpu().numpy(),
+            sums.sums.numpy(),
+            sums.counts.numpy(),
+            settings,
+            thresholds=None if thresholds is None else thresholds.numpy(),
+            class_names=class_names,
+        )
+        bias, floors = bias.to(weight.device, torch.float32), torch.from_numpy(masked).to(weight.device)
+        return cls(weight, bias, sums.copy(), torch.from_numpy(found), floors, Scorer(weight, bias, floors))
 
     def to(self, device: torch.device | str) -> Fitted:
         """The same on another device; the sums stay on the CPU."""
         weight, bias, floors = self.weight.to(device), self.bias.to(device), self.floors.to(device)
-        return Fitted(weight, bias, self.sums, self.thresholds, floors, kernels.Scorer(weight, bias, floors))
+        return Fitted(weight, bias, self.sums, self.thresholds, floors, Scorer(weight, bias, floors))
 
     def check_features(self, features: Tensor, head: str = "") -> None:
         """Refuse features that cannot be scored.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from line_plugin.errors import NotFittedError
-from line_plugin.kernels import Scorer
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.math.contributions import ClassSums
 from line_plugin.math.decomposition import MaskedHead
 from line_plugin.math.leave_out import LeaveOut

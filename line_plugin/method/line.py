@@ -19,7 +19,7 @@ from line_plugin.method.auto import Rule, with_choice
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.fit import Fitted, Gathered, check_weight, gather_features, gather_network
 from line_plugin.method.fitted import FittedLine
-from line_plugin.method.settings import PRESETS, LINeSettings, Provenance
+from line_plugin.method.settings import PRESETS, LINeSettings, Provenance, describe
 from line_plugin.networks.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -226,5 +226,4 @@ class LINe(FittedLine):
         s = self.settings
         state = f"K={self.num_classes}, D={self.width}, {self.num_samples} images" if self.fitted else "not fitted"
         values = {**asdict(s), "clip": "auto"} if self._rule and not self.fitted else asdict(s)
-        shown = ", ".join(f"{k}={format(v, 'g') if isinstance(v, float) else v}" for k, v in values.items())
-        return f"LINe({shown}; {state})"
+        return describe(values, state)

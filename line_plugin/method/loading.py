@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from line_plugin.errors import ArtifactError
-from line_plugin.method.artifact import OPENED_BY, read_kind
+from line_plugin.method.artifact_file import read_kind, refuse_kind
 from line_plugin.method.line import LINe
 from line_plugin.method.panel import Panel
 
@@ -33,6 +32,4 @@ def load_artifact(path: str | Path, device: torch.device | str = "cpu") -> LINe 
         return LINe.load(path, device)
     if kind == "panel":
         return Panel.load(path, device)
-    raise ArtifactError(
-        f"{path} is an artifact of kind {kind!r}, this release opens {' and '.join(OPENED_BY)}: upgrade openood-line"
-    )
+    raise refuse_kind(path, kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from line_plugin.kernels.experts import ExpertScorer
-from line_plugin.math.experts.angle import centre_weight
-from line_plugin.math.experts.combination import Scale
-from line_plugin.math.experts.literal import Experts
-from line_plugin.math.experts.virtual_logit import Subspace
-from line_plugin.method.artifact import Contents, check_kind, misstated, read_tensors, write_tensors
+from line_plugin.method.artifact import Contents, read_tensors, write_tensors
+from line_plugin.method.artifact_file import check_kind, misstated
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.line import LINe
 from line_plugin.method.panel_fit import FittedPanel, PanelSettings
+from line_plugin.method.panel_stored import read_calibrations, read_experts, read_scales
 from line_plugin.method.settings import Provenance
 
 
@@ -75,7 +73,7 @@ def read_panel(path: str | Path) -> PanelContents:
     """Read and verify a file.
 
     Raises:
-        ArtifactError and its kinds, see :func:`line_plugin.method.artifact.read_tensors`.
+        ArtifactError and its kinds, see :func:`line_plugin.method.artifact_file.read_arrays`.
     """
     tensors, metadata = read_tensors(path)
     check_kind(path, metadata, "panel")
@@ -87,33 +85,16 @@ def _of_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Pan
     contents, panel = Contents.of_parts(tensors, metadata), metadata["panel"]
     line = LINe.of_contents(contents)
     weight, bias = line.head
-    experts = Experts(
-        weight,
-        bias,
-        centre_weight(weight),
-        contents.settings.clip,
-        tensors["clipped_mean"],
-        tensors["prototypes"],
-        Subspace(tensors["mean"], tensors["basis"], bool(panel["is_residual"])),
-        float(panel["alpha"]),
-    )
-    scales = {name: Scale(float(s["median"]), float(s["spread"])) for name, s in panel["scales"].items()}
+    experts = read_experts(tensors, panel, weight, bias, contents.settings.clip)
+    scales = read_scales(panel)
     settings = PanelSettings(tuple(panel["experts"]), panel["prototypes"], panel["seed"])
     fitted = FittedPanel(line, ExpertScorer(experts), scales)
     digest = str(metadata["content_sha256"])
     whole = contents.calibration
-    evidence = _calibrations(whole, panel["evidence"], tensors, "evidence_confidence")
+    arrays = {name: tensors[name].numpy() for name in tensors}
+    evidence = read_calibrations(whole, panel["evidence"], arrays, "evidence_confidence")
     # Earlier releases kept no more than those that gather evidence.
-    experts_of = _calibrations(whole, panel.get("calibrated", []), tensors, "expert_confidence") or {
+    experts_of = read_calibrations(whole, panel.get("calibrated", []), arrays, "expert_confidence") or {
         name: one for name, one in evidence.items() if name in settings.experts
     }
     return PanelContents(settings, contents.provenance, whole, evidence, experts_of, fitted, digest)
-
-
-def _calibrations(
-    whole: Calibration | None, names: Sequence[str], tensors: Mapping[str, Tensor], key: str
-) -> dict[str, Calibration]:
-    """The calibrations (a row of confidences each) that lie beside the one of the whole panel."""
-    if whole is None or not names:
-        return {}
-    return {n: Calibration(row, whole.tpr, whole.source) for n, row in zip(names, tensors[key], strict=True)}

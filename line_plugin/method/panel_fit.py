@@ -184,7 +184,7 @@ def _prototypes(sample: ClassSample, width: int, settings: PanelSettings) -> Ten
     return find_prototypes(sample.features, sample.labels, sample.num_classes, settings.prototypes).float()
 
 
-def _subspace(moments: Moments, settings: PanelSettings) -> Subspace:
+def _subspace(moments: Moments, settings: PanelSettings) -> Subspace[Tensor]:
     if moments.count < 2:
         raise FitError(f"{moments.count} training images given, expected at least 2, and better 1,000 and more")
     if "virtual_logit" not in settings.experts:

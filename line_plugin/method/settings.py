@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,12 @@ class LINeSettings:
                 raise SettingsError(f"{name}={value} given, expected a percentile from 0 to 100, or None for off")
         if self.clip is not None and not (math.isfinite(self.clip) and self.clip > 0):
             raise SettingsError(f"clip={self.clip} given, expected a positive number, or None for off")
+
+
+def describe(settings: Mapping[str, Any], state: str) -> str:
+    """A LINe for people, by its settings and its state."""
+    shown = ", ".join(f"{k}={format(v, 'g') if isinstance(v, float) else v}" for k, v in settings.items())
+    return f"LINe({shown}; {state})"
 
 
 PRESETS: dict[str, LINeSettings] = {

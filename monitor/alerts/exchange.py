@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from line_plugin.optional import say_missing
 from monitor.alerts.addresses import hide_addresses, shown
 from monitor.alerts.sink import TAKEN, Outcome
 from monitor.errors import MissingLibraryError
@@ -94,7 +95,7 @@ class Exchange:
         try:
             import httpx
         except ImportError:
-            raise MissingLibraryError("delivery needs httpx: pip install 'openood-line[monitor]'") from None
+            raise MissingLibraryError(say_missing("httpx", "delivery")) from None
         import logging
 
         # httpx writes each address at INFO, tokens included.

@@ -19,6 +19,10 @@ COMMANDS = (
 """The commands in the order of the help text. Each is the module with its name."""
 
 
+EXTRA = {"demo": "monitor,quickstart,local", "local": "monitor,local"}
+"""The extras that bring all that a command needs, if ``monitor`` does not."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code (:mod:`monitor.cli.exit_codes`). An error is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
@@ -34,16 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return ExitCode.BROKEN_PIPE.value
     except Exception as error:
-        return _report(error, options.debug).value
+        return _report(error, options.debug, options.called).value
 
 
-def _report(error: Exception, debug: bool) -> ExitCode:
+def _report(error: Exception, debug: bool, command: str = "") -> ExitCode:
     """Print the error on one line, after the traceback if that was asked for, and return the exit code."""
     from line_plugin.errors import LinePluginError
+    from line_plugin.optional import explain_missing
     from monitor.errors import MonitorError
     from monitor.messages.text import printable
     from monitor.service.logs import logs_json, traceback_lines
 
+    if isinstance(error, ModuleNotFoundError):
+        error = explain_missing(error, "ood-monitor", EXTRA.get(command, "monitor")) or error
     said, code = printable(" ".join(str(error).split()), 4000), ExitCode.FAILED
     if not isinstance(error, (MonitorError, LinePluginError)):
         code = ExitCode.FAULT
@@ -71,4 +78,5 @@ def parser() -> argparse.ArgumentParser:
 
     for name in COMMANDS:
         importlib.import_module(f"monitor.cli.{name}").add(commands)
+        commands.choices[name].set_defaults(called=name)
     return top

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
+from monitor.cli.exit_codes import ExitCode
 from monitor.cli.options import Commands, read_config, takes_config
 
 
@@ -28,11 +30,25 @@ def add(commands: Commands) -> None:
     command.add_argument("--arm", action="store_true", help="exit 1 if this ID traffic breaks the calibration")
     command.add_argument("--save-classes", metavar="FILE", help="write counts per class for alerts.class_calibration")
     command.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    command.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="read it over actors of the Ray cluster at ADDRESS, or of one on this machine: the same result",
+    )
+    command.add_argument(
+        "--ray-actors", type=_at_least_one, metavar="N", help="how many actors read at once, with --ray (one a CPU)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command, and return the exit code."""
+    """Carry the command out; the exit code."""
+    if options.ray_actors is not None and options.ray is None:
+        print("ood-monitor replay: --ray-actors was given without --ray: add --ray", file=sys.stderr)
+        return ExitCode.USAGE
     from monitor.service.replay import replay
+    from monitor.service.replaying.fleet import Fleet
 
     return replay(
         read_config(options),
@@ -41,4 +57,11 @@ def run(options: argparse.Namespace) -> int:
         arm=options.arm,
         save_classes=options.save_classes,
         as_json=options.json,
+        ray=None if options.ray is None else Fleet(options.ray, options.ray_actors or 0),
     )
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} was got, expected a number of actors, at least 1")
+    return int(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -51,7 +51,8 @@ def known_keys(section: list[str], model: type[BaseModel] = MonitorConfig) -> li
     for part in section:
         field = model.model_fields.get(part)
         inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        # Python 3.10 takes tuple[...] for a type, but not for a class.
+        if get_origin(inner) is not None or not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner
     return sorted(model.model_fields)

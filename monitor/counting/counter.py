@@ -44,6 +44,9 @@ class Read:
 
 Ints = npt.NDArray[np.int64]
 
+_Places = tuple[Ints, Ints]
+"""Offsets, ascending, and the highest bucket that was reached up to each."""
+
 
 @dataclass(frozen=True)
 class Owned:
@@ -137,7 +140,9 @@ class Counter:
             owned: the position of each of these partitions.
         """
         whole, holed = usable_rows(read.rows, scored, self._magnitude)
-        buckets, last = self._buckets(read, whole, owned)
+        rejected = [*read.rejected, *holed]
+        passed_over = self._passed_over([*read.rows.skipped, *(record for record, _, _ in rejected)], read.now_ms)
+        buckets, last = self._buckets(read, whole, owned, passed_over)
         batch = Batch(examples=self._worst(read.rows, scored, whole, buckets))
         streams = read.rows.streams
         keys = zip(
@@ -151,9 +156,7 @@ class Counter:
             counts = batch.counts.setdefault(bucket, {})
             for key in ((stream, predicted, cell_of(expert, cell)) for expert, cell in enumerate(cells)):
                 counts[key] = counts.get(key, 0) + n
-        rejected = [*read.rejected, *holed]
         self._told.rejected(rejected)
-        self._move_on([*read.rows.skipped, *(record for record, _, _ in rejected)], read.now_ms, last)
         batch.rejected = dict(collections.Counter(reason for _, reason, _ in rejected))
         if read.rows.skipped:
             batch.sums["skipped"] = len(read.rows.skipped)
@@ -168,26 +171,45 @@ class Counter:
             batch.progress.append(move)
         return batch, rejected
 
-    def _buckets(self, read: Read, whole: Ints, owned: Mapping[Partition, Owned]) -> tuple[Ints, dict[Partition, int]]:
-        """Return the bucket of each row, and the highest of each partition. Rows that do not count are ignored."""
+    def _buckets(
+        self, read: Read, whole: Ints, owned: Mapping[Partition, Owned], passed_over: Mapping[Partition, _Places]
+    ) -> tuple[Ints, dict[Partition, int]]:
+        """The bucket of each row, and the highest of each partition.
+
+        Buckets of a partition only rise, in the order of its log: nothing is late within a partition. A record that
+        is not scored moves its partition on as well, from its own place in the log, else it would hold every bucket
+        open. So it makes no difference to any row how a log was cut into polls.
+        """
         buckets = np.full(len(read.rows), -1, np.int64)
         buckets[whole] = np.array(read.rows.times_ms, np.int64)[whole] // self._bucket_ms
         last = {}
         for p, span in read.spans.items():
-            # Buckets of a partition only rise, in the order of its log: nothing is late within a partition.
-            risen = np.maximum.accumulate(np.maximum(buckets[span], owned[p].bucket))
+            own = np.maximum(buckets[span], owned[p].bucket)
+            last[p] = owned[p].bucket
+            if p in passed_over:
+                places, reached = passed_over[p]
+                records, record_of = read.rows.records, read.rows.record_of
+                offsets = np.array([records[n].offset for n in record_of[span]], np.int64)
+                before = np.searchsorted(places, offsets)
+                own = np.maximum(own, np.concatenate([[-1], reached])[before])
+                last[p] = max(last[p], int(reached[-1]))
+            risen = np.maximum.accumulate(own)
             buckets[span] = risen
-            last[p] = int(risen[-1]) if len(risen) else owned[p].bucket
+            if len(risen):
+                last[p] = max(last[p], int(risen[-1]))
         return buckets, last
 
-    def _move_on(self, records: Iterable[Record], now_ms: int | None, last: dict[Partition, int]) -> None:
-        """Move partitions on by records that were not scored. Otherwise these would keep every bucket open."""
+    def _passed_over(self, records: Iterable[Record], now_ms: int | None) -> dict[Partition, _Places]:
+        """Offsets of each partition's records that are not scored, ascending, and the highest bucket up to each."""
+        found: dict[Partition, list[tuple[int, int]]] = {}
         for record in records:
-            p = Partition(record.topic, record.partition)
             try:
-                last[p] = max(last[p], arrival(record.timestamp_ms, now_ms) // self._bucket_ms)
+                bucket = arrival(record.timestamp_ms, now_ms) // self._bucket_ms
             except RecordError:  # it has no time, and there is no clock to give it one
                 continue
+            found.setdefault(Partition(record.topic, record.partition), []).append((record.offset, bucket))
+        tables = {p: np.array(sorted(places), np.int64) for p, places in found.items()}
+        return {p: (table[:, 0], np.maximum.accumulate(table[:, 1])) for p, table in tables.items()}
 
     def _worst(self, rows: Rows, scored: Scored, whole: Ints, buckets: Ints) -> dict[tuple[int, str], list[Example]]:
         """Return the least confident rows of each stream and bucket, the least confident first."""

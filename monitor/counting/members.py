@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from line_plugin.method.scorer import LineScorer, PanelScorer
+from monitor.counting.tensors import TensorScorer
 from monitor.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from line_plugin import Calibration, LINe, Panel
 
+Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Scores = tuple["Tensor", "Tensor", "Tensor"]
+Scores = tuple[Ints, Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -34,45 +35,43 @@ class Members:
     names: tuple[str, ...]
     calibrations: tuple[Calibration, ...]
     experts: tuple[str, ...]
-    predict: Callable[[Tensor], Scores]
+    predict: Callable[[Floats], Scores]
 
     @classmethod
-    def of(cls, artifact: LINe | Panel) -> Members:
+    def of(cls, artifact: LINe | Panel | LineScorer | PanelScorer) -> Members:
         """The experts of a calibrated artifact.
 
         Raises:
             ModelError: a panel that does not say who gathers evidence.
         """
-        from line_plugin import LINe  # loaded already; the panel need not be
-
-        if isinstance(artifact, LINe):
+        # Of a panel and of LINe, each by torch and by numpy alone, asked in one way.
+        scorer: Any = artifact if isinstance(artifact, (LineScorer, PanelScorer)) else TensorScorer(artifact)
+        held: dict[str, Calibration] | None = getattr(artifact, "evidence_calibrations", None)
+        if held is None:
             assert artifact.calibration is not None  # noqa: S101  the scorer has looked
-            return cls(("line",), (artifact.calibration,), (), _alone(artifact))
-        held = artifact.evidence_calibrations
+            return cls(("line",), (artifact.calibration,), (), _alone(scorer.predict))
         if not held:
             raise ModelError(
                 "the artifact holds a calibration of the panel, but does not say who of it gathers evidence: calibrate "
                 "it again with `openood calibrate`"
             )
-        return cls(tuple(held), tuple(held.values()), artifact.settings.experts, artifact.predict_experts)
+        return cls(tuple(held), tuple(held.values()), scorer.experts, scorer.predict_experts)
 
-    def place(self, confidence: Tensor, each: Tensor) -> tuple[Ints, Ints]:
+    def place(self, confidence: Floats, each: Floats) -> tuple[Ints, Ints]:
         """The cells (N, members), and the expert (N,) that says least, in units of its own spread.
 
         Args:
             confidence: (N,) of the artifact.
             each: (N, experts) what each expert says; high = ID.
         """
-        own = dict(zip(self.experts, each.unbind(1), strict=False))
-        cells = [
-            c.cells(own.get(name, confidence)).numpy() for name, c in zip(self.names, self.calibrations, strict=True)
-        ]
-        return np.stack(cells, axis=1), each.numpy().argmin(axis=1)
+        own = dict(zip(self.experts, each.T, strict=False))
+        cells = [c.cells(own.get(name, confidence)) for name, c in zip(self.names, self.calibrations, strict=True)]
+        return np.stack(cells, axis=1), each.argmin(axis=1)
 
 
-def _alone(line: LINe) -> Callable[[Tensor], Scores]:
-    def predict(features: Tensor) -> Scores:
-        classes, confidence = line.predict(features)
+def _alone(predict: Callable[[Floats], tuple[Ints, Floats]]) -> Callable[[Floats], Scores]:
+    def score(features: Floats) -> Scores:
+        classes, confidence = predict(features)
         return classes, confidence, confidence[:, None]
 
-    return predict
+    return score

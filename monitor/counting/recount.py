@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from monitor.counting.counter import Counter, Owned, Read
 from monitor.counting.scoring import Scored
@@ -10,11 +11,30 @@ from monitor.messages.record import Partition, Record
 from monitor.store.counts import CountKey, samples_in
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a piece of one partition's log adds, counted by itself.
+
+    Attributes:
+        counts: bucket to ``(stream, class, cell)`` to samples.
+        bucket: the highest bucket that the piece reached, -1 for none.
+        rejected: reason to records that cannot be scored.
+        skipped: records that are not meant to be scored.
+        records: all of them.
+    """
+
+    counts: Mapping[int, Mapping[CountKey, int]]
+    bucket: int
+    rejected: Mapping[str, int]
+    skipped: int
+    records: int
+
+
 class Recount:
     """Adds up what the batches would have added to a store.
 
     Args:
-        counter: a worker's counter.
+        counter: the worker's; None if only parts are joined that were counted elsewhere.
 
     Attributes:
         counts: bucket to ``(stream, class, cell)`` to samples.
@@ -23,7 +43,7 @@ class Recount:
         records: number of all records.
     """
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: Counter | None = None) -> None:
         self._counter = counter
         self._owned: dict[Partition, Owned] = {}
         self.counts: dict[int, dict[CountKey, int]] = {}
@@ -49,6 +69,7 @@ class Recount:
         Args:
             records: records by partition, in the order of its log, at least one each.
         """
+        assert self._counter is not None  # noqa: S101  whoever adds records gave one
         while records:
             for p, chunk in records.items():
                 self._owned.setdefault(p, Owned(0, chunk[0].offset, -1))
@@ -57,8 +78,7 @@ class Recount:
             batch, _ = self._counter.count(read, scored, self._owned)
             for bucket, cells in batch.counts.items():
                 _add(self.counts.setdefault(bucket, {}), cells)
-            for reason, n in batch.rejected.items():
-                self.rejected[reason] = self.rejected.get(reason, 0) + n
+            _sum(self.rejected, batch.rejected)
             self.skipped += len(read.rows.skipped)
             self.records += sum(map(len, read.records.values()))
             for step in batch.progress:
@@ -66,7 +86,37 @@ class Recount:
             yield read, scored
             records = {p: [r for r in records[p] if r.offset >= at] for p, at in read.left.items()}
 
+    def part(self, partition: Partition) -> Part:
+        """All that was counted, if it came from this partition alone."""
+        owned = self._owned.get(partition)
+        bucket = owned.bucket if owned else -1
+        return Part(self.counts, bucket, self.rejected, self.skipped, self.records)
+
+    def join(self, partition: Partition, part: Part, end: int) -> None:
+        """Add the next piece of a partition's log, as if its records had been counted here.
+
+        Buckets of a partition only rise. So what the piece, which knew nothing of the log before it, counted in a
+        bucket below the one that the log had reached belongs to that one.
+
+        Args:
+            partition: whose pieces are joined in the order of its log.
+            part: what :meth:`part` gave.
+            end: the offset behind the piece.
+        """
+        reached = self._owned[partition].bucket if partition in self._owned else -1
+        for bucket, cells in part.counts.items():
+            _add(self.counts.setdefault(max(bucket, reached), {}), cells)
+        _sum(self.rejected, part.rejected)
+        self.skipped += part.skipped
+        self.records += part.records
+        self._owned[partition] = Owned(0, end, max(part.bucket, reached))
+
 
 def _add(into: dict[CountKey, int], cells: Mapping[CountKey, int]) -> None:
     for key, n in cells.items():
         into[key] = into.get(key, 0) + n
+
+
+def _sum(into: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, n in more.items():
+        into[name] = into.get(name, 0) + n

@@ -1,4 +1,4 @@
-"""Batches to LINe or the panel: one copy into one matrix, the same ``predict`` as the benchmark's."""
+"""Batches to LINe or the panel: one copy into one matrix, the bits of the benchmark's ``predict``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from line_plugin.errors import LinePluginError
+from monitor.counting import tensors
 from monitor.counting.members import Members
+from monitor.counting.tensors import Staging
 from monitor.errors import ModelError
 from monitor.messages.limits import Limits
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from line_plugin import LINe, Panel
+    from line_plugin.method.scorer import LineScorer, PanelScorer
 
 
 @dataclass(frozen=True)
@@ -56,35 +58,6 @@ class Scored:
         return self.finite & self.in_range
 
 
-class Staging:
-    """Memory in which the rows of a batch are joined on their way to a device, kept from batch to batch.
-
-    Pinned memory is what a GPU reads without a copy in between. Whoever fills it again must know that the transfer of
-    the rows before is over.
-
-    Args:
-        width: D.
-        pinned: whether to pin; needs CUDA.
-    """
-
-    def __init__(self, width: int, pinned: bool) -> None:
-        self._width, self._pinned = width, pinned
-        self._rows: Tensor | None = None
-
-    def join(self, vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """The rows as one (N, D) matrix, valid until the next call."""
-        import torch
-
-        n = len(vectors)
-        if self._rows is None or len(self._rows) < n:
-            room = max(n, 2 * len(self._rows) if self._rows is not None else 0)
-            self._rows = torch.empty(room, self._width, dtype=torch.float32, pin_memory=self._pinned)
-        matrix: npt.NDArray[np.float32] = self._rows[:n].numpy()
-        for row, vector in zip(matrix, vectors, strict=True):
-            row[:] = np.frombuffer(vector, dtype="<f4")
-        return matrix
-
-
 class Scorer:
     """A fitted and calibrated LINe or Panel, fed with bytes, by one thread: two at once would share its staging memory.
 
@@ -92,7 +65,7 @@ class Scorer:
         ModelError: the artifact holds no calibration, or a panel's does not say who gathers evidence.
     """
 
-    def __init__(self, line: LINe | Panel) -> None:
+    def __init__(self, line: LINe | Panel | LineScorer | PanelScorer) -> None:
         if line.calibration is None:
             raise ModelError(
                 "the artifact holds no calibration: write it with `openood calibrate` on held-out ID images"
@@ -100,29 +73,35 @@ class Scorer:
         self.line = line
         self.calibration = line.calibration
         self._members = Members.of(line)
-        self._staging = Staging(line.width, pinned=True) if line.device.type == "cuda" else None
+        device = getattr(line, "device", None)
+        self._staging = Staging(line.width, pinned=True) if device is not None and device.type == "cuda" else None
 
     @classmethod
     def load(cls, artifact: str | Path, device: str = "cpu", threads: int = 0) -> Scorer:
-        """Read an artifact.
+        """Read an artifact. On the CPU torch is not imported, unless numba's kernels cannot be used.
 
         Args:
             artifact: file of ``LINe.save`` or ``Panel.save``.
-            device: the torch device that scores.
-            threads: torch CPU threads; 0 leaves torch's own choice.
+            device: that scores.
+            threads: that score on the CPU; 0 for as many as there are cores, or torch's own choice if it scores.
+
+        Raises:
+            ModelError: the artifact cannot be used.
+            MissingLibraryError: neither numba nor torch can score it.
         """
-        import torch
+        from line_plugin.kernels.cpu import set_threads
+        from line_plugin.method.scorer import load_scorer
 
-        from line_plugin import LinePluginError, load_artifact
-
-        if threads:
-            torch.set_num_threads(threads)
+        set_threads(threads)
         try:
-            return cls(load_artifact(artifact, device))
+            found = load_scorer(artifact) if device == "cpu" else None
+            if found is not None:
+                return cls(found)
+            loaded = tensors.load(artifact, device)
         except LinePluginError as error:
             raise ModelError(str(error)) from error
-        except RuntimeError as error:
-            raise ModelError(f"device {device!r} cannot be used: {error}") from error
+        set_threads(threads)  # torch is imported now
+        return cls(loaded)
 
     @property
     def width(self) -> int:
@@ -154,8 +133,6 @@ class Scorer:
         The rows are joined once; the matrix is a view of that memory, and goes to the device from there. The scores
         are back before this returns, so the next call may use the same memory.
         """
-        import torch
-
         n = len(vectors)
         matrix: npt.NDArray[np.float32]
         if self._staging is not None:
@@ -169,11 +146,8 @@ class Scorer:
         cells = np.zeros((n, len(self.experts)), np.int64)
         rows = matrix if usable.all() else matrix[usable]
         if len(rows):
-            features = torch.from_numpy(rows)
-            if self.line.device.type == "cuda":
-                features = features.to(self.line.device, non_blocking=True)
-            classes, values, each = (t.cpu() for t in self._members.predict(features))
-            confidence[usable], predicted[usable] = values.numpy(), classes.numpy()
+            classes, values, each = self._members.predict(rows)
+            confidence[usable], predicted[usable] = values, classes
             cells[usable], expert[usable] = self._members.place(values, each)
             in_range[usable] = np.isfinite(confidence[usable])
         return Scored(confidence, predicted, cells, finite, in_range, expert)

@@ -48,12 +48,6 @@ class Budget:
         if not self.shares or not all(math.isfinite(s) and s > 0 for s in self.shares.values()):
             raise ValueError(f"shares {dict(self.shares)} given, expected a positive one for each level watched")
 
-    @classmethod
-    def per_days(cls, days: float, requests_per_second: float, **shares: float) -> Budget:
-        """At most one false alert in ``days`` at a rate of ``requests_per_second`` over all streams."""
-        requests = requests_in(days, requests_per_second)
-        return cls(requests, shares) if shares else cls(requests)  # type: ignore[arg-type]
-
     def threshold(self, level: Level) -> float:
         """A of this level: its keys raise when their evidence reaches it; infinite if it is not watched."""
         share = self.shares.get(level, 0.0)

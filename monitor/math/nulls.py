@@ -134,11 +134,11 @@ def of_class(counts: Sequence[int], *, risk: float = 0.05) -> Nulls:
 
 def _bounds(below: Sequence[int], n: int, risk: float) -> tuple[float, ...]:
     """Upper Clopper-Pearson bounds for ``below[k]`` of ``n``, which hold together with probability ``1 - risk``."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # the quantile of scipy.stats.beta, whose module takes 40 MB
 
     each = risk / len(below)
     # below = -1: no calibration sample can lie under the cutoff, it is -inf, and nothing ever does.
-    bounds = [0.0 if m < 0 else 1.0 if m >= n else float(beta.ppf(1 - each, m + 1, n - m)) for m in below]
+    bounds = [0.0 if m < 0 else 1.0 if m >= n else float(betaincinv(m + 1, n - m, 1 - each)) for m in below]
     return (*accumulate(bounds, max), 1.0)
 
 

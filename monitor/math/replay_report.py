@@ -27,6 +27,7 @@ class FlagOrder:
         second: flagged ones among the later of each pair.
         both: pairs with both flagged.
         last: the last flag, None before the first.
+        begin: the first flag, None before it.
     """
 
     pairs: int = 0
@@ -34,6 +35,7 @@ class FlagOrder:
     second: int = 0
     both: int = 0
     last: bool | None = None
+    begin: bool | None = None
 
     def then(self, flags: Sequence[bool] | npt.NDArray[np.bool_]) -> FlagOrder:
         """After more flags, in order."""
@@ -49,6 +51,26 @@ class FlagOrder:
             self.second + int(b.sum()),
             self.both + int((a & b).sum()),
             bool(run[-1]),
+            bool(run[0]) if self.begin is None else self.begin,
+        )
+
+    def followed_by(self, later: FlagOrder) -> FlagOrder:
+        """As if the samples of ``later`` had come right behind these, in one log."""
+        if self.last is None or later.begin is None:
+            return later if self.last is None else self
+        return FlagOrder(
+            self.pairs + 1 + later.pairs,
+            self.first + self.last + later.first,
+            self.second + later.begin + later.second,
+            self.both + (self.last and later.begin) + later.both,
+            later.last,
+            self.begin,
+        )
+
+    def beside(self, other: FlagOrder) -> FlagOrder:
+        """The pairs of two logs, of which neither follows the other."""
+        return FlagOrder(
+            self.pairs + other.pairs, self.first + other.first, self.second + other.second, self.both + other.both
         )
 
     @property

@@ -22,7 +22,7 @@ from monitor.errors import ConfigError
 from monitor.publishing.complaints import Complaints
 from monitor.publishing.messages import Encoder, read_rows
 from monitor.publishing.outbox import Outbox
-from monitor.publishing.producers import CLIENTS, Producer, open_producer, wrap_producer
+from monitor.publishing.producers import CLIENTS, Producer, open_producer, require_library, wrap_producer
 from monitor.publishing.sending import Sending
 
 log = logging.getLogger("monitor.publishing")
@@ -77,6 +77,7 @@ class EmbeddingPublisher:
 
     Raises:
         ConfigError: an argument that can never be right (an unknown client, a queue without room).
+        MissingLibraryError: the library of ``client`` is not installed.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class EmbeddingPublisher:
                 "both must be at least 1"
             )
         if producer is None:
+            require_library(client)
             opening = functools.partial(open_producer, client, bootstrap_servers, settings)
         else:
             opening = functools.partial(wrap_producer, producer)

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
+from line_plugin.optional import say_missing
 from monitor.config.redaction import HIDDEN, Redactor
 from monitor.errors import MissingLibraryError
 from monitor.messages.text import printable, valid
@@ -96,7 +97,7 @@ def _formatter(form: Form, redactor: Redactor, colours: bool) -> logging.Formatt
     try:
         from structlog import processors, stdlib
     except ImportError:
-        raise MissingLibraryError('the log needs structlog: pip install "openood-line[monitor]"') from None
+        raise MissingLibraryError(say_missing("structlog", "the log")) from None
 
     def redact(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Remove secrets from every value before the line is made, so that it stays one JSON object."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from monitor.config import KafkaConfig
@@ -16,6 +18,10 @@ from monitor.sources.topic import TopicQuestions
 
 PATIENCE = 60.0
 """After this many seconds without progress, reading a range fails."""
+
+
+Ranges = Mapping[Partition, tuple[int, int]]
+"""The first offset of each partition, and the one behind the last."""
 
 
 def read_topic(
@@ -35,6 +41,26 @@ def read_topic(
         BrokerError: a topic cannot be described. The message says why.
         ReplayError: the range could not be read to its end. The message says how far each partition was read.
     """
+    ends = _ends(config)
+    with _consuming(config) as consumer:
+        for polled in _Range(consumer, _pinned(consumer, ends, begin_ms), patience, clock).read():
+            found = {p: keep_within(records, begin_ms, end_ms) for p, records in polled.records.items()}
+            yield {p: records for p, records in found.items() if records}
+
+
+def pin(config: KafkaConfig, begin_ms: int | None = None) -> dict[Partition, tuple[int, int]]:
+    """Where reading begins in each partition of every topic, and where it ends: what comes later does not belong to it.
+
+    Raises:
+        TopicMissingError: a topic does not exist.
+        BrokerError: a topic cannot be described; the message says why.
+    """
+    ends = _ends(config)
+    with _consuming(config) as consumer:
+        return _pinned(consumer, ends, begin_ms)
+
+
+def _ends(config: KafkaConfig) -> dict[Partition, int]:
     questions = TopicQuestions(config)
     try:
         partitions: list[Partition] = []
@@ -42,9 +68,53 @@ def read_topic(
             if isinstance(seen, BrokerError):
                 raise seen
             partitions += [Partition(topic, n) for n in sorted(seen.partitions)]
-        ends = questions.real_ends(partitions)
+        return dict(questions.real_ends(partitions))
     finally:
         questions.close()
+
+
+def _pinned(consumer: Any, ends: Mapping[Partition, int], begin_ms: int | None) -> dict[Partition, tuple[int, int]]:
+    from kafka import TopicPartition
+
+    native = {p: TopicPartition(p.topic, p.number) for p in ends}
+    with kafka_errors("finding the beginning"):
+        firsts = consumer.beginning_offsets(list(native.values()))
+        found = {} if begin_ms is None else consumer.offsets_for_times(dict.fromkeys(native.values(), begin_ms))
+    begins = {p: firsts[tp] if found.get(tp) is None else found[tp].offset for p, tp in native.items()}
+    return {p: (min(ends[p], begins[p]), ends[p]) for p in ends}
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What one poll brought: records of each partition, none of them behind its end, and where reading goes on."""
+
+    records: dict[Partition, list[Record]]
+    at: dict[Partition, int]
+
+
+def read_ranges(
+    config: KafkaConfig, ranges: Ranges, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Polled]:
+    """Everything in these offsets, whatever its time.
+
+    Raises:
+        ReplayError: they could not be read to their ends; the message says how far each partition was read.
+    """
+    with _consuming(config) as consumer:
+        yield from _Range(consumer, ranges, patience, clock).read()
+
+
+def keep_within(records: Iterable[Record], begin_ms: int | None, end_ms: int | None) -> list[Record]:
+    """Those with ``begin_ms <= timestamp < end_ms``."""
+    return [
+        r
+        for r in records
+        if (begin_ms is None or r.timestamp_ms >= begin_ms) and (end_ms is None or r.timestamp_ms < end_ms)
+    ]
+
+
+@contextmanager
+def _consuming(config: KafkaConfig) -> Iterator[Any]:
     with kafka_errors("opening the topic"):
         from kafka import KafkaConsumer
 
@@ -53,25 +123,26 @@ def read_topic(
         settings = {"auto_offset_reset": "none", "max_partition_fetch_bytes": config.max_partition_fetch_bytes}
         consumer = KafkaConsumer(**{**reading(config), **settings})
     try:
-        yield from _Range(consumer, ends, patience, clock).read(begin_ms, end_ms)
+        yield consumer
     finally:
         consumer.close()
 
 
 class _Range:
-    def __init__(
-        self, consumer: Any, ends: Mapping[Partition, int], patience: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, consumer: Any, ranges: Ranges, patience: float, clock: Callable[[], float]) -> None:
         from kafka import TopicPartition
 
         self._consumer, self._patience, self._clock = consumer, patience, clock
-        self._native = {p: TopicPartition(p.topic, p.number) for p in ends}
-        self._ends = ends
-        self._begins: dict[Partition, int] = {}
-        self._at: dict[Partition, int] = {}
+        self._native = {p: TopicPartition(p.topic, p.number) for p in ranges}
+        self._begins = {p: begin for p, (begin, _) in ranges.items()}
+        self._ends = {p: end for p, (_, end) in ranges.items()}
+        self._at = dict(self._begins)
 
-    def read(self, begin_ms: int | None, end_ms: int | None) -> Iterator[dict[Partition, list[Record]]]:
-        self._open(begin_ms)
+    def read(self) -> Iterator[Polled]:
+        with kafka_errors("opening the topic"):
+            self._consumer.assign(list(self._native.values()))
+            for p, tp in self._native.items():
+                self._consumer.seek(tp, self._at[p])
         moved_at = self._clock()
         while any(self._at[p] < self._ends[p] for p in self._ends):
             polled = self._poll()
@@ -82,19 +153,9 @@ class _Range:
                     f"{self._progress()}; nothing came for {self._patience:.0f} seconds: look whether all brokers are "
                     "up and whether a transaction was left open, then replay again"
                 )
-            found = {p: self._within(p, polled.get(tp, ()), begin_ms, end_ms) for p, tp in self._native.items()}
-            yield {p: records for p, records in found.items() if records}
-
-    def _open(self, begin_ms: int | None) -> None:
-        consumer, native = self._consumer, self._native
-        with kafka_errors("finding the beginning"):
-            consumer.assign(list(native.values()))
-            firsts = consumer.beginning_offsets(list(native.values()))
-            found = {} if begin_ms is None else consumer.offsets_for_times(dict.fromkeys(native.values(), begin_ms))
-            for p, tp in native.items():
-                at = found.get(tp)
-                self._begins[p] = self._at[p] = min(self._ends[p], firsts[tp] if at is None else at.offset)
-                consumer.seek(tp, self._at[p])
+            found = {p: self._before_end(p, polled.get(tp, ())) for p, tp in self._native.items()}
+            at = {p: min(self._at[p], self._ends[p]) for p in self._ends}
+            yield Polled({p: records for p, records in found.items() if records}, at)
 
     def _poll(self) -> Mapping[Any, Any]:
         from kafka import errors
@@ -121,13 +182,11 @@ class _Range:
             self._at[p] = before[p] if position is None else position
         return self._at != before
 
-    def _within(self, p: Partition, records: Any, begin_ms: int | None, end_ms: int | None) -> list[Record]:
+    def _before_end(self, p: Partition, records: Any) -> list[Record]:
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
             for r in records
             if r.offset < self._ends[p]
-            and (begin_ms is None or r.timestamp >= begin_ms)
-            and (end_ms is None or r.timestamp < end_ms)
         ]
 
     def _progress(self) -> str:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
-from monitor.counting.counter import Counter, Read, usable_rows
-from monitor.counting.models import Models
-from monitor.counting.recount import Recount
-from monitor.counting.scoring import Scored
 from monitor.errors import RecordError, ReplayError
-from monitor.judging.evaluator import by_key
 from monitor.math.lifecycle import plain
-from monitor.math.replay_report import FlagOrder, Rate, ReplayReport, report
-from monitor.math.state import Bucket
+from monitor.math.replay_report import Rate, ReplayReport, report
 from monitor.messages.text import name_topics
 from monitor.messages.times import parse_time
 from monitor.service.assembly import open_models, rules_of
 from monitor.service.reading_topic import read_topic
+from monitor.service.replaying.fleet import Fleet
+from monitor.service.replaying.tally import Tally
 
 
 def replay(
@@ -34,6 +30,7 @@ def replay(
     arm: bool = False,
     save_classes: str | None = None,
     as_json: bool = False,
+    ray: Fleet | None = None,
 ) -> int:
     """Judge a range of the topics and print the report. Nothing is written to Redis, and no group is joined.
 
@@ -46,18 +43,26 @@ def replay(
         arm: return 1 if this traffic breaks the calibration.
         save_classes: write counts per class and cell here, for ``alerts.class_calibration``.
         as_json: one JSON object instead of text.
+        ray: read it over so many actors of Ray; None reads it in this process. The result is the same.
 
     Raises:
         ReplayError: an empty range, or one that cannot be read.
+        MissingLibraryError: ``ray`` is given, and Ray is not installed.
     """
     models = open_models(config)
     if save_classes and len(models) > 1:
         raise ReplayError("--save-classes is of one artifact, and models names several: replay with that one alone")
     the_rules = rules_of(config, models)
     tally = Tally(config, models, the_rules.all_cells, the_rules.flag_cells)
-    for records in read_topic(config.kafka, _moment(begin, "earliest"), _moment(end, "latest")):
-        for read, scored in tally.recount.add(records):
-            tally.order_flags(read, scored)
+    begin_ms, end_ms = _moment(begin, "earliest"), _moment(end, "latest")
+    if ray is None:
+        for records in read_topic(config.kafka, begin_ms, end_ms):
+            for _ in tally.add(records):
+                pass
+    else:
+        from monitor.service.replaying.ray_actors import read_over_actors
+
+        print(read_over_actors(config, tally, begin_ms, end_ms, ray), file=sys.stderr)
     if not tally.recount.counts:
         raise ReplayError(
             f"no embedding in {_named(config.kafka.topic_names)} from {begin} to {end} can be judged "
@@ -71,50 +76,6 @@ def replay(
         print("ood-monitor: not armed: this traffic breaks the calibration", file=sys.stderr)
         return 1
     return 0
-
-
-class Tally:
-    """Collects a replay: counts by the worker's code, and the flags in order."""
-
-    def __init__(self, config: MonitorConfig, models: Models, cells: int, flag_cells: int) -> None:
-        self.recount = Recount(Counter(models, config.bucket_ms, 0))
-        self.order: dict[str, FlagOrder] = {}
-        self._cells, self._flag_cells = cells, flag_cells
-        self._width, self._magnitude = config.bucket_ms / 1000, models.first.contract.limits.magnitude
-
-    def order_flags(self, read: Read, scored: Scored) -> None:
-        """Note which samples were flagged, by any expert, in the order of the log."""
-        flags: dict[str, list[bool]] = {}
-        whole, _ = usable_rows(read.rows, scored, self._magnitude)
-        for n in whole.tolist():
-            flags.setdefault(read.rows.streams[n], []).append(int(scored.cells[n].min()) < self._flag_cells)
-        for stream, run in flags.items():
-            self.order[stream] = self.order.get(stream, FlagOrder()).then(run)
-
-    def closed(self) -> Iterator[Bucket]:
-        """Return the buckets in order of event time."""
-        for b, counts in sorted(self.recount.counts.items()):
-            yield Bucket(b, b * self._width, (b + 1) * self._width, by_key(counts, self._cells))
-
-    def classes(self) -> dict[int, list[int]]:
-        """Return samples in each cell of every expert, by predicted class, over all streams."""
-        table: dict[int, list[int]] = {}
-        for (_, label), cells in by_key(self.recount.totals(), self._cells).items():
-            kept = table.setdefault(label, [0] * self._cells)
-            for k, n in enumerate(cells):
-                kept[k] += n
-        return dict(sorted(table.items()))
-
-    def words(self) -> str:
-        """Describe how many records there were, and what became of them."""
-        r = self.recount
-        refused = ", ".join(f"{n} {reason}" for reason, n in sorted(r.rejected.items()))
-        total = sum(r.rejected.values())
-        return (
-            f"{r.records:,} records read, {r.samples:,} samples judged, {total:,} records rejected"
-            + (f" ({refused})" if refused else "")
-            + (f", {r.skipped:,} skipped" if r.skipped else "")
-        )
 
 
 def _named(topics: Sequence[str]) -> str:
@@ -157,7 +118,7 @@ def _as_json(judged: ReplayReport, tally: Tally) -> str:
         "affordable": judged.affordable,
         "suggested_requests": judged.suggested_requests,
         "records": tally.recount.records,
-        "rejected": tally.recount.rejected,
+        "rejected": dict(sorted(tally.recount.rejected.items())),
         "skipped": tally.recount.skipped,
     }
     return json.dumps(document)

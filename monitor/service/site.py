@@ -50,6 +50,7 @@ def open_site(
         ConfigError: the address is taken, or a TLS file cannot be used.
         MissingLibraryError: a library for serving HTTP is not installed.
     """
+    from line_plugin.optional import say_missing
     from line_plugin.version import __version__
     from monitor.errors import MissingLibraryError
 
@@ -59,7 +60,7 @@ def open_site(
         from monitor.web.site import build_site
         from monitor.web.sources import Sources
     except ImportError as error:
-        raise MissingLibraryError(f"http.port is set: pip install starlette uvicorn ({error})") from None
+        raise MissingLibraryError(say_missing("starlette", "http.port", "monitor") + f" ({error})") from None
 
     first, http = models.first.scorer, config.http
     limits = [(f"{m.name}: " if m.name else "") + line for m in models for line in m.scorer.calibration.limits()]

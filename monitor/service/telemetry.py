@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from line_plugin.optional import say_missing
 from monitor.alerts.runners import SinkStatus
 from monitor.counting.observing import STAGES, Stage
 from monitor.counting.scoring import Scored
@@ -53,7 +54,7 @@ class Telemetry:
         try:
             from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
         except ImportError:
-            raise MissingLibraryError("http.port is set: pip install prometheus-client") from None
+            raise MissingLibraryError(say_missing("prometheus_client", "http.port")) from None
         # Else every counter has a second series, which nobody reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()

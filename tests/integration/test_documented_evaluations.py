@@ -41,6 +41,9 @@ ELSEWHERE = {
     "openood eval --root runs/ --device cuda:0,cuda:1 ...": (
         "integration/test_several_devices.py::test_two_devices_give_the_figures_of_one"
     ),
+    "make demo": (
+        "integration/test_quickstart_command.py::test_quickstart_ends_with_a_table_plots_and_a_calibrated_artifact"
+    ),
     "bash scripts/ood/line/cifar10_test_ood_line.sh": (
         "integration/test_openood_contribution.py::"
         "test_openoods_own_script_with_the_contribution_scores_as_the_plugin_does"
@@ -62,6 +65,7 @@ NOT_RUN = {
     "benchmarks.settings": "tries 50 clips on each of six networks: minutes",
     "benchmarks.choosing": "forwards a ResNet-50 for minutes",
     "benchmarks.panel": "fits 33 methods on each of six networks: minutes",
+    "benchmarks.report_page": "draws two pages of nearly 10 MB: half a minute",
     "benchmarks.scoring_panel": "repeats each case until the ratio is steady: minutes",
 }
 EXIT = {  # what is not there on purpose
@@ -99,6 +103,7 @@ def test_every_command_is_run_here_or_is_in_the_table() -> None:
         for page, command in documented()
         if not command.startswith("openood ")
         and command not in ELSEWHERE
+        and " pytest " not in command  # is a test; the next one looks whether it is there
         and not ((m := module.match(command)) and m.group(1) in NOT_RUN)
     ]
     assert unknown == [], "say in the table of this file what runs it, or why nothing does"
@@ -106,6 +111,13 @@ def test_every_command_is_run_here_or_is_in_the_table() -> None:
     assert set(ELSEWHERE) <= typed
     assert set(EXIT) <= typed
     assert set(re.findall(module, "\n".join(typed))) == set(NOT_RUN)
+
+
+def test_a_test_that_a_page_types_is_there() -> None:
+    typed = [word for _, command in documented() if " pytest " in command for word in command.split()]
+    files = [word for word in typed if word.startswith("tests/")]
+    assert files
+    assert [f for f in files if not (ROOT / f).is_file()] == []
 
 
 @pytest.mark.parametrize("named", sorted(set(ELSEWHERE.values())))

@@ -15,7 +15,7 @@ from line_plugin.cli import parser
 ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "docs/evaluation.md", "docs/results.md", "docs/settings.md", "docs/panel.md", "docs/report.md",
-    "docs/score.md", "docs/data.md", "docs/imagenet.md",
+    "docs/score.md", "docs/data.md", "docs/imagenet.md", "docs/ray.md",
 ]  # fmt: skip
 
 

@@ -19,17 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from line_plugin.benchmark.methods.base import FeatureSet
 from line_plugin.benchmark.protocol import images
 from line_plugin.benchmark.protocol.digests import FileDigests
 from line_plugin.benchmark.protocol.image_list import ImageList
+from line_plugin.benchmark.protocol.image_passes import ForwardImages
+from line_plugin.benchmark.protocol.passes import InProcess, Passes
 from line_plugin.benchmark.protocol.spec import Preprocessing
 from line_plugin.errors import DataError
 from line_plugin.networks.fingerprint import fingerprint
 from line_plugin.networks.head import Head, find_head
-from line_plugin.networks.tap import forward
 
 Progress = Callable[[int, int | None], None]
 """Called with (images done, images in all); the second is None if it is not known."""
@@ -66,6 +68,7 @@ class FeatureCache:
         folder: where features are kept.
         batch_size: images a forward pass; by default :func:`default_batch_size`.
         num_workers: decoding processes.
+        passes: who runs the passes of the network; by default this process.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class FeatureCache:
         head: str | None = None,
         batch_size: int | None = None,
         num_workers: int = 2,
+        passes: Passes | None = None,
     ) -> None:
         self.model = model.to(device).eval()
         self.folder = folder
         self.device = device
         self.batch_size = batch_size or default_batch_size(device)
         self.num_workers = num_workers
+        self.passes: Passes = passes or InProcess()
         self.model_sha256 = fingerprint(model)
         self._head_path = head
         self._head: Head | None = None
@@ -154,17 +159,17 @@ class FeatureCache:
         total, done = sum(len(r.images) for r in requests), 0
         (self.folder / "features").mkdir(parents=True, exist_ok=True)
         self._refuse_full_disk(total)
-        jobs = [images.Job(r.images.files, r.preprocessing) for r in requests]
+        plan = images.plan([images.Job(r.images.files, r.preprocessing) for r in requests], self.batch_size)
+        work = ForwardImages(self.model, self.head, self.device, self.num_workers)
         writer: _Writer | None = None
         try:
-            pinned = self.device.type == "cuda"
-            for owner, batch in images.batches(jobs, self.batch_size, self.num_workers, pin_memory=pinned):
+            for found in self.passes.run(work, plan):
+                owner = found.owner
                 if writer is None:
                     writer = _Writer(self._path(keys[owner]), len(requests[owner].images), self.head.linear.in_features)
-                features, logits = forward(self.model, self.head, batch.to(self.device, non_blocking=True))
-                writer.add(features, logits)
-                done += len(batch)
-                self.forwarded += len(batch)
+                writer.add(found.features, found.predicted)
+                done += len(found.predicted)
+                self.forwarded += len(found.predicted)
                 if writer.full:
                     writer.commit(self._about(requests[owner]))
                     writer = None
@@ -215,10 +220,10 @@ class _Writer:
     def full(self) -> bool:
         return self._at == len(self._predicted)
 
-    def add(self, features: Tensor, logits: Tensor) -> None:
+    def add(self, features: NDArray[np.float32], predicted: NDArray[np.int64]) -> None:
         stop = self._at + len(features)
-        self._features[self._at : stop] = features.float().cpu().numpy()
-        self._predicted[self._at : stop] = logits.argmax(dim=1).cpu().numpy()
+        self._features[self._at : stop] = features
+        self._predicted[self._at : stop] = predicted
         self._at = stop
 
     def commit(self, about: dict[str, Any]) -> None:

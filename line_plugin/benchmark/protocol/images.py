@@ -38,14 +38,39 @@ class Job:
     preprocessing: Preprocessing
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Files that go through the network together.
+
+    Attributes:
+        owner: index of the job that they belong to; a batch holds images of one job only, so a set's features do not
+            depend on which other sets are evaluated beside it.
+        files, preprocessing: of that job.
+    """
+
+    owner: int
+    files: tuple[Path, ...]
+    preprocessing: Preprocessing
+
+
+def plan(jobs: Sequence[Job], batch_size: int) -> list[Batch]:
+    """Every image of every job once, in order, at most ``batch_size`` at a time."""
+    return [
+        Batch(i, job.files[low : low + batch_size], job.preprocessing)
+        for i, job in enumerate(jobs)
+        for low in range(0, len(job.files), batch_size)
+    ]
+
+
 class _Images(Dataset[Tensor | str]):
-    """Every image of every job in a row. A broken image comes back as its message: an exception that crosses a
+    """Every image of every batch in a row. A broken image comes back as its message: an exception that crosses a
     worker process arrives as a traceback."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self.files = [f for job in jobs for f in job.files]
-        self.which = [i for i, job in enumerate(jobs) for _ in job.files]
-        self.transforms = [transform(job.preprocessing) for job in jobs]
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.files = [f for batch in batches for f in batch.files]
+        self.which = [batch.owner for batch in batches for _ in batch.files]
+        first = {batch.owner: batch.preprocessing for batch in reversed(batches)}
+        self.transforms = {owner: transform(preprocessing) for owner, preprocessing in first.items()}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -110,38 +135,37 @@ def _collate(items: list[Tensor | str]) -> Tensor | str:
 def batches(
     jobs: Sequence[Job], batch_size: int, num_workers: int, *, pin_memory: bool = False
 ) -> Iterator[tuple[int, Tensor]]:
-    """Decode every image of every job once, in order.
+    """Decode every image of every job once, in order: :func:`read` of their :func:`plan`."""
+    return read(plan(jobs, batch_size), num_workers, pin_memory=pin_memory)
+
+
+def read(batches: Sequence[Batch], num_workers: int, *, pin_memory: bool = False) -> Iterator[tuple[int, Tensor]]:
+    """Decode batch after batch, in order.
 
     Args:
-        jobs: what to decode.
-        batch_size: images a batch, at most.
+        batches: what to decode.
         num_workers: decoding processes; 0 decodes in this one.
         pin_memory: put batches into memory that CUDA copies from while it computes.
 
     Yields:
-        ``(job index, images (B, 3, H, W) float32)``; a batch holds images of one job only, so a set's features do
-        not depend on which other sets are evaluated beside it.
+        ``(owner, images (B, 3, H, W) float32)``.
 
     Raises:
         ImageError: an image is missing or broken.
     """
-    data = _Images(jobs)
-    plan, owners, start = [], [], 0
-    for i, job in enumerate(jobs):
-        stop = start + len(job.files)
-        for low in range(start, stop, batch_size):
-            plan.append(list(range(low, min(low + batch_size, stop))))
-            owners.append(i)
-        start = stop
+    rows, start = [], 0
+    for batch in batches:
+        rows.append(list(range(start, start + len(batch.files))))
+        start += len(batch.files)
     loader = DataLoader(
-        data,
-        batch_sampler=plan,
-        num_workers=min(num_workers, len(plan)),
+        _Images(batches),
+        batch_sampler=rows,
+        num_workers=min(num_workers, len(rows)),
         collate_fn=_collate,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # leaves torch's global random state alone
     )
-    for owner, batch in zip(owners, loader, strict=True):
-        if isinstance(batch, str):
-            raise ImageError(batch)
-        yield owner, batch
+    for batch, images in zip(batches, loader, strict=True):
+        if isinstance(images, str):
+            raise ImageError(images)
+        yield batch.owner, images

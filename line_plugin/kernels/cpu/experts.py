@@ -1,4 +1,4 @@
-"""The experts of the panel on a CPU: their tensors as the compiled code reads them, and who runs which rows."""
+"""The experts of the panel on a CPU: their arrays as the compiled code reads them, and who runs which rows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from line_plugin.kernels import selftest
 from line_plugin.kernels.cpu import team
 from line_plugin.kernels.notice import first_line, loading
-from line_plugin.math.experts.literal import Experts
+from line_plugin.math.experts.literal import ArrayExperts
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +39,8 @@ class PackedExperts:
     alpha: float
 
     @classmethod
-    def make(cls, experts: Experts) -> PackedExperts | None:
-        """Load the compiled code, lay the tensors out for it and try it (:mod:`line_plugin.kernels.selftest`).
+    def make(cls, experts: ArrayExperts) -> PackedExperts | None:
+        """Load the compiled code, lay the arrays out for it and try it (:mod:`line_plugin.kernels.selftest`).
 
         Returns:
             ``None`` if it cannot be used or gives other numbers, with the reason logged; torch then scores.
@@ -64,14 +62,16 @@ class PackedExperts:
         )
         return None
 
-    def score(self, features: Tensor, classes: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """Confidences (N,) float64 by name, by as many threads as torch may use.
+    def score(
+        self, features: Floats, classes: NDArray[np.int64], names: Sequence[str]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Confidences (N,) float64 by name (:mod:`line_plugin.kernels.cpu.team` says by whose threads).
 
         Args:
-            features: (N, D) float32, finite, on the CPU; not clipped.
+            features: (N, D) float32, finite; not clipped.
             classes: (N,) int64, predicted.
         """
-        x, c, n = features.contiguous().numpy(), classes.contiguous().numpy(), len(features)
+        x, c, n = np.ascontiguousarray(features), np.ascontiguousarray(classes), len(features)
         angle, residual, rest = np.empty(n), np.empty(n), np.empty((2, n))
         wanted = {name: name in names for name in ("angle", "prototypes", "virtual_logit")}
 
@@ -91,28 +91,25 @@ class PackedExperts:
         if n:
             team.each_span(n, span)
         found = {"angle": angle, "prototypes": rest[1], "virtual_logit": rest[0] - self.alpha * residual}
-        return {name: torch.from_numpy(found[name]) for name in names}
+        return {name: found[name] for name in names}
 
 
-def _fitted(experts: Experts) -> dict[str, bool]:
+def _fitted(experts: ArrayExperts) -> dict[str, bool]:
     """Which experts have what they score with."""
     prototypes, directions = experts.prototypes.shape[1], len(experts.subspace.basis)
     return {"angle": True, "prototypes": prototypes > 0, "virtual_logit": directions > 0}
 
 
-def _pack(experts: Experts) -> PackedExperts:
+def _pack(experts: ArrayExperts) -> PackedExperts:
     from line_plugin.kernels.cpu.blocked import experts as compiled
     from line_plugin.kernels.cpu.blocked import instructions, layout
 
     if not instructions.FUSED:
         raise NotImplementedError("this CPU has no fused multiply-add")
 
-    def arrays(*tensors: Tensor) -> list[Floats]:
-        return [t.detach().contiguous().numpy() for t in tensors]
-
     width = functools.partial(layout.tile_width, lanes=instructions.LANES, vectors=instructions.WIDEST)
-    weight, bias, centred, prototypes = arrays(experts.weight, experts.bias, experts.centred_weight, experts.prototypes)
-    basis, mean, clipped_mean = arrays(experts.subspace.basis, experts.subspace.mean, experts.clipped_mean)
+    weight, bias, centred, prototypes = experts.weight, experts.bias, experts.centred_weight, experts.prototypes
+    basis, mean, clipped_mean = experts.subspace.basis, experts.subspace.mean, experts.clipped_mean
     classes, directions = width(len(centred)), width(max(1, len(basis)))
     zeros = layout.pad(np.zeros(len(centred), np.float32), classes, -np.inf)
     return PackedExperts(

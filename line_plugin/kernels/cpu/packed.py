@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from line_plugin.kernels import selftest
 from line_plugin.kernels.cpu import team
-from line_plugin.kernels.cpu.angle import AngleParts
+from line_plugin.kernels.cpu.angle_parts import AngleParts
 from line_plugin.kernels.cpu.plain import PlainHead
 from line_plugin.kernels.notice import first_line, loading
 
 log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+Scores = tuple[NDArray[np.int64], Floats]
 
 _SCREENED_CLASSES = 64  # below, bytes save less than making them costs
 
@@ -62,8 +63,8 @@ class PackedHead:
         ends = self.head[5]
         return bool((ends[..., 0] == ends[..., 1]).all())
 
-    def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
-        """Class (N,) int64 and confidence (N,) float32 of each row, by as many threads as torch may use.
+    def predict(self, features: Floats, delta: float | None) -> Scores:
+        """Class (N,) int64 and confidence (N,) float32 of each row (:mod:`line_plugin.kernels.cpu.team`).
 
         Args:
             features: (N, D) float32, finite; delta: activation clipping threshold, ``None`` for off.
@@ -71,26 +72,26 @@ class PackedHead:
         return self._run(features, delta)
 
     def predict_with_angle(
-        self, features: Tensor, delta: float | None, parts: AngleParts
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, features: Floats, delta: float | None, parts: AngleParts
+    ) -> tuple[NDArray[np.int64], Floats, NDArray[np.float64]]:
         """The same, and the panel's angle (N,) float64; only of a head that :attr:`leaves_whole_neurons_out`."""
-        angle = torch.empty(len(features), dtype=torch.float64)
-        addresses = [angle.data_ptr(), *(part.ctypes.data for part in (parts.shift, parts.mean, parts.mean_weight))]
+        angle = np.empty(len(features))
+        addresses = [angle.ctypes.data, *(part.ctypes.data for part in (parts.shift, parts.mean, parts.mean_weight))]
         return (*self._run(features, delta, addresses), angle)
 
-    def _run(self, features: Tensor, delta: float | None, angle: Sequence[int] = (0, 0, 0, 0)) -> tuple[Tensor, Tensor]:
+    def _run(self, features: Floats, delta: float | None, angle: Sequence[int] = (0, 0, 0, 0)) -> Scores:
         n = len(features)
-        classes, confidence = torch.empty(n, dtype=torch.int64), torch.empty(n)
+        classes, confidence = np.empty(n, np.int64), np.empty(n, np.float32)
         if n:
-            x, spans = features.contiguous(), team.threads_for(n)
+            x, spans = np.ascontiguousarray(features), team.threads_for(n)
             clip = int(np.float32(np.inf if delta is None else delta).view(np.int32))
             job = self.job.copy()
-            job[:11] = 0, spans, n, x.data_ptr(), clip, classes.data_ptr(), confidence.data_ptr(), *angle
+            job[:11] = 0, spans, n, x.ctypes.data, clip, classes.ctypes.data, confidence.ctypes.data, *angle
             team.run(self.scorer, job.ctypes.data, spans)
         return classes, confidence
 
 
-def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | PlainHead | None:
+def pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead | PlainHead | None:
     """Load the kernel, lay the head out for it and try it; the plain kernel if that fails, with the reason logged.
 
     The first call on a machine compiles for some seconds; a load above half a second is logged at INFO. The code is
@@ -98,12 +99,11 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | PlainHead
     scored before anything else is (:mod:`line_plugin.kernels.selftest`).
 
     Args:
-        weight: (K, D), bias: (K,), floors: (K, D), float32 on the CPU.
+        weight: (K, D), bias: (K,), floors: (K, D), float32, contiguous.
 
     Returns:
         ``None`` if numba cannot be used at all; torch's operations then score.
     """
-    weight, bias, floors = (t.detach().contiguous() for t in (weight, bias, floors))
     try:
         with loading(log, "the scoring kernel"):
             plain = PlainHead.of(weight, bias, floors)
@@ -118,16 +118,16 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | PlainHead
         return None
 
 
-def _tried(plain: PlainHead, *tensors: Tensor) -> PackedHead | PlainHead:
+def _tried(plain: PlainHead, *arrays: Floats) -> PackedHead | PlainHead:
     """The fast kernel if it scores a few rows as the plain one does, else the plain one."""
     try:
-        packed = _pack(*(t.numpy() for t in tensors))
-        fault = selftest.fault(packed.predict, plain.predict, *tensors[:2])
+        packed = _pack(*arrays)
+        fault = selftest.fault(packed.predict, plain.predict, *arrays[:2])
     except Exception as error:  # whatever another version of numba, of LLVM or of the CPU brings
         fault = f"cannot be used ({type(error).__name__}: {first_line(error)})"
     if not fault:
         return packed
-    plain.predict(selftest.sample(tensors[0]), None)  # compiles: if that fails too, nothing of numba's can score
+    plain.predict(selftest.sample(arrays[0]), None)  # compiles: if that fails too, nothing of numba's can score
     log.warning(
         "scoring by the plain kernel, right but 5 to 7 times slower: the fast CPU kernel %s. "
         "Install the numba that this release was tested with, or report this with the versions of numba and llvmlite.",
@@ -136,7 +136,7 @@ def _tried(plain: PlainHead, *tensors: Tensor) -> PackedHead | PlainHead:
     return plain
 
 
-def _pack(weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PackedHead:
+def _pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead:
     from line_plugin.kernels.cpu.blocked import instructions, job, layout
 
     if not instructions.FUSED:

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from line_plugin.kernels.cpu import team
 
@@ -33,19 +31,21 @@ class PlainHead:
     floors: NDArray[np.float32]
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor, floors: Tensor) -> PlainHead:
-        """Lay a head out: weight (K, D), bias (K,), floors (K, D), float32 on the CPU."""
-        return cls(np.ascontiguousarray(weight.numpy().T), bias.numpy(), floors.numpy())
+    def of(cls, weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PlainHead:
+        """Lay a head out: weight (K, D), bias (K,), floors (K, D)."""
+        return cls(np.ascontiguousarray(weight.T), bias, floors)
 
     @property
     def own_bytes(self) -> int:
         """Bytes that are not shared with the fit."""
         return self.columns.nbytes
 
-    def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
+    def predict(
+        self, features: NDArray[np.float32], delta: float | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Class (N,) int64 and confidence (N,) float32, as the fast kernel's ``predict``."""
         n, clip = len(features), np.float32(np.inf if delta is None else delta)
-        x = features.contiguous().numpy()
+        x = np.ascontiguousarray(features)
         classes, confidence = np.empty(n, np.int64), np.empty(n, np.float32)
         score = _compiled()
 
@@ -54,7 +54,7 @@ class PlainHead:
 
         if n:
             team.each_span(n, span)
-        return torch.from_numpy(classes), torch.from_numpy(confidence)
+        return classes, confidence
 
 
 @functools.cache

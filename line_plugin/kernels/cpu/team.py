@@ -1,5 +1,8 @@
 """Who runs which rows: the threads that torch's own products use, so that nobody competes with them for a core.
 
+This holds in a process that has imported torch. In any other, Python threads of our own score: as many as
+:func:`set_threads` says, or one for each core that the process may use.
+
 Torch's products run on OpenMP's threads, which stay awake for some milliseconds after each product. Threads of our own
 would share the cores with them while they wait. So the work is handed to OpenMP through the entry point that compilers
 call (``GOMP_parallel``), found in what torch itself is linked to. If torch has no OpenMP, or after a fork (OpenMP's
@@ -11,13 +14,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-
-import torch
 
 ROWS_A_THREAD = 16
 """Fewer rows are not worth a thread."""
@@ -26,9 +28,36 @@ Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 """A compiled function that takes the address of its job and returns if nothing of the job is left to claim."""
 
 
+_own_threads = 0
+
+
+def set_threads(count: int) -> None:
+    """How many threads may score, of torch too if it is imported; 0 leaves the number as it is."""
+    global _own_threads  # noqa: PLW0603
+    if count:
+        _own_threads = count
+        if (torch := _torch()) is not None:
+            torch.set_num_threads(count)
+
+
 def threads_for(n: int) -> int:
-    """How many threads score ``n`` rows: as many as torch may use, if each gets enough rows."""
-    return max(1, min(torch.get_num_threads(), n // ROWS_A_THREAD))
+    """How many threads score ``n`` rows: as many as may, if each gets enough rows."""
+    if n < 2 * ROWS_A_THREAD:
+        return 1
+    torch = _torch()
+    allowed = torch.get_num_threads() if torch is not None else _own_threads or _cores()
+    return max(1, min(allowed, n // ROWS_A_THREAD))
+
+
+def _torch() -> Any:
+    """Torch if the process has imported it, whole, else ``None``."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "get_num_threads") else None
+
+
+def _cores() -> int:
+    """That the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(work: Any, job: int, threads: int) -> None:
@@ -80,9 +109,15 @@ def each_span(n: int, task: Callable[[int, int], None]) -> None:
         raise failed[0]
 
 
-@functools.cache
 def _openmp() -> Any:
-    """``GOMP_parallel`` of the OpenMP that torch runs on; ``None`` if there is none."""
+    """``GOMP_parallel`` of the OpenMP that torch runs on; ``None`` if there is none, or no torch."""
+    return _openmp_of_torch() if _torch() is not None else None
+
+
+@functools.cache
+def _openmp_of_torch() -> Any:
+    import torch
+
     if "OpenMP" not in torch.__config__.parallel_info():
         return None
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*")):
@@ -102,9 +137,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _after_fork() -> None:
-    global _openmp  # noqa: PLW0603
+    global _openmp_of_torch  # noqa: PLW0603
     _pool.cache_clear()
-    _openmp = functools.cache(lambda: None)
+    _openmp_of_torch = functools.cache(lambda: None)
 
 
 if hasattr(os, "register_at_fork"):

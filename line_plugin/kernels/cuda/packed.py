@@ -70,7 +70,7 @@ class PackedHead:
         return self.packed.nbytes
 
     def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
-        """Class and confidence of each row, as :meth:`line_plugin.kernels.Scorer.predict`.
+        """Class and confidence of each row, as :meth:`line_plugin.kernels.scorer.Scorer.predict`.
 
         Nothing waits for the device, so the call may be captured in a CUDA graph (after a first one, which compiles).
         """

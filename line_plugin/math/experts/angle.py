@@ -12,21 +12,31 @@ Own form, not from a paper: NCI takes ``w_c`` of the predicted class instead of 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from line_plugin.math import scoring
+from line_plugin.math.scoring import Array
 
 SHORTEST = 1e-12
 """Lengths below this count as this: a row that equals the mean has no direction, and its score has to stay finite."""
 
 
-def centre_weight(weight: Tensor) -> Tensor:
-    """``U_k = W_k - mean_k W_k``, (K, D) of the dtype of ``weight``; the mean is taken in float64."""
-    wide = weight.double()
-    return (wide - wide.mean(dim=0)).to(weight.dtype)
+def centre_weight(weight: Array) -> Array:
+    """``U_k = W_k - mean_k W_k``, (K, D) of the dtype of ``weight``; the mean is taken in float64, by numpy always."""
+    if isinstance(weight, np.ndarray):
+        wide = weight.astype(np.float64)
+        centred: NDArray[Any] = (wide - wide.mean(axis=0)).astype(weight.dtype)
+        return centred
+    import torch
+
+    return torch.from_numpy(centre_weight(weight.detach().cpu().numpy())).to(weight.device)
 
 
-def score_angle(clipped: Tensor, mean: Tensor, centred_weight: Tensor) -> Tensor:
-    """Confidence (N,) of clipped features (N, D); high = ID.
+def score_angle(clipped: Array, mean: Array, centred_weight: Array) -> Array:
+    """Confidence (N,) of clipped features (N, D); high = ID. Tensors or arrays.
 
     Args:
         clipped: ``min(a, delta)``.
@@ -34,5 +44,6 @@ def score_angle(clipped: Tensor, mean: Tensor, centred_weight: Tensor) -> Tensor
         centred_weight: (K, D) from :func:`centre_weight`.
     """
     offset = clipped - mean
-    length = offset.square().sum(dim=1).sqrt().clamp(min=SHORTEST)
-    return torch.logsumexp(offset @ centred_weight.T, dim=1) / length
+    length: Array = ((offset * offset).sum(1) ** 0.5).clip(min=SHORTEST)
+    angle: Array = scoring.confidence(offset @ centred_weight.T) / length
+    return angle

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from line_plugin.errors import FitError
+from line_plugin.math.scoring import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOW = 0.01
 """The quantile that stands one unit below the median."""
@@ -34,6 +38,8 @@ class Scale:
         Raises:
             FitError: the median is not above the 1 % quantile, or one of them is not finite.
         """
+        import torch
+
         values = confidence.detach().to("cpu", torch.float64)
         median, low = (float(q) for q in torch.quantile(values, torch.tensor([0.5, LOW], dtype=torch.float64)))
         if not median - low > 0:
@@ -43,12 +49,13 @@ class Scale:
             )
         return cls(median, median - low)
 
-    def apply(self, confidence: Tensor) -> Tensor:
-        """The confidence (N,) in units of this scale, float64."""
-        return (confidence.double() - self.median) / self.spread
+    def apply(self, confidence: Array) -> Array:
+        """The confidence (N,), a tensor or an array, in units of this scale, float64."""
+        wide = confidence.astype(np.float64) if isinstance(confidence, np.ndarray) else confidence.double()
+        return (wide - self.median) / self.spread
 
 
-def combine(confidences: Sequence[Tensor], scales: Sequence[Scale]) -> Tensor:
+def combine(confidences: Sequence[Array], scales: Sequence[Scale]) -> Array:
     """The sum of the scaled confidences, (N,) float64; high = ID. Added in the order that is given."""
     total = scales[0].apply(confidences[0])
     for confidence, scale in zip(confidences[1:], scales[1:], strict=True):

@@ -1,25 +1,33 @@
-"""The experts beside LINe on one fitted head, as their files write them, and which tensors they need."""
+"""The experts beside LINe on one fitted head, as their files write them, and which arrays they need."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from line_plugin.math import scoring
 from line_plugin.math.experts.angle import score_angle
 from line_plugin.math.experts.prototypes import score_prototypes
 from line_plugin.math.experts.virtual_logit import Subspace, score_virtual_logit
+from line_plugin.math.scoring import Array
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Other = TypeVar("Other", "Tensor", NDArray[Any])
+ArrayExperts: TypeAlias = "Experts[NDArray[Any]]"
 
 NAMES = ("angle", "prototypes", "virtual_logit")
 """The experts beside ``line``, in the order in which the panel adds them."""
 
 
 @dataclass(frozen=True)
-class Experts:
-    """What the experts need of a fit; never changed in place. Float32, on one device.
+class Experts(Generic[Array]):
+    """What the experts need of a fit; never changed in place. Tensors on one device, or arrays; float32.
 
     Attributes:
         weight: (K, D), bias: (K,), of the head.
@@ -31,29 +39,37 @@ class Experts:
         alpha: weight of the residual.
     """
 
-    weight: Tensor
-    bias: Tensor
-    centred_weight: Tensor
+    weight: Array
+    bias: Array
+    centred_weight: Array
     clip: float | None
-    clipped_mean: Tensor
-    prototypes: Tensor
-    subspace: Subspace
+    clipped_mean: Array
+    prototypes: Array
+    subspace: Subspace[Array]
     alpha: float
 
-    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Experts:
-        """The same on another device or of another dtype."""
-        tensors = {
-            name: getattr(self, name).to(device, dtype)
-            for name in ("weight", "bias", "centred_weight", "clipped_mean", "prototypes")
-        }
-        mean, basis = self.subspace.mean.to(device, dtype), self.subspace.basis.to(device, dtype)
-        return replace(self, **tensors, subspace=Subspace(mean, basis, self.subspace.is_residual))
+    def map(self, change: Callable[[Array], Other]) -> Experts[Other]:
+        """With ``change`` made to each of its arrays."""
+        return Experts(
+            change(self.weight),
+            change(self.bias),
+            change(self.centred_weight),
+            self.clip,
+            change(self.clipped_mean),
+            change(self.prototypes),
+            Subspace(change(self.subspace.mean), change(self.subspace.basis), self.subspace.is_residual),
+            self.alpha,
+        )
 
-    def score(self, features: Tensor, classes: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
+    def to(self: Experts[Tensor], device: torch.device | str, dtype: torch.dtype | None = None) -> Experts[Tensor]:
+        """The same, of tensors, on another device or of another dtype."""
+        return self.map(lambda t: t.to(device, dtype))
+
+    def score(self, features: Array, classes: Array, names: Sequence[str] = NAMES) -> dict[str, Array]:
         """Confidences (N,) of features (N, D), high = ID, by name.
 
         Args:
-            features: unclipped, of the dtype and device of the tensors.
+            features: unclipped, of the kind, the dtype and the device of the arrays.
             classes: (N,) int64, as LINe predicts them.
             names: of :data:`NAMES`.
         """

@@ -11,12 +11,18 @@ Asking the centres of every class instead would cost K times as much. ``benchmar
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from line_plugin.errors import EmptyClassError, SettingsError
+from line_plugin.math.scoring import Array
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHORTEST = 1e-12
+"""Lengths below this count as this."""
 ITERATIONS = 20
 
 
@@ -35,6 +41,9 @@ def find_prototypes(features: Tensor, labels: Tensor, num_classes: int, count: i
     Raises:
         SettingsError: ``count`` is below 1. EmptyClassError: a class has no row.
     """
+    import torch
+    from torch.nn import functional
+
     if count < 1:
         raise SettingsError(f"prototypes={count} given, expected at least 1 a class")
     features, labels, found = features.detach().cpu(), labels.cpu(), []
@@ -48,6 +57,9 @@ def find_prototypes(features: Tensor, labels: Tensor, num_classes: int, count: i
 
 def _cluster(rows: Tensor, centres: Tensor) -> Tensor:
     """Lloyd's steps on rows (n, D) of length 1; a centre that is nearest to no row stays where it is."""
+    import torch
+    from torch.nn import functional
+
     before = torch.full((len(rows),), -1)
     for _ in range(ITERATIONS):
         nearest = (rows @ centres.T).argmax(dim=1)
@@ -59,13 +71,15 @@ def _cluster(rows: Tensor, centres: Tensor) -> Tensor:
     return centres
 
 
-def score_prototypes(features: Tensor, classes: Tensor, prototypes: Tensor) -> Tensor:
+def score_prototypes(features: Array, classes: Array, prototypes: Array) -> Array:
     """Confidence (N,) in [-2, 0] of features (N, D), not clipped; high = ID. A row of zeros gets ``-sqrt(2)``.
 
     Args:
         classes: (N,) int64, predicted.
-        prototypes: (K, P, D) of length 1.
+        prototypes: (K, P, D) of length 1. Tensors or arrays, as the others.
     """
-    unit = functional.normalize(features, dim=1)
-    cosine = torch.einsum("nd,npd->np", unit, prototypes[classes]).amax(dim=1)
-    return -(2 - 2 * cosine).clamp(min=0).sqrt()
+    unit = features / ((features * features).sum(1) ** 0.5).clip(min=SHORTEST)[:, None]
+    cosines = (prototypes[classes] @ unit[:, :, None])[:, :, 0]
+    cosine = cosines.max(axis=1) if isinstance(cosines, np.ndarray) else cosines.amax(dim=1)
+    distance: Array = (2 - 2 * cosine).clip(min=0) ** 0.5
+    return -distance

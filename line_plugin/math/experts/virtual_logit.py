@@ -12,17 +12,22 @@ instead of ``-pinv(W) b``, so that the moments of one pass give ``R``. ``benchma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic
 
-import torch
-from torch import Tensor
+from line_plugin.math.scoring import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PRINCIPAL = 256
 """Dimensions of the principal subspace; half of the width for networks that are no wider. OpenOOD's default."""
 
 
 @dataclass(frozen=True)
-class Subspace:
+class Subspace(Generic[Array]):
     """The residual of a feature, by whichever of the two complementary subspaces has fewer dimensions.
+
+    It holds tensors or arrays and answers of features of the same kind.
 
     Attributes:
         mean: (D,) of training features.
@@ -30,30 +35,35 @@ class Subspace:
         is_residual: whether ``basis`` spans the residual; else it spans the principal subspace.
     """
 
-    mean: Tensor
-    basis: Tensor
+    mean: Array
+    basis: Array
     is_residual: bool
 
-    @classmethod
-    def find(cls, mean: Tensor, covariance: Tensor, principal: int | None = None) -> Subspace:
+    @staticmethod
+    def find(mean: Tensor, covariance: Tensor, principal: int | None = None) -> Subspace[Tensor]:
         """Split by variance.
 
         Args:
             mean: (D,) float64, covariance: (D, D) float64, of training features.
             principal: dimensions of the principal subspace; by default :data:`PRINCIPAL` or half of D.
         """
+        import torch
+
         width = len(mean)
         kept = principal or (PRINCIPAL if width > PRINCIPAL else max(1, width // 2))
         _, vectors = torch.linalg.eigh(covariance)  # ascending
         is_residual = width - kept <= kept
         chosen = vectors[:, : width - kept] if is_residual else vectors[:, width - kept :]
-        return cls(mean, chosen.T.contiguous(), is_residual)
+        return Subspace(mean, chosen.T.contiguous(), is_residual)
 
-    def residual(self, features: Tensor) -> Tensor:
+    def residual(self, features: Array) -> Array:
         """``|R (a - o)|``, (N,), of features (N, D)."""
         offset = features - self.mean
-        inside = (offset @ self.basis.T).square().sum(dim=1)
-        return (inside if self.is_residual else offset.square().sum(dim=1) - inside).clamp(min=0).sqrt()
+        along = offset @ self.basis.T
+        inside = (along * along).sum(1)
+        squares: Array = inside if self.is_residual else (offset * offset).sum(1) - inside
+        length: Array = squares.clip(min=0) ** 0.5
+        return length
 
 
 def find_alpha(largest_logit: Tensor, residual: Tensor) -> float:
@@ -63,12 +73,13 @@ def find_alpha(largest_logit: Tensor, residual: Tensor) -> float:
 
 
 def score_virtual_logit(
-    features: Tensor, classes: Tensor, weight: Tensor, bias: Tensor, subspace: Subspace, alpha: float
-) -> Tensor:
+    features: Array, classes: Array, weight: Array, bias: Array, subspace: Subspace[Array], alpha: float
+) -> Array:
     """Confidence (N,) of features (N, D), not clipped; high = ID.
 
     Args:
         classes: (N,) int64, predicted.
         weight: (K, D), bias: (K,), of the head.
     """
-    return (features * weight[classes]).sum(dim=1) + bias[classes] - alpha * subspace.residual(features)
+    logit: Array = (features * weight[classes]).sum(1) + bias[classes]
+    return logit - alpha * subspace.residual(features)

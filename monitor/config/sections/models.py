@@ -18,8 +18,8 @@ class ModelConfig(Section):
     artifact: Path | None = Field(
         None, description="fitted and calibrated artifact of LINe or the panel; left out if models: names several"
     )
-    device: str = Field("cpu", description="torch device: cpu, cuda, cuda:0")
-    threads: int = Field(1, ge=0, description="torch CPU threads; 0 leaves torch's own choice")
+    device: str = Field("cpu", description="cpu, or a device of torch (openood-line[torch]): cuda, cuda:0")
+    threads: int = Field(1, ge=0, description="CPU threads that score; 0 for one a core")
 
     @field_validator("artifact", mode="before")
     @classmethod

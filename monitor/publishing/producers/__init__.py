@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from monitor.errors import ConfigError
+from line_plugin.optional import say_missing
+from monitor.errors import ConfigError, MissingLibraryError
 from monitor.publishing.messages import Message
 
 CLIENTS = ("kafka-python", "confluent-kafka")
@@ -52,6 +54,21 @@ class Producer(Protocol):
 
     def close(self, seconds: float) -> None:
         """Abandon what is in flight. Close the producer if it was opened here."""
+
+
+def require_library(client: str) -> None:
+    """Refuse a client whose library is not installed.
+
+    Raises:
+        MissingLibraryError: with the extra that brings it.
+    """
+    module = client.replace("-", "_").removesuffix("_python")
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise MissingLibraryError(say_missing(module, f"monitor.publishing with client {client}"))
 
 
 def open_producer(client: str, bootstrap_servers: str, settings: Mapping[str, Any]) -> Producer:

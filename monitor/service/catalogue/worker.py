@@ -106,7 +106,7 @@ LIBRARY: tuple[Metric, ...] = (
         "process_cpu_seconds_total", "counter", "CPU time of this process", "Near one core: add workers", unit="seconds"
     ),
     Metric(
-        "process_resident_memory_bytes", "gauge", "Resident memory", "About 750 MB with torch is normal", unit="bytes"
+        "process_resident_memory_bytes", "gauge", "Resident memory", "docs/deploy.md has what is normal", unit="bytes"
     ),
     Metric(
         "process_virtual_memory_bytes", "gauge", "Virtual memory", "Only its growth is of interest", unit="bytes"

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_plugin import ClassSums, LINeSettings
-from line_plugin.kernels import Scorer, cpu
+from line_plugin.kernels import cpu
 from line_plugin.kernels.cpu.blocked import layout
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.math.masks import percentile
 from line_plugin.method.fit import Fitted
 
@@ -203,17 +204,17 @@ class Wrong:
     def __init__(self, head: cpu.PackedHead, fault: str) -> None:
         self.head, self.fault = head, fault
 
-    def predict(self, x: torch.Tensor, delta: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(self, x: np.ndarray, delta: float | None) -> tuple[np.ndarray, np.ndarray]:
         classes, confidence = self.head.predict(x, delta)
         if self.fault == "class":
-            classes = classes.clone()
+            classes = classes.copy()
             classes[-1] = (classes[-1] + 1) % self.head.head[0].shape[0]
         if self.fault == "confidence":
-            confidence = confidence + 0.01
+            confidence = confidence + np.float32(0.01)
         if self.fault == "not a number":
-            confidence = confidence * torch.nan
+            confidence = confidence * np.float32(np.nan)
         if self.fault == "batch":
-            confidence = confidence * (1 + 1e-7 * len(x))
+            confidence = confidence * np.float32(1 + 1e-7 * len(x))
         return classes, confidence
 
 
@@ -288,7 +289,7 @@ def test_a_forked_child_scores_with_threads_of_its_own() -> None:
     code = (
         "import os, sys, torch; sys.path.insert(0, 'tests/unit/kernels'); torch.set_num_threads(2)\n"
         "from test_cpu_kernels import head, rows\n"
-        "from line_plugin.kernels import Scorer\n"
+        "from line_plugin.kernels.scorer import Scorer\n"
         "scorer, x = Scorer(*head(10, 64, 0)), rows(200, 64, 0); before = scorer.predict(x, 1.0)[1]\n"
         "child = os.fork()\n"
         "if not child: os._exit(0 if scorer.predict(x, 1.0)[1].tolist() == before.tolist() else 1)\n"
@@ -361,7 +362,7 @@ def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
     code = (
         "import sys, torch; sys.path.insert(0, 'tests/unit/kernels')\n"
         "from test_cpu_kernels import head, rows\n"
-        "from line_plugin.kernels import Scorer\n"
+        "from line_plugin.kernels.scorer import Scorer\n"
         "from line_plugin.kernels.cpu.blocked import instructions\n"
         "from line_plugin.kernels import torch_ops\n"
         "tensors, x = head(70, 101, 4), rows(33, 101, 4)\n"
@@ -384,7 +385,7 @@ def test_numba_is_not_imported_before_the_first_score() -> None:
 def test_compiling_is_said_and_done_once_a_machine(tmp_path: Path) -> None:
     code = (
         "import logging, torch; logging.basicConfig(level=logging.INFO)\n"
-        "from line_plugin.kernels import Scorer\n"
+        "from line_plugin.kernels.scorer import Scorer\n"
         "from line_plugin.kernels.cpu.blocked import job\n"
         "scorer = Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)); scorer.predict(torch.rand(2, 4), 1.0)\n"
         "print('hits', job.compiled(scorer.packed().head[1].shape[2]).cache_hits)"

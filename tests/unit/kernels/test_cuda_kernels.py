@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from line_plugin import PRESETS, ClassSums, LINe, LINeSettings, kernels
-from line_plugin.kernels import Scorer, torch_ops
+from line_plugin import PRESETS, ClassSums, LINe, LINeSettings
+from line_plugin.kernels import scorer, torch_ops
 from line_plugin.kernels.cuda import packed as cuda
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.method.fit import Fitted
 from tests import interpreted
 from tests.oracle.literal_line import contribution_by_gradient, literal_score
@@ -142,7 +143,7 @@ def test_the_check_before_first_use_passes_and_finds_other_numbers() -> None:
 
 def bare_scorer(monkeypatch: pytest.MonkeyPatch, *tensors: Tensor) -> Scorer:
     """One that takes its tensors to be on CUDA."""
-    monkeypatch.setitem(kernels._PATHS, "cpu", cuda)
+    monkeypatch.setitem(scorer._PATHS, "cpu", cuda)
     monkeypatch.setattr(cuda, "installed", lambda: True)
     return Scorer(*tensors)
 
@@ -189,7 +190,7 @@ def test_kernels_that_disagree_with_torch_are_not_used(
 def test_triton_is_not_imported_before_a_cuda_tensor_is_scored() -> None:
     code = (
         "import sys, torch, line_plugin.cli, line_plugin.method.line\n"
-        "from line_plugin.kernels import Scorer\n"
+        "from line_plugin.kernels.scorer import Scorer\n"
         "Scorer(torch.randn(3, 4), torch.zeros(3), torch.zeros(3, 4)).predict(torch.rand(2, 4), 1.0)\n"
         "print('triton' in sys.modules)"
     )

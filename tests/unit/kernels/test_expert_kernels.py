@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from line_plugin.kernels import Scorer, cpu, selftest
+from line_plugin.kernels import cpu, selftest
 from line_plugin.kernels.cpu import experts as compiled_experts
-from line_plugin.kernels.cpu.angle import AngleParts
+from line_plugin.kernels.cpu.angle_parts import AngleParts
 from line_plugin.kernels.cpu.experts import PackedExperts
-from line_plugin.kernels.experts import ExpertScorer, SharedAngle
+from line_plugin.kernels.experts import ExpertScorer, SharedAngle, as_arrays
+from line_plugin.kernels.scorer import Scorer
 from line_plugin.math import scoring
 from line_plugin.math.experts.angle import centre_weight
 from line_plugin.math.experts.literal import NAMES, Experts
@@ -113,7 +115,7 @@ class Wrong:
     def __init__(self, packed: PackedExperts, name: str, fault: str) -> None:
         self.packed, self.name, self.fault = packed, name, fault
 
-    def score(self, x: torch.Tensor, classes: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    def score(self, x: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         found = self.packed.score(x, classes, names)
         if self.fault == "confidence":
             found[self.name] = found[self.name] + 0.01
@@ -179,7 +181,7 @@ def test_experts_that_cannot_be_compiled_give_way_to_torch_with_one_warning(
 @pytest.mark.parametrize("kernel", ["angle", "residual", "of_class"])
 def test_one_kernel_that_reads_another_tensor_is_found(kernel: str) -> None:
     fitted = experts(99, 61, 2)
-    packed = PackedExperts.make(fitted)
+    packed = PackedExperts.make(as_arrays(fitted))
     assert packed is not None
     parts = list(getattr(packed, kernel))
     at = {"angle": 2, "residual": 2, "of_class": 3}[kernel]
@@ -189,8 +191,8 @@ def test_one_kernel_that_reads_another_tensor_is_found(kernel: str) -> None:
     broken = replace(packed, **{kernel: tuple(parts)})
     if kernel == "residual":
         broken = replace(broken, residual=(*parts[:2], parts[2] * 1.001, parts[3]))
-    assert selftest.fault_of_experts(packed.score, fitted, NAMES) == ""
-    assert selftest.fault_of_experts(broken.score, fitted, NAMES) != ""
+    assert selftest.fault_of_experts(packed.score, as_arrays(fitted), NAMES) == ""
+    assert selftest.fault_of_experts(broken.score, as_arrays(fitted), NAMES) != ""
 
 
 @pytest.mark.slow
@@ -292,12 +294,10 @@ def test_a_broken_shared_angle_is_left_alone_with_one_warning(
 ) -> None:
     right = cpu.PackedHead.predict_with_angle
 
-    def wrong(
-        self: cpu.PackedHead, x: torch.Tensor, delta: float | None, parts: AngleParts
-    ) -> tuple[torch.Tensor, ...]:
+    def wrong(self: cpu.PackedHead, x: np.ndarray, delta: float | None, parts: AngleParts) -> tuple[np.ndarray, ...]:
         if fault == "head":
             classes, confidence, angle = right(self, x, delta, parts)
-            return classes, confidence + 1e-6, angle
+            return classes, confidence + np.float32(1e-6), angle
         return right(self, x, delta, replace(parts, **{fault: getattr(parts, fault) * 1.001}))
 
     monkeypatch.setattr(cpu.PackedHead, "predict_with_angle", wrong)

@@ -11,7 +11,7 @@ import torch
 
 from line_plugin import LINe
 from line_plugin.errors import ArtifactCorruptError, ArtifactError, ArtifactVersionError
-from line_plugin.method import artifact
+from line_plugin.method import artifact_file
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_truncated_file_is_refused(line: LINe, tmp_path: Path, keep: int) -> N
 
 def test_a_newer_schema_is_refused_as_such(line: LINe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "line.safetensors"
-    monkeypatch.setattr(artifact, "SCHEMA_VERSION", 99)
+    monkeypatch.setattr(artifact_file, "SCHEMA_VERSION", 99)
     line.save(path)
     monkeypatch.undo()
     with pytest.raises(ArtifactVersionError, match="schema version 99, this release reads up to 1: upgrade"):

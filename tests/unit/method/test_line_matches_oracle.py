@@ -58,19 +58,21 @@ def test_floors_keep_exactly_the_weights_both_literal_masks_keep(
     features[:, ::3] = 0  # dead neurons: contribution exactly 0
     c = contributions(ClassSums.zeros(k, d).add_(features, labels).means(), weight)
     activation, weights = literal_masks(c.numpy(), weight.double().numpy(), p_w, p_a)
-    floors = masks.weight_floors(c, masks.weight_thresholds(c, weight, p_w), masks.activation_mask(c, p_a))
-    kept = weight[None, :, :] > floors[:, None, :]
-    np.testing.assert_array_equal(kept.numpy(), activation[:, None, :] & weights)
+    signed, head = c.numpy(), weight.numpy()
+    thresholds = masks.weight_thresholds(signed, head, p_w)
+    floors = masks.weight_floors(signed, thresholds, masks.activation_mask(signed, p_a))
+    kept = head[None, :, :] > floors[:, None, :]
+    np.testing.assert_array_equal(kept, activation[:, None, :] & weights)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000))
 def test_a_weight_one_rounding_above_its_floor_passes_and_one_at_it_does_not(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    c = torch.from_numpy(rng.normal(size=(4, 6)) * 10.0 ** rng.integers(-8, 8, size=(4, 6)))
-    t = torch.from_numpy(rng.normal(size=4) * 10.0 ** rng.integers(-6, 6, size=4))
-    floor = masks.weight_floors(c, t, torch.ones(4, 6, dtype=torch.bool)).numpy()
-    magnitude, cut = np.abs(c.numpy()), t.numpy()[:, None]
+    c = rng.normal(size=(4, 6)) * 10.0 ** rng.integers(-8, 8, size=(4, 6))
+    t = rng.normal(size=4) * 10.0 ** rng.integers(-6, 6, size=4)
+    floor = masks.weight_floors(c, t, np.ones((4, 6), np.bool_))
+    magnitude, cut = np.abs(c), t[:, None]
     finite = np.isfinite(floor)
     assert not (magnitude * floor > cut)[finite].any()
     assert (magnitude * np.nextafter(floor, np.float32(np.inf)) > cut)[finite].all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,10 @@ from line_plugin import LINe, Panel
 from line_plugin.benchmark.methods.base import FeatureSet, FitData
 from line_plugin.benchmark.methods.line import LineMethod
 from line_plugin.benchmark.methods.panel import PanelMethod
-from monitor.counting.scoring import Scorer, Staging
-from monitor.errors import ModelError
+from line_plugin.kernels import cpu
+from monitor.counting.scoring import Scorer
+from monitor.counting.tensors import Staging
+from monitor.errors import MissingLibraryError, ModelError
 from tests.monitor_support import artifact, embeddings, small_line
 
 ROWS = embeddings(300, seed=3, ood=0.3)
@@ -142,3 +146,31 @@ def test_a_panel_without_calibration_is_refused(tmp_path):
     panel.save(tmp_path / "panel.safetensors")
     with pytest.raises(ModelError, match="openood calibrate"):
         Scorer.load(tmp_path / "panel.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("numba", "device", "said"),
+    [
+        (False, "cpu", r"scoring on the CPU needs numba.*openood-line\[monitor\]"),
+        (True, "cpu", r"numba's kernels cannot be used here.*openood-line\[monitor,torch\]"),
+        (True, "cuda", r"model.device is cuda.*openood-line\[monitor,torch\]"),
+    ],
+)
+def test_a_scorer_that_has_neither_numba_nor_torch_says_which_extra_brings_one(
+    numba, device, said, tmp_path, monkeypatch
+):
+    path = artifact(tmp_path)
+    monkeypatch.setattr(cpu, "installed", lambda: numba)
+    monkeypatch.setattr(cpu, "pack", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it raises
+    with pytest.raises(MissingLibraryError, match=said):
+        Scorer.load(path, device)
+
+
+def test_torch_scores_if_numba_cannot(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu, "installed", lambda: False)
+    scorer = Scorer.load(artifact(tmp_path))
+    assert isinstance(scorer.line, LINe)
+    found, expected = (s.score([r.tobytes() for r in ROWS]) for s in (scorer, Scorer(LINE)))
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
+    assert (found.predicted == expected.predicted).all()

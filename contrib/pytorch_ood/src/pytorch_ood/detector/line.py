@@ -55,7 +55,7 @@ class LINe(FeaturesDetector):
             code="https://github.com/YongHyun-Ahn/LINe-Out-of-Distribution-Detection-by-Leveraging-Important-Neurons",
         ),
         tasks={Task.CLASSIFICATION},
-        ai_coded=True,
+        # The library also asks for ``ai_coded`` here: the person who opens the pull request states it.
     )
 
     requires_fit = True

@@ -1,0 +1,128 @@
+"""What runs on the other side: one process that has the network and makes results of shares of the plan."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from line_plugin.errors import ClusterError
+from line_plugin.version import __version__
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What features depend on beside the network and the images.
+
+    Attributes:
+        versions: of the libraries that decode and compute, which have to be equal.
+        threads: of torch on the CPU: another number adds up in another order.
+        matmul: torch's precision of float32 products; cudnn: its switches; deterministic: whether it is asked for.
+        processor: what the CPU can do, as torch sees it; another one rounds in another way.
+    """
+
+    versions: dict[str, str]
+    threads: int
+    matmul: str
+    cudnn: tuple[bool, bool, bool, bool]
+    deterministic: bool
+    processor: str
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        """Those of this process."""
+        found = {"openood-line": __version__, "python": platform.python_version()}
+        cudnn = torch.backends.cudnn
+        return cls(
+            found | {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            torch.get_num_threads(),
+            torch.get_float32_matmul_precision(),
+            (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cpu.get_cpu_capability(),
+        )
+
+    def take_over(self) -> None:
+        """Compute here as there."""
+        torch.set_num_threads(self.threads)
+        torch.set_float32_matmul_precision(self.matmul)
+        cudnn: Any = torch.backends.cudnn
+        cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = self.cudnn
+        torch.use_deterministic_algorithms(self.deterministic)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a share.
+
+    Attributes:
+        results: one a batch, in order, of those before the error.
+        error: what the work raised, and trace: where; None and empty if it went through.
+    """
+
+    results: list[Any]
+    error: BaseException | None = None
+    trace: str = ""
+
+
+class Actor:
+    """Holds one piece of work at a time.
+
+    Args:
+        wanted: the surroundings of the process that asks.
+    """
+
+    def __init__(self, wanted: Surroundings) -> None:
+        self._wanted, self._node = wanted, platform.node()
+        self._work: Any = None
+
+    def prepare(self, pickled: bytes) -> Outcome:
+        """Take over a piece of work; its one result is what is to be said of this machine, empty if nothing is.
+
+        The error is a ClusterError: other libraries than there, or a network that cannot be loaded.
+        """
+        from ray import cloudpickle
+
+        own, there = Surroundings.here(), self._wanted
+        other = [f"{k} {v} (here {there.versions[k]})" for k, v in own.versions.items() if v != there.versions[k]]
+        if other:
+            said = f"node {self._node} has {', '.join(other)}, so its features would be others: install the same there"
+            return Outcome([], ClusterError(said))
+        there.take_over()
+        try:
+            self._work = cloudpickle.loads(pickled)
+        except Exception as error:
+            said = f"node {self._node} cannot load the network ({type(error).__name__}: {error}): "
+            return Outcome([], ClusterError(f"{said}what it is made of must be installed there too"))
+        if own.processor == there.processor:
+            return Outcome([""])
+        said = f"node {self._node} computes with {own.processor} and this machine with {there.processor}: "
+        return Outcome([f"{said}the last bits of its features may differ"])
+
+    def run(self, share: Sequence[Any]) -> Outcome:
+        """The results of the batches of a share. Errors are handed back, since Ray would wrap them."""
+        results: list[Any] = []
+        try:
+            results.extend(self._work(share))  # one after the other: those before an error are kept
+        except Exception as error:
+            return Outcome(results, _portable(error), traceback.format_exc())
+        return Outcome(results)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or one that says the same if it cannot be handed over."""
+    from ray import cloudpickle as untyped
+
+    cloudpickle: Any = untyped
+    try:
+        cloudpickle.loads(cloudpickle.dumps(error))
+    except Exception:
+        return ClusterError(f"{type(error).__name__}: {error}")
+    return error
