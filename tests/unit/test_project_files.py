@@ -65,7 +65,7 @@ def test_the_citation_names_the_paper_of_the_method_and_the_licence_of_the_proje
 
 
 def test_upgrading_says_what_this_release_reads_and_writes() -> None:
-    from line_plugin.method.artifact import SCHEMA_VERSION as ARTIFACT
+    from line_plugin.method.artifact_file import SCHEMA_VERSION as ARTIFACT
     from line_plugin.version import __version__
     from monitor.math.packing import FORMAT, WITHOUT_RHYTHM
     from monitor.store.keys import SCHEMA_VERSION

@@ -79,11 +79,12 @@ def read_about(path: str | Path) -> About:
 
 
 def _entry_of_archive(path: Path) -> str | None:
-    """From the zip archive that TorchScript and torch.export write."""
+    """From the zip archive that TorchScript and torch.export write (torch.export up to 2.6 in ``extra_files``)."""
+    names = (f"extra/{KEY}.json", f"extra_files/{KEY}.json")
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
-                if entry.filename.endswith(f"extra/{KEY}.json") and entry.file_size <= _LARGEST:
+                if entry.filename.endswith(names) and entry.file_size <= _LARGEST:
                     return archive.read(entry).decode("utf-8")
     except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read {path} as an exported network ({error}): write it again") from error

@@ -186,6 +186,7 @@ def test_what_is_left_of_a_ray_that_does_not_start_is_ended_and_one_line_says_so
         left.append(subprocess.Popen(command))
         raise RuntimeError("The current node timed out during startup.\nmore")
 
+    monkeypatch.setattr(ray_session, "require_ray", lambda: None)
     monkeypatch.setattr(session, "quiet_ray", lambda: SimpleNamespace(init=start_half, shutdown=lambda: None))
     monkeypatch.setattr(session, "fewer_processes", nullcontext)
     with (

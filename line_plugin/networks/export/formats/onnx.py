@@ -33,7 +33,7 @@ def encode(network: nn.Module, images: Tensor, about: str) -> bytes:
             verbose=False,
             input_names=["images"],
             output_names=["logits", "embedding"],
-            dynamic_shapes=({0: "batch"},),
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         )
     except Exception as error:  # the exporter raises whatever the network's code does
         raise ExportError(f"this network cannot be exported to ONNX ({first_line(error)})") from error
@@ -42,9 +42,19 @@ def encode(network: nn.Module, images: Tensor, about: str) -> bytes:
         del node.metadata_props[:]  # stack traces: the folders of whoever exports, and of no use to a server
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         del value.metadata_props[:]
+    _name_batch(model)
     model.metadata_props.add(key=KEY, value=about)
     blob: bytes = model.SerializeToString()
     return blob
+
+
+def _name_batch(model: Any) -> None:
+    """Call the free size ``batch`` in every shape. Torch 2.6 names it by itself (``s3``), and takes no name as text."""
+    given = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if given and size.dim_param == given:
+                size.dim_param = "batch"
 
 
 def opened(blob: bytes) -> Run:
