@@ -83,13 +83,14 @@ def test_scores_are_those_of_eval_and_of_the_monitor_bit_for_bit(
     results = ["--save-score", "--output-dir", str(tmp_path)]
     assert main(["eval", "--postprocessor", kind, "--brief", *results, *world.flags]) == 0
     kept, scorer = np.load(tmp_path / "scores" / f"{kind}.npz"), Scorer.load(world.artifacts[kind])
+    fitted = load_artifact(world.artifacts[kind])
     features = [np.load(p) for p in (world.folder / "cache" / "features").glob("*/features.npy")]
     for name, listed in TEST_SETS.items():
         code, rows = lines(world.list_of(listed), kind=kind, more=("--num-workers", workers))
         assert code == 0
         own = np.array([row["confidence"] for row in rows], dtype=np.float32)
         assert own.tobytes() == kept[f"{name}/confidence"].tobytes()
-        (matrix,) = [f for f in features if len(f) == len(own) and same(scorer.line, f, own)]
+        (matrix,) = [f for f in features if len(f) == len(own) and same(fitted, f, own)]
         monitored = scorer.score([row.tobytes() for row in matrix])
         assert monitored.confidence.tobytes() == own.tobytes()
         assert monitored.predicted.tolist() == [row["predicted"] for row in rows]

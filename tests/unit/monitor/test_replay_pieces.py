@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from line_plugin.integrations.ray import session
 from monitor.counting.counter import Counter
 from monitor.counting.models import Models
 from monitor.counting.recount import Part, Recount
@@ -176,20 +178,19 @@ def test_no_more_than_a_few_pieces_wait_to_be_joined():
     assert most <= ray_actors.AHEAD * 2
 
 
-def test_what_is_left_of_a_ray_that_does_not_start_is_ended_before_the_next_try(monkeypatch):
+def test_what_is_left_of_a_ray_that_does_not_start_is_ended_and_one_line_says_so(monkeypatch):
     left: list[subprocess.Popen[bytes]] = []
 
     def start_half(*, _temp_dir, **_):
-        for process in left:
-            process.wait(5)
         command = [sys.executable, "-c", "import signal; signal.pause()", f"{_temp_dir}/session/sockets/raylet"]
         left.append(subprocess.Popen(command))
         raise RuntimeError("The current node timed out during startup.\nmore")
 
-    monkeypatch.setattr(ray_session, "_import_ray", lambda: SimpleNamespace(init=start_half, shutdown=lambda: None))
+    monkeypatch.setattr(session, "quiet_ray", lambda: SimpleNamespace(init=start_half, shutdown=lambda: None))
+    monkeypatch.setattr(session, "fewer_processes", nullcontext)
     with (
-        pytest.raises(ReplayError, match=r"^Ray on this machine cannot be used \(The current node timed out [^\n]*$"),
+        pytest.raises(ReplayError, match=r"^Ray does not start on this machine \(The current node timed out [^\n]*$"),
         ray_session.open_ray(Fleet()),
     ):
         pass
-    assert [p.wait(5) for p in left] == [-signal.SIGKILL] * ray_session.STARTS
+    assert [p.wait(5) for p in left] == [-signal.SIGKILL]
