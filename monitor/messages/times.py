@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,6 +13,8 @@ LATEST_MS = 253_402_300_799_999
 
 MAX_CHARACTERS = 64
 """How many characters a time may have."""
+
+_FRACTION = re.compile(r"\.([0-9]+)")
 
 
 def parse_time(given: Any) -> int:
@@ -28,7 +31,9 @@ def parse_time(given: Any) -> int:
     if text.isascii() and text.isdigit():
         return _possible(int(text))
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        # Python 3.10 reads three or six digits of a second alone; Go and .NET write as many as there are, up to nine.
+        digits = _FRACTION.sub(lambda found: f".{found[1][:6]:0<6}", text)
+        moment = datetime.fromisoformat(digits.replace("Z", "+00:00"))
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
         return _possible(round(moment.timestamp() * 1000))

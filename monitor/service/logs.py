@@ -16,13 +16,18 @@ import traceback
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from line_plugin.optional import say_missing
 from monitor.config.redaction import HIDDEN, Redactor
 from monitor.errors import MissingLibraryError
 from monitor.messages.text import printable, valid
 from monitor.service.secrecy import RedactedStream
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:  # Python 3.10 cannot subscript it
+    _StreamHandler = logging.StreamHandler
 
 Form = Literal["text", "json"]
 
@@ -71,7 +76,7 @@ def traceback_lines(error: BaseException) -> str:
     return _indented("".join(traceback.format_exception(error)))
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _Handler(_StreamHandler):
     """Writes each log record as one line without secrets, in the given form."""
 
     def __init__(self, form: Form, stream: TextIO) -> None:

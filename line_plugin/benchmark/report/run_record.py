@@ -15,7 +15,8 @@ FORMAT, VERSION = "openood-run", 1
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    # Until pydantic 2.10 a field called `model_...` was warned about, in the middle of the command's output.
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings", protected_namespaces=())
 
 
 class SetRecord(_Record):

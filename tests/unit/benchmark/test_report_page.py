@@ -7,6 +7,8 @@ import io
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from line_plugin.benchmark.report import run_folder
+from line_plugin.benchmark.report import run_folder, run_record
 from line_plugin.benchmark.report.html import PageOptions, make_page, page
 from line_plugin.benchmark.report.html.charts import FRAME, LEAST_FPR
 from line_plugin.benchmark.report.html.entries import measure, shared_images
@@ -746,3 +748,10 @@ def keep(picture: bytes, path: Path) -> None:
     assert len(whole.getcolors(2**24) or ()) > 50  # something is on it
     whole.quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     assert path.stat().st_size < 200_000
+
+
+def test_what_describes_a_run_is_imported_without_a_warning():
+    module = run_record.__name__
+    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", f"import {module}"],
+                          capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

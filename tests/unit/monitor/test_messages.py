@@ -317,6 +317,12 @@ def test_a_record_without_key_id_or_time_gets_the_defaults():
     assert (found.stream, found.id, found.time_ms) == ("default", "t:2:7", NOW)
 
 
+@pytest.mark.parametrize("fraction", [".5", ".50", ".500", ".5000", ".500000", ".5000004", ".500000499"])
+def test_a_fraction_of_a_second_may_have_any_number_of_digits(fraction):
+    (found,) = CONTRACT.read(record(GOOD, MODEL, ("ce_time", f"2023-11-14T22:13:19{fraction}Z".encode())))
+    assert found.time_ms == NOW - 500
+
+
 def test_times_are_read_in_rfc_3339_and_never_run_ahead_of_the_record():
     (past,) = CONTRACT.read(record(GOOD, MODEL, ("ce_time", b"2023-11-14T22:13:19.500Z")))
     (ahead,) = CONTRACT.read(record(GOOD, MODEL, ("ce_time", b"2023-11-14T22:13:20.900Z")))
