@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from monitor.testing import launcher
+from tests.kafka.certificates import KEY_USAGE
 
 SERVERS = {
     "redis": "redis_url",
@@ -117,9 +118,11 @@ def certificates(folder: Path) -> dict[str, Path]:
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
 
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    for who, extra in (("server", ["-extfile", "names"]), ("client", [])):
+    new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca"]
+    openssl(*new, "-addext", KEY_USAGE)
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nauthorityKeyIdentifier=keyid\n")
+    (folder / "nameless").write_text("authorityKeyIdentifier=keyid\n")
+    for who, extra in (("server", ["-extfile", "names"]), ("client", ["-extfile", "nameless"])):
         openssl(
             "req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{who}.key", "-out", f"{who}.csr", "-subj", f"/CN={who}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from benchmarks.scale.burst import compare, simulate
 from benchmarks.scale.model import Costs, Load, most_streams, size
 
 PAGE = Path(__file__).parents[3] / "docs" / "scale.md"
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 COSTS = Costs(
     worker_us=100,
     redis_record_us=5,
@@ -69,8 +71,16 @@ def test_the_page_shows_what_the_command_prints(capsys):
     show({}, tables(Load()), None)
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|") and not line.startswith("|-")]
     assert len(rows) > 20
-    page = PAGE.read_text("utf-8")
-    assert [row for row in rows if row not in page] == []
+    shown = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("|")]
+    assert [row for row in rows if not any(_agree(row, line) for line in shown)] == []
+
+
+def _agree(row: str, line: str) -> bool:
+    """The same words, and numbers within 1%: another release of numpy draws other arrivals for the burst."""
+    (said, numbers), (written, others) = ((NUMBER.sub("#", text), NUMBER.findall(text)) for text in (row, line))
+    pairs = zip(numbers, others, strict=True) if said == written else ()
+    near = [float(a.replace(",", "")) == pytest.approx(float(b.replace(",", "")), rel=0.01) for a, b in pairs]
+    return said == written and all(near)
 
 
 def test_twice_the_rate_takes_twice_of_everything_that_counting_takes():
