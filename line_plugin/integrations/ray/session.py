@@ -21,8 +21,10 @@ from typing import Any
 from line_plugin.errors import ClusterError, MissingLibraryError
 from line_plugin.optional import say_missing
 
-PATIENCE = {"RAY_raylet_start_wait_time_s": "240", "RAY_agent_register_timeout_ms": "240000"}
+PATIENCE = {"RAY_raylet_start_wait_time_s": "90", "RAY_agent_register_timeout_ms": "90000"}
 """Ray gives up on itself after 15 and 30 seconds, which a machine that does much else may need to start it."""
+STARTS = 3
+"""How often a Ray of our own is started before that is an error: now and then one of its processes hangs."""
 _LONGEST_FOLDER = 30  # Ray's sockets lie 60 characters below, and the name of a socket has 107 at most
 _CONNECT_SECONDS = 10.0
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, Ray's word for: every socket on 127.0.0.1
@@ -66,22 +68,24 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
         last.callback(shutil.rmtree, folder, ignore_errors=True)
         ray = quiet_ray()
         last.callback(_stop, ray, folder)
+        _start(ray, folder, num_cpus=cpus, object_store_memory=store_bytes)
+        yield ray
+
+
+def _start(ray: Any, folder: str, **room: int) -> None:
+    """Start a Ray on this machine, again if that fails, after what is left of the failed start was ended."""
+    quiet = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
+    for attempt in range(1, STARTS + 1):
         try:
             with fewer_processes():
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    configure_logging=False,
-                    log_to_driver=False,
-                    object_store_memory=store_bytes,
-                    _temp_dir=folder,
-                )
+                ray.init(address="local", _temp_dir=folder, **quiet, **room)
+            return
         except Exception as error:
-            raise ClusterError(
-                f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out --ray"
-            ) from error
-        yield ray
+            if attempt == STARTS:
+                raise ClusterError(
+                    f"Ray does not start on this machine ({_first_line(error)}): make room for it, or leave out --ray"
+                ) from error
+            _stop(ray, folder)
 
 
 @contextlib.contextmanager

@@ -178,10 +178,13 @@ def test_no_more_than_a_few_pieces_wait_to_be_joined():
     assert most <= ray_actors.AHEAD * 2
 
 
-def test_what_is_left_of_a_ray_that_does_not_start_is_ended_and_one_line_says_so(monkeypatch):
+def test_what_is_left_of_a_ray_that_does_not_start_is_ended_before_each_further_try_and_one_line_says_so(
+    monkeypatch,
+):
     left: list[subprocess.Popen[bytes]] = []
 
     def start_half(*, _temp_dir, **_):
+        assert all(process.wait(5) == -signal.SIGKILL for process in left)
         command = [sys.executable, "-c", "import signal; signal.pause()", f"{_temp_dir}/session/sockets/raylet"]
         left.append(subprocess.Popen(command))
         raise RuntimeError("The current node timed out during startup.\nmore")
@@ -194,4 +197,4 @@ def test_what_is_left_of_a_ray_that_does_not_start_is_ended_and_one_line_says_so
         ray_session.open_ray(Fleet()),
     ):
         pass
-    assert [p.wait(5) for p in left] == [-signal.SIGKILL]
+    assert [p.wait(5) for p in left] == [-signal.SIGKILL] * session.STARTS
