@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ class ExpertScorer:
         self._packed: PackedExperts | None = None
         self._wide: Experts[Tensor] | None = None
         self._untried = experts.weight.device.type == "cpu" and cpu.installed()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the compiled code, which belongs to one process."""
+        return type(self), (self.experts,)
 
     def score(self, features: Tensor, classes: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
         """Confidences (N,) float64 by name, high = ID.
@@ -85,6 +90,10 @@ class SharedAngle:
     def __init__(self, head: Scorer, experts: Experts[Tensor]) -> None:
         self.head, self.experts = head, experts
         self._angle: PackedAngle | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the compiled code, which belongs to one process."""
+        return type(self), (self.head, self.experts)
 
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Class (N,), confidence (N,) as the head gives them, and angle (N,) float64; ``None`` if it cannot be shared.

@@ -9,7 +9,7 @@ row's last bits then depend on its batch, since matrix products round differentl
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -54,6 +54,10 @@ class Scorer:
         self._packed: Packed | None = None
         path = _PATHS.get(weight.device.type)
         self._untried = path is not None and path.installed()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the compiled code, which belongs to one process."""
+        return type(self), (self.weight, self.bias, self.floors)
 
     def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
         """Class and confidence of each row.

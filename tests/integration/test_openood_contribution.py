@@ -49,7 +49,9 @@ def apply(to: Path) -> None:
     for name in new_files():
         assert not (to / name).exists(), f"{name} is in OpenOOD already"
     page = (ROOT / "docs/upstream.md").read_text(encoding="utf-8")
-    (commands,) = [block for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL) if "git apply" in block]
+    (commands,) = [
+        block for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL) if "$CONTRIB/openood" in block
+    ]
     env = {**os.environ, "CONTRIB": str(CONTRIBUTION), "GIT_CEILING_DIRECTORIES": str(to.parent)}
     done = subprocess.run(["bash", "-ec", commands], cwd=to, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stderr}\nthe patch is against another commit than OPENOOD_SOURCE has"

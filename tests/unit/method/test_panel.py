@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from pathlib import Path
 
@@ -146,6 +148,17 @@ def test_the_default_panel_takes_its_angle_from_line_s_sums_and_one_with_a_weigh
     masked = Panel(["angle"], line=LINeSettings(50, 10, fitted.line.settings.clip)).fit_features(*features(), *head())
     assert masked._state._angle.predict(x) is None
     torch.testing.assert_close(masked._state._said(x, ["angle"])[1]["angle"], shared[2], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["line", "panel"])
+def test_what_has_scored_can_be_pickled_and_scores_the_same_bits(fitted: Panel, kind: str) -> None:
+    scored: LINe | Panel = (
+        fitted if kind == "panel" else LINe(p_w=50, p_a=50, clip=0.8).fit_features(*features(), *head())
+    )
+    x, _ = features(40, seed=6)
+    expected = scored.score(x)
+    assert torch.equal(pickle.loads(pickle.dumps(scored)).score(x), expected)
+    assert torch.equal(copy.deepcopy(scored).score(x), expected)
 
 
 def test_threads_that_score_at_once_get_what_one_gets(tmp_path: Path, fitted: Panel) -> None:
