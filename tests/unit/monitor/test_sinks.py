@@ -278,6 +278,8 @@ LEAST = {"model": {"artifact": "a"}, "kafka": {"bootstrap_servers": "b:1", "topi
 @pytest.fixture
 def dropped_in(tmp_path, monkeypatch):
     """A file beside those of the package, as if it lay in its folder."""
+    sys.modules.pop("monitor.alerts.sinks.lines", None)  # an example of the docs has the same name
+    vars(sinks).pop("lines", None)
     (tmp_path / "lines.py").write_text(NEW_SINK.replace("\\\\n", "\\n"))
     monkeypatch.setattr(sinks, "__path__", [*sinks.__path__, str(tmp_path)])
     sinks.modules.cache_clear()
