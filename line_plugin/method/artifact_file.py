@@ -155,12 +155,14 @@ def _read_bytes(target: Path) -> bytes:
 def _read_metadata(target: Path, blob: bytes) -> dict[str, Any]:
     """The JSON object of the header, read without trusting anything behind it."""
     try:
+        if len(blob) < 8:
+            raise ValueError(f"it holds {len(blob)} bytes")
         (length,) = struct.unpack_from("<Q", blob)
         if length > len(blob) - 8:
             raise ValueError("the header is longer than the file")
         header = json.loads(blob[8 : 8 + length])
         text = header.get("__metadata__", {}).get(_KEY)
-    except (struct.error, ValueError, AttributeError) as error:
+    except (ValueError, AttributeError) as error:
         raise ArtifactCorruptError(
             f"{target} is broken or not a safetensors file ({error}): fit again or fetch it again"
         ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from line_plugin import LINe
+from line_plugin import LINe, load_artifact
 from line_plugin.errors import ArtifactCorruptError, ArtifactError, ArtifactVersionError
 from line_plugin.method import artifact_file
 
@@ -119,3 +119,11 @@ def test_metadata_is_json_that_other_tools_can_read(line: LINe, tmp_path: Path) 
     assert metadata["settings"] == {"p_w": 40, "p_a": 30, "clip": None}
     assert metadata["width"] == 6
     assert set(metadata["versions"]) == {"openood-line", "torch", "numpy"}
+
+
+@pytest.mark.parametrize("size", [0, 7])
+def test_a_file_that_is_shorter_than_any_artifact_is_named_with_its_size(tmp_path: Path, size: int) -> None:
+    short = tmp_path / "short.safetensors"
+    short.write_bytes(b"x" * size)
+    with pytest.raises(ArtifactCorruptError, match=rf"short.safetensors is broken .*\(it holds {size} bytes\)"):
+        load_artifact(short)
