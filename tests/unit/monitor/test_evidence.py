@@ -219,7 +219,9 @@ def test_weights_are_the_shares_of_the_evidence_of_one_key() -> None:
 
 
 def test_the_leader_holds_most_of_the_evidence_though_another_has_the_best_column() -> None:
-    state = of_logs([0.0, 0.0, math.log(4), math.log(4), math.log(6), -math.inf], [math.log(9), 0.0, 0.0, 0.0, 0.0, 0.0])
+    state = of_logs(
+        [0.0, 0.0, math.log(4), math.log(4), math.log(6), -math.inf], [math.log(9), 0.0, 0.0, 0.0, 0.0, 0.0]
+    )
     assert (state.leader(0, 3), state.leader(1, 3)) == (1, 0)
     assert state.leader(0, 2) == 1
 
