@@ -139,7 +139,7 @@ def test_evidence_of_strong_counts_stays_finite() -> None:
     assert np.isfinite(state.since).all()
 
 
-# -- buckets of any length, with pauses between them, some of them late --------------------------------------------------
+# -- buckets of any length, with pauses between them, some of them late -----------------------------------------------
 
 
 spans = st.lists(
