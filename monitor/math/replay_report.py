@@ -169,7 +169,7 @@ class ReplayReport:
             f"stream {stream!r}: lag-1 autocorrelation of flags {order.autocorrelation:+.3f}"
             for stream, order in sorted(self.order.items())
         ]
-        said.append(f"{len(raises)} alerts would have been raised, {self.affordable:.2g} are affordable")
+        said.append(f"alerts that would have been raised: {len(raises)}, affordable: {self.affordable:.2g}")
         if math.isfinite(self.suggested_requests):
             said.append(f"suggested budget: 1 false alert per {self.suggested_requests:,.0f} requests")
         else:
@@ -277,7 +277,7 @@ def _refusals(rates: Sequence[Rate], raised: int, affordable: float, rules: Rule
             )
     # Markov: as many raises as this have probability affordable / raised at most on ID traffic.
     if raised and affordable / raised < risk:
-        yield f"{raised} alerts would have been raised on it, {affordable:.2g} are affordable"
+        yield f"alerts that would have been raised on it: {raised}, affordable: {affordable:.2g}"
 
 
 def _warnings(
