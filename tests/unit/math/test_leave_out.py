@@ -167,8 +167,8 @@ ONE = (
     "without being judged."
 )
 FEW = (
-    "The head has 4 classes, fewer than 5: each was left out by itself, and what is learnt from so few says little about "
-    "other inputs. Check the threshold on OOD inputs of your own if you have some."
+    "The head has 4 classes, fewer than 5: each was left out by itself, and what is learnt from so few says little "
+    "about other inputs. Check the threshold on OOD inputs of your own if you have some."
 )
 ROWS = (
     "499 training rows were used, so an AUROC of the table may be off by about 2 points or more; fit on at least 500."
@@ -177,8 +177,8 @@ DEAD = "3 of 64 features are 0 in all 500 rows: they never fire and are in no pe
 DROPPED = "2 of 13 percentiles are 0 or less and were not tried: most activations are 0."
 NEGATIVE = (
     "12.5% of the activations are negative. The rule then still chooses how much of the upper end to clip, but LINe "
-    "assumes activations behind a ReLU and does badly on some networks without one (ViT, Swin, ConvNeXt): compare it by "
-    "`openood eval` with the methods ebo, rmds++ or mds++."
+    "assumes activations behind a ReLU and does badly on some networks without one (ViT, Swin, ConvNeXt): compare it "
+    "by `openood eval` with the methods ebo, rmds++ or mds++."
 )
 
 
@@ -299,8 +299,10 @@ def test_a_candidate_on_the_margin_counts_as_good_and_a_tie_goes_to_the_better_t
         (
             lambda x, y, w, b: (-x.abs(), y, w, b),
             FitError,
-            "the 99.9th percentile of the training activations is not above 0, so there is nothing to clip: check that "
-            "the features are those that enter the head, or set clip yourself",
+            (
+                "the 99.9th percentile of the training activations is not above 0, so there is nothing to clip: check "
+                "that the features are those that enter the head, or set clip yourself"
+            ),
         ),
     ],
 )
