@@ -167,9 +167,8 @@ def close(a: Difference, b: Difference) -> bool:
 
 @pytest.mark.parametrize("seen", [[8, 20, 12], [3, 10, 27]])
 def test_cells_are_compared_with_windows_drawn_from_masses_that_are_drawn_themselves(seen: list[int]) -> None:
-    window, weights, rng = np.array(seen), np.array([10, 20, 70]), np.random.default_rng(5)
-    drawn = [rng.multinomial(40, m) for m in rng.dirichlet(weights + 0.0, SIMULATIONS)]
-    # One draw of all masses, then the windows: the same numbers as in the comparison itself.
+    window, weights, rng = np.array(seen), np.array([15, 20, 65]), np.random.default_rng(5)
+    drawn = [rng.multinomial(40, masses) for masses in rng.dirichlet(weights + 0.0, SIMULATIONS)]
     chance = [float(population_stability_index(w, weights)) for w in drawn]
     expected = literal_difference(float(population_stability_index(window, weights)), chance, 3)
     assert close(compare_cells(seen, weights.tolist(), np.random.default_rng(5)), expected)
@@ -214,7 +213,8 @@ def test_neighbours_are_joined_until_five_are_expected(seen: list, weights: list
         ([5, 5], [5, 5], ([5, 5], [5, 5])),  # 5 of each are expected in the smaller set: enough
         ([4, 6], [5, 5], ([6, 4], [5, 5])),  # 4.5 and 5.5
         ([1, 9, 1, 9], [2, 40, 3, 35], ([9, 9, 2], [40, 35, 5])),
-        ([30, 70], [4, 6], ([100], [10])),  # of the smaller set, whichever it is
+        ([30, 70], [4, 6], ([30, 70], [4, 6])),  # a single rare class has none to be put to
+        ([20, 20, 60], [3, 3, 4], ([40, 60], [6, 4])),  # of the smaller set, whichever it is
     ],
 )
 def test_classes_of_which_fewer_than_five_are_expected_become_one(seen: list, reference: list, joined: tuple) -> None:

@@ -122,7 +122,7 @@ def test_another_format_is_refused_in_a_whole_sentence(written: int | None) -> N
 
 
 def test_a_state_of_another_number_of_columns_is_not_read_as_this_one() -> None:
-    with pytest.raises(ValueError, match="reshape"):
+    with pytest.raises(ValueError, match="shape"):
         through_a_store(known(), columns=8)
 
 
