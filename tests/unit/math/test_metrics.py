@@ -36,13 +36,13 @@ few_values = arrays(np.float32, st.integers(1, 60), elements=st.sampled_from([0.
 floats = arrays(np.float32, st.integers(1, 60), elements=st.floats(-50, 50, width=32))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(few_values, few_values)
 def test_equal_to_openood_where_scores_tie(id_confidence: np.ndarray, ood_confidence: np.ndarray) -> None:
     check(id_confidence, ood_confidence)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(floats, floats)
 def test_equal_to_openood_on_any_scores(id_confidence: np.ndarray, ood_confidence: np.ndarray) -> None:
     check(id_confidence, ood_confidence)
@@ -55,7 +55,7 @@ def test_equal_to_openood_on_large_sets(sizes: tuple[int, int], dtype: type) -> 
     check(rng.normal(1, 1, sizes[0]).astype(dtype), rng.normal(0, 1, sizes[1]).astype(dtype))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(floats, floats)
 def test_papers_fpr95_is_the_share_of_ood_above_the_threshold_that_keeps_95_per_cent_of_id(
     id_confidence: np.ndarray, ood_confidence: np.ndarray

@@ -56,7 +56,7 @@ def test_the_index_is_the_one_of_the_textbook_and_never_negative(pairs: list[tup
 @pytest.mark.parametrize("n", [60, 600, 5000])
 def test_windows_of_calibrated_traffic_are_called_different_no_more_often_than_stated(n: int) -> None:
     rng = np.random.default_rng(n)
-    weights, alpha, trials, false = weights_of(ranks(n), n), 0.05, 400, 0
+    weights, alpha, trials, false = weights_of(ranks(n), n), 0.05, 250, 0
     for _ in range(trials):
         calibration, window = rng.normal(size=n), rng.normal(size=800)
         false += compare_cells(cells_of(rng, calibration, window), weights, rng).p_value <= alpha
@@ -81,7 +81,7 @@ def test_a_test_that_takes_the_masses_of_the_calibration_set_for_exact_is_false_
 @pytest.mark.parametrize(("classes", "held"), [(2, 300), (10, 2000), (300, 3000)])
 def test_classes_of_calibrated_traffic_are_called_different_no_more_often_than_stated(classes: int, held: int) -> None:
     rng = np.random.default_rng(classes)
-    shares, alpha, trials = rng.dirichlet(np.full(classes, 0.7)), 0.05, 300
+    shares, alpha, trials = rng.dirichlet(np.full(classes, 0.7)), 0.05, 150
     false = sum(
         compare_classes(rng.multinomial(1000, shares), rng.multinomial(held, shares), rng).p_value <= alpha
         for _ in range(trials)

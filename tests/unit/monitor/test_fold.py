@@ -216,7 +216,7 @@ def events(said: list[Transition]) -> list[tuple]:
     return [(t.event, t.at, t.alert) for t in said]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(crashes=st.lists(st.integers(1, 119), max_size=6), lost=st.integers(0, 5), seed=st.integers(0, 3))
 def test_crashes_and_buckets_folded_again_give_the_same_transitions(crashes: list[int], lost: int, seed: int) -> None:
     how = rules(levels=ALL, silence_after=300.0)
