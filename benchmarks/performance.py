@@ -130,7 +130,7 @@ def tables_of(result: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
         found[name] = [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows]
         for inner in (k for k, v in rows[0].items() if isinstance(v, dict)):
-            heads = [", ".join(str(v) for v in list(row.values())[:3]) for row in rows]
+            heads = [", ".join(str(v) for v in list(plain.values())[:3]) for plain in found[name]]
             found[f"{name}-{inner.replace('_', '-')}"] = [
                 {"": part, **{head: row[inner][part] for head, row in zip(heads, rows, strict=True)}}
                 for part in rows[0][inner]
