@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from monitor.errors import BadShareError
-from monitor.messages.reading import Rejected
 from monitor.messages.reasons import ADVICE
 from monitor.messages.record import Partition
+from monitor.messages.rows import Rejected
 from monitor.store.counts import Progress
 from monitor.store.verdicts import Notice
 
