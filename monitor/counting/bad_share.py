@@ -17,7 +17,7 @@ from monitor.errors import BadShareError
 from monitor.messages.reasons import ADVICE
 from monitor.messages.record import Partition
 from monitor.messages.rows import Rejected
-from monitor.store.counts import Progress
+from monitor.store.partitions import Progress
 from monitor.store.verdicts import Notice
 
 LEAST = 10

@@ -18,7 +18,8 @@ from monitor.errors import RecordError
 from monitor.messages.record import Partition, Record
 from monitor.messages.rows import Rejected, Rows
 from monitor.messages.times import arrival
-from monitor.store.counts import Batch, Example, Progress, cell_of
+from monitor.store.counts import Batch, Example, cell_of
+from monitor.store.partitions import Progress
 
 
 @dataclass(frozen=True)
