@@ -199,7 +199,7 @@ class Evaluator:
             return []
         over = [a for (stream, _), a in kept.state.alerts.items() if stream in gone]
         bucket = -1 if kept.state.last_bucket is None else kept.state.last_bucket
-        transitions = [Transition("resolved", a, bucket, max(now / 1000, a.raised_at)) for a in over]
+        transitions = [Transition.of("resolved", a, bucket, now / 1000) for a in over]
         changes = self._write(kept.state.without(gone), transitions, offsets, [STREAM_FIELD + s for s in sorted(gone)])
         if self._kept is not None:
             for name in self._store.retire(kept.token, gone, before, asked) or ():

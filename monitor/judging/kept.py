@@ -16,9 +16,8 @@ from monitor.store.protocol import Store
 
 log = logging.getLogger(__name__)
 
-HEADER = "#header"
-
-CANARY = "#canary"
+HEADER, CANARY = "#header", "#canary"
+"""Fields of the stored state. Those of streams begin with ``STREAM_FIELD``."""
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 

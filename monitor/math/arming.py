@@ -13,7 +13,8 @@ from monitor.math.budget import Budget
 from monitor.math.experts import samples_of
 from monitor.math.flag_order import FlagOrder
 from monitor.math.fold import fold
-from monitor.math.lifecycle import Transition, interval
+from monitor.math.intervals import interval
+from monitor.math.lifecycle import Transition
 from monitor.math.nulls import ratios
 from monitor.math.state import Bucket, Key, MonitorState, Rules
 

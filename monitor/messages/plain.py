@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from monitor.messages.contract import Contract, named
+from monitor.messages.contract import Contract
+from monitor.messages.headers import named
 from monitor.messages.names import header_name
 from monitor.messages.record import Record, place
 from monitor.messages.times import parse_time
