@@ -16,8 +16,10 @@ from monitor.config.urls import SecretUrl
 class DeliveryConfig(Section):
     """The receivers of alerts besides Redis."""
 
-    webhook_url: SecretUrl = SecretUrl("")
-    webhook_url_file: str = ""
+    webhook_url: SecretUrl = Field(
+        SecretUrl(""), description="gets each transition as JSON, in Alertmanager's webhook layout (version 4)"
+    )
+    webhook_url_file: str = Field("", description="file that holds webhook_url")
     alertmanager_url: SecretUrl = Field(SecretUrl(""), description="base URL; alerts go to /api/v2/alerts under it")
     timeout_seconds: float = Field(5.0, gt=0, description="one call to a receiver, from its name to its answer")
     resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
@@ -37,8 +39,8 @@ class DeliveryConfig(Section):
     heartbeat_url: SecretUrl = Field(
         SecretUrl(""), description="called while the monitor makes progress, as healthchecks.io expects it"
     )
-    heartbeat_url_file: str = ""
-    heartbeat_seconds: float = Field(60.0, gt=0)
+    heartbeat_url_file: str = Field("", description="file that holds heartbeat_url")
+    heartbeat_seconds: float = Field(60.0, gt=0, description="time between two calls of heartbeat_url")
     sinks: dict[str, Any] = Field(
         default_factory=dict, description="settings of further sinks; delivery.NAME is read as delivery.sinks.NAME"
     )

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from monitor.alerts.alert import moment
-from monitor.math.lifecycle import interval
+from monitor.math.intervals import interval
 
 LONGEST_LINK = 1000
 """The longest link that is shown, in characters."""
