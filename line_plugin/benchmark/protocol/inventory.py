@@ -15,15 +15,13 @@ from line_plugin.benchmark.protocol import image_list
 from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 from line_plugin.errors import DataError
 
-ROLES = ("train", "val", "test", "csid", "ood val", "near", "far")
-
 
 @dataclass
 class SetState:
     """One data set.
 
     Attributes:
-        role: of :data:`ROLES`.
+        role: ``train``, ``val``, ``test``, ``csid``, ``ood val``, ``near`` or ``far``.
         needed: whether a run cannot do without it; the others are for full-spectrum and for hyper-parameter choice.
         place: its list, or its folder.
         images: how many images the list names or the folder holds; None if there is no such list or folder.
