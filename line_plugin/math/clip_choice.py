@@ -9,11 +9,11 @@ PERCENTILES: tuple[float, ...] = (80, 85, 90, 92.5, 95, 96, 97, 97.5, 98, 98.5, 
 """The candidates, as percentiles of all training activations."""
 
 USUAL = 97.5
-"""The percentile that is taken if the classes do not say otherwise."""
+"""The percentile that is chosen unless the left-out classes favour another."""
 
 FOLDS = 5
 
-_FEW = 500  # left-out rows below which the AUROCs are worth a warning
+_FEW = 500  # with fewer left-out rows than this, the AUROCs need a warning
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Candidate:
     """One threshold that was tried.
 
     Attributes:
-        percentile: of the training activations.
-        clip: its value, in units of the features.
-        aurocs: one for each fold, shares in [0, 1]; empty if no class could be left out.
+        percentile: its percentile of the training activations.
+        clip: the threshold, in units of the features.
+        aurocs: one AUROC for each fold, shares in [0, 1]; empty if no class could be left out.
     """
 
     percentile: float
@@ -43,14 +43,14 @@ class LeaveOut:
     Attributes:
         clip: the threshold, in units of the features; a float32 number.
         percentile: which percentile of the training activations it is.
-        candidates: everything that was tried, by percentile. A percentile whose value is 0 or less is not among them.
-        folds: the classes that were left out together; empty with fewer than 2 classes.
-        seed: of the dealing into folds.
+        candidates: all candidates, by percentile. A percentile whose value is 0 or less is not among them.
+        folds: the classes that were left out together; empty if there are fewer than 2 classes.
+        seed: seed of the split into folds.
         rows: how many training rows were used.
         width: D.
-        dead: how many features are 0 in all of these rows. They are in no percentile, so that a network with more of
-            them chooses the same threshold.
-        negative: share of the live activations that are below 0.
+        dead: how many features are 0 in all of these rows. Percentiles leave them out, so that a network with more of
+            them gets the same threshold.
+        negative: share of the activations of the other features that are below 0.
     """
 
     clip: float
@@ -64,7 +64,7 @@ class LeaveOut:
     negative: float
 
     def limits(self) -> list[str]:
-        """In words, what this choice cannot stand on; empty if there is nothing to say."""
+        """The reasons to doubt this choice, as sentences; empty if there are none."""
         sentences = []
         classes = sum(map(len, self.folds))
         if not self.folds:

@@ -36,10 +36,10 @@ class MethodResult:
     """The results of one method.
 
     Attributes:
-        notes: where its settings come from and what its fit chose, in sentences.
-        record: what its fit chose, as JSON.
-        scores: confidences (N,) float32 by set name; ``id`` is ID test.
-        sweep: what was tried, empty without a search.
+        notes: the origin of its settings and the choices of its fit, in sentences.
+        record: the choices of its fit, as JSON.
+        scores: confidences (N,) float32 by set name; ``id`` is the ID test set.
+        sweep: the combinations that were tried, empty without a search.
     """
 
     name: str
@@ -58,8 +58,8 @@ class Evaluation:
 
     Attributes:
         groups: ``id``, ``csid``, ``near`` or ``far`` by set name.
-        labels, predicted: (N,) int64 by set name; both know ``train`` too.
-        files, keys: the images of each set in order, and its name in the feature cache; with ``train``.
+        labels, predicted: (N,) int64 by set name, ``train`` included.
+        files, keys: the images of each set in order, and its key in the feature cache, ``train`` included.
         head: module path of the network's ``Linear``.
     """
 

@@ -12,6 +12,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from monitor.config.sections.base import Section, from_file
 from monitor.config.urls import SecretUrl
 
+IDENTITY = ("alertname", "group", "kind", "stream", "subject", "fingerprint")
+"""Labels that the monitor itself sets, which settings may not override."""
+
 
 class DeliveryConfig(Section):
     """The receivers of alerts besides Redis."""
@@ -92,7 +95,7 @@ class DeliveryConfig(Section):
         for name, value in given.items():
             if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
                 raise ValueError(f"label {name!r}: expected letters, digits and underscore, such as team")
-            if name in ("alertname", "group", "kind", "stream", "subject", "fingerprint"):
+            if name in IDENTITY:
                 raise ValueError(f"label {name!r} is set by the monitor: choose another name")
             if not value or len(value) > 200 or not value.isprintable():
                 raise ValueError(f"label {name!r}: expected 1 to 200 printable characters")
