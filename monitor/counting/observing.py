@@ -34,5 +34,23 @@ class Observer(Protocol):
         """The store went away or came back."""
 
 
-class Unobserved(Observer):
+class Unobserved:
     """An observer that ignores everything."""
+
+    def polled(self, reachable: bool, partitions: int) -> None:
+        """Do nothing."""
+
+    def unreadable(self, topics: Collection[str]) -> None:
+        """Do nothing."""
+
+    def took(self, stage: Stage, seconds: float) -> None:
+        """Do nothing."""
+
+    def scored(self, batch: Scored) -> None:
+        """Do nothing."""
+
+    def counted(self, samples: int, rejected: Mapping[str, int], seconds: float) -> None:
+        """Do nothing."""
+
+    def store_away(self, away: bool) -> None:
+        """Do nothing."""

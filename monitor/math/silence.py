@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from monitor.math.lifecycle import Alert, Change, Transition
+from monitor.math.lifecycle import Alert, Change, Kind, Transition
 from monitor.math.state import MonitorState, Rules
 
 REGULAR_AFTER = 20
@@ -24,7 +24,7 @@ TOGETHER = 5
 
 def find_silence(
     state: MonitorState,
-    alerts: dict[tuple[str | None, str], Alert],
+    alerts: dict[tuple[str | None, Kind], Alert],
     bucket: int,
     at: float,
     rules: Rules,
@@ -54,7 +54,7 @@ class _Look:
     """The working copy of one look."""
 
     def __init__(
-        self, state: MonitorState, alerts: dict[tuple[str | None, str], Alert], bucket: int, at: float, rules: Rules
+        self, state: MonitorState, alerts: dict[tuple[str | None, Kind], Alert], bucket: int, at: float, rules: Rules
     ) -> None:
         self.state, self.alerts, self.bucket, self.at, self.rules = state, alerts, bucket, at, rules
         self.changes: list[Transition] = []
