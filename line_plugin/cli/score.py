@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from line_plugin.method.panel import Panel
 
 INCOMPLETE = 3
-"""Exit code of a run that came to its end without every image or set."""
+"""The exit code of a run that ended without all of its images or sets."""
 _FORMATS = ("table", "csv", "json", "jsonl", "parquet")
 
 
@@ -46,7 +46,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--artifact", type=Path, required=True, help="written by `openood fit` and `openood calibrate`")
     parser.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="where the paths of a LIST start (the folder of the list)"
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder from which the paths of a LIST start (by default the folder of the list)",
     )
     parser.add_argument("--level", type=float, help="share of ID images that may be flagged (that of the calibration)")
     parser.add_argument("--strict", action="store_true", help="stop at the first image that cannot be scored")
@@ -81,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, form: str, sources: list[Source], scorer: ImageScorer) -> int:
-    """Score, write and draw; the exit code."""
+    """Scores, writes and draws; returns the exit code."""
     from line_plugin.image_scoring import gallery
     from line_plugin.image_scoring.extremes import Extremes
 
@@ -106,7 +109,7 @@ def _score_all(
     receiver: _Table | _Records,
     drawn: Extremes | None,
 ) -> dict[str, int]:
-    """Pass every row on; how many there were of each kind."""
+    """Passes every row on; returns how many rows of each kind there were."""
     from line_plugin.errors import DataError
     from line_plugin.image_scoring.rows import printable, readable
 
@@ -141,7 +144,7 @@ def _summary(counts: dict[str, int], scorer: ImageScorer) -> str:
 
 
 def _scorer(args: argparse.Namespace, artifact: LINe | Panel, passes: Passes | None) -> ImageScorer:
-    """The network of the command line behind the artifact."""
+    """The scorer, from the artifact and the network of the command line."""
     from line_plugin.image_scoring.scorer import ImageScorer
 
     benchmark = _benchmark(args, artifact)
@@ -161,7 +164,7 @@ def _scorer(args: argparse.Namespace, artifact: LINe | Panel, passes: Passes | N
 
 
 def _benchmark(args: argparse.Namespace, artifact: LINe | Panel) -> Benchmark | None:
-    """The benchmark that is named, else the shipped one of the fit, if it was one."""
+    """The named benchmark, or the shipped benchmark of the fit, if it had one."""
     from line_plugin.benchmark.protocol import spec
 
     if args.id_data is not None:
@@ -171,7 +174,7 @@ def _benchmark(args: argparse.Namespace, artifact: LINe | Panel) -> Benchmark | 
 
 
 def _preprocessing(args: argparse.Namespace, artifact: LINe | Panel, benchmark: Benchmark | None) -> Preprocessing:
-    """That of the fit; images that are prepared in another way have features that the artifact knows nothing about."""
+    """The preprocessing of the fit, since the artifact is not valid for images that are prepared in another way."""
     from line_plugin.benchmark.protocol.spec import Preprocessing
 
     recorded = artifact.provenance.extra.get("preprocessing")
@@ -195,7 +198,7 @@ def _preprocessing(args: argparse.Namespace, artifact: LINe | Panel, benchmark: 
 
 @contextmanager
 def _receiver(args: argparse.Namespace, form: str, scorer: ImageScorer, layout: Layout) -> Iterator[_Table | _Records]:
-    """Who takes the rows: a table on the terminal, or a writer of a format."""
+    """The receiver of the rows: a table on the terminal, or a writer of a format."""
     from line_plugin.image_scoring import writers
 
     if form == "table":
@@ -216,7 +219,7 @@ def _receiver(args: argparse.Namespace, form: str, scorer: ImageScorer, layout: 
 
 
 class _Records:
-    """Rows as records of a format, written as they come."""
+    """Writes rows as records of a format, one by one."""
 
     def __init__(self, writer: Writer, scorer: ImageScorer, layout: Layout, explain: int) -> None:
         self._writer, self._scorer, self._layout, self._explain = writer, scorer, layout, explain
@@ -235,7 +238,7 @@ class _Records:
 
 
 class _Table:
-    """A table of all rows if they are few, else of the most OOD ones: a terminal is no place for 100,000 rows."""
+    """Prints a table of all rows if they are few, otherwise of the most OOD ones."""
 
     def __init__(self, args: argparse.Namespace, scorer: ImageScorer, layout: Layout) -> None:
         from line_plugin.image_scoring.extremes import Extremes

@@ -117,7 +117,7 @@ class LeaveOut:
             sentences.append(
                 f"{self.negative:.1%} of the activations are negative. The rule then still chooses how much of the "
                 "upper end to clip, but LINe assumes activations behind a ReLU and does badly on some networks without "
-                "one (ViT, Swin, ConvNeXt): compare it by `openood eval` with the methods ebo, rmds++ or mds++."
+                "one (ViT, Swin, ConvNeXt). Compare it by `openood eval` with the methods ebo, rmds++ or mds++."
             )
         return sentences
 
