@@ -15,15 +15,13 @@ from line_plugin.benchmark.protocol import image_list
 from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 from line_plugin.errors import DataError
 
-ROLES = ("train", "val", "test", "csid", "ood val", "near", "far")
-
 
 @dataclass
 class SetState:
     """One data set.
 
     Attributes:
-        role: one of :data:`ROLES`.
+        role: ``train``, ``val``, ``test``, ``csid``, ``ood val``, ``near`` or ``far``.
         needed: whether every run needs it; the others are for FS-OOD and for choosing hyper-parameters.
         place: its list, or its folder.
         images: how many images the list names or the folder holds; None if the list or folder does not exist.

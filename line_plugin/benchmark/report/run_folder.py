@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from line_plugin.benchmark.protocol.runner import Evaluation
+from line_plugin.benchmark.protocol.results import Evaluation
 from line_plugin.benchmark.report.run_record import (
     FORMAT,
     VERSION,
