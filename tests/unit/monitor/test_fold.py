@@ -490,7 +490,7 @@ def test_what_everything_together_gathered_is_dropped_with_the_raise_of_a_stream
     one.raises = 1
     one.everything(Levels(state.rows, state.evidence, {}, (), (), {}, {}, {}, np.zeros(7, dtype=np.int64), True))
     assert (one.cleared, one.said) == ([0], [])
-    after, _ = one.result()
+    after, _ = one.result((), -math.inf)
     assert np.isneginf(after.evidence.log_m[0]).all()
     assert after.evidence.log_m[1].tolist() == state.evidence.log_m[1].tolist()
     assert after.raises == state.raises + 1

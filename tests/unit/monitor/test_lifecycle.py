@@ -16,6 +16,7 @@ from line_plugin.math.conformal import CELL_EDGES
 from monitor.math import evidence as ev
 from monitor.math import lifecycle as lc
 from monitor.math import nulls
+from monitor.math.intervals import interval
 from monitor.math.lifecycle import Alert, AlertRules
 from tests.oracle import literal_evidence as literal
 from tests.unit.monitor.alert_streams import law
@@ -92,14 +93,14 @@ def test_resolves_at_log_b() -> None:
 @given(n=st.integers(1, 5000), share=st.floats(0, 1), level=st.floats(0.5, 0.999))
 def test_interval_is_clopper_pearson(n: int, share: float, level: float) -> None:
     k, tail = round(n * share), (1 - level) / 2
-    low, high = lc.interval(n, k, level)
+    low, high = interval(n, k, level)
     assert low == pytest.approx(beta.ppf(tail, k, n - k + 1) if k else 0.0, abs=1e-9)
     assert high == pytest.approx(beta.ppf(1 - tail, k + 1, n - k) if k < n else 1.0, abs=1e-9)
     assert low <= k / n <= high
 
 
 def test_interval_without_samples_is_everything() -> None:
-    assert lc.interval(0, 0) == (0.0, 1.0)
+    assert interval(0, 0) == (0.0, 1.0)
 
 
 def test_severity_needs_confidence_and_never_falls() -> None:
@@ -171,11 +172,9 @@ def test_a_plain_alert_names_its_expert_unless_it_is_the_first() -> None:
 
 
 def test_an_interval_is_of_95_percent_and_of_fractions_of_a_sample_too() -> None:
-    assert lc.interval(20, 3) == lc.interval(20, 3, 0.95)
-    assert lc.interval(0.5, 0.25, 0.9) == pytest.approx(
-        (beta.ppf(0.05, 0.25, 1.25), beta.ppf(0.95, 1.25, 0.25)), rel=1e-9
-    )
-    assert lc.interval(0.5, 0.5)[1] == 1.0
+    assert interval(20, 3) == interval(20, 3, 0.95)
+    assert interval(0.5, 0.25, 0.9) == pytest.approx((beta.ppf(0.05, 0.25, 1.25), beta.ppf(0.95, 1.25, 0.25)), rel=1e-9)
+    assert interval(0.5, 0.5)[1] == 1.0
 
 
 def test_no_flag_rate_is_held_by_a_bet_that_pays_less_than_1_on_a_flagged_cell() -> None:
@@ -250,7 +249,7 @@ def test_a_bucket_is_added_row_by_row_by_the_bet_of_each_row() -> None:
 
 
 def test_critical_is_a_rate_whose_interval_of_the_rules_confidence_lies_above_the_bound() -> None:
-    low = lc.interval(20, 10, 0.9)[0]
+    low = interval(20, 10, 0.9)[0]
     alert = replace(ALERT, samples=20.0, flagged=10.0)
     assert lc.graded(alert, AlertRules(critical_rate=low * 0.999, confidence=0.9)).severity == "critical"
     assert lc.graded(alert, AlertRules(critical_rate=low, confidence=0.9)) == alert

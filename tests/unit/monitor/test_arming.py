@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from monitor.math import nulls
+from monitor.math import arming, nulls
+from monitor.math.arming import Arming, Rate, _rounded_up, judge
+from monitor.math.flag_order import FlagOrder
 from monitor.math.fold import fold
-from monitor.math.lifecycle import Alert, Transition, interval
-from monitor.math.replay_report import FlagOrder, Rate, ReplayReport, _refusals, _rounded_up, _warnings, report
+from monitor.math.intervals import interval
+from monitor.math.lifecycle import Alert, Transition
 from monitor.math.state import Bucket, MonitorState, Rules
+from monitor.service.replaying import report
 from tests.unit.monitor.alert_streams import bucket, law, rules, run, surge
 
 
@@ -30,15 +33,15 @@ def order_of(flags: np.ndarray) -> dict[str, FlagOrder]:
 
 
 def test_id_traffic_may_be_armed_and_its_rates_are_told() -> None:
-    judged = report(calm(law(0), seed=1), rules(), order_of(np.random.default_rng(1).random(40_000) < 0.05))
+    judged = judge(calm(law(0), seed=1), rules(), order_of(np.random.default_rng(1).random(40_000) < 0.05))
     whole = judged.rates[0]
     assert judged.arm
-    assert judged.warnings == ()
+    assert list(report.warnings(judged)) == []
     assert (whole.stream, whole.label, whole.samples) == ("a", None, 40_000)
     assert whole.low < 0.05 < whole.high
     assert [r.label for r in judged.rates] == [None, 0, 1]
     assert judged.affordable == pytest.approx(0.4)
-    assert judged.lines()[-1] == "may be armed"
+    assert report.lines(judged)[-1] == "may be armed"
 
 
 def test_traffic_that_breaks_the_calibration_is_refused_and_says_by_how_much() -> None:
@@ -46,12 +49,12 @@ def test_traffic_that_breaks_the_calibration_is_refused_and_says_by_how_much() -
     stale = law(0).copy()
     stale[:5] *= 1.2
     stale[6] = 1 - stale[:6].sum()
-    judged = report(calm(stale), rules())
+    judged = judge(calm(stale), rules())
     assert not judged.arm
     expected = float(stale @ np.array(nulls.ratios(rules().nulls.steps))) - 1
     assert judged.rates[0].bet == pytest.approx(expected, abs=0.03)
-    assert "stream 'a' breaks the calibration" in judged.refusals[0]
-    assert "are flagged, 5.00% are allowed" in judged.refusals[0]
+    assert "stream 'a' breaks the calibration" in next(report.refusals(judged))
+    assert "are flagged, 5.00% are allowed" in next(report.refusals(judged))
 
 
 def test_within_its_margin_a_stale_rate_is_no_breach() -> None:
@@ -59,27 +62,27 @@ def test_within_its_margin_a_stale_rate_is_no_breach() -> None:
     slightly[:5] *= 1.01
     slightly[6] = 1 - slightly[:6].sum()
     how = replace(rules(), nulls=nulls.pooled(2000))
-    assert report(calm(slightly), how).arm
+    assert judge(calm(slightly), how).arm
 
 
 def test_refusal_of_traffic_within_the_calibration_is_rare() -> None:
-    refused = sum(not report(calm(law(0), buckets=20, seed=s), rules()).arm for s in range(150))
+    refused = sum(not judge(calm(law(0), buckets=20, seed=s), rules()).arm for s in range(150))
     assert refused <= 6  # 1.5 expected at most
 
 
 def test_a_surge_in_the_replay_is_shown_and_suggests_no_budget() -> None:
     buckets = surge(3, contamination=0.5)
-    judged = report(buckets, rules())
+    judged = judge(buckets, rules())
     _, said = run(buckets, rules())
     assert list(judged.transitions) == said
     assert judged.quiet_requests == math.inf
     assert not judged.arm
-    assert any("no budget" in line for line in judged.lines())
+    assert any("no budget" in line for line in report.lines(judged))
 
 
 def test_suggested_budget_keeps_the_replayed_traffic_quiet() -> None:
     mild = surge(2, contamination=0.1, before=30, during=3, after=30)
-    judged = report(mild, rules(200))
+    judged = judge(mild, rules(200))
     assert 200 < judged.quiet_requests < math.inf
     assert judged.suggested_requests >= judged.quiet_requests
     _, said = run(mild, rules(judged.suggested_requests * 1.001))
@@ -93,9 +96,9 @@ def test_bursts_are_warned_of() -> None:
     for _ in range(20_000):
         flags.append(flags[-1] if flags and rng.random() < 0.3 else bool(rng.random() < 0.05))
     order = order_of(np.array(flags))
-    judged = report(calm(law(0)), rules(), order)
+    judged = judge(calm(law(0)), rules(), order)
     assert order["a"].autocorrelation == pytest.approx(0.3, abs=0.03)
-    assert any("comes in bursts" in w and "1 in 3" in w for w in judged.warnings)
+    assert any("comes in bursts" in w and "1 in 3" in w for w in report.warnings(judged))
 
 
 @settings(deadline=None)
@@ -116,9 +119,9 @@ def test_autocorrelation_is_the_correlation_of_neighbours(flags: list[bool]) -> 
 
 
 def test_a_replay_of_nothing_is_judged_without_error() -> None:
-    judged = report([], rules())
+    judged = judge([], rules())
     assert judged.requests == 0
-    assert judged.lines()
+    assert report.lines(judged)
 
 
 def test_replay_folds_as_the_evaluator_does() -> None:
@@ -126,7 +129,7 @@ def test_replay_folds_as_the_evaluator_does() -> None:
     for one in surge(1):
         state, changes = fold(state, one, how)
         said += changes
-    assert list(report(surge(1), how).transitions) == said
+    assert list(judge(surge(1), how).transitions) == said
 
 
 # -- the numbers and the words -----------------------------------------------------------------------------------------
@@ -176,7 +179,7 @@ def literal_rate(counts: list[int], how: Rules, rho: float, risk: float) -> tupl
 def test_a_rate_holds_the_mean_bet_and_its_lower_bound_widened_by_bursts(order: dict, rho: float) -> None:
     how = replace(rules(), nulls=nulls.pooled(2000))
     counts = [1, 3, 2, 4, 12, 20, 158]
-    got = report([bucket(0, {("a", 4): np.array(counts)})], how, order, risk=0.02)
+    got = judge([bucket(0, {("a", 4): np.array(counts)})], how, order, risk=0.02)
     bet, low = literal_rate(counts, how, rho, 0.02 / 2)  # a stream and a class share the risk
     assert [(r.stream, r.label) for r in got.rates] == [("a", None), ("a", 4)]
     for one in got.rates:
@@ -187,14 +190,14 @@ def test_a_rate_holds_the_mean_bet_and_its_lower_bound_widened_by_bursts(order: 
 
 
 def test_without_any_spread_the_error_is_that_of_a_bet_of_spread_one_over_n() -> None:
-    one = report([bucket(0, {("a", 0): np.array([0, 0, 0, 0, 0, 0, 40])})], rules()).rates[0]
+    one = judge([bucket(0, {("a", 0): np.array([0, 0, 0, 0, 0, 0, 40])})], rules()).rates[0]
     assert (one.bet, one.bet_low) == pytest.approx(literal_rate([0] * 6 + [40], rules(), 0.0, 0.005), rel=1e-9)
 
 
 def test_keys_are_told_streams_first_then_their_classes_and_none_without_samples() -> None:
     calm_one = np.array([0, 0, 0, 0, 0, 1, 9])
     counts = {("b", 2): calm_one, ("a", 10): calm_one, ("a", 9): calm_one, ("c", 0): calm_one * 0}
-    got = report([bucket(0, counts), bucket(1, {("a", 9): calm_one})], rules())
+    got = judge([bucket(0, counts), bucket(1, {("a", 9): calm_one})], rules())
     assert [(r.stream, r.label, r.samples) for r in got.rates] == [
         ("a", None, 30),
         ("b", None, 10),
@@ -209,31 +212,44 @@ def rate(label: int | None = None, bet_low: float = -1.0, expert: str = "") -> R
     return Rate("a", label, 1000, 82, 0.0657, 0.1012, 0.05, 0.125, bet_low, (82, 0, 0, 0, 0, 18, 900), expert)
 
 
-def test_a_broken_calibration_is_refused_in_a_whole_sentence() -> None:
-    how = replace(rules(), class_nulls={3: rules().nulls})
-    broken = (
-        " breaks the calibration: each sample adds 12.5% to the evidence on average (at least 6.2%), expected 0 at "
-        "most; 8.20% are flagged, 5.00% are allowed. Calibrate on this traffic, or raise the upper bounds on the cell "
-        "masses"
-    )
-    rates = [rate(None, 0.0625, "knn"), rate(3, 0.0625), rate(4, 0.0625), rate(None, 0.0)]
-    assert list(_refusals(rates, 0, 5.0, how, 0.01)) == [
-        "stream 'a', expert knn" + broken,
-        "stream 'a', class 3" + broken,
-    ]
-    assert list(_warnings(rates, {}, 0, 10, how)) == [
-        "stream 'a', class 4 is flagged more often (8.20%) than all together may be; it cannot raise by itself"
-    ]
-    assert list(_warnings([rate(4, 0.0)], {}, 0, 10, how)) == []
+ALERT = Alert(stream="a", kind="ood", bucket=3, raised_at=40.0, onset_at=31.0)
+RAISED = Transition("raised", ALERT, 3, 40.0)
+OTHERS = [Transition("resolved", ALERT, 5, 60.0), Transition("raised", replace(ALERT, kind="silence"), 4, 50.0)]
 
 
-def test_more_alerts_than_the_budget_makes_likely_are_refused() -> None:
-    assert list(_refusals([], 3, 0.03, rules(), 0.01)) == [], "as likely as the risk: not refused"
-    assert list(_refusals([], 3, 0.029, rules(), 0.01)) == [
-        "alerts that would have been raised on it: 3, affordable: 0.029"
-    ]
-    assert list(_refusals([], 0, 0.0, rules(), 0.01)) == []
-    assert list(_refusals([], 1, 0.0, rules(), 0.01)) == ["alerts that would have been raised on it: 1, affordable: 0"]
+def judged_of(
+    monkeypatch: pytest.MonkeyPatch, rates: list[Rate], raised: int, requests: int = 1000, budget: float = 1e5
+) -> Arming:
+    """A replay of so many requests with these rates and raises, judged with a risk of .25."""
+    counts = {("a", r.label): np.array([0, 0, 0, 0, 0, 0, requests]) for r in rates}
+    left = iter(rates)
+    monkeypatch.setattr(arming, "_folded", lambda *_: (counts, [RAISED] * raised + OTHERS, 123.0))
+    monkeypatch.setattr(arming, "_rate", lambda *_: next(left))
+    return judge([], replace(rules(budget), class_nulls={3: rules().nulls}), risk=0.25)
+
+
+def test_rates_whose_lower_bound_lies_above_a_fair_bet_break_the_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = [rate(None, 0.0625), rate(3, 0.0625), rate(4, 0.0625), rate(5, 0.0)]
+    found = judged_of(monkeypatch, rates, 0)
+    assert (found.breaches, found.unarmed) == (tuple(rates[:2]), (rates[2],))
+    assert (found.arm, found.rates, found.quiet_requests) == (False, tuple(rates), 123.0)
+    assert judged_of(monkeypatch, [rate(None, 0.0)], 0).arm
+
+
+def test_more_raises_than_the_budget_makes_likely_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = [rate(None)]
+    exactly = judged_of(monkeypatch, one, 4, requests=1000, budget=1000.0)
+    assert (exactly.raised, exactly.affordable, exactly.too_many) == (4, 1.0, False)  # as likely as the risk
+    assert judged_of(monkeypatch, one, 4, requests=999, budget=1000.0).too_many
+    assert not judged_of(monkeypatch, one, 0, requests=1, budget=1e9).too_many
+    assert not judged_of(monkeypatch, one, 4, requests=999, budget=1000.0).arm
+
+
+def test_an_alert_in_fewer_requests_than_one_budget_makes_a_replay_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = [rate(None)]
+    assert judged_of(monkeypatch, one, 1, requests=999, budget=1000.0).too_short
+    assert not judged_of(monkeypatch, one, 1, requests=1000, budget=1000.0).too_short
+    assert not judged_of(monkeypatch, one, 0, requests=999, budget=1000.0).too_short
 
 
 class Flags(FlagOrder):
@@ -260,19 +276,8 @@ class Flags(FlagOrder):
     ],
 )
 def test_bursts_beyond_chance_say_how_far_to_thin(rho: float, error: float, every: int | None) -> None:
-    said = list(_warnings([], {"b": Flags(0.0, 1.0), "a": Flags(rho, error)}, 0, 10, rules()))
-    expected = (
-        f"stream 'a' comes in bursts (autocorrelation {rho:+.2f}): the budget counts on independent samples; thin to 1 "
-        f"in {every} per client, or expect several times as many false alerts"
-    )
-    assert said == ([expected] if every else [])
-
-
-def test_an_alert_in_fewer_requests_than_one_budget_asks_for_a_longer_range() -> None:
-    asked = "99,999 requests are less than one budget (100,000): replay a longer range"
-    assert list(_warnings([], {}, 1, 99_999, rules())) == [asked]
-    assert list(_warnings([], {}, 1, 100_000, rules())) == []
-    assert list(_warnings([], {}, 0, 99_999, rules())) == []
+    found = judge([], rules(), {"b": Flags(0.0, 1.0), "a": Flags(rho, error)})
+    assert found.bursts == ({"a": every} if every else {})
 
 
 @pytest.mark.parametrize(
@@ -296,22 +301,29 @@ def test_a_budget_is_rounded_up_to_1_2_or_5_times_a_power_of_ten(x: float, round
 
 
 def test_a_report_in_words() -> None:
-    alert = Alert(stream="a", kind="ood", bucket=3, raised_at=40.0, onset_at=31.0)
-    told = [Transition("raised", alert, 3, 40.0), Transition("raised", replace(alert, kind="silence"), 4, 50.0)]
-    told.append(Transition("resolved", alert, 5, 60.0))
-    judged = ReplayReport(
+    judged = Arming(
         1000,
         (rate(), rate(7, expert="knn")),
         {"b": FlagOrder(100, 20, 20, 10), "a": FlagOrder()},
-        tuple(told),
-        0.01,
-        123.0,
-        2e5,
-        ("it broke",),
-        ("it bursts",),
+        (RAISED, *OTHERS),
         rules().budget,
+        123_456.0,
+        breaches=(rate(7, 0.0625, "knn"), rate(None, 0.0625)),
+        too_many=True,
+        bursts={"b": 3},
+        unarmed=(rate(4, 0.0625),),
     )
-    assert judged.lines() == [
+    broken = (
+        " breaks the calibration: each sample adds 12.5% to the evidence on average (at least 6.2%), expected 0 at "
+        "most; 8.20% are flagged, 5.00% are allowed. Calibrate on this traffic, or raise the upper bounds on the cell "
+        "masses"
+    )
+    bursts = (
+        " comes in bursts (autocorrelation +0.37): the budget counts on independent samples; thin to 1 in 3 per client, or "
+        "expect several times as many false alerts"
+    )
+    unarmed = " is flagged more often (8.20%) than all together may be; it cannot raise by itself"
+    assert report.lines(judged) == [
         "1,000 requests replayed, at most 1 false alert per 100,000 requests; evidence to raise: stream 100,000",
         "stream 'a': 8.20% flagged (6.57% to 10.12%) of 1,000, 5.00% allowed",
         "stream 'a', class 7, expert knn: 8.20% flagged (6.57% to 10.12%) of 1,000, 5.00% allowed",
@@ -319,9 +331,18 @@ def test_a_report_in_words() -> None:
         "stream 'b': lag-1 autocorrelation of flags +0.375",
         "alerts that would have been raised: 1, affordable: 0.01",
         "suggested budget: 1 false alert per 200,000 requests",
-        "warning: it bursts",
-        "refused: it broke",
+        "warning: stream 'b'" + bursts,
+        "warning: stream 'a', class 4" + unarmed,
+        "warning: 1,000 requests are less than one budget (100,000): replay a longer range",
+        "refused: stream 'a', class 7, expert knn" + broken,
+        "refused: stream 'a'" + broken,
+        "refused: alerts that would have been raised on it: 1, affordable: 0.01",
     ]
-    loud = replace(judged, suggested_requests=math.inf, refusals=(), warnings=())
-    assert loud.lines()[-2:] == ["no budget would have kept this traffic quiet", "may be armed"]
-    assert (judged.arm, loud.arm) == (False, True)
+    loud = replace(
+        judged, quiet_requests=math.inf, transitions=(), breaches=(), too_many=False, bursts={}, unarmed=(), order={}
+    )
+    assert report.lines(loud)[-3:] == [
+        "alerts that would have been raised: 0, affordable: 0.01",
+        "no budget would have kept this traffic quiet",
+        "may be armed",
+    ]
