@@ -319,8 +319,8 @@ def test_a_report_in_words() -> None:
         "masses"
     )
     bursts = (
-        " comes in bursts (autocorrelation +0.37): the budget counts on independent samples; thin to 1 in 3 per client, "
-        "or expect several times as many false alerts"
+        " comes in bursts (autocorrelation +0.37): the budget counts on independent samples; thin to 1 in 3 per "
+        "client, or expect several times as many false alerts"
     )
     unarmed = " is flagged more often (8.20%) than all together may be; it cannot raise by itself"
     assert report.lines(judged) == [
