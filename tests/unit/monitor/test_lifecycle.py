@@ -160,6 +160,11 @@ def test_an_alert_is_known_by_kind_bucket_and_stream_and_its_events_by_change_an
     assert lc.Transition("resolved", ALERT, 9, 100.0).event == "ood:3:a:resolved:9"
 
 
+def test_nothing_happens_to_an_alert_before_it_was_raised() -> None:
+    assert lc.Transition.of("updated", ALERT, 9, 100.0) == lc.Transition("updated", ALERT, 9, 100.0)
+    assert lc.Transition.of("resolved", ALERT, 4, 39.0) == lc.Transition("resolved", ALERT, 4, 40.0)
+
+
 def test_the_rate_is_that_since_the_onset_and_0_without_input() -> None:
     assert replace(ALERT, samples=8.0, flagged=2.0).rate == 0.25
     assert ALERT.rate == 0.0
@@ -183,12 +188,13 @@ def test_no_flag_rate_is_held_by_a_bet_that_pays_less_than_1_on_a_flagged_cell()
     assert lc.held_rate(np.log([4.0, 1.0, 0.5]), 2) == 1.0, "one that pays nothing back, either"
     assert lc.held_rate(bet, 2) == pytest.approx((2 - 1) / (2 - 0.5))
     assert lc.held_rate(np.log([4.0, 3.0, 2.0]), 2) == 0.0, "a bet that pays on every cell needs none"
+    assert lc.held_rate(np.zeros(3), 2) == 1.0, "one that bets nothing holds none"
 
 
 def evidence_of(shares: list[float], since: tuple[float, float, float] = (12.0, 30.0, 9.0)) -> ev.Evidence:
-    """Two keys; the second one's columns hold these shares of an evidence of mean 1, and tell ``since`` alike."""
+    """Two keys; the second one's columns hold these shares of an evidence of mean 7, and tell ``since`` alike."""
     with np.errstate(divide="ignore"):
-        log_m = np.log(np.array([[1.0] * len(shares), np.array(shares) / np.mean(shares)]))
+        log_m = np.log(np.array([[1.0] * len(shares), 7 * np.array(shares) / np.mean(shares)]))
     told = np.stack([np.zeros((len(shares), 3)), np.tile(since, (len(shares), 1))])
     return ev.Evidence(log_m, told, np.zeros(2), np.zeros(2), np.zeros(2))
 
@@ -202,7 +208,7 @@ def test_a_raised_alert_takes_everything_from_the_evidence_of_its_key() -> None:
         bucket=6,
         raised_at=70.0,
         onset_at=58.0,
-        log_evidence=pytest.approx(0.0, abs=1e-12),
+        log_evidence=pytest.approx(math.log(7)),
         scope=(4, 2),
         classes=(4, 2),
         samples=30.0,
@@ -230,14 +236,14 @@ def test_the_resolve_bets_on_half_of_what_the_evidence_believes_within_the_limit
 
 
 def test_a_raised_alert_follows_the_expert_that_leads_alone() -> None:
-    evidence = evidence_of([3, 0, 0, 4, 2, 0])
+    evidence = evidence_of([5, 0, 2, 4, 2, 0])  # the second one leads, though the first has the best column
     evidence.since[1, 3] = (1.0, 2.0, 1.5)
     found = lc.raised(
         evidence, 1, stream=None, scope=(), bucket=1, at=5.0, rules=AlertRules(), contaminations=(0.1, 0.5), experts=3
     )
     assert (found.expert, found.onset_at, found.samples, found.flagged) == (1, 4.0, 2.0, 1.5)
-    assert found.bet == 0, "half of .5 is .25, limited to .2, and .1 is the largest not above"
-    assert found.log_evidence == pytest.approx(0.0, abs=1e-12), "of all experts together"
+    assert found.bet == 0, "half of .1 / 3 + .5 * 2 / 3 is below .2, and .1 is the largest not above"
+    assert found.log_evidence == pytest.approx(math.log(7)), "of all experts together"
 
 
 def test_a_bucket_is_added_row_by_row_by_the_bet_of_each_row() -> None:
@@ -263,6 +269,11 @@ def test_a_class_is_named_once_the_one_sided_bound_of_all_classes_together_lies_
     found = lc.attributed(alert, [bound * 0.999, bound * 1.001, 0.5], AlertRules(confidence=0.95))
     assert found.classes == (1, 9)
     assert lc.attributed(alert, [bound * 1.001] * 3, AlertRules(confidence=0.95)) is alert
+    own = interval(50, 10, 1 - 2 * (1 - 0.95) / 3)[0]
+    assert lc.attributed(alert, [own] * 3, AlertRules(confidence=0.95)) is alert, "not at the bound itself"
+    alone = replace(ALERT, by_class=history[:1])
+    bound = float(beta.ppf(0.05, 10, 41))
+    assert lc.attributed(alone, [bound * 0.999], AlertRules(confidence=0.95)).classes == (1,), "one shares with nobody"
     assert lc.attributed(replace(ALERT, by_class=()), [], AlertRules()).classes == ()
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         lc.attributed(alert, [0.1], AlertRules())
