@@ -75,6 +75,7 @@ def test_the_score_is_the_literal_one_of_each_row(kind: type) -> None:
     assert confidence.tolist() == pytest.approx([s for _, s in expected], rel=1e-12)
     assert scoring.clip(kind(ROWS), None).tolist() == ROWS
     assert scoring.predict_class(kind([[0.0, 0.0, 0.0]]), kind(W), kind([1.0, 1.0])).tolist() == [0], "a tie"
+    assert scoring.predict_class(kind([[0.0, 0.0, 0.0]]), kind(W), kind([1.0, 2.0])).tolist() == [1], "by the bias"
     assert scoring.confidence(kind([[900.0, 900.0], [-900.0, -901.0]])).tolist() == pytest.approx(
         [900 + math.log(2), -900 + math.log1p(math.exp(-1))], rel=1e-12
     )
