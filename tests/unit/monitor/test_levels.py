@@ -16,7 +16,7 @@ from monitor.math import nulls
 from monitor.math.budget import Budget
 from monitor.math.evidence import CONTAMINATIONS, Evidence
 from monitor.math.fold import fold
-from monitor.math.levels import Levels, laid_out
+from monitor.math.levels import Levels, _passed, laid_out
 from monitor.math.lifecycle import Alert
 from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
 from tests.unit.monitor.alert_streams import bucket, law, rules, run, surge
@@ -76,6 +76,7 @@ def check(level: Levels, one: Bucket, state: MonitorState) -> None:
         s: [(c, counts[s, c]) for c in labels] for s, labels in by_class.items()
     }
     assert level.rest.tolist() == counts.get(EVERYTHING, [0] * 7)
+    assert level.rest.dtype == np.int64
     calm = sum(counts.get(EVERYTHING, [0]))
     spent = {"stream": calm, "class": calm, "everything": 0 if (None, "ood") in state.alerts else calm}
     assert level.samples == {k: state.samples[k] + n for k, n in spent.items()}
@@ -108,9 +109,10 @@ def test_a_silence_that_fires_hides_nothing_and_without_class_nulls_no_class_spe
     assert level.eventful == ()
 
 
-def test_a_bucket_without_samples_changes_no_evidence() -> None:
+@pytest.mark.parametrize("counts", [{}, {("a", 0): np.zeros(7, dtype=int)}], ids=["no stream", "no sample"])
+def test_a_bucket_without_samples_changes_no_evidence(counts: dict) -> None:
     state, _ = run(surge(0, before=3, during=0, after=0), HOW)
-    level = laid_out(state, bucket(9, {("a", 0): np.zeros(7, dtype=int)}), HOW)
+    level = laid_out(state, bucket(9, counts), HOW)
     assert (level.rows, level.streams, level.eventful, level.rest.tolist()) == (state.rows, (), (), [0] * 7)
     assert level.evidence.log_m.tolist() == state.evidence.log_m.tolist()
     assert level.samples == state.samples
@@ -128,6 +130,14 @@ def test_a_key_passes_at_its_threshold_and_not_below(key: Key) -> None:
         found = laid_out(MonitorState.new(how), one, how)
         assert found.passed == ({"a": [key[1]]} if passes and key[0] else {})
         assert found.everything_passed == (passes and key == EVERYTHING)
+
+
+@pytest.mark.parametrize("key", [("a", None), ("a", 1), EVERYTHING], ids=str)
+def test_evidence_of_exactly_the_threshold_passes(key: Key) -> None:
+    how = replace(HOW, budget=Budget(300.0, {"stream": 1.0}), class_nulls={}) if key == ("a", None) else HOW
+    at = how.log_threshold(key)
+    assert _passed([key], np.array([at]), how) == ({} if key == EVERYTHING else {"a": [key[1]]}, key == EVERYTHING)
+    assert _passed([key], np.array([np.nextafter(at, 0)]), how) == ({}, False)
 
 
 @pytest.mark.parametrize(
