@@ -143,7 +143,7 @@ def _runner(
     sink: Sink, store: DeliveryStore, holder: str, config: DeliveryConfig, uniform: Callable[[float, float], float]
 ) -> Runner:
     if sink.mode == "transitions":
-        # The right to send must outlast a call, or every slow receiver would be told everything twice.
+        # The right to send must outlast a call, or every slow receiver would get everything twice.
         lease_seconds = max(LEASE_SECONDS, 2 * config.timeout_seconds + 5)
         return TransitionRunner(sink, store, holder, lease_seconds=lease_seconds, uniform=uniform)
     if sink.mode == "state":

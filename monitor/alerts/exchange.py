@@ -38,7 +38,7 @@ _WAIT_AND_REPEAT = frozenset({408, 425, 429})
 
 @dataclass
 class Answer:
-    """What a receiver answered.
+    """The answer of a receiver.
 
     Attributes:
         status: the HTTP status; 0 if there was no answer.

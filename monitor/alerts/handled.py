@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Handled:
-    """Mutes and acknowledgements as they were last read. A mute ends in time even if Redis is away.
+    """Mutes and acknowledgements as they were last read. A mute ends in time even if Redis cannot be reached.
 
     Args:
         store: holds them.
@@ -52,7 +52,7 @@ class Handled:
         return found
 
     def annotated(self, alert: Fields) -> dict[str, str]:
-        """The alert with the name of whoever acknowledged it, if somebody has."""
+        """The alert with the name of the person who acknowledged it, if somebody has."""
         return self._read.annotated(alert)
 
 

@@ -2,9 +2,9 @@
 
 Alertmanager notifies only after ``group_wait``, or with the next ``group_interval`` of a group that exists already, and
 only of what fires at that moment. A surge that is read late, after an outage, is raised and resolved within seconds;
-one that comes and goes while Alertmanager is away is resolved before it can be sent at all. So an alert is sent as
-firing for some minutes after the receiver first heard of it. The store remembers when that was, so every process sends
-the same, even one that has just started.
+one that comes and goes while Alertmanager cannot be reached is resolved before it can be sent at all. So an alert is
+sent as firing for some minutes after the receiver first heard of it. The store remembers when that was, so every
+process sends the same, even one that has just started.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class KeepFiring:
     def __init__(self, store: DeliveryStore, sink: str, seconds: float, resolved_seconds: float) -> None:
         self._store, self._sink = store, sink
         self._seconds, self._resolved_seconds = seconds, resolved_seconds
-        self._first: dict[str, float] = {}  # episode to the monotonic time at which it was first told
-        self._since = float("-inf")  # what ended before the receiver was ever told anything is not for it
+        self._first: dict[str, float] = {}  # for each episode the monotonic time at which it was first sent
+        self._since = float("-inf")  # alerts that ended before anything was sent to the receiver are not for it
         self._apart: float | None = None  # the monotonic clock minus the store's, in seconds
 
     def begin(self) -> None:

@@ -63,8 +63,8 @@ class SinkStatus:
 class Backoff:
     """How long to wait after a failure: twice as long each time, with jitter so that processes do not call in step.
 
-    A library's retry loop does not fit here, because other work goes on during the wait: the thread must renew the
-    right to send, stop when it is asked to, and respect what the receiver asks for.
+    A library's retry loop does not fit here, because other work goes on during the wait. The thread must renew the
+    right to send, stop on request, and respect the delay that the receiver asks for.
     """
 
     def __init__(self, cap: float = LONGEST_WAIT, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -84,7 +84,7 @@ class Backoff:
 
 
 class Runner:
-    """What the threads of all sinks have in common. Subclasses implement :meth:`turn`.
+    """The base class of the threads of all sinks. Subclasses implement :meth:`turn`.
 
     Args:
         sink: the receiver.

@@ -29,7 +29,7 @@ LOOK_BACK_SECONDS = 86_400.0
 
 
 class StateRunner(Runner):
-    """Sends all current alerts. While Redis is away, it sends what it last read.
+    """Sends all current alerts. While Redis cannot be reached, it sends what it last read.
 
     Args:
         sink: the receiver.
@@ -87,7 +87,7 @@ class StateRunner(Runner):
         return min(LONGEST_WAIT, self.sink.every)
 
     def _look(self) -> MonitorError | None:
-        """Read what changed. Returns the error if Redis is away; what is known is then sent all the same."""
+        """Read what changed. Returns the error if Redis cannot be reached; what is known is then sent all the same."""
         try:
             self._keeping.begin()
             newest = self._store.newest()
@@ -140,7 +140,7 @@ class StateRunner(Runner):
         shown = standing([*firing.values(), *over], self._handled, self._keeping.was_told, self._resolved_seconds)
         return [*shown]
 
-    # -- what is said of it ----------------------------------------------------------------------------------------
+    # -- what is logged about it -----------------------------------------------------------------------------------
 
     def _say_refused(self, outcome: Outcome) -> None:
         self.status.dropped += 1

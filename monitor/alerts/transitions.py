@@ -195,7 +195,7 @@ class TransitionRunner(Runner):
     def _is_to_blame(self, later: Sequence[Fields]) -> bool:
         """Find out whether the first transition is at fault or the receiver, by sending a later transition.
 
-        Without this, one transition (and whoever chose the names in it) could hold back all others for good.
+        Without this, one transition (or a sender that chose the names in it) could hold back all others for good.
         """
         untold = [e for e in later if e["id"] not in self._ahead and not self._held.concerns(e)]
         if not untold:
@@ -221,7 +221,7 @@ class TransitionRunner(Runner):
         log.info("another process tells %s now; %s may reach it twice", self.sink.name, describe(event))
         return False
 
-    # -- what is said of it ----------------------------------------------------------------------------------------
+    # -- what is logged about it -----------------------------------------------------------------------------------
 
     def _failed(self, outcome: Outcome, event: Fields) -> None:
         if not self._failing_since:

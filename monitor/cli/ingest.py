@@ -33,7 +33,9 @@ def run(options: argparse.Namespace) -> int:
     config = load_as(IngestConfig, options.config)
     hide_secrets(Redactor(secrets_of(config)))
     log_to_stderr(options.debug, options.log_format or config.logging.format)
-    if not options.debug:  # it repeats itself ten times a second while Kafka is away, and our own lines say the same
+    if (
+        not options.debug
+    ):  # it repeats itself ten times a second while Kafka cannot be reached, and our own lines say the same
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
     Ingest(config).run()
     return ExitCode.DONE

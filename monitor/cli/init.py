@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     option("--topic", metavar="NAME,...", help="that holds the embeddings (embeddings); several with commas")
     option("--dead-letter-topic", default="", metavar="NAME", help="for what cannot be scored (TOPIC.dead-letter)")
     option("--group", help="consumer group, and the name of what is kept in Redis (ood-monitor)")
-    option("--start", choices=("latest", "earliest"), default="latest", help="where a group that never ran begins")
+    option("--start", choices=("latest", "earliest"), default="latest", help="the offset at which a new group begins")
     option("--redis-url", metavar="URL", help="redis://HOST:6379/0 and others, see docs/monitor.md")
     option("--requests-per-false-alert", type=float, metavar="N", help="the budget (100000)")
     port_words = "for the status page, metrics and health, on loopback; 0: none"

@@ -58,5 +58,7 @@ def minutes(text: str) -> float:
     """Read a duration such as ``30m``, ``2h`` or ``1d``, and return minutes."""
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([mhd])", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: expected such as 30m, 2h or 1d")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time: expected a number with a unit, such as 30m, 2h or 1d"
+        )
     return float(found[1]) * _UNITS[found[2]]

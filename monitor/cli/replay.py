@@ -13,9 +13,9 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     help_text = "judge a range of the topic as the monitor would have"
     codes = (
-        "Times are the timestamps that Kafka keeps of records. Exit codes: 0 if the whole range was judged; 1 if it "
-        "could not be read to its end or holds nothing to judge, or if --arm is given and the traffic breaks the "
-        "calibration; 2 if the command line is wrong."
+        "Times are the timestamps that Kafka keeps of records. Exit code 0: the whole range was judged. "
+        "Exit code 1: it could not be read to its end or holds nothing to judge, or --arm is given and the traffic "
+        "breaks the calibration. Exit code 2: the command line is wrong."
     )
     command = takes_config(commands.add_parser("replay", help=help_text, description=codes), run)
     command.add_argument(

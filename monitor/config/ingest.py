@@ -27,7 +27,9 @@ class IngestKafkaConfig(KafkaConnection):
 class PostsConfig(Section):
     """Which posts are accepted, and how they become records."""
 
-    path: str = Field("/", description="where posts are taken; everything else but probes and metrics is a 404")
+    path: str = Field(
+        "/", description="the path that takes posts; every other path, except probes and metrics, is a 404"
+    )
     content_types: list[str] = Field(
         default_factory=list, description="media types of data; empty: every one that the monitor decodes"
     )
@@ -39,7 +41,8 @@ class PostsConfig(Section):
         default_factory=list, description="headers of HTTP that name the stream if no attribute does"
     )
     id_headers: list[str] = Field(
-        default_factory=lambda: ["x-request-id"], description="headers that name a plain post, which is no CloudEvent"
+        default_factory=lambda: ["x-request-id"],
+        description="headers whose value is the id of a plain post (one that is not a CloudEvent)",
     )
     carried_headers: list[str] = Field(
         default_factory=lambda: ["inference-header-content-length"],

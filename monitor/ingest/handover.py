@@ -15,15 +15,15 @@ from monitor.publishing.outbox import CLOSED, Outbox
 class Handover:
     """Puts messages into the queue and waits until Kafka has acknowledged them.
 
-    While Kafka is away, only one post at a time waits for it, and all others are answered at once: a sender that
-    waits for our answer is not held up, and the queue does not fill with what will be sent again anyway.
+    While Kafka cannot be reached, only one post at a time waits for it, and all others are answered at once. So senders
+    do not wait for our answer, and the queue does not fill with events that will be sent again anyway.
 
     Args:
         outbox: the queue.
         max_events, max_bytes: its limits, to tell a batch that never fits from one that does not fit now.
         ack_seconds: how long a post waits.
         retry_after_seconds: how long a sender must wait before it posts again.
-        where: the Kafka that is meant, for people.
+        where: the name of the Kafka, for people.
         clock: seconds that only rise.
 
     Attributes:

@@ -1,6 +1,4 @@
-"""How deep JSON nests and how many digits its numbers have, seen before it is parsed, in time that grows with its
-length alone.
-"""
+"""Checks how deep JSON nests and how many digits its numbers have, before it is parsed, in linear time."""
 
 from __future__ import annotations
 

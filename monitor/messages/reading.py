@@ -119,7 +119,7 @@ class Reader:
 
 
 def _unforeseen(error: Exception) -> str:
-    """Describe an exception by its type, text and origin, for whoever repairs the decoder."""
+    """Describes an exception by its type, text and origin, for the person who repairs the decoder."""
     frames = traceback.extract_tb(error.__traceback__)
     came = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{UNFORESEEN}{type(error).__name__}: {str(error)[:DETAIL] or 'no words'}{came}"

@@ -29,7 +29,7 @@ class Flight:
     Attributes:
         broken: why the producer can no longer be used; empty if it can.
         rest_until: when to continue after Kafka refused something that somebody can repair.
-        closing: the producer is being closed. What it abandons then is not the fault of a message.
+        closing: the producer is being closed. A message that is abandoned then is not at fault.
     """
 
     def __init__(self, outbox: Outbox, lines: SendingLog) -> None:

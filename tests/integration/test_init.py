@@ -273,7 +273,7 @@ def test_a_file_that_is_not_valid_is_never_there_and_one_that_exists_is_never_cu
 
 def test_the_comments_are_those_of_the_reference():
     comments = read_comments(config_dir() / "monitor.yml")
-    assert comments["kafka", "start"] == "where a group that never ran begins: latest or earliest"
+    assert comments["kafka", "start"] == "the offset at which a new group begins: latest or earliest"
     assert len(comments) > 60
 
 

@@ -1,8 +1,8 @@
-"""One file a sink: each has ``open(settings, context)``, which returns a sink, or ``None`` if it is not switched on.
+"""The sinks, one in each file. Each has ``open(settings, context)``, which returns a sink, or ``None`` if switched off.
 
 A new sink is one new module in this folder. A module may have a class ``Settings`` (a section of the settings); then
-``delivery.NAME`` in the settings file is read as that, where ``NAME`` is the module's. ``open`` gets it, or ``None`` if
-the module has none. Libraries are imported when the sink is opened.
+``delivery.NAME`` in the settings file is read as that. ``NAME`` is the name of the module. ``open`` gets it, or
+``None`` if the module has none. Libraries are imported when the sink is opened.
 """
 
 from __future__ import annotations

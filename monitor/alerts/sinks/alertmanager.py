@@ -2,7 +2,7 @@
 
 All alerts as they stand are posted on each transition and every ``delivery.resend_seconds``. ``endsAt`` lies a few
 intervals ahead, so an alert ends by itself if every monitor dies, and an Alertmanager that lost everything has it back
-with the next post. What was resolved is posted for a while longer.
+with the next post. Resolved alerts are posted for a while longer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLOCK_SECONDS = 5.0
 """Clocks that differ by less are not corrected: the header has whole seconds, and the way takes time."""
 
 CENTURY = 3.2e9
-"""Seconds. Clocks that differ by more are no clocks, and such times cannot be written."""
+"""Seconds. Clocks that differ by more are broken, and such times cannot be written."""
 
 Posted = dict[str, Any]
 

@@ -28,11 +28,11 @@ class DeliveryConfig(Section):
     resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
     keep_firing_seconds: float = Field(
         330.0, ge=0, le=86_400,
-        description="Alertmanager hears of an alert as firing for at least so long, even if it is over sooner: it "
-        "notifies nobody of what ends within its group_wait (30 s) or, in a group that exists, group_interval (5 min)",
+        description="Alertmanager gets an alert as firing for at least this long, even if it is over sooner. It "
+        "does not notify of alerts that end within its group_wait (30 s), or group_interval (5 min) in an old group",
     )  # fmt: skip
     runbook_url: str = Field(
-        "", description="where you keep docs/runbook.md; each alert links to its entry there; empty: no link"
+        "", description="address of your copy of docs/runbook.md; each alert links to its entry there; empty: no link"
     )
     information: bool = Field(
         False, description="receivers also get information (kind drift, severity info), which needs no haste"

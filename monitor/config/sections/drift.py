@@ -12,7 +12,7 @@ class DriftConfig(Section):
     """Slow drift is reported as information and never pages by itself (``delivery.information``)."""
 
     window: int = Field(20_000, ge=0, description="inputs of a stream that are compared at once; 0: no comparison")
-    size: float = Field(0.1, gt=0, description="population stability index that is worth telling; .25 is a large one")
+    size: float = Field(0.1, gt=0, description="population stability index that is reported; .25 is a large one")
     requests_per_false_information: float = Field(
         1_000_000, ge=1000, description="at most one window is falsely called different per this many requests"
     )

@@ -51,7 +51,7 @@ class KafkaConfig(KafkaConnection):
     client: Literal["kafka-python", "confluent-kafka"] = Field(
         "kafka-python", description="library that reads the topic; confluent-kafka costs less CPU and is an extra"
     )
-    start: Literal["earliest", "latest"] = Field("latest", description="where a group that never ran begins")
+    start: Literal["earliest", "latest"] = Field("latest", description="the offset at which a new group begins")
     max_poll_records: int = Field(1000, ge=1, description="largest batch")
     max_partition_fetch_bytes: int = Field(1_048_576, ge=1, description="most that one fetch takes from a partition")
     max_poll_interval_ms: int = Field(
