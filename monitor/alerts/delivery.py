@@ -129,7 +129,10 @@ class Delivery:
             )
 
     def _keep(self) -> None:
-        """Note that the sinks are switched on. What is written while a sink is switched off is never sent to it."""
+        """Note that the sinks are switched on.
+
+        Changes that are written while a sink is switched off are never sent to it.
+        """
         while not self._stop.wait(KEEP_SECONDS):
             for runner in self._runners:
                 try:

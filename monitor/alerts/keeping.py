@@ -1,10 +1,10 @@
 """Decides how long a resolved alert is still sent as firing: until the receiver can have notified people.
 
 Alertmanager notifies only after ``group_wait``, or with the next ``group_interval`` of a group that exists already, and
-only of what fires at that moment. A surge that is read late, after an outage, is raised and resolved within seconds;
-one that comes and goes while Alertmanager cannot be reached is resolved before it can be sent at all. So an alert is
-sent as firing for some minutes after the receiver first heard of it. The store remembers when that was, so every
-process sends the same, even one that has just started.
+only of alerts that fire at that moment. But a surge that is read late, after an outage, is raised and resolved within
+seconds. A surge during an outage of Alertmanager is resolved before it can be sent at all. So an alert is sent as
+firing for some minutes after it was first sent to the receiver. The store keeps that time, so every process sends the
+same, even one that has just started.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class KeepFiring:
     """Decides which alerts a receiver is sent, and whether as firing or as resolved.
 
     Args:
-        store: remembers when the receiver first heard of an episode.
+        store: keeps when each episode was first sent to the receiver.
         sink: name of the sink.
         seconds: a resolved alert is sent as firing until this long after it was first sent; 0 sends it as it is.
-        resolved_seconds: after that it is sent as resolved for this long, in case the receiver was away.
+        resolved_seconds: after that it is sent as resolved for this long, in case the receiver could not be reached.
     """
 
     def __init__(self, store: DeliveryStore, sink: str, seconds: float, resolved_seconds: float) -> None:
@@ -38,7 +38,7 @@ class KeepFiring:
         self._apart: float | None = None  # the monotonic clock minus the store's, in seconds
 
     def begin(self) -> None:
-        """Note that the receiver is switched on. It is not sent what ended before it was first switched on.
+        """Note that the receiver is switched on. Alerts that ended before it was first switched on are not sent to it.
 
         Raises:
             StoreUnavailableError: call it again.
@@ -66,14 +66,14 @@ class KeepFiring:
                 yield alert
 
     def was_told(self, alerts: Sequence[Fields]) -> frozenset[str]:
-        """Fingerprints of the alerts that the receiver has heard of in this episode."""
+        """The fingerprints of the alerts that were sent to the receiver in this episode."""
         unknown = [episode(alert) for alert in alerts if episode(alert) not in self._first]
         if unknown:
             self._ask(unknown, note=False)
         return frozenset(a.get("fingerprint", "") for a in alerts if episode(a) in self._first)
 
     def note(self, told: Sequence[Fields]) -> None:
-        """Note that the receiver has just heard of these alerts."""
+        """Note that these alerts were just sent to the receiver."""
         new = [episode(a) for a in told if a.get("status") == "firing" and episode(a) not in self._first]
         if new:
             self._ask(new, note=True)

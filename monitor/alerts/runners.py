@@ -103,7 +103,7 @@ class Runner:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Ask the thread to stop. It still sends what has just changed, but starts nothing after ``seconds``."""
+        """Ask the thread to stop. It still sends the last changes, but starts nothing after ``seconds``."""
         self._leave_at = time.monotonic() + seconds
         self._stop.set()
         self._wake.set()
@@ -131,7 +131,7 @@ class Runner:
         raise NotImplementedError
 
     def last(self) -> None:
-        """Do one more round before the thread ends: the process may be stopping because of what has just changed."""
+        """Do one more round before the thread ends, since the last change may be the reason why the process stops."""
         self.turn()
 
     def end(self) -> None:

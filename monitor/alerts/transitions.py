@@ -138,7 +138,10 @@ class TransitionRunner(Runner):
     # -- what mutes held back ---------------------------------------------------------------------------------------
 
     def _send_due(self) -> bool:
-        """Send what still fires and is no longer muted. False if the sink failed or another process took over."""
+        """Send alerts that still fire and are no longer muted.
+
+        False if the sink failed or another process took over.
+        """
         for alert in self._held.due():
             if self.leaves() or not self._token():
                 return False

@@ -1,4 +1,4 @@
-"""``ood-monitor acknowledge``: tell everybody that you take care of an alert."""
+"""``ood-monitor acknowledge``: shows everybody that you take care of an alert."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.partitions < 1:
         raise ConfigError(f"--partitions is {options.partitions}: expected 1 or more")
-    refuse_existing(Path(options.output), options.force)  # before anybody is asked anything
+    refuse_existing(Path(options.output), options.force)  # before any question is asked
     choices = _choose(options)
     config = write_files(choices, print)
     hide_secrets(Redactor(secrets_of(config)))

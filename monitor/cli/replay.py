@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     if options.ray_actors is not None and options.ray is None:
         print("ood-monitor replay: --ray-actors was given without --ray: add --ray", file=sys.stderr)
         return ExitCode.USAGE

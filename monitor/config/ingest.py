@@ -1,4 +1,4 @@
-"""The settings of ``ood-monitor ingest``: what it accepts over HTTP, and where it writes to."""
+"""The settings of ``ood-monitor ingest``: the posts that it accepts, and the topic that it writes to."""
 
 from __future__ import annotations
 

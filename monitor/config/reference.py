@@ -48,7 +48,7 @@ NAMES: dict[Any, str] = {
 
 
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-"""How pydantic names bounds, and how people do."""
+"""The words for pydantic's bounds."""
 
 
 def page() -> str:

@@ -69,7 +69,7 @@ def bind(store: Store, binding: Binding, group: str) -> None:
     """Bind the group to these settings, or raise if it is already bound to others.
 
     Raises:
-        StoreError: the group stands on other settings; the message names each and says how to go on.
+        StoreError: the group has other settings; the message names each and says how to go on.
     """
     name, held = store.bind(binding.name, binding.text, binding.bucket_ms, binding.artifact)
     if name == binding.name:

@@ -62,7 +62,7 @@ class DeliveryConfig(Section):
     @field_validator("sinks")
     @classmethod
     def _known_sinks(cls, given: dict[str, Any]) -> dict[str, Any]:
-        from monitor.config.explaining import explain_error  # which knows this module
+        from monitor.config.explaining import explain_error  # imported here, since it imports this module
 
         known = _sink_sections()
         for name in given:

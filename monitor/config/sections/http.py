@@ -89,7 +89,10 @@ class StatusConfig(HttpConfig):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can only be reached from this machine. Of names, this is only known of ``localhost``."""
+    """Whether an address can only be reached from this machine.
+
+    The only name for which this is known is ``localhost``.
+    """
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

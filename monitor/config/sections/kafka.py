@@ -99,7 +99,7 @@ class KafkaConfig(KafkaConnection):
     @field_validator("topic")
     @classmethod
     def _one_or_several(cls, given: str, info: ValidationInfo) -> str:
-        several = info.data.get("topics", (given,))  # not there if it has an error of its own
+        several = info.data.get("topics", (given,))  # missing if it has an error of its own
         if given and several and "topics" in info.data:
             raise ValueError(
                 "topic and topics are both given, expected one of them: take one out, or empty the other with "
