@@ -139,7 +139,7 @@ class Delivery:
                     if runner.sink.mode == "transitions":
                         self._store.begin(runner.sink.name)
                 except MonitorError as error:
-                    log.debug("nothing could be noted about %s: %s", runner.sink.name, error)
+                    log.debug("the status of %s could not be stored: %s", runner.sink.name, error)
 
 
 def _runner(

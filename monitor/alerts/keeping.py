@@ -87,7 +87,7 @@ class KeepFiring:
         try:
             self._take(self._store.told(self._sink, episodes, note=note))
         except MonitorError as error:
-            log.debug("it is not known when %s first heard of its alerts: %s", self._sink, error)
+            log.debug("it is not known when alerts were first sent to %s: %s", self._sink, error)
 
     def _take(self, found: Told) -> None:
         self._apart = time.monotonic() - found.now / 1000

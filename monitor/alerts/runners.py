@@ -161,7 +161,7 @@ class Runner:
     def _store_failed(self, error: MonitorError) -> float:
         if not self._store_away:
             self._store_away = True
-            log.warning("delivery to %s cannot read new alerts, and goes on trying: %s", self.sink.name, error)
+            log.warning("delivery to %s cannot read new alerts, and keeps trying: %s", self.sink.name, error)
         return POLL_SECONDS
 
     def attempt(self, alerts: Sequence[Fields]) -> Outcome:

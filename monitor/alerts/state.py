@@ -166,4 +166,4 @@ class StateRunner(Runner):
             self._store.note(self.sink.name, fields, dropped=int(outcome.status == "refused"))
             self._noted = failing
         except MonitorError as error:
-            log.debug("nothing could be noted about %s: %s", self.sink.name, error)
+            log.debug("the status of %s could not be stored: %s", self.sink.name, error)

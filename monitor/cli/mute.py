@@ -14,7 +14,7 @@ _UNITS = {"m": 1, "h": 60, "d": 1440}
 def add(commands: Commands) -> None:
     """Describe the command."""
     command = takes_config(commands.add_parser("mute", help="keep alerts from receivers for a while"), run)
-    command.epilog = "Without a stream, an alert or a kind: what is muted now."
+    command.epilog = "Without a stream, an alert or a kind, it lists the mutes in force."
     command.add_argument("--stream", help="alerts on the inputs of this stream")
     command.add_argument("--alert", metavar="FINGERPRINT", help="this alert; `ood-monitor alerts --json` shows it")
     command.add_argument("--kind", help="alerts of this kind, such as ood, silence or stalled")

@@ -38,7 +38,10 @@ def add(commands: Commands) -> None:
         help="read it over actors of the Ray cluster at ADDRESS, or of one on this machine: the same result",
     )
     command.add_argument(
-        "--ray-actors", type=_at_least_one, metavar="N", help="how many actors read at once, with --ray (one a CPU)"
+        "--ray-actors",
+        type=_at_least_one,
+        metavar="N",
+        help="how many actors read at once, with --ray (one for each CPU)",
     )
 
 

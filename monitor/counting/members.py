@@ -53,8 +53,8 @@ class Members:
             return cls(("line",), (artifact.calibration,), (), _alone(scorer.predict))
         if not held:
             raise ModelError(
-                "the artifact holds a calibration of the panel, but does not say who of it gathers evidence: calibrate "
-                "it again with `openood calibrate`"
+                "the artifact holds a calibration of the panel, but does not name the scores that collect evidence: "
+                "calibrate it again with `openood calibrate`"
             )
         return cls(tuple(held), tuple(held.values()), scorer.experts, scorer.predict_experts)
 

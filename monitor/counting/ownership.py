@@ -236,7 +236,7 @@ class Ownership:
                 raise BrokerUnavailableError("it has no leader, or is not there any more")
             said = again
         if is_stale(claim, said):
-            raise BrokerUnavailableError("the broker that answered still speaks of the topic as it was before")
+            raise BrokerUnavailableError("the broker that answered still describes the old topic")
         return find_gap(p, claim, said, came_from_below=below), said
 
     def _counted_already(self, gap: Gap, claim: Claim, said: Log) -> tuple[int, int]:

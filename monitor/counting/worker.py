@@ -143,7 +143,7 @@ class Worker:
         try:
             self._finish()
         except (StoreUnavailableError, BrokerUnavailableError) as error:
-            log.warning("%s; the batch in hand is left to the next worker", error)
+            log.warning("%s; the current batch is left to the next worker", error)
         finally:
             self._scoring.close()
             offsets = {p: o.next for p, o in self._ownership.owned.items()}
@@ -169,7 +169,7 @@ class Worker:
         self._source.pause(self._source.assigned())
         self._store.ping()
         self._away_why = ""
-        log.warning("the store answers again; carrying on")
+        log.warning("the store answers again, and counting continues")
         self._observer.store_away(False)
         # The store may have come back with older data, or empty, so ask it for the offsets.
         self._ownership.clear()

@@ -75,8 +75,8 @@ def bind(store: Store, binding: Binding, group: str) -> None:
     if name == binding.name:
         return
     raise StoreError(
-        f"the evidence of group {group!r} was gathered under other settings: {differences(held, binding)}. "
-        "Evidence under one is not evidence under the other. Set them back, use another group, or start the evidence "
+        f"the evidence of group {group!r} was collected under other settings: {differences(held, binding)}. "
+        "It means nothing under these. Set them back, use another group, or start the evidence "
         "afresh under these with `ood-monitor promote --config FILE`: every worker with other settings then stops"
     )
 

@@ -124,8 +124,8 @@ def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: Wat
         return None
     return _stalled(
         "late",
-        f"{_names(old)} bring records that are older than what has been judged. They count and are judged with the "
-        "records of the present. Look at the clocks of the senders, or at why these partitions are read late.",
+        f"{_names(old)} bring records that are older than what has been judged. They are counted and judged with "
+        "current records. Look at the clocks of the senders, or at why these partitions are read late.",
         "warning",
         partitions=json.dumps([str(p) for p in old[:50]]),
     )

@@ -98,7 +98,7 @@ def test_without_a_terminal_it_writes_makes_topics_and_a_worker_counts_with_what
         40,
         "warning",
     )
-    assert said[-1]["event"] == "stopped; the batch in hand is counted"
+    assert said[-1]["event"] == "stopped; the current batch is counted"
 
 
 def send(bootstrap: str, topic: str) -> None:

@@ -101,7 +101,8 @@ class Alertmanager:
         }
 
     def _alive(self, now: float) -> Posted:
-        summary = f"The monitor of group {self._group} is alive. It always fires: route it to what notices its absence."
+        summary = f"The monitor of group {self._group} is alive. It always fires: route it to a "
+        "service that raises the alarm if it stops."
         return {
             "labels": {**self._extra, "alertname": HEARTBEAT, "group": self._group},
             "annotations": {"summary": summary, "severity": "none"} | self._link,

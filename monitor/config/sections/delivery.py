@@ -24,8 +24,12 @@ class DeliveryConfig(Section):
     )
     webhook_url_file: str = Field("", description="file that holds webhook_url")
     alertmanager_url: SecretUrl = Field(SecretUrl(""), description="base URL; alerts go to /api/v2/alerts under it")
-    timeout_seconds: float = Field(5.0, gt=0, description="one call to a receiver, from its name to its answer")
-    resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
+    timeout_seconds: float = Field(
+        5.0, gt=0, description="limit on one call of a receiver, from the name lookup to the end of its answer"
+    )
+    resend_seconds: float = Field(
+        30.0, gt=0, le=3600, description="Alertmanager gets firing alerts again after this time"
+    )
     keep_firing_seconds: float = Field(
         330.0, ge=0, le=86_400,
         description="Alertmanager gets an alert as firing for at least this long, even if it is over sooner. It "
@@ -35,7 +39,7 @@ class DeliveryConfig(Section):
         "", description="address of your copy of docs/runbook.md; each alert links to its entry there; empty: no link"
     )
     information: bool = Field(
-        False, description="receivers also get information (kind drift, severity info), which needs no haste"
+        False, description="receivers also get information (kind drift, severity info), which is not urgent"
     )
     labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
     heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")
