@@ -76,7 +76,7 @@ class Watcher:
             except MonitorError as error:
                 log.error("the monitor could not watch itself: %s", error)
             except Exception:
-                log.exception("the monitor could not watch itself; it goes on")
+                log.exception("the monitor could not watch itself; it tries again")
 
     def look(self, monotonic: float) -> None:
         """Check once, at this time of a monotonic clock."""

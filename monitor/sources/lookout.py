@@ -203,7 +203,7 @@ class Lookout:
     def _wrong(self, topic: str, seen: Described) -> tuple[str, str]:
         """Return kind and text of what is wrong with a topic; empty if nothing is wrong."""
         if isinstance(seen, TopicMissingError):
-            before = "it was there before" if topic in self._sights else "it was not there when this worker began"
+            before = "it was there before" if topic in self._sights else "it did not exist when this worker began"
             return "missing", f"Topic {missing(self._config, topic).removeprefix('topic ')}; {before}"
         if isinstance(seen, BrokerUnavailableError):
             return "away", f"{seen}; nothing is lost, counting goes on there if it can be read"
