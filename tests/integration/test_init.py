@@ -285,7 +285,7 @@ def test_a_worker_says_when_it_becomes_the_judge_and_when_it_gives_it_up(cluster
     c.wait(lambda: "starts:" in log_of(c, 1))
     c.leave(first)
     c.wait(lambda: "judges" in "".join(roles(c, 1)[-1:]), 30)  # Tansu takes its time to deal out partitions again
-    assert "it now judges for group" in log_of(c, 1)
+    assert "it took over judging for group" in log_of(c, 1)
 
 
 def log_of(c, n: int) -> str:
