@@ -30,7 +30,8 @@ class FittedLine:
     """The part of :class:`line_plugin.LINe` that reads a fit and does not change it.
 
     Attributes:
-        settings: the three settings; provenance: the origin of the fit. calibration: None until :meth:`calibrate`.
+        settings: the three settings; provenance: the origin of the fit.
+        calibration: None until :meth:`calibrate`.
         content_sha256: the hash of the artifact that was read or written, empty if there is none.
     """
 

@@ -82,7 +82,8 @@ def cut(pinned: Mapping[Partition, tuple[int, int]], actors: int) -> list[Piece]
     """Cuts all ranges into pieces, partition after partition, in order; about four for each actor.
 
     Args:
-        pinned: begin and end of each partition. actors: how many read them.
+        pinned: begin and end of each partition.
+        actors: how many read them.
     """
     of = sum(end - begin for begin, end in pinned.values())
     size = min(MOST, max(LEAST, math.ceil(of / (4 * actors))))
