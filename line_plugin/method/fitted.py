@@ -115,7 +115,7 @@ class FittedLine:
 
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features (the network's own
-                argmax can differ), and (N,) float32, high = ID.
+            argmax can differ), and (N,) float32, high = ID.
         """
         with torch.no_grad():
             classes, confidence = self._state.scorer.predict(self.prepare(features), self.settings.clip)

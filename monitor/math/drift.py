@@ -58,7 +58,7 @@ def population_stability_index(counted: Counts, reference: Counts) -> npt.NDArra
 
     Returns:
         (...,), never negative, and exactly 0 if the shares are equal. Half a sample is added to every count, so that an
-            empty part does not give infinity.
+        empty part does not give infinity.
     """
     parts = counted.shape[-1]
     a = (counted + 0.5) / (counted.sum(-1, keepdims=True) + 0.5 * parts)
