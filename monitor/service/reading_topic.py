@@ -94,7 +94,7 @@ def _pinned(consumer: Any, ends: Mapping[Partition, int], begin_ms: int | None) 
 
 @dataclass(frozen=True)
 class Polled:
-    """What one poll brought: records of each partition, none of them behind its end, and where reading goes on."""
+    """The result of one poll: the records of each partition, none after its end, and the next offset to read."""
 
     records: dict[Partition, list[Record]]
     at: dict[Partition, int]
