@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from monitor.messages.record import Partition
 from monitor.messages.text import name_topics
@@ -124,8 +124,8 @@ def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: Wat
         return None
     return _stalled(
         "late",
-        f"{_names(old)} bring records that are older than what has been judged. They count and are judged with the "
-        "records of the present. Look at the clocks of the senders, or at why these partitions are read late.",
+        f"Records that are older than what has been judged come from {_names(old)}. They count and are judged with the "
+        "records of the present. Look at the clocks of the senders, or at why they are read late.",
         "warning",
         partitions=json.dumps([str(p) for p in old[:50]]),
     )
@@ -139,7 +139,7 @@ def _lasts(health: Health, state: PartitionState, s: WatchSettings) -> bool:
 def _kafka(health: Health, s: WatchSettings) -> Notice | None:
     for name, (at, entry) in sorted(health.workers.items()):
         report = json.loads(entry)
-        trouble, since = report.get("trouble", ""), int(report.get("trouble_for_ms", 0))
+        trouble, since = report.get("trouble"), int(report.get("trouble_for_ms", 0))
         if trouble and since > s.stalled_ms and health.now_ms - at < s.stalled_ms:
             topics = [str(topic) for topic in report.get("topics", ())]
             if not topics:
@@ -223,12 +223,11 @@ class Watch:
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
-            notice = Notice(alert["kind"], alert["subject"], True, alert["severity"], alert["summary"])
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found
             left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
             if gone or left_out or (alert["kind"] == "gap" and old):
-                over.append(replace(notice, firing=False))
+                over.append(Notice(alert["kind"], alert["subject"], firing=False))
         return [n for n in over if self._store.notice(n)]
 
     def _left_out(self, partitions: Mapping[Partition, PartitionState], now_ms: int) -> set[str]:

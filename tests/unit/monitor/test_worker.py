@@ -260,7 +260,10 @@ def test_too_large_a_share_of_bad_records_is_told_and_blinds_nobody():
     for row in ROWS[:400]:
         bench.broker.send(TOPIC, row.tobytes(), partition=0)
     bench.drain()
-    assert [found[:2] for found in notices(bench.store)] == [("requests/0", "raised"), ("requests/0", "resolved")]
+    assert notices(bench.store) == [("requests/0", "raised", "critical"), ("requests/0", "resolved", "critical")]
+    raised, over = (a["summary"] for a in reversed(bench.store.history()))
+    for words in (raised, over):
+        assert "records of partition requests/0 cannot be scored, over the limit of 10%: a surge in them" in words
 
 
 def test_a_restart_forgets_no_bad_record():
