@@ -19,6 +19,7 @@ from monitor.ingest.bodies import Bodies
 from monitor.ingest.handover import Handover
 from monitor.ingest.metrics import Metrics
 from monitor.ingest.posts import Accepted, read_post
+from monitor.messages.times import now_ms
 from monitor.publishing.complaints import Complaints
 from monitor.web.access import OPEN_PATHS, Access, headers_of
 from monitor.web.answers import RefusedError, error_answer
@@ -47,7 +48,7 @@ class Desk:
         handover: Handover,
         metrics: Metrics,
         complaints: Complaints,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._bodies, self._accepted, self._key_from = bodies, accepted, key_from
         self._handover, self._metrics, self._complaints, self._now_ms = handover, metrics, complaints, now_ms

@@ -9,7 +9,7 @@ from monitor.alerts.delivery import Delivery
 from monitor.config import KafkaConfig, MonitorConfig
 from monitor.counting.models import SEPARATOR, Model, Models
 from monitor.counting.scoring import Scorer
-from monitor.counting.worker import WorkerSettings
+from monitor.counting.settings import WorkerSettings
 from monitor.judging.binding import Binding, binding_of
 from monitor.judging.drift import DriftSettings, DriftWatch, Reference
 from monitor.judging.evaluator import Evaluator

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def candidates(choice: LeaveOut, title: str) -> Table:
-    """Every clip that was tried with its AUROC on each fold of left-out classes; the chosen one is marked."""
+    """Lists every clip that was tried, with its AUROC on each fold of left-out classes, and marks the chosen one."""
     out = plain_table(title)
     folds = max((len(c.aurocs) for c in choice.candidates), default=0)
     for name in ("percentile", "clip", "mean AUROC", *(f"fold {f + 1}" for f in range(folds)), ""):

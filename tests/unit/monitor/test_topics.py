@@ -418,7 +418,7 @@ def test_one_topic_deleted_is_reported_by_name_while_the_other_is_counted():
     for _ in range(60):
         worker.step()
     assert counted(bench) == 60 + 60
-    worker._reported = -60.0
+    worker._heartbeat._due = 0.0
     worker.step()
     ((_, entry),) = bench.store.health().workers.values()
     report = json.loads(entry)

@@ -1,6 +1,7 @@
-"""A batch as one block of numbers, and the compiled function that threads call with its address.
+"""Puts a batch into one block of numbers, and compiles the function that threads call with its address.
 
-A call through numba's own dispatcher unpacks twelve arrays in Python, for 10 us; an address costs less than one.
+A call through numba's own dispatcher unpacks twelve arrays in Python and takes 10 us. A call with an address takes less
+than 1 us.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from line_plugin.kernels.cpu.blocked.instructions import I64, LANES, inline
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
 
 CLAIMED, SPANS, ROWS, FEATURES, CLIP, KEYS, CONFIDENCE, ANGLE, SHIFT, MEAN, MEAN_WEIGHT = range(11)
-"""Places of what changes from batch to batch: spans claimed so far, spans in all, rows, three addresses and the bits
-of the clipping threshold, and four addresses for the panel's angle, of which the first is 0 if nobody wants it. Behind
-them, from :data:`HEAD`, what :func:`describe` says of the head."""
+"""Positions of the numbers that change from batch to batch.
+
+They are the spans claimed so far, the spans in all, the rows, three addresses, the bits of the clipping threshold, and
+four addresses for the panel's angle. The first of these four is 0 if the angle is not wanted. From :data:`HEAD` on
+follow the numbers that :func:`describe` writes about the head.
+"""
 HEAD, SIZES, ARRAYS = 11, 6, 11
 LENGTH = HEAD + SIZES + ARRAYS
 
 
 def describe(head: tuple[NDArray[Any], ...], screen: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
-    """A job without a batch: sizes and addresses of a head's arrays, which must outlive it."""
+    """Makes a job without a batch: the sizes and addresses of a head's arrays, which must outlive the job."""
     weight, tiles, _, _, entries, _ = head
     count, d, width = tiles.shape
     sizes = (len(weight), width, count, d, entries.shape[1], screen[0].shape[1])
@@ -38,7 +42,7 @@ def describe(head: tuple[NDArray[Any], ...], screen: tuple[NDArray[Any], ...]) -
 
 @inline
 def _at(typing: Any, address: Any, kind: Any) -> Any:
-    """The address as a pointer to numbers of that kind."""
+    """The address as a pointer to numbers of that dtype."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -48,7 +52,7 @@ def _at(typing: Any, address: Any, kind: Any) -> Any:
 
 @inline
 def _claim(typing: Any, counter: Any) -> Any:
-    """The number at the pointer, which is one more for whoever asks next; safe between threads."""
+    """Returns the number at the pointer and adds one to it, atomically, so that each thread gets another number."""
 
     def emit(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", args[0], ir.Constant(I64, 1), "monotonic")
@@ -58,13 +62,13 @@ def _claim(typing: Any, counter: Any) -> Any:
 
 @functools.cache
 def compiled(width: int) -> Any:
-    """The scorer of jobs for tiles of ``width`` classes, kept on disk if a folder can be written.
+    """Compiles the function that scores jobs, for tiles of ``width`` classes; numba caches it on disk.
 
-    Each call claims spans of rows until none is left, and fills classes and confidences of those rows.
+    Each call claims spans of rows until none is left, and fills in the classes and confidences of those rows.
     """
     vectors = width // LANES
     share, block = shared_rows(vectors), layout.block_length(width)
-    drops = chains(vectors) == 1  # else leaving an entry out would deal the others to other partial sums
+    drops = chains(vectors) == 1  # with more chains, leaving an entry out would move the others to other partial sums
 
     def work(address: Any) -> None:
         job = carray(address, LENGTH)
