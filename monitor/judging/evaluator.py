@@ -88,7 +88,7 @@ class Evaluator:
         try:
             return self._step()
         except StoreUnavailableError:
-            self._kept = None
+            self._lose()
             raise
 
     def _step(self) -> list[Transition]:
@@ -134,6 +134,7 @@ class Evaluator:
         return changes
 
     def _lose(self) -> None:
+        """Forget what was known: others may have judged meanwhile, and who was silent meanwhile nobody can tell."""
         self._kept, self._listening_since = None, math.inf
 
     def release(self) -> None:
@@ -173,7 +174,7 @@ class Evaluator:
         written = {HEADER: header, **packed, **more_state}
         done = Fold(kept.token, bucket, kept.folded, written, writes, streams, marks=marks)
         if self._store.apply(done) == "refused":
-            self._kept = None
+            self._lose()
             return None
         self._kept = replace(kept, folded=bucket, state=state, header=header, examples=examples, canary=canary)
         _log(writes)
@@ -268,7 +269,7 @@ def by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], 
     """Group the counts of a bucket by ``(stream, class)``: samples in each cell, one expert after the other."""
     table: dict[tuple[str, int], list[int]] = {}
     for (stream, predicted, cell), n in counts.items():
-        table.setdefault((stream, predicted), [0] * cells)[cell] += n
+        table.setdefault((stream, predicted), [0] * cells)[cell] = n
     return table
 
 
@@ -279,5 +280,5 @@ def _text(value: Any) -> str:
 def _log(writes: Iterable[AlertWrite]) -> None:
     for write in writes:
         if write.event:
-            about = {"alert": write.fields["episode"], "stream": write.fields.get("stream", "")}
+            about = {"alert": write.fields["episode"], "stream": write.fields["stream"]}
             log.warning("%s", alerts.line(write.fields), extra=about)
