@@ -151,6 +151,26 @@ def test_nothing_closes_ahead_of_the_clock_of_the_store():
     assert judged_up_to(replace(AHEAD, bucket=3000, at_ms=0), leads=(2000, 3000)) == 19
 
 
+def test_a_partition_holds_its_bucket_open_up_to_the_very_bounds():
+    """Ahead is at bucket 12 and behind at bucket 7, which is held: 6 may be judged, and 11 without it."""
+    received = replace(BEHIND, at_ms=15_001)
+    assert judged_up_to(AHEAD, received) == 6
+    assert judged_up_to(AHEAD, replace(received, at_ms=15_000)) == 11
+    assert judged_up_to(AHEAD, replace(received, at_ms=0), since_ms=15_001) == 6
+    assert judged_up_to(AHEAD, replace(received, at_ms=0), since_ms=15_000) == 11
+    read = replace(BEHIND, at_ms=0, behind_ms=1, seen_ms=5001)
+    assert judged_up_to(AHEAD, read) == 6
+    assert judged_up_to(AHEAD, replace(read, seen_ms=5000)) == 11
+    assert judged_up_to(AHEAD, replace(read, behind_ms=0)) == 11
+    assert judged_up_to(AHEAD, replace(read, behind_ms=0, lag=-1)) == 6
+
+
+def test_a_bucket_closes_once_it_has_ended_by_the_clock_of_the_store():
+    far = replace(AHEAD, bucket=3000)
+    assert judged_up_to(far, now_ms=20_999, leads=(-1, 3000)) == 19
+    assert judged_up_to(far, now_ms=21_000, leads=(-1, 3000)) == 20
+
+
 def test_a_new_leaseholder_does_not_take_a_dead_monitor_for_idle_partitions(feed):
     feed.write(3)
     feed.clock.advance(3600)  # nobody ran
