@@ -14,6 +14,7 @@ from monitor.counting.ownership import Ownership
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log
 from monitor.store.counts import Claim
+from monitor.store.verdicts import Notice
 from monitor.testing import MemoryBroker, MemorySource, MemoryStore, outage
 from tests.oracle.recount import recount
 from tests.unit.monitor.test_worker import GROUP, LINE, ROWS, TOPIC, Bench
@@ -376,55 +377,44 @@ def test_what_was_counted_of_a_partition_that_was_never_claimed_here_is_not_doub
 # -- what is told of a gap ---------------------------------------------------------------------------------------------
 
 
-def told_of(gap):
-    notice = gap.notice()
-    assert (notice.kind, notice.subject, notice.firing) == ("gap", f"{TOPIC}/0", True)
-    assert notice.summary == gap.sentence()
-    return notice.severity, notice.summary, notice.details
+EXPIRED = (
+    "4 records of requests/0 are lost: offsets 10 to 13 expired before they were counted (retention); counting goes on "
+    "from offset 14, the earliest that is retained. A surge in them went unnoticed. Start more workers, or raise "
+    "retention.ms of the topic."
+)
+REMADE = (
+    "Topic 'requests' was deleted and made again, or restored: partition requests/0 stood at offset 10 of the old log, "
+    "and counting goes on from offset 0 of the new one, its earliest record. Records lost with the old topic: unknown. "
+    "If nobody meant to do this, find out who did."
+)
+CUT_OFF = (
+    "The log of requests/0 was cut off: it ends at offset 4, although offsets up to 10 were counted. Counting goes on "
+    "from offset 4; records lost: unknown. Look for a broker that lost its disk, or an unclean leader election "
+    "(unclean.leader.election.enable)."
+)
 
 
-def test_records_that_expired_are_told_with_their_number_and_what_to_do():
-    assert told_of(Gap(P0, "expired", 10, 14, 4, known=True)) == (
-        "critical",
-        (
-            "4 records of requests/0 are lost: offsets 10 to 13 expired before they were counted (retention); counting "
-            "goes on from offset 14, the earliest that is retained. A surge in them went unnoticed. Start more workers, or "
-            "raise retention.ms of the topic."
-        ),
-        {"lost": "4", "from": "10", "to": "14", "why": "expired"},
-    )
-
-
-def test_a_topic_made_again_is_told_with_where_counting_goes_on():
-    assert told_of(Gap(P0, "remade", 10, 0, 0, known=False)) == (
-        "warning",
-        (
-            "Topic 'requests' was deleted and made again, or restored: partition requests/0 stood at offset 10 of the old "
-            "log, and counting goes on from offset 0 of the new one, its earliest record. Records lost with the old topic: "
-            "unknown. If nobody meant to do this, find out who did."
-        ),
-        {"lost": "unknown", "from": "10", "to": "0", "why": "remade"},
-    )
+@pytest.mark.parametrize(
+    ("gap", "severity", "sentence", "lost"),
+    [
+        (Gap(P0, "expired", 10, 14, 4, known=True), "critical", EXPIRED, "4"),
+        (Gap(P0, "remade", 10, 0, 0, known=False), "warning", REMADE, "unknown"),
+        (Gap(P0, "cut-off", 10, 4, 0, known=False), "critical", CUT_OFF, "unknown"),
+    ],
+    ids=["expired", "remade", "cut-off"],
+)
+def test_a_gap_is_told_with_where_counting_goes_on_what_is_lost_and_what_to_do(gap, severity, sentence, lost):
+    assert gap.sentence() == sentence
+    details = {"lost": lost, "from": "10", "to": str(gap.next), "why": gap.why}
+    assert gap.notice() == Notice("gap", "requests/0", True, severity, sentence, details)
 
 
 def test_a_topic_made_again_of_which_records_are_certainly_lost_or_doubtful_says_how_many():
-    severity, sentence, details = told_of(Gap(P0, "remade", 10, 5, 5, known=False, doubtful=7))
-    assert (severity, details["lost"]) == ("critical", "unknown, at least 5")
-    assert sentence.endswith(
+    notice = Gap(P0, "remade", 10, 5, 5, known=False, doubtful=7).notice()
+    assert (notice.severity, notice.details["lost"]) == ("critical", "unknown, at least 5")
+    assert notice.summary.endswith(
         " Records lost with the old topic: unknown, at least 5. Up to 7 records around the change may be missing from "
         "the counts. If nobody meant to do this, find out who did."
-    )
-
-
-def test_a_log_that_was_cut_off_is_told_with_where_it_ends_and_what_to_look_for():
-    assert told_of(Gap(P0, "cut-off", 10, 4, 0, known=False)) == (
-        "critical",
-        (
-            "The log of requests/0 was cut off: it ends at offset 4, although offsets up to 10 were counted. Counting goes "
-            "on from offset 4; records lost: unknown. Look for a broker that lost its disk, or an unclean leader election "
-            "(unclean.leader.election.enable)."
-        ),
-        {"lost": "unknown", "from": "10", "to": "4", "why": "cut-off"},
     )
 
 
