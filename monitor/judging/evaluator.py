@@ -128,7 +128,7 @@ class Evaluator:
             if time.monotonic() > until:
                 return changes
         changes += self._silence(now, offsets)
-        if now >= self._forget_at:
+        if self._kept is not None and now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY_MS
             changes += self._forget(now, offsets)
         return changes
