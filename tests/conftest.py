@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +15,18 @@ _VARIABLE = "OPENOOD_LINE_DATA"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start workers by the fixture ``cluster`` are slow by themselves, but for those marked ``quick``."""
+    """Tests that start workers by the fixture ``cluster`` are slow by themselves, but for those marked ``quick``.
+
+    Files with many slow tests come first: if several processes share the files out, none of them is left alone with a
+    long one at the end.
+    """
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()) and item.get_closest_marker("quick") is None:
             item.add_marker(pytest.mark.slow)
+    cost: Counter[Path] = Counter()
+    for item in items:
+        cost[item.path] += 20 if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: -cost[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +39,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the measured data: name its folder in {_VARIABLE}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser for the pages of one test file.
+
+    Not of the whole session: while Playwright runs, its event loop counts as running in this thread, and
+    ``asyncio.run`` of a later test file would be refused.
+    """
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("Chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from line_plugin.benchmark.protocol.runner import Evaluation
+    from line_plugin.benchmark.protocol.results import Evaluation
 
 
 def save(folder: Path, run: Evaluation) -> list[Path]:
-    """Histograms and ROC curves of the first run."""
+    """Saves histograms and ROC curves of the first run."""
     import numpy as np
 
     from line_plugin.benchmark.report import figures, histograms, roc

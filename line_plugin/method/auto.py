@@ -10,7 +10,8 @@ from torch import Tensor
 
 from line_plugin.errors import ArtifactCorruptError
 from line_plugin.math.class_sample import ROWS, ClassSample
-from line_plugin.math.leave_out import Candidate, LeaveOut, choose_clip
+from line_plugin.math.clip_choice import Candidate, LeaveOut
+from line_plugin.math.leave_out import choose_clip
 from line_plugin.method.settings import LINeSettings
 
 CHOICE_KEY = "clip_choice"  # the key in Provenance.extra

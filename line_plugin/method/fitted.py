@@ -10,9 +10,9 @@ from torch import Tensor
 
 from line_plugin.errors import NotFittedError
 from line_plugin.kernels.scorer import Scorer
+from line_plugin.math.clip_choice import LeaveOut
 from line_plugin.math.contributions import ClassSums
 from line_plugin.math.decomposition import MaskedHead
-from line_plugin.math.leave_out import LeaveOut
 from line_plugin.method.auto import choice_of
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.explanation import Explanation, explain_rows

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from line_plugin.errors import NotFittedError, SettingsError, unknown_name
-from line_plugin.math.leave_out import LeaveOut
+from line_plugin.math.clip_choice import LeaveOut
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.explanation import ExpertOpinion, PanelExplanation, p_values_of
 from line_plugin.method.line import LINe

@@ -11,7 +11,7 @@ from monitor.counting.trouble import Trouble
 from monitor.counting.writing import REBOUND
 from monitor.errors import ReboundError
 from monitor.messages.record import Partition
-from monitor.store.counts import Seen
+from monitor.store.partitions import Seen
 from monitor.store.protocol import Store
 
 EVERY_SECONDS = 1.0

@@ -25,8 +25,8 @@ from monitor.messages.names import StreamFrom
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.store.connection import connect_to
-from monitor.store.deliveries import RedisDeliveries
 from monitor.store.redis import RedisStore
+from monitor.store.redis.deliveries import RedisDeliveries
 from monitor.store.server import find_risks
 from monitor.store.verdicts import Notice
 

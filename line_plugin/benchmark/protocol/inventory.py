@@ -15,15 +15,13 @@ from line_plugin.benchmark.protocol import image_list
 from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 from line_plugin.errors import DataError
 
-ROLES = ("train", "val", "test", "csid", "ood val", "near", "far")
-
 
 @dataclass
 class SetState:
     """One data set.
 
     Attributes:
-        role: one of :data:`ROLES`.
+        role: ``train``, ``val``, ``test``, ``csid``, ``ood val``, ``near`` or ``far``.
         needed: whether every run needs it; the others are for FS-OOD and for choosing hyper-parameters.
         place: its list, or its folder.
         images: how many images the list names or the folder holds; None if the list or folder does not exist.
@@ -183,7 +181,7 @@ class _Looker:
             return
         if gone.count:
             state.problems.append(
-                f"lacks {gone.count:,} of its {state.images:,} images: {gone.first} is not there, or empty"
+                f"is missing {gone.count:,} of its {state.images:,} images: {gone.first} does not exist or is empty"
             )
         if state.role not in ("train", "val", "test", "csid"):
             return

@@ -9,7 +9,7 @@ from line_plugin.benchmark.report.tables import plain_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from line_plugin.math.leave_out import LeaveOut
+    from line_plugin.math.clip_choice import LeaveOut
 
 
 def candidates(choice: LeaveOut, title: str) -> Table:

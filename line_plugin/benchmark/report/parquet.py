@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from line_plugin.benchmark.protocol.runner import Evaluation
+from line_plugin.benchmark.protocol.results import Evaluation
 from line_plugin.errors import DataError, SettingsError
 from line_plugin.files import open_whole
 

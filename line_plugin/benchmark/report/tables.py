@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from line_plugin.benchmark.protocol.runner import Evaluation, MethodResult, Row
+from line_plugin.benchmark.protocol.results import Evaluation, MethodResult, Row
 from line_plugin.errors import DataError
 from line_plugin.files import write_whole
 

@@ -19,7 +19,8 @@ from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
-from monitor.store.counts import Batch, Example, PartitionState, Progress, Seen
+from monitor.store.counts import Batch, Example
+from monitor.store.partitions import PartitionState, Progress, Seen
 from monitor.store.verdicts import Fold
 from monitor.testing import FakeClock, MemoryStore, outage
 

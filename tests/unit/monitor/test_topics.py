@@ -13,7 +13,7 @@ from monitor.counting.gaps import Gap, find_gap, is_stale
 from monitor.counting.ownership import Ownership
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log
-from monitor.store.counts import Claim
+from monitor.store.partitions import Claim
 from monitor.store.verdicts import Notice
 from monitor.testing import MemoryBroker, MemorySource, MemoryStore, outage
 from tests.oracle.recount import recount

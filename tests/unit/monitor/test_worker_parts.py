@@ -16,7 +16,8 @@ from monitor.counting.trouble import Trouble
 from monitor.counting.writing import BatchWriter
 from monitor.errors import BrokerUnavailableError, ReboundError
 from monitor.messages.record import Partition
-from monitor.store.counts import OVERFLOW, Batch, Progress
+from monitor.store.counts import OVERFLOW, Batch
+from monitor.store.partitions import Progress
 from monitor.testing import FakeClock, MemoryBroker, MemorySource, MemoryStore, outage
 
 P0, P1, P2 = (Partition("t", n) for n in range(3))

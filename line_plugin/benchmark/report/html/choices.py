@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from line_plugin.benchmark.report.html import svg
 from line_plugin.benchmark.report.html.entries import Entry
 from line_plugin.errors import ArtifactCorruptError, DataError
-from line_plugin.math.leave_out import LeaveOut
+from line_plugin.math.clip_choice import LeaveOut
 from line_plugin.method.auto import choice_of
 
 _SIZE = (420.0, 220.0)  # points
