@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import logging
@@ -18,6 +19,8 @@ from monitor.judging.closing import closable
 from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
+from monitor.judging.writing import AlertWriter
+from monitor.math.lifecycle import Alert
 from monitor.messages.record import Partition
 from monitor.store.counts import Batch, Example
 from monitor.store.partitions import PartitionState, Progress, Seen
@@ -810,3 +813,64 @@ def test_the_evidence_of_two_experts_and_of_their_canary_outlives_the_leaseholde
         kept.append(feed.store.state())
     assert kept[0] == kept[1]
     assert kept[0].keys() == {"#header", "#canary", "s:a"}
+
+
+# -- the stored form of an alert ---------------------------------------------------------------------------------------
+
+
+def writer(store=None, **more) -> AlertWriter:
+    settings = {"alert_ttl_ms": 5000, "bucket_ms": 2000, "examples": 3} | more
+    return AlertWriter(store or MemoryStore(FakeClock()), RULES[0], EvaluatorSettings("g", "artifact", **settings))
+
+
+def example_of(bucket: int, confidence: float) -> Example:
+    return Example(confidence, f"of {bucket}", 0, P0, bucket)
+
+
+def shown(alert: Alert, at: float, by_bucket=lambda b: b, kept=None, **more) -> list[str]:
+    """The ids of an alert's examples, if each bucket has one of each stream, with a confidence by its number."""
+    store = MemoryStore(FakeClock())
+    for stream in ("a", *alert.streams):
+        store._examples |= {(b, stream): [replace(example_of(b, by_bucket(b)), id=f"{stream}{b}")] for b in range(120)}
+    return [e.id for e in writer(store, **more).examples(alert, at, kept)]
+
+
+SURGED = Alert("a", "ood", 10, raised_at=22.0, onset_at=11.5)  # begins in bucket 5, buckets are two seconds wide
+
+
+def test_an_alert_that_is_raised_shows_the_most_ood_samples_from_its_onset_to_its_last_bucket():
+    assert shown(SURGED, 22.0) == ["a5", "a6", "a7"]
+    assert shown(SURGED, 22.0, lambda b: -b) == ["a10", "a9", "a8"]
+    assert shown(replace(SURGED, onset_at=0.0), 202.0) == ["a80", "a81", "a82"]  # of a long surge the last part
+
+
+def test_an_alert_that_goes_on_adds_the_samples_of_its_last_bucket_to_those_it_has():
+    before = (example_of(5, -7.0), example_of(6, 12.0), example_of(7, 13.0))
+    assert shown(SURGED, 22.0, kept=before) == ["of 5", "a10", "of 6"]
+    assert shown(SURGED, 22.0, kept=()) == ["a10"]
+
+
+def test_an_alert_of_all_streams_together_shows_samples_of_at_most_twenty_of_those_that_surged():
+    streams = tuple(f"s{k}-" for k in range(25))
+    overall = replace(SURGED, stream=None, streams=streams, onset_at=20.0)
+    store = MemoryStore(FakeClock())
+    store._examples = {(10, s): [Example(-k, s, 0, P0, k)] for k, s in enumerate(streams)}
+    assert [e.id for e in writer(store).examples(overall, 22.0, None)] == ["s19-", "s18-", "s17-"]
+
+
+def test_silence_has_no_samples_to_show_and_nobody_gets_any_who_wants_none():
+    assert shown(replace(SURGED, kind="silence"), 22.0) == []
+    assert shown(SURGED, 22.0, examples=0) == []
+
+
+def test_an_alert_is_written_under_its_identity_in_the_group_with_its_time_and_how_long_it_is_kept():
+    write = writer().entry(SURGED, "raised", 22.004, "event", {}, {})
+    assert (write.ttl_ms, write.now_ms, write.event) == (5000, 22_004, True)
+    assert write.fingerprint == hashlib.sha256(b"g\0ood\0a").hexdigest()[:16]
+    assert writer().entry(SURGED, "updated", 22.0, "event", {}, {}, kept=False).event is False
+
+
+def test_an_alert_shows_the_threshold_of_what_raised_it():
+    assert writer().entry(SURGED, "raised", 22.0, "e", {}, {}).fields["evidence_needed"] == "200000"
+    of_a_class = writer().entry(replace(SURGED, scope=(4,)), "raised", 22.0, "e", {}, {})
+    assert of_a_class.fields["evidence_needed"] == "inf"  # single classes may not raise by these rules
