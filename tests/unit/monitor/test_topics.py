@@ -355,6 +355,15 @@ def test_polls_closer_together_than_a_tenth_of_a_second_share_a_mark_and_a_mark_
     assert reached == [5, 25, 25, 30, 30, 35]
 
 
+def test_a_mark_ends_however_close_together_the_polls_are():
+    kept = Certainty()
+    kept.begin(P0, "a", 0)
+    for n, polled_at in enumerate((10.0, 10.05, 10.09, 10.12, 10.15), start=1):
+        kept.note(P0, polled_at, n)
+    kept.confirm(TOPIC, "a", 10.1)
+    assert kept.of(P0) == 3
+
+
 def test_a_topic_that_was_seen_makes_each_of_its_partitions_certain_whatever_was_claimed_before_them():
     kept = Certainty()
     P1 = Partition(TOPIC, 1)
