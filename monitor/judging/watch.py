@@ -8,6 +8,7 @@ is sent once when it begins and once when it ends.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ class WatchSettings:
         stalled_ms: an alert is raised if nothing was judged, read or reported for this long.
         lag_ms: an alert is raised if a partition has been behind its end for this long.
         gap_ms: an alert about lost records is resolved after this long.
-        grace_ms: a process raises nothing for this long after its start, since others may still be joining.
+        grace_ms: a process raises nothing for this long after its start, since others may still be joining. The same
+            holds if it could not look for longer than this, since the others could not report either.
         canary_ms: time between two canaries; 0 if none are sent.
         canary_timeout_ms: a canary must be detected within this time.
         streams: how many streams are told apart at most.
@@ -198,7 +200,7 @@ class Watch:
         observe: Observe = observe_nothing,
     ) -> None:
         self._store, self._settings, self._extra, self._observe = store, settings, extra, observe
-        self._started_ms: int | None = None
+        self._begun_ms = self._looked_ms = -math.inf
 
     def step(self) -> list[Notice]:
         """Check once, and return the notices that were raised or resolved.
@@ -207,11 +209,13 @@ class Watch:
             StoreUnavailableError: the store cannot be reached. The caller reports it.
         """
         health, partitions = self._store.health(), self._store.partitions()
-        self._started_ms = self._started_ms or health.now_ms
+        if health.now_ms - self._looked_ms > self._settings.grace_ms:
+            self._begun_ms = health.now_ms
+        self._looked_ms = health.now_ms
         found = {(n.kind, n.subject): n for n in (*find_trouble(health, partitions, self._settings), *self._extra())}
         self._observe(health, partitions_of(self._settings.topics, partitions), list(found.values()))
         changes = self._settle(found, partitions, health.now_ms)
-        if health.now_ms - self._started_ms >= self._settings.grace_ms:
+        if health.now_ms - self._begun_ms >= self._settings.grace_ms:
             changes += [n for n in found.values() if self._store.notice(n)]
         return changes
 

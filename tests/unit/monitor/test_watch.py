@@ -293,6 +293,27 @@ class Group:
         return [(h["subject"], h["change"]) for h in reversed(self.store.history())]
 
 
+def test_a_store_that_comes_back_has_nobody_told_of_workers_that_could_not_report_to_it():
+    group = Group()
+    group.store._unfolded.clear()
+    watch = group.watch()
+    for _ in range(3):
+        watch.step()
+        group.pass_time(60)  # as long as it may go without looking
+    watch.step()
+    with outage(group.store), pytest.raises(StoreUnavailableError):
+        watch.step()
+    group.clock.advance(400)
+    watch.step()  # before any worker has reported
+    group.pass_time(1)
+    watch.step()
+    assert group.changes() == []
+    for _ in range(3):
+        group.clock.advance(59)
+        watch.step()
+    assert group.changes() == [("partitions", "raised")]
+
+
 def test_any_number_of_processes_tell_once_and_tell_when_it_is_over():
     group = Group()
     watches = [group.watch() for _ in range(3)]
