@@ -171,7 +171,7 @@ def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference
         )
     if "classes" in told:
         changed = ", ".join(_changes(classes, reference.class_counts, reference.class_name))
-        parts.append(f"the predicted classes have other shares (PSI {told['classes'].size:.2f}; {changed})")
+        parts.append(f"the shares of the predicted classes have changed (PSI {told['classes'].size:.2f}; {changed})")
     return (
         f"The last {int(cells.sum())} inputs differ from what the artifact was calibrated on: "
         f"{' and '.join(parts)}. This is information and no surge. If it lasts, find out what has changed in the "

@@ -83,7 +83,7 @@ class Evaluator:
         partitions = partitions_of(s.topics, self._store.partitions())
         now = self._store.now_ms()
         since = self._kept.since_ms if self._kept and self._kept.token == token else now
-        # While nobody watched, nobody could have passed anything.
+        # A partition counts as overtaken only once this process has watched for `hold_ms`.
         leads = self._store.leads(now - s.hold_ms if now - since >= s.hold_ms else 0)
         last = closable(
             partitions.values(), leads, now_ms=now, bucket_ms=s.bucket_ms, idle_ms=s.idle_ms, since_ms=since
@@ -165,7 +165,7 @@ class Evaluator:
         Its alert is never shown to people. Only the time at which it was noticed is kept.
 
         Returns:
-            The canary's state, what to write of it, and the times to note.
+            The canary's state, the fields to write, and the times to note.
         """
         if not bucket.counts:
             return before, {}, {}

@@ -1,6 +1,6 @@
 """The monitor watches itself: if it could miss a surge, it raises an alert about that.
 
-Every process does this in a thread of its own, and any of them may raise or resolve an alert: they all read the same
+Every process does this in a thread of its own, and any of them may raise or resolve an alert. They all read the same
 facts from the store, so they come to the same result. Each finding is a :class:`monitor.store.verdicts.Notice`, which
 is sent once when it begins and once when it ends.
 """
@@ -38,7 +38,7 @@ class WatchSettings:
             holds if it could not look for longer than this, since the others could not report either.
         canary_ms: time between two canaries; 0 if none are sent.
         canary_timeout_ms: a canary must be detected within this time.
-        streams: how many streams are told apart at most.
+        streams: the most streams that are counted separately.
     """
 
     topics: frozenset[str] = frozenset()
@@ -126,8 +126,8 @@ def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: Wat
         return None
     return _stalled(
         "late",
-        f"Records that are older than what has been judged come from {_names(old)}. They count and are judged with the "
-        "records of the present. Look at the clocks of the senders, or at why they are read late.",
+        f"Records that are older than what has been judged come from {_names(old)}. They are counted and judged with "
+        "current records. Look at the clocks of the senders, or at why they are read late.",
         "warning",
         partitions=json.dumps([str(p) for p in old[:50]]),
     )

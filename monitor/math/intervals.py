@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def interval(samples: float, flagged: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a rate; the whole of [0, 1] without samples."""
+    """The Clopper-Pearson interval of a rate; [0, 1] without samples."""
     from scipy.special import betaincinv
 
     if samples <= 0:

@@ -1,4 +1,4 @@
-"""The report of a replay, for people and as JSON: what was found, and what to do about it."""
+"""Writes the report of a replay, for people and as JSON: what was found, and what to do about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.service.replaying.tally import Tally
 
 
 def lines(judged: Arming) -> list[str]:
-    """Say in sentences what was judged, the verdict last."""
+    """Says in sentences what was judged, the verdict last."""
     found = [f"{judged.requests:,} requests replayed, {judged.budget.words()}"]
     found += [
         f"{name(r)}: {r.rate:.2%} flagged ({r.low:.2%} to {r.high:.2%}) of {r.samples:,}, {r.allowed:.2%} allowed"
@@ -35,7 +35,7 @@ def lines(judged: Arming) -> list[str]:
 
 
 def refusals(judged: Arming) -> Iterator[str]:
-    """Say why the monitor must not be armed on this traffic as ID; nothing if it may."""
+    """Says why the monitor must not be armed on this traffic as ID; empty if it may."""
     for r in judged.breaches:
         yield (
             f"{name(r)} breaks the calibration: each sample adds {r.bet:.1%} to the evidence on average (at least "
@@ -47,7 +47,7 @@ def refusals(judged: Arming) -> Iterator[str]:
 
 
 def warnings(judged: Arming) -> Iterator[str]:
-    """Say what else to know before the monitor is armed."""
+    """Says what else to know before the monitor is armed."""
     for stream, every in judged.bursts.items():
         yield (
             f"stream {stream!r} comes in bursts (autocorrelation {judged.order[stream].autocorrelation:+.2f}): the "

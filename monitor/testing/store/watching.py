@@ -73,7 +73,7 @@ class MemoryWatching(MemoryBase):
         return True
 
     def windows(self) -> dict[str, str]:
-        """Where the window of each stream began."""
+        """The time at which the window of each stream began."""
         self._reach()
         return dict(self._windows)
 

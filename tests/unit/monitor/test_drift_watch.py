@@ -182,7 +182,7 @@ def test_a_window_too_small_for_its_budget_is_refused_with_what_would_do(tmp_pat
 
 WINDOW = {(0, 0): 300, (0, 6): 700, (1, 6): 200, (2, 6): 800}  # (class, cell): 2,000 inputs
 LOW = "15.0% of the scores lie in a range that holds 10.0% of the calibration scores (PSI 0.30)"
-OTHER = "the predicted classes have other shares (PSI 0.25; eel 20.0% to 40.0%, dog 30.0% to 10.0%)"
+OTHER = "the shares of the predicted classes have changed (PSI 0.25; eel 20.0% to 40.0%, dog 30.0% to 10.0%)"
 END = (
     " This is information and no surge. If it lasts, find out what has changed in the traffic; if the change is "
     "wanted, calibrate on present inputs and promote the new artifact."

@@ -159,8 +159,8 @@ def test_partitions_that_bring_only_the_past_for_longer_than_the_bound_are_named
     assert findings(partitions={P0: old}) == [
         stalled(
             "late",
-            "Records that are older than what has been judged come from partition t/0. They count and are judged with "
-            "the records of the present. Look at the clocks of the senders, or at why they are read late.",
+            "Records that are older than what has been judged come from partition t/0. They are counted and judged "
+            "with current records. Look at the clocks of the senders, or at why they are read late.",
             "warning",
             partitions='["t/0"]',
         )

@@ -255,7 +255,7 @@ def test_what_the_source_does_not_say_itself_is_said_once_a_minute(caplog):
         polls.read(3, None)
     assert polls.trouble.what == "Kafka cannot be reached."
     assert set(lines(caplog)) == {
-        "no answer from kafka:9092; this is tried again twice a second, and said once a minute"
+        "no answer from kafka:9092; the worker tries again twice a second, and logs this once a minute"
     }
     assert len(caplog.records) == 2
     assert pauses == [0.5] * 4
