@@ -216,7 +216,7 @@ def test_kafka_out_of_reach_is_reported_from_when_it_began_and_paused_after():
         assert polls.read(3, None) == {}
         now.now += 2
         assert polls.read(3, None) == {}
-    assert polls.trouble.report() == {"trouble": "the broker is away", "trouble_for_ms": 2000}
+    assert polls.trouble.report() == {"trouble": "the broker cannot be reached", "trouble_for_ms": 2000}
     assert (observer.told, pauses) == ([(False, 3), (False, 3)], [0.5, 0.5])
     polls.read(3, None)
     assert polls.trouble.what == ""
