@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests import mutants
 
 PAGE = Path(mutants.ROOT / "docs/mutants.md").read_text(encoding="utf-8")
@@ -34,6 +36,15 @@ def test_a_sample_is_the_same_for_the_same_seed_and_of_what_matches_alone() -> N
     assert some == mutants.drawn(reversed(names), ["a.b.*"], 10, 3)
     assert some != mutants.drawn(names, ["a.b.*"], 10, 4)
     assert len(mutants.drawn(names, [], 1000, 0)) == 100
+
+
+def test_every_test_that_judges_mutants_is_there() -> None:
+    """mutmut refuses a selection of which one is missing, after it has made all mutants."""
+    tomllib = pytest.importorskip("tomllib", reason="reads pyproject.toml with Python 3.11")
+    settings = tomllib.loads((mutants.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
+    named = settings["pytest_add_cli_args_test_selection"]
+    assert len(named) > 10
+    assert [name for name in named if not (mutants.ROOT / name).exists()] == []
 
 
 def test_the_module_of_a_method_is_that_of_its_class() -> None:
