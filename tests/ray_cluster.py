@@ -25,9 +25,7 @@ def start_cluster(cpus: int, more: int = 0) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as last:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
-        usual = last.enter_context(
-            node_folder()
-        )  # a cluster notes its address there, and makes no folder
+        usual = last.enter_context(node_folder())  # a cluster notes its address there, and makes no folder
         (Path(usual) / "ray").mkdir()
         patch.setenv("RAY_TMPDIR", usual)
         quiet_ray()  # which reads them
