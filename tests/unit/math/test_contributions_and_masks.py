@@ -34,6 +34,7 @@ def test_rows_are_added_to_their_class_and_unknown_ones_to_none() -> None:
     assert (sums.sums.dtype, sums.counts.dtype) == (torch.float64, torch.int64)
     assert (sums.num_classes, sums.width, sums.num_samples) == (3, 2, 3)
     assert sums.add_(X[:0], Y[:0]).num_samples == 3
+    assert ClassSums.zeros(3, 2).add_(X, Y.to(torch.int8)).counts.tolist() == [1, 2, 0], "labels of any integer kind"
     assert sums.add_(X[3:] * math.nan, Y[3:]).num_samples == 3, "an unknown row may hold anything"
 
 
@@ -94,9 +95,9 @@ def test_classes_without_images_are_named_up_to_five(counts: list[int], names: l
             "label 2 given, but the head has 2 classes (0 to 1): check the label file against the network",
         ),
         (
-            lambda: ClassSums.zeros(2, 2).add_(X / torch.tensor([1.0, 0.0]), Y),
+            lambda: ClassSums.zeros(2, 2).add_(X / torch.tensor([[1.0, 0.0], [1, 1], [1, 1], [1, 1]]), Y),
             NonFiniteError,
-            "3 NaN or Inf among 6 training features: check the network's output",
+            "1 NaN or Inf among 6 training features: check the network's output",
         ),
         (
             lambda: ClassSums.zeros(2, 2).merge(ClassSums.zeros(2, 3)),
