@@ -210,6 +210,13 @@ def test_a_floor_stands_for_both_masks() -> None:
     assert masks.weight_floors(c, np.array([-inf]), keep).tolist() == [[-inf, -inf, -inf, inf]]
 
 
+def test_a_floor_of_a_neuron_without_contribution_is_found_without_a_warning() -> None:
+    c, keep = np.array([[0.0, 1e-60]]), np.array([[True, True]])
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
+        assert masks.weight_floors(c, np.array([1.0]), keep).tolist() == [[math.inf, math.inf]]
+        assert masks.weight_floors(c, np.array([0.0]), keep).tolist() == [[math.inf, 0.0]]
+
+
 @given(seed=st.integers(0, 10_000))
 @settings(deadline=None, max_examples=40)
 def test_a_floor_is_the_largest_float32_that_does_not_pass(seed: int) -> None:
