@@ -158,6 +158,8 @@ class Worker:
             log.warning("%s; partitions are paused, nothing is lost", error)
             self._away_why = str(error) or "Redis cannot be reached"
             self._observer.store_away(True)
+        # The store may come back older than this batch, and is asked where to go on: what is in hand is read again.
+        self._in_hand = None
         self._source.pause(self._source.assigned())
         self._wait(0.2)
 

@@ -112,7 +112,7 @@ class DriftWatch:
                 found.append(self._compare(stream, reference, *window))
                 begun[stream] = self._began(counts, now_ms, reference.artifact)
         gone = sorted(kept.keys() - totals.keys())
-        found += [Notice(KIND, stream, False, "info") for stream in gone]
+        found += [Notice(KIND, stream, firing=False) for stream in gone]
         changes = [notice for notice in found if self._store.notice(notice)]
         self._store.keep_windows(begun, gone)
         return changes
@@ -156,7 +156,8 @@ class DriftWatch:
             "p_scores": f"{scores.p_value:.3g}",
             "p_classes": f"{shares.p_value:.3g}",
         }
-        return Notice(KIND, stream, bool(told), "info", _summary(reference, window, dict(told)), details)
+        summary = _summary(reference, window, dict(told)) if told else ""
+        return Notice(KIND, stream, bool(told), "info", summary, details)
 
 
 def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference]) -> str:

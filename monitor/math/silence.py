@@ -67,7 +67,8 @@ class _Look:
         late = self._late(listening_since)
         together = self.alerts.get((None, "silence"))
         if together is not None:
-            if len(late) > min(TOGETHER, together.samples / 2):
+            # Input alone ends silence: a process that has only begun to listen takes it for no end.
+            if len(self._late(-math.inf)) > min(TOGETHER, together.samples / 2):
                 return
             del self.alerts[None, "silence"]
             self._say("resolved", together)

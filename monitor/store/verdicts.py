@@ -103,7 +103,8 @@ class Notice:
             artifact's calibration set.
         subject: what it is about, such as ``group``, ``redis`` or ``embeddings/3``. Kind and subject identify the
             alert.
-        firing: False resolves the alert, or does nothing if it is not firing.
+        firing: False resolves the alert, or does nothing if it is not firing. What is over keeps the severity and the
+            summary that it fired with, and its details if no others are given.
         severity: ``warning`` or ``critical``; ``info`` if nobody needs to act now.
         summary: for people: what is wrong and what to do.
         details: further facts as text, by name.
