@@ -34,6 +34,7 @@ def test_rows_are_added_to_their_class_and_unknown_ones_to_none() -> None:
     assert (sums.sums.dtype, sums.counts.dtype) == (torch.float64, torch.int64)
     assert (sums.num_classes, sums.width, sums.num_samples) == (3, 2, 3)
     assert sums.add_(X[:0], Y[:0]).num_samples == 3
+    assert ClassSums.zeros(3, 2).add_(X, Y.to(torch.int8)).counts.tolist() == [1, 2, 0], "labels of any integer kind"
     assert sums.add_(X[3:] * math.nan, Y[3:]).num_samples == 3, "an unknown row may hold anything"
 
 
@@ -94,9 +95,9 @@ def test_classes_without_images_are_named_up_to_five(counts: list[int], names: l
             "label 2 given, but the head has 2 classes (0 to 1): check the label file against the network",
         ),
         (
-            lambda: ClassSums.zeros(2, 2).add_(X / torch.tensor([1.0, 0.0]), Y),
+            lambda: ClassSums.zeros(2, 2).add_(X / torch.tensor([[1.0, 0.0], [1, 1], [1, 1], [1, 1]]), Y),
             NonFiniteError,
-            "3 NaN or Inf among 6 training features: check the network's output",
+            "1 NaN or Inf among 6 training features: check the network's output",
         ),
         (
             lambda: ClassSums.zeros(2, 2).merge(ClassSums.zeros(2, 3)),
@@ -207,6 +208,13 @@ def test_a_floor_stands_for_both_masks() -> None:
     assert masks.weight_floors(c, np.array([-1.0]), keep).tolist() == [[-0.5, -0.25, -inf, inf]]
     assert masks.weight_floors(c, np.array([0.0]), keep).tolist() == [[0.0, 0.0, inf, inf]]
     assert masks.weight_floors(c, np.array([-inf]), keep).tolist() == [[-inf, -inf, -inf, inf]]
+
+
+def test_a_floor_of_a_neuron_without_contribution_is_found_without_a_warning() -> None:
+    c, keep = np.array([[0.0, 1e-60]]), np.array([[True, True]])
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
+        assert masks.weight_floors(c, np.array([1.0]), keep).tolist() == [[math.inf, math.inf]]
+        assert masks.weight_floors(c, np.array([0.0]), keep).tolist() == [[math.inf, 0.0]]
 
 
 @given(seed=st.integers(0, 10_000))

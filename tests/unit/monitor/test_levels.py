@@ -201,20 +201,21 @@ PANEL = Rules(
 
 
 def test_bets_lie_by_class_expert_and_contamination_and_a_resolve_has_no_margin() -> None:
-    shares, plain = PANEL.contaminations, replace(TIGHT, margin=1.0)
+    panel = replace(PANEL)
+    shares, plain = panel.contaminations, replace(TIGHT, margin=1.0)
     assert TIGHT.margin > 1.01
-    assert PANEL.table_of == {1: 1, 4: 2}
-    assert (PANEL.cells, PANEL.all_cells, PANEL.columns) == (7, 14, 6)
+    assert panel.table_of == {1: 1, 4: 2}
+    assert (panel.cells, panel.all_cells, panel.columns) == (7, 14, 6)
     for table, pair in enumerate(((TIGHT, TIGHT), (KNOWN, KNOWN), (WIDE, KNOWN))):
         for e, own in enumerate(pair):
-            block = PANEL.tables[table][3 * e : 3 * e + 3]
+            block = panel.tables[table][3 * e : 3 * e + 3]
             assert block[:, 7 * e : 7 * e + 7].tolist() == ev.log_bets(own, shares).tolist()
             assert not np.delete(block, np.s_[7 * e : 7 * e + 7], axis=1).any()
     alert = replace(firing("a")["a", "ood"], bet=2, expert=1)
     expected = [ev.log_bets(own, shares)[2].tolist() for own in (plain, KNOWN, KNOWN, plain)]
-    assert PANEL.resolve_bets(alert, [None, 4, 1, 9]).tolist() == expected
-    assert PANEL.resolve_bets(replace(alert, expert=0), [4]).tolist() == [ev.log_bets(WIDE, shares)[2].tolist()]
-    assert PANEL.resolve_bets(alert).tolist() == expected[:1]
+    assert panel.resolve_bets(alert, [None, 4, 1, 9]).tolist() == expected
+    assert panel.resolve_bets(replace(alert, expert=0), [4]).tolist() == [ev.log_bets(WIDE, shares)[2].tolist()]
+    assert panel.resolve_bets(alert).tolist() == expected[:1]
 
 
 def test_each_expert_has_its_own_cells_columns_and_masses() -> None:
