@@ -64,4 +64,6 @@ class AlertWriter:
         first = max(int(alert.onset_at // width), last - 20) if kept is None else last
         names = [alert.stream] if alert.stream is not None else list(alert.streams)[:20]
         found = {e for b in range(first, last + 1) for n in names for e in self._store.examples(b, n)}
-        return tuple(sorted({*found, *(kept or ())}, key=lambda e: e.confidence)[: self._settings.examples])
+        # Of equal ones the earlier: in the order of a set they would differ from process to process.
+        worst = sorted({*found, *(kept or ())}, key=lambda e: (e.confidence, e.partition, e.offset, e.id))
+        return tuple(worst[: self._settings.examples])

@@ -844,6 +844,10 @@ def test_an_alert_that_is_raised_shows_the_most_ood_samples_from_its_onset_to_it
     assert shown(replace(SURGED, onset_at=0.0), 202.0) == ["a80", "a81", "a82"]  # of a long surge the last part
 
 
+def test_of_samples_that_are_equally_ood_the_earlier_ones_are_shown():
+    assert shown(SURGED, 22.0, lambda b: 0.0) == ["a5", "a6", "a7"]
+
+
 def test_an_alert_that_goes_on_adds_the_samples_of_its_last_bucket_to_those_it_has():
     before = (example_of(5, -7.0), example_of(6, 12.0), example_of(7, 13.0))
     assert shown(SURGED, 22.0, kept=before) == ["of 5", "a10", "of 6"]
