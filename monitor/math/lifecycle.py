@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from line_plugin.math import beta
 from monitor.math.evidence import CONTAMINATIONS, FLAGGED, SAMPLES, SECONDS, Evidence
 from monitor.math.experts import Floats, Ints, part
 
@@ -148,13 +149,11 @@ class Transition:
 
 def interval(samples: float, flagged: float, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper-Pearson interval of a rate; the whole of [0, 1] without samples."""
-    from scipy.special import betaincinv
-
     if samples <= 0:
         return (0.0, 1.0)
     tail = (1 - confidence) / 2
-    low = float(betaincinv(flagged, samples - flagged + 1, tail)) if flagged > 0 else 0.0
-    high = float(betaincinv(flagged + 1, samples - flagged, 1 - tail)) if flagged < samples else 1.0
+    low = beta.quantile(flagged, samples - flagged + 1, tail) if flagged > 0 else 0.0
+    high = beta.quantile(flagged + 1, samples - flagged, 1 - tail) if flagged < samples else 1.0
     return (low, high)
 
 
