@@ -148,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     records, turns = arguments.records, arguments.turns
     print(f"torch {torch.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, {records} records")
-    print("| process | MB at rest | USS | MB after | USS | % of a core at rest | s to be ready | s to end | exit code |")
+    print("| process | MB at rest | USS | MB after | USS | % of a core at rest | s to be ready | s to end | exit |")
     print("|-|-|-|-|-|-|-|-|-|")
     with launcher.local() as (broker, store), tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

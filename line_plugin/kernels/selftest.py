@@ -1,10 +1,10 @@
 """A few rows are scored before a kernel is used: by the kernel and by something plain that is known to be right.
 
 Kernels are made by compilers of other projects for a CPU or a GPU that nobody tested. One that gives other numbers must
-not score silently. The CPU kernel is tried here against the plain one, and the experts of the panel against the literal
-ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. Everything here
-is numpy's, so that the trial runs in a process without torch, too. docs/kernels.md says what it takes: milliseconds a
-head.
+not score silently. The CPU kernel is tried here against the rule in float64, and the experts of the panel against the
+literal ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. All of it
+is numpy's, so that the trial runs in a process without torch or numba, too. docs/kernels.md says what it takes:
+milliseconds a head.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ ScoreExperts = Callable[[Floats, Ints, Sequence[str]], dict[str, Wide]]
 
 ROWS = 8
 _CLIP = 1.0
+_AT_ONCE = 64
+"""Classes that are widened to float64 at once: a copy of a whole ImageNet head would be 16 MB."""
 
 
 def sample_classes(num_classes: int) -> Ints:
@@ -50,7 +52,34 @@ def sample(weight: Floats) -> Floats:
     return rows
 
 
-def fault(kernel: Predict, expected: Predict, weight: Floats, bias: Floats) -> str:
+def score_in_float64(x: Floats, clip: float | None, weight: Floats, bias: Floats, floors: Floats) -> tuple[Ints, Wide]:
+    """The rule of :mod:`line_plugin.math.scoring` in float64, without holding the head in float64.
+
+    Args:
+        x: (N, D), clip: the clipping threshold; weight: (K, D), bias: (K,), floors: (K, D).
+
+    Returns:
+        Class (N,) and confidence (N,).
+    """
+    z = scoring.clip(_widen(x), clip)
+    classes: Ints = (_sums(z, weight, lambda w: w) + bias).argmax(axis=1)  # the lower class wins an exact tie
+    masked = np.empty((len(x), len(weight)))
+    for c in np.unique(classes):
+        floor = floors[c]
+        masked[classes == c] = _sums(z[classes == c], weight, lambda w, f=floor: np.where(w > f, w, 0))
+    return classes, scoring.confidence(masked + bias)
+
+
+def _sums(z: NDArray[Any], weight: Floats, change: Callable[[Floats], Floats]) -> Wide:
+    """``z @ change(weight).T`` in float64, (N, K), some classes at a time and on this thread alone."""
+    found = np.empty((len(z), len(weight)))
+    for begin in range(0, len(weight), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        found[:, part] = np.einsum("nd,kd->nk", z, _widen(change(weight[part])))
+    return found
+
+
+def fault(kernel: Predict, weight: Floats, bias: Floats, floors: Floats) -> str:
     """What is wrong with a kernel, as the end of a sentence about it; empty if nothing is.
 
     Classes must be equal. Confidences may differ by what float32 sums of D products can be off, which is proved: each
@@ -58,16 +87,16 @@ def fault(kernel: Predict, expected: Predict, weight: Floats, bias: Floats) -> s
     most, and a log-sum-exp by no more than its worst logit. A row alone must have the bits it has among others.
 
     Args:
-        kernel, expected: score (N, D) features under a clipping threshold.
-        weight: (K, D), bias: (K,), of the head.
+        kernel: scores (N, D) features under a clipping threshold.
+        weight: (K, D), bias: (K,), floors: (K, D), of the head.
     """
     x, d = sample(weight), weight.shape[1]
     for clip in (None, _CLIP):
         classes, confidence = kernel(x, clip)
-        right_classes, right = expected(x, clip)
+        right_classes, right = score_in_float64(x, clip, weight, bias, floors)
         if not np.array_equal(classes, right_classes):
             return f"predicts class {classes.tolist()}, but {right_classes.tolist()} is right"
-        most = (np.abs(x) @ np.abs(weight).T + np.abs(bias)).max(axis=1)
+        most = (_sums(np.abs(x), weight, np.abs) + np.abs(bias)).max(axis=1)
         off = np.abs(confidence.astype(np.float64) - right)
         if not bool((off <= (d + 8) * 2.0**-24 * most + 2e-6 * (1 + np.abs(right))).all()):
             return f"gives confidences that are off by up to {float(off.max()):.3g}"

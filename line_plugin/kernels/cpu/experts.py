@@ -102,12 +102,12 @@ def _fitted(experts: ArrayExperts) -> dict[str, bool]:
 
 def _pack(experts: ArrayExperts) -> PackedExperts:
     from line_plugin.kernels.cpu.blocked import experts as compiled
-    from line_plugin.kernels.cpu.blocked import instructions, layout
+    from line_plugin.kernels.cpu.blocked import host, layout
 
-    if not instructions.FUSED:
+    if not host.FUSED:
         raise NotImplementedError("this CPU has no fused multiply-add")
 
-    width = functools.partial(layout.tile_width, lanes=instructions.LANES, vectors=instructions.WIDEST)
+    width = functools.partial(layout.tile_width, lanes=host.LANES, vectors=host.WIDEST)
     weight, bias, centred, prototypes = experts.weight, experts.bias, experts.centred_weight, experts.prototypes
     basis, mean, clipped_mean = experts.subspace.basis, experts.subspace.mean, experts.clipped_mean
     classes, directions = width(len(centred)), width(max(1, len(basis)))

@@ -1,4 +1,4 @@
-"""A batch as one block of numbers, and the compiled function that threads call with its address.
+"""The compiled function that threads call with the address of a batch (:mod:`.places`).
 
 A call through numba's own dispatcher unpacks twelve arrays in Python, for 10 us; an address costs less than one.
 """
@@ -12,28 +12,26 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
-from numpy.typing import NDArray
 
+from line_plugin.kernels.cpu import kept
 from line_plugin.kernels.cpu.blocked import classes, layout, masked
 from line_plugin.kernels.cpu.blocked.instructions import I64, LANES, inline
+from line_plugin.kernels.cpu.blocked.places import (
+    ANGLE,
+    CLIP,
+    CONFIDENCE,
+    FEATURES,
+    HEAD,
+    KEYS,
+    LENGTH,
+    MEAN,
+    MEAN_WEIGHT,
+    ROWS,
+    SHIFT,
+    SIZES,
+    SPANS,
+)
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
-
-CLAIMED, SPANS, ROWS, FEATURES, CLIP, KEYS, CONFIDENCE, ANGLE, SHIFT, MEAN, MEAN_WEIGHT = range(11)
-"""Places of what changes from batch to batch: spans claimed so far, spans in all, rows, three addresses and the bits
-of the clipping threshold, and four addresses for the panel's angle, of which the first is 0 if nobody wants it. Behind
-them, from :data:`HEAD`, what :func:`describe` says of the head."""
-HEAD, SIZES, ARRAYS = 11, 6, 11
-LENGTH = HEAD + SIZES + ARRAYS
-
-
-def describe(head: tuple[NDArray[Any], ...], screen: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
-    """A job without a batch: sizes and addresses of a head's arrays, which must outlive it."""
-    weight, tiles, _, _, entries, _ = head
-    count, d, width = tiles.shape
-    sizes = (len(weight), width, count, d, entries.shape[1], screen[0].shape[1])
-    job = np.zeros(LENGTH, np.int64)
-    job[HEAD:] = [*sizes, *(array.ctypes.data for array in (*head, *screen))]
-    return job
 
 
 @inline
@@ -65,8 +63,10 @@ def compiled(width: int) -> Any:
     vectors = width // LANES
     share, block = shared_rows(vectors), layout.block_length(width)
     drops = chains(vectors) == 1  # else leaving an entry out would deal the others to other partial sums
+    source = int(kept.sources()[:15], 16)
 
     def work(address: Any) -> None:
+        _ = source  # a part of the key of numba's cache, which sees no change of a file that this one inlines
         job = carray(address, LENGTH)
         spans, n = job[SPANS], job[ROWS]
         sizes, places = job[HEAD:], job[HEAD + SIZES :]

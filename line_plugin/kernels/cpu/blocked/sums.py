@@ -11,8 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
+from line_plugin.kernels.cpu.blocked.host import BYTES, REGISTERS
 from line_plugin.kernels.cpu.blocked.instructions import (
-    BYTES,
     F32,
     F64,
     FLOATS,
@@ -21,7 +21,6 @@ from line_plugin.kernels.cpu.blocked.instructions import (
     I64,
     INTS,
     LANES,
-    REGISTERS,
     constant,
     function,
     inline,
