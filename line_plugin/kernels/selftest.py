@@ -2,8 +2,8 @@
 
 Kernels are made by compilers of other projects for a CPU or a GPU that nobody tested. One that gives other numbers must
 not score silently. The CPU kernel is tried here against the rule in float64, and the experts of the panel against the
-literal ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. All of it
-is numpy's, so that the trial runs in a process without torch or numba, too. docs/kernels.md says what it takes:
+literal ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. All is
+numpy's, so that the trial runs in a process without torch or numba, too. docs/kernels.md says what it takes:
 milliseconds a head.
 """
 
@@ -62,20 +62,27 @@ def score_in_float64(x: Floats, clip: float | None, weight: Floats, bias: Floats
         Class (N,) and confidence (N,).
     """
     z = scoring.clip(_widen(x), clip)
-    classes: Ints = (_sums(z, weight, lambda w: w) + bias).argmax(axis=1)  # the lower class wins an exact tie
+    classes: Ints = (_sums(z, weight) + bias).argmax(axis=1)  # the lower class wins an exact tie
     masked = np.empty((len(x), len(weight)))
     for c in np.unique(classes):
-        floor = floors[c]
-        masked[classes == c] = _sums(z[classes == c], weight, lambda w, f=floor: np.where(w > f, w, 0))
+        masked[classes == c] = _sums(z[classes == c], weight, floors[c])
     return classes, scoring.confidence(masked + bias)
 
 
-def _sums(z: NDArray[Any], weight: Floats, change: Callable[[Floats], Floats]) -> Wide:
-    """``z @ change(weight).T`` in float64, (N, K), some classes at a time and on this thread alone."""
+def _sums(z: NDArray[Any], weight: Floats, floor: Floats | None = None, *, sizes: bool = False) -> Wide:
+    """``z @ weight.T`` in float64, (N, K), some classes at a time and on this thread alone.
+
+    Args:
+        floor: (D,), weights that are not above it are left out; sizes: whether weights count without their sign.
+    """
     found = np.empty((len(z), len(weight)))
     for begin in range(0, len(weight), _AT_ONCE):
-        part = slice(begin, begin + _AT_ONCE)
-        found[:, part] = np.einsum("nd,kd->nk", z, _widen(change(weight[part])))
+        part = weight[begin : begin + _AT_ONCE]
+        if floor is not None:
+            part = np.where(part > floor, part, np.float32(0))
+        if sizes:
+            part = np.abs(part)
+        found[:, begin : begin + _AT_ONCE] = np.einsum("nd,kd->nk", z, _widen(part))
     return found
 
 
@@ -96,7 +103,7 @@ def fault(kernel: Predict, weight: Floats, bias: Floats, floors: Floats) -> str:
         right_classes, right = score_in_float64(x, clip, weight, bias, floors)
         if not np.array_equal(classes, right_classes):
             return f"predicts class {classes.tolist()}, but {right_classes.tolist()} is right"
-        most = (_sums(np.abs(x), weight, np.abs) + np.abs(bias)).max(axis=1)
+        most = (_sums(np.abs(x), weight, sizes=True) + np.abs(bias)).max(axis=1)
         off = np.abs(confidence.astype(np.float64) - right)
         if not bool((off <= (d + 8) * 2.0**-24 * most + 2e-6 * (1 + np.abs(right))).all()):
             return f"gives confidences that are off by up to {float(off.max()):.3g}"

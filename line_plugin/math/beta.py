@@ -77,11 +77,10 @@ def _stirling(n: Floats) -> Floats:
     """``log Gamma(n + 1)`` less Stirling's formula for it."""
     m = np.maximum(n, 15.0)
     square = m * m
-    series = (1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - (1 / 1188) / square) / square) / square) / square) / m
-    if (n >= 15).all():
-        return series
+    series: Floats = (1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - (1 / 1188) / square) / square) / square) / square) / m
     few = [math.lgamma(v + 1) - (v + 0.5) * math.log(v) + v if v < 15 else 0.0 for v in n.tolist()]
-    return np.where(n < 15, np.array(few) - math.log(2 * math.pi) / 2, series)
+    found: Floats = np.where(n < 15, np.array(few) - math.log(2 * math.pi) / 2, series)
+    return found
 
 
 def _tail(a: Floats, b: Floats, u: Floats) -> Floats:

@@ -15,7 +15,7 @@ from numba import literally
 
 from line_plugin.kernels.cpu.blocked import layout
 from line_plugin.kernels.cpu.blocked.classes import dense
-from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.host import LANES
 from line_plugin.kernels.cpu.blocked.masked import SHORTEST, log_sum_exp
 from line_plugin.kernels.cpu.blocked.sums import dot, shared_rows
 from line_plugin.kernels.cpu.blocked.tiles import ROWS, aligned, cached, clip_row, jit

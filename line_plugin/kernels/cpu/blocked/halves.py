@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from line_plugin.kernels.cpu.blocked import classes, layout, masked
-from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.host import LANES
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
 from line_plugin.kernels.cpu.blocked.tiles import cached
 

@@ -15,7 +15,8 @@ from numba import carray, types
 
 from line_plugin.kernels.cpu import kept
 from line_plugin.kernels.cpu.blocked import classes, layout, masked
-from line_plugin.kernels.cpu.blocked.instructions import I64, LANES, inline
+from line_plugin.kernels.cpu.blocked.host import LANES
+from line_plugin.kernels.cpu.blocked.instructions import I64, inline
 from line_plugin.kernels.cpu.blocked.places import (
     ANGLE,
     CLIP,

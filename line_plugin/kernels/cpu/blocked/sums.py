@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from line_plugin.kernels.cpu.blocked.host import BYTES, REGISTERS
+from line_plugin.kernels.cpu.blocked.host import BYTES, LANES, REGISTERS
 from line_plugin.kernels.cpu.blocked.instructions import (
     F32,
     F64,
@@ -20,7 +20,6 @@ from line_plugin.kernels.cpu.blocked.instructions import (
     I32,
     I64,
     INTS,
-    LANES,
     constant,
     function,
     inline,
