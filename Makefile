@@ -17,7 +17,7 @@ help:
 	@echo "make chaos       break Kafka, Redis, Alertmanager, workers and senders one at a time, and see who is told"
 	@echo "make check       lint, types, layers and the quick tests"
 	@echo "make coverage    which lines and branches the quick tests run; the report is coverage/index.html"
-	@echo "make docs        write docs/metrics.md and the generated part of docs/runbook.md anew"
+	@echo "make docs        write docs/metrics.md, docs/reference/settings.md and the generated part of docs/runbook.md anew"
 	@echo "make release-check  build wheel and sdist, and use both where nothing else is installed (needs 5 GB and minutes)"
 	@echo "make site        build the documentation as a web site into site/; a dead link or a warning is an error"
 	@echo "make lock        write docker/requirements.lock: the versions that the images install, and their hashes"

@@ -29,7 +29,8 @@ from benchmarks.measure import seconds
 from line_plugin import LINe, networks
 from line_plugin.benchmark.protocol import image_list, images, runner, spec
 from line_plugin.benchmark.protocol.features import FeatureCache
-from line_plugin.benchmark.protocol.runner import Evaluation, Options
+from line_plugin.benchmark.protocol.results import Evaluation
+from line_plugin.benchmark.protocol.runner import Options
 from line_plugin.math.metrics import ood_metrics
 from line_plugin.networks.head import find_head
 from line_plugin.networks.tap import forward

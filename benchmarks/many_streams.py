@@ -1,22 +1,25 @@
-"""How long judging one bucket takes with many streams: ``python benchmarks/many_streams.py [STREAMS]``.
+"""How long judging one bucket takes with many streams: ``python -m benchmarks.many_streams [STREAMS ...]``.
 
 Every stream has samples in every bucket, in four predicted classes: the worst case. A Redis is started for it.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks import measure
 from monitor.config import AlertConfig
 from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
 from monitor.store.connection import connect
-from monitor.store.counts import Batch, CountKey, Progress
+from monitor.store.counts import Batch, CountKey
+from monitor.store.partitions import Progress
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 
@@ -24,8 +27,8 @@ BUCKETS, CHUNK, SAMPLES = 5, 500, 3
 MASSES = np.array([0.001, 0.004, 0.005, 0.01, 0.03, 0.05, 0.9])
 
 
-def main(streams: int) -> None:
-    """Print the median seconds of one bucket's fold and of one batch's commit."""
+def judge(streams: int) -> dict[str, float]:
+    """The median of what one bucket's fold takes, what one batch's commit takes, and what Redis holds."""
     rng = np.random.default_rng(0)
     folds, commits = [], []
     with launcher.start_store() as server:
@@ -52,10 +55,25 @@ def main(streams: int) -> None:
             start = time.perf_counter()
             evaluator.step()
             folds.append(time.perf_counter() - start)
-        memory = client.info("memory")["used_memory_human"]
-    fold, commit = np.median(folds), np.median(commits) * 1e3
-    print(f"{streams} streams: fold of a bucket {fold:.2f} s, commit of a batch {commit:.1f} ms, Redis holds {memory}")
+        memory = client.info("memory")["used_memory"]
+    fold, commit = float(np.median(folds)), float(np.median(commits)) * 1e3
+    return {
+        "streams": streams,
+        "judging a bucket, s": fold,
+        "us a sample": fold / (streams * SAMPLES) * 1e6,
+        "commit of a batch, ms": commit,
+        "Redis, MB": memory / 1e6,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("streams", type=int, nargs="*", default=[10_000])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    header = measure.about(f"median of {BUCKETS} buckets, {SAMPLES} samples a stream and bucket")
+    measure.show(header, {"judging": [judge(count) for count in args.streams]}, args.json)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    main()

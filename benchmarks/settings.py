@@ -25,7 +25,8 @@ from torch import Tensor
 from benchmarks import measure
 from line_plugin import LINe
 from line_plugin.math.class_sample import ClassSample
-from line_plugin.math.leave_out import PERCENTILES, LeaveOut, choose_clip, take
+from line_plugin.math.clip_choice import PERCENTILES, LeaveOut
+from line_plugin.math.leave_out import choose_clip, take
 from line_plugin.math.metrics import ood_metrics
 
 WIDER = (50, 60, 70, 75, *PERCENTILES)  # where the best clip is looked for: the rule itself does not go below 80

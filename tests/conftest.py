@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,3 +30,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the measured data: name its folder in {_VARIABLE}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser for the pages of one test file.
+
+    Not of the whole session: while Playwright runs, its event loop counts as running in this thread, and
+    ``asyncio.run`` of a later test file would be refused.
+    """
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("Chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        yield opened
+        opened.close()

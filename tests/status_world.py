@@ -15,7 +15,8 @@ from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
 from monitor.math.state import Rules
 from monitor.messages.record import Partition
-from monitor.store.counts import Batch, Example, Progress, Seen
+from monitor.store.counts import Batch, Example
+from monitor.store.partitions import Progress, Seen
 from monitor.store.protocol import Store
 from monitor.testing import FakeClock, MemoryStore
 from monitor.testing.overviews import MemoryOverviews

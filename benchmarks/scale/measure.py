@@ -26,7 +26,8 @@ from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.contract import Contract
 from monitor.messages.record import Partition, Record
 from monitor.store.connection import connect
-from monitor.store.counts import Batch, CountKey, Progress
+from monitor.store.counts import Batch, CountKey
+from monitor.store.partitions import Progress
 from monitor.store.redis import RedisStore
 from monitor.testing import launcher
 

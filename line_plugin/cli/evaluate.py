@@ -16,7 +16,8 @@ from line_plugin.errors import MissingDataError, SettingsError
 if TYPE_CHECKING:
     from line_plugin.benchmark.protocol.image_list import Sets
     from line_plugin.benchmark.protocol.passes import Passes
-    from line_plugin.benchmark.protocol.runner import Evaluation, Options
+    from line_plugin.benchmark.protocol.results import Evaluation
+    from line_plugin.benchmark.protocol.runner import Options
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
 

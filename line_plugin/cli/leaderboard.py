@@ -12,7 +12,7 @@ from line_plugin.cli.report import sha256_of
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
-    from line_plugin.benchmark.protocol.runner import Evaluation
+    from line_plugin.benchmark.protocol.results import Evaluation
     from line_plugin.benchmark.protocol.spec import Benchmark
     from line_plugin.benchmark.report import Summary
     from line_plugin.benchmark.report.published import PublishedRow

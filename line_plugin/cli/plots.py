@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from line_plugin.benchmark.protocol.runner import Evaluation
+    from line_plugin.benchmark.protocol.results import Evaluation
 
 
 def save(folder: Path, run: Evaluation) -> list[Path]:

@@ -16,7 +16,7 @@ from line_plugin.cli import options
 from line_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
-    from line_plugin.benchmark.protocol.runner import Evaluation
+    from line_plugin.benchmark.protocol.results import Evaluation
     from line_plugin.benchmark.report.html import PageOptions
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from line_plugin.cli import options, sharing
+from line_plugin.cli.score_output import Records, Table, open_receiver
 from line_plugin.errors import ImageError, SettingsError
 
 if TYPE_CHECKING:
     from line_plugin.benchmark.protocol.passes import Passes
     from line_plugin.benchmark.protocol.spec import Benchmark, Preprocessing
     from line_plugin.image_scoring.extremes import Extremes
-    from line_plugin.image_scoring.rows import ImageScore, Layout
     from line_plugin.image_scoring.scorer import ImageScorer
     from line_plugin.image_scoring.sources import Source
-    from line_plugin.image_scoring.writers import Writer
     from line_plugin.method.line import LINe
     from line_plugin.method.panel import Panel
 
@@ -89,7 +85,7 @@ def _run(args: argparse.Namespace, form: str, sources: list[Source], scorer: Ima
     for sentence in scorer.limits():
         notes.print(f"openood: note: {sentence}", soft_wrap=True, markup=False)
     drawn = Extremes(gallery.EACH) if args.plots else None
-    with _receiver(args, form, scorer, scorer.layout(sources)) as receiver:
+    with open_receiver(args, form, scorer, scorer.layout(sources)) as receiver:
         counts = _score_all(args, scorer, sources, receiver, drawn)
         receiver.end(counts)
     if drawn is not None:
@@ -103,7 +99,7 @@ def _score_all(
     args: argparse.Namespace,
     scorer: ImageScorer,
     sources: list[Source],
-    receiver: _Table | _Records,
+    receiver: Table | Records,
     drawn: Extremes | None,
 ) -> dict[str, int]:
     """Pass every row on; how many there were of each kind."""
@@ -191,80 +187,3 @@ def _preprocessing(args: argparse.Namespace, artifact: LINe | Panel, benchmark: 
             "leave out --id-data and what changes the preprocessing (--mean to --interpolation), or fit again"
         )
     return known
-
-
-@contextmanager
-def _receiver(args: argparse.Namespace, form: str, scorer: ImageScorer, layout: Layout) -> Iterator[_Table | _Records]:
-    """Who takes the rows: a table on the terminal, or a writer of a format."""
-    from line_plugin.image_scoring import writers
-
-    if form == "table":
-        yield _Table(args, scorer, layout)
-        return
-    artifact = scorer.artifact
-    about = {"artifact": artifact.content_sha256, "kind": type(artifact).__name__, "level": scorer.level}
-    if args.output is not None:
-        with writers.open_output(args.output) as file:
-            yield _Records(writers.make_writer(form, file, layout, about), scorer, layout, args.explain)
-        options.console(stderr=True).print(f"Saved {args.output}", soft_wrap=True, markup=False)
-        return
-    if form == "parquet" and sys.stdout.isatty():
-        raise SettingsError("Parquet is not text for a terminal: give --output FILE.parquet, or redirect")
-    stdout: IO[bytes] = sys.stdout.buffer
-    yield _Records(writers.make_writer(form, stdout, layout, about), scorer, layout, args.explain)
-    stdout.flush()
-
-
-class _Records:
-    """Rows as records of a format, written as they come."""
-
-    def __init__(self, writer: Writer, scorer: ImageScorer, layout: Layout, explain: int) -> None:
-        self._writer, self._scorer, self._layout, self._explain = writer, scorer, layout, explain
-
-    def write(self, row: ImageScore) -> None:
-        from line_plugin.image_scoring.tables import explanation_json
-
-        record = self._layout.record(row)
-        if self._explain:
-            found = self._scorer.explain(row)
-            record["explanation"] = found and explanation_json(found, self._explain)
-        self._writer.write(record)
-
-    def end(self, counts: dict[str, int]) -> None:
-        self._writer.end(counts)
-
-
-class _Table:
-    """A table of all rows if they are few, else of the most OOD ones: a terminal is no place for 100,000 rows."""
-
-    def __init__(self, args: argparse.Namespace, scorer: ImageScorer, layout: Layout) -> None:
-        from line_plugin.image_scoring.extremes import Extremes
-
-        self._scorer, self._layout, self._limit, self._explain = scorer, layout, args.rows, args.explain
-        self._first: list[ImageScore] = []
-        self._failed: list[ImageScore] = []
-        self._worst = Extremes(args.rows)
-
-    def write(self, row: ImageScore) -> None:
-        if len(self._first) <= self._limit:
-            self._first.append(row)
-        if row.error and len(self._failed) < self._limit:
-            self._failed.append(row)
-        self._worst.add(row)
-
-    def end(self, counts: dict[str, int]) -> None:
-        from line_plugin.image_scoring.tables import explanation_table, score_table
-
-        out, few = options.console(), counts["images"] <= self._limit
-        shown = self._first if few else [*self._worst.most_ood(), *self._failed]
-        title = "" if few else f"The {len(shown) - len(self._failed)} most OOD of {counts['images']:,} images"
-        out.print(score_table(shown, self._layout, title))
-        if not few:
-            out.print("--rows N shows more of them, --format csv all.")
-        for row in shown if self._explain else ():
-            found = self._scorer.explain(row)
-            if found is not None:
-                before, table, after = explanation_table(row, found, self._explain)
-                out.print(f"\n{before}", soft_wrap=True, markup=False)
-                out.print(table)
-                out.print(after, soft_wrap=True, markup=False)

@@ -22,7 +22,7 @@ from line_plugin.method.auto import describe_choice
 from line_plugin.method.line import LINe
 
 if TYPE_CHECKING:
-    from line_plugin.math.leave_out import LeaveOut
+    from line_plugin.math.clip_choice import LeaveOut
     from line_plugin.method.panel import Panel
 
     if sys.version_info >= (3, 11):

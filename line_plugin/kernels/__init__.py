@@ -1,5 +1,5 @@
-"""The scoring rule, fast. :mod:`.scorer` chooses which implementation runs where.
+"""Fast implementations of LINe's scoring rule. :mod:`.scorer` chooses the one for each device.
 
-The rule itself is :mod:`line_plugin.math.scoring`. :mod:`.cpu` is numpy's and numba's and needs no torch, so nothing
-is imported here.
+The rule itself is written in :mod:`line_plugin.math.scoring`. :mod:`.cpu` uses numpy and numba and works without torch,
+so this module imports nothing.
 """

@@ -1,8 +1,8 @@
-"""The experts of the panel, fast: compiled on a CPU with numba, by torch in float64 everywhere else.
+"""Fast implementations of the panel's experts: compiled with numba on a CPU, torch in float64 everywhere else.
 
-The experts are written in :mod:`line_plugin.math.experts`. On a CPU with numba a row has the same bits in every batch.
-Elsewhere torch takes its products in float64, so that neither autocast nor TF32 changes them; a row's last bits may
-then depend on its batch.
+Their formulas stand in :mod:`line_plugin.math.experts`. On a CPU with numba a row has the same bits in every batch.
+Elsewhere torch computes products in float64, so that neither autocast nor TF32 changes them; a row's last bits may then
+depend on its batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _packing = threading.Lock()
 
 
 class ExpertScorer:
-    """The experts of one fit, on the device of its tensors. Safe to share between threads.
+    """Scores with the experts of one fit, on the device of its tensors. Threads may share it.
 
     Args:
         experts: float32 on one device.
@@ -42,12 +42,12 @@ class ExpertScorer:
         return type(self), (self.experts,)
 
     def score(self, features: Tensor, classes: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
-        """Confidences (N,) float64 by name, high = ID.
+        """The confidences (N,) float64 of each named expert; high = ID.
 
         Args:
             features: (N, D) float32, finite, on the device of the experts; not clipped.
             classes: (N,) int64, predicted.
-            names: which experts.
+            names: which experts score.
         """
         packed = self.packed()
         if packed is not None:
@@ -65,7 +65,7 @@ class ExpertScorer:
         return {name: torch.cat(parts) for name, parts in found.items()}
 
     def packed(self) -> PackedExperts | None:
-        """The compiled experts, made at the first call; ``None`` if torch scores."""
+        """The compiled experts, made at the first call; ``None`` if torch scores instead."""
         if self._untried:
             with _packing:
                 if self._untried:
@@ -75,16 +75,16 @@ class ExpertScorer:
 
 
 def as_arrays(experts: Experts[Tensor]) -> ArrayExperts:
-    """The tensors of experts on the CPU by their other name."""
+    """The same experts with numpy arrays in place of tensors on the CPU; no copy."""
     return experts.map(lambda t: t.detach().contiguous().numpy())
 
 
 class SharedAngle:
-    """The angle out of the sums that LINe's own score is made of. Safe to share between threads.
+    """Computes the angle from the sums that LINe's own score is made of. Threads may share it.
 
     Args:
-        head: of the fit, whose angle it is.
-        experts: of the same head.
+        head: the fitted head.
+        experts: the experts that were fitted on it.
     """
 
     def __init__(self, head: Scorer, experts: Experts[Tensor]) -> None:
@@ -96,7 +96,7 @@ class SharedAngle:
         return type(self), (self.head, self.experts)
 
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Class (N,), confidence (N,) as the head gives them, and angle (N,) float64; ``None`` if it cannot be shared.
+        """Class (N,) and confidence (N,) as the head gives them, and the angle (N,) float64; ``None`` if impossible.
 
         Args:
             features: (N, D) float32, finite, on the device of the head; not yet clipped.

@@ -1,9 +1,9 @@
-"""The scoring rule, fast: which implementation runs where is chosen here and nowhere else.
+"""Chooses the implementation of the scoring rule for each device. Nothing else makes that choice.
 
-The rule itself is :mod:`line_plugin.math.scoring`. On a CPU with numba the blocked kernel of :mod:`.cpu` scores, on
-CUDA, if they are turned on, the Triton kernels of :mod:`.cuda`; both give a row the same bits in every batch. On every
-other device, or if the kernels cannot be used, :mod:`.torch_ops` does it with dense products: equal to 1e-5, but a
-row's last bits then depend on its batch, since matrix products round differently from shape to shape.
+The rule itself is written in :mod:`line_plugin.math.scoring`. On a CPU with numba the blocked kernel of :mod:`.cpu`
+scores. On CUDA the Triton kernels of :mod:`.cuda` score if they are turned on. Both give a row the same bits in every
+batch. On every other device, or if the kernels cannot be used, :mod:`.torch_ops` scores with dense products. Those are
+equal to 1e-5, but a row's last bits depend on its batch, since matrix products round differently from shape to shape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Packed = cpu.PackedHead | cpu.PlainHead | cuda.PackedHead
 
 
 class _Path(Protocol):
-    """What a module of compiled scoring offers."""
+    """The functions that a module of compiled scoring offers."""
 
     def installed(self) -> bool: ...
 
@@ -29,7 +29,7 @@ class _Path(Protocol):
 
 
 class _Cpu:
-    """The CPU kernels, which are numpy's: a tensor on the CPU is an array that has another name."""
+    """The CPU kernels, which take numpy arrays; a tensor on the CPU is viewed as one without a copy."""
 
     def installed(self) -> bool:
         return cpu.installed()
@@ -43,7 +43,7 @@ _packing = threading.Lock()
 
 
 class Scorer:
-    """The scoring rule of one fitted head, on the device of its tensors. Safe to share between threads.
+    """The scoring rule of one fitted head, on the device of its tensors. Threads may share it.
 
     Args:
         weight: (K, D), bias: (K,), floors: (K, D), float32 on one device.
@@ -78,7 +78,7 @@ class Scorer:
         return torch_ops.score(scoring.clip(features, delta), self.weight, self.bias, self.floors)
 
     def packed(self) -> Packed | None:
-        """The head as the kernels of its device read it, made at the first call; ``None`` if torch scores."""
+        """The head as the kernels of its device read it, made at the first call; ``None`` if torch scores instead."""
         if self._untried:
             with _packing:
                 if self._untried:

@@ -1,10 +1,9 @@
-"""A few rows are scored before a kernel is used: by the kernel and by something plain that is known to be right.
+"""Tests a kernel before it is used, by scoring a few rows with it and with a plain implementation that is right.
 
-Kernels are made by compilers of other projects for a CPU or a GPU that nobody tested. One that gives other numbers must
-not score silently. The CPU kernel is tried here against the rule in float64, and the experts of the panel against the
-literal ones in float64; the CUDA kernels have a trial of their own, in :mod:`line_plugin.kernels.cuda.packed`. All is
-numpy's, so that the trial runs in a process without torch or numba, too. docs/kernels.md says what it takes:
-milliseconds a head.
+Kernels are built by compilers of other projects for a CPU or a GPU that nobody tested, and wrong numbers must not go
+unnoticed. This module compares the CPU kernel and the panel's experts with the literal rules in float64. The CUDA
+kernels have a test of their own in :mod:`line_plugin.kernels.cuda.packed`. This module uses numpy alone, so that the
+test also runs in a process without torch or numba. It takes milliseconds for each head (docs/kernels.md).
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ ScoreExperts = Callable[[Floats, Ints, Sequence[str]], dict[str, Wide]]
 ROWS = 8
 _CLIP = 1.0
 _AT_ONCE = 64
-"""Classes that are widened to float64 at once: a copy of a whole ImageNet head would be 16 MB."""
+"""Classes that are widened to float64 at once. A float64 copy of a whole ImageNet head would be 16 MB."""
 
 
 def sample_classes(num_classes: int) -> Ints:
-    """(ROWS,) int64, the classes that :func:`sample` makes its rows of; some are shared."""
+    """(ROWS,) int64, the classes of the rows that :func:`sample` makes; some rows share a class."""
     k = num_classes
     return np.array([0, 0, 0, k - 1, k // 2, k // 2, 0, k - 1])
 
 
 def sample(weight: Floats) -> Floats:
-    """(ROWS, D) float32 of a seed: rows that share a class, rows full of zeros.
+    """(ROWS, D) float32 from a fixed seed: rows that share a class, rows full of zeros.
 
     Args:
-        weight: (K, D) float32, of the head.
+        weight: (K, D) float32, the head's.
     """
     k, d = weight.shape
     random = np.random.default_rng(0).random((2, ROWS, d), np.float32)
@@ -53,7 +52,7 @@ def sample(weight: Floats) -> Floats:
 
 
 def score_in_float64(x: Floats, clip: float | None, weight: Floats, bias: Floats, floors: Floats) -> tuple[Ints, Wide]:
-    """The rule of :mod:`line_plugin.math.scoring` in float64, without holding the head in float64.
+    """Scores rows by the rule of :mod:`line_plugin.math.scoring` in float64, without a float64 copy of the head.
 
     Args:
         x: (N, D), clip: the clipping threshold; weight: (K, D), bias: (K,), floors: (K, D).
@@ -73,7 +72,7 @@ def _sums(z: NDArray[Any], weight: Floats, floor: Floats | None = None, *, sizes
     """``z @ weight.T`` in float64, (N, K), some classes at a time and on this thread alone.
 
     Args:
-        floor: (D,), weights that are not above it are left out; sizes: whether weights count without their sign.
+        floor: (D,), weights that are not above it are left out; sizes: whether to take weights without their sign.
     """
     found = np.empty((len(z), len(weight)))
     for begin in range(0, len(weight), _AT_ONCE):
@@ -87,14 +86,14 @@ def _sums(z: NDArray[Any], weight: Floats, floor: Floats | None = None, *, sizes
 
 
 def fault(kernel: Predict, weight: Floats, bias: Floats, floors: Floats) -> str:
-    """What is wrong with a kernel, as the end of a sentence about it; empty if nothing is.
+    """Compares a kernel with :func:`score_in_float64`; returns its fault as the end of a sentence, or "".
 
-    Classes must be equal. Confidences may differ by what float32 sums of D products can be off, which is proved: each
-    step of a chain rounds by 2^-24 of what the sum holds, so a logit is off by ``(D + 8) 2^-24 sum_j |z_j W_kj|`` at
-    most, and a log-sum-exp by no more than its worst logit. A row alone must have the bits it has among others.
+    Classes must be equal. Confidences may differ by the proved error of float32 sums of D products. Each step of a
+    chain rounds by 2^-24 of the sum so far, so a logit is off by ``(D + 8) 2^-24 sum_j |z_j W_kj|`` at most, and a
+    log-sum-exp by no more than its worst logit. A row scored alone must have the same bits as among others.
 
     Args:
-        kernel: scores (N, D) features under a clipping threshold.
+        kernel: a function that scores (N, D) features under a clipping threshold.
         weight: (K, D), bias: (K,), floors: (K, D), of the head.
     """
     x, d = sample(weight), weight.shape[1]
@@ -112,15 +111,14 @@ def fault(kernel: Predict, weight: Floats, bias: Floats, floors: Floats) -> str:
 
 
 def fault_of_experts(score: ScoreExperts, experts: ArrayExperts, names: Sequence[str]) -> str:
-    """What is wrong with compiled experts, as the end of a sentence about them; empty if nothing is.
+    """Compares compiled experts with the literal ones; returns the fault as the end of a sentence, or "".
 
     They are compared with :meth:`Experts.score` in float64, each within the rounding that its float32 sums allow
-    (:func:`_rounding`), and a row alone must have the bits that it has among others.
+    (:func:`_rounding`). A row scored alone must have the same bits as among others.
 
     Args:
-        score: (N, D) features and (N,) classes, those experts.
-        experts: of the fit.
-        names: the experts that were fitted.
+        score: takes (N, D) features, (N,) classes and the names of experts.
+        experts: those of the fit. names: the experts that were fitted.
     """
     x, classes = sample(experts.weight), sample_classes(len(experts.weight))
     found = score(x, classes, names)
@@ -146,12 +144,12 @@ def fault_of_angle(
     head: Callable[[Floats], tuple[Ints, Floats]],
     experts: ArrayExperts,
 ) -> str:
-    """What is wrong with a kernel that takes the angle from LINe's sums; empty if nothing is.
+    """Checks a kernel that takes the angle from LINe's sums; returns its fault as the end of a sentence, or "".
 
-    Class and confidence must have the bits that they have without it, and a row alone those that it has among others.
+    Class and confidence must have the same bits as without the angle, and a row scored alone the same as among others.
 
     Args:
-        shared: class, confidence and angle of (N, D) features; head: class and confidence of them.
+        shared: gives class, confidence and angle of (N, D) features; head: gives their class and confidence.
         experts: of the fit.
     """
     x = sample(experts.weight)
@@ -161,7 +159,7 @@ def fault_of_angle(
         return "gives another class or confidence than without it"
     weight, mean, centred = (_widen(a) for a in (experts.weight, experts.clipped_mean, experts.centred_weight))
     z = scoring.clip(_widen(x), experts.clip)
-    most = ((np.abs(z) + np.abs(mean)) @ np.abs(weight).T).max(axis=1)  # W z and W m apart, each rounded by itself
+    most = ((np.abs(z) + np.abs(mean)) @ np.abs(weight).T).max(axis=1)  # W z and W m are rounded separately
     length = _length(z - mean).clip(min=SHORTEST)
     right = score_angle(z, mean, centred)
     off = np.abs(angle - right)
@@ -172,10 +170,10 @@ def fault_of_angle(
 
 
 def _rounding(experts: ArrayExperts, x: Wide) -> dict[str, Wide]:
-    """By how much each expert may be off, (ROWS,) float64: a float32 sum of D products as in :func:`fault`.
+    """How much each expert may be off, (ROWS,) float64, by the bound on a float32 sum of D products in :func:`fault`.
 
-    The angle divides such sums by the length. The residual is a root: of the sum of squares of such sums, or of what
-    they leave of the whole length, and near 0 a root magnifies. The prototypes are float64 throughout.
+    The angle divides such sums by the length. The residual is the root of a sum of squares of such sums, or of the
+    difference between the whole length and that; near 0 a root magnifies errors. The prototypes are float64 throughout.
 
     Args:
         experts: float64; x: (ROWS, D) float64.
@@ -201,6 +199,6 @@ def _widen(values: NDArray[Any]) -> Wide:
 
 
 def _length(rows: Wide) -> Wide:
-    """(N,) of rows (N, D)."""
+    """The lengths (N,) of rows (N, D)."""
     found: Wide = np.sqrt((rows**2).sum(axis=1))
     return found

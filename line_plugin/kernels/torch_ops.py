@@ -1,8 +1,8 @@
-"""The scoring rule by torch's own operations, with what an execution needs and the rule does not say.
+"""The scoring rule with torch's own operations, for every device that has no kernel.
 
-The rule is :mod:`line_plugin.math.scoring`. Here products keep float32 whatever autocast, TF32 or bfloat16 the process
-allows, near ties between classes are decided in float64, a device without float64 hands that to the CPU, and no more
-than one masked copy of the head is held.
+The rule is written in :mod:`line_plugin.math.scoring`. Here, products keep float32 even if the process allows autocast,
+TF32 or bfloat16. Near ties between classes are decided in float64, on the CPU if the device has no float64. No more
+than one masked copy of the head is held in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from line_plugin.math import scoring
 
 
 def score(clipped: Tensor, weight: Tensor, bias: Tensor, floors: Tensor) -> tuple[Tensor, Tensor]:
-    """The whole rule, one dense product for each predicted class: class (N,) int64 and confidence (N,) of each row."""
+    """Scores each row: class (N,) int64 and confidence (N,). Takes one dense product for each predicted class."""
     classes = predict_class(clipped, weight, bias)
     return classes, scoring.confidence(masked_logits(clipped, classes, weight, bias, floors))
 
@@ -23,7 +23,7 @@ def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``argmax_k (W z + b)``, the same whatever the batch, the blocking or the device.
 
     Matrix products round differently from batch to batch. If the two best logits are closer than that rounding, they
-    are computed again in float64 (on the CPU if the device has no float64); the lower class wins an exact tie.
+    are computed again in float64 (on the CPU if the device has no float64). The lower class wins an exact tie.
 
     Args:
         clipped: (N, D) floating.
@@ -36,7 +36,7 @@ def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if weight.shape[0] < 2 or not clipped.shape[0]:
         return logits.argmax(dim=1)
     best, classes = logits.max(dim=1)
-    second = logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)  # both together cost less than topk
+    second = logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)  # max twice is faster than topk
     # A generous bound on the rounding of a float32 product of this size.
     slack = 1e-4 * (1 + best.abs())
     close = torch.nonzero(best - second <= slack).flatten()
@@ -47,12 +47,12 @@ def predict_class(clipped: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _decide_in_float64(rows: Tensor, logits: Tensor, slack: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Argmax among the classes within ``slack`` of the best, products summed in float64."""
+    """Finds the argmax among the classes within ``slack`` of the best, with products summed in float64."""
     contenders = logits >= logits.amax(dim=1, keepdim=True) - slack[:, None]
     wide = _float64_device(rows)
     table = torch.full(logits.shape, -torch.inf, dtype=torch.float64, device=wide)
     pairs = torch.nonzero(contenders)
-    # A thousand at a time: rows of zeros before a head without a bias tie in all their classes.
+    # A thousand at a time, since rows of zeros tie in all classes of a head without a bias.
     for start in range(0, len(pairs), 1024):
         row, k = pairs[start : start + 1024].unbind(dim=1)
         terms = rows[row].to(wide).double() * weight[k].to(wide).double()
@@ -79,11 +79,11 @@ def masked_logits(clipped: Tensor, classes: Tensor, weight: Tensor, bias: Tensor
 
 
 def product(rows: Tensor, weight: Tensor) -> Tensor:
-    """``rows @ weight.T`` rounded as float32, whatever the process allows its products to be rounded to.
+    """``rows @ weight.T`` with float32 rounding, even if the process allows coarser products.
 
     TF32, bfloat16 products and autocast are set for whole processes, to make networks fast. Here they would change
-    classes, and confidences in the third digit. Autocast is left for this product. Reduced products have no such
-    switch: if the process allows them, this product is taken in float64.
+    classes, and confidences in the third digit. Autocast is switched off for this product. Reduced products cannot be
+    switched off for one product: if the process allows them, this one is computed in float64.
 
     Args:
         rows: (N, D), weight: (K, D), of one floating dtype on one device.

@@ -1,1 +1,1 @@
-"""The mathematics of LINe and its evaluation: tensors in, tensors out, no input or output."""
+"""The mathematics of LINe and its evaluation, as functions of tensors or arrays without any input or output."""

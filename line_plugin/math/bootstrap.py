@@ -1,8 +1,8 @@
-"""The bootstrap over images: how much a table could change if other images had been drawn.
+"""The bootstrap over images: how much the figures of a table could change with other images.
 
-A draw takes as many ID images as there are, with replacement, and as many of each OOD set; ID is drawn once for all
-sets, as it is scored once. All methods are measured on the same draws, which are made from a seed, so the same scores
-give the same intervals on every machine.
+A draw takes as many ID images as there are, with replacement, and as many of each OOD set as it has. ID is drawn once
+for all sets, as it is scored once. All methods are measured on the same draws. The draws come from a seed, so the same
+scores give the same intervals on every machine.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ COLUMNS = ("fpr95", "auroc", "aupr_in", "aupr_out", "fpr95_id")
 
 @dataclass(frozen=True)
 class Ranked:
-    """Confidences of one ID and OOD pair, sorted once so that a draw costs no sort.
+    """Confidences of one ID and OOD pair, sorted once, so that a draw needs no sort.
 
     Attributes:
-        id_place, ood_place: which distinct confidence each sample has, (N,) and (M,) int64.
+        id_place, ood_place: (N,) and (M,) int64, the index of each sample's confidence among the distinct ones.
         values: how many distinct confidences there are.
     """
 
@@ -38,7 +38,7 @@ class Ranked:
 
     @classmethod
     def of(cls, id_confidence: NDArray[np.floating], ood_confidence: NDArray[np.floating]) -> Ranked:
-        """Rank confidences (N,) of ID and (M,) of OOD samples.
+        """Ranks confidences (N,) of ID and (M,) of OOD samples.
 
         Raises:
             FeatureError: one side is empty, or holds NaN.
@@ -54,7 +54,7 @@ class Ranked:
         return cls(place[: len(id_confidence)], place[len(id_confidence) :], len(distinct))
 
     def measure(self, id_times: Counts, ood_times: Counts) -> Floats:
-        """The metrics (5,) of a draw that holds each sample so many times: those of the samples written out."""
+        """The metrics (5,) of a draw, given how many times it holds each sample."""
         of_id = np.bincount(self.id_place, id_times, self.values)
         of_ood = np.bincount(self.ood_place, ood_times, self.values)
         drawn = (of_id + of_ood) > 0
@@ -64,11 +64,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Draws:
-    """The result of the draws.
+    """The metrics of all draws.
 
     Attributes:
         metrics: (R, methods, sets, 5), shares in [0, 1], the last axis as in :data:`COLUMNS`.
-        accuracy: (R,) share of the drawn ID images that the network classifies right; NaN without labels.
+        accuracy: (R,) share of the drawn ID images that the network classifies correctly; NaN without labels.
     """
 
     metrics: Floats
@@ -83,14 +83,14 @@ def draw(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Draws:
-    """Draw images and measure every method on every OOD set, again and again.
+    """Draws images and measures every method on every OOD set, ``replicates`` times.
 
     Args:
-        scores: ``{method: {set: confidence (N,)}}``; every method has the same sets and images.
-        right: (N,) whether each ID image is classified right; empty if nobody knows.
-        id_set: the name of the ID set, all others are OOD.
+        scores: ``{method: {set: confidence (N,)}}``, the same sets and images for every method.
+        right: (N,) whether each ID image is classified correctly; empty if unknown.
+        id_set: the name of the ID set; all other sets are OOD.
         replicates: how many draws, at least 2.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         SettingsError: fewer than 2 draws. FeatureError: a set is empty or holds NaN.

@@ -1,9 +1,8 @@
-"""A bounded, class-balanced sample of the rows that pass by, drawn in the same pass that sums them.
+"""A bounded, class-balanced sample of training features, drawn in the same pass over the data that sums them.
 
-Each row gets a random rank from the seed, its class and its place among the rows of that class; the rows of the lowest
-ranks of each class are kept. So the sample is a simple random one within each class, and which rows are in it depends
-on the seed and on the order of the rows of each class alone: not on the batches, on how classes are mixed, or on the
-state of any other generator of random numbers.
+Each row gets a random rank from the seed, its class and its place among the rows of that class. The rows of the lowest
+ranks of each class are kept, so the sample is a simple random one within each class. It depends on nothing but the seed
+and the order of the rows of each class. The batches, the mix of the classes and other random generators do not matter.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from torch import Tensor
 from line_plugin.errors import FitError, SettingsError
 
 ROWS = 5000
-"""How many rows are kept at most, K classes or fewer: 41 MB for the 2048 features of a ResNet-50."""
+"""The most rows that are kept, unless there are more classes: 41 MB for the 2048 features of a ResNet-50."""
 _FREE = np.uint64(2**64 - 1)
 
 
 def mix(seed: int, stream: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A 64-bit number for each pair of ``stream`` and ``index``, as good as random and the same everywhere.
+    """A pseudorandom 64-bit number for each pair of ``stream`` and ``index``, the same on every machine.
 
-    SplitMix64's finaliser (Steele, Lea, Flood 2014), once for each of the three numbers.
+    Applies SplitMix64's finaliser (Steele, Lea, Flood 2014) once for each of the three numbers.
     """
     state = np.full(np.broadcast(stream, index).shape, np.uint64(seed & (2**64 - 1)))
     for word in (stream, index):
@@ -34,7 +33,7 @@ def mix(seed: int, stream: NDArray[np.int64], index: NDArray[np.int64]) -> NDArr
 
 
 def _finalise(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+    with np.errstate(over="ignore"):  # overflow is intended: arithmetic modulo 2**64
         x = x + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -47,8 +46,8 @@ class ClassSample:
 
     Attributes:
         num_classes: K.
-        rows: how many to keep at most; for more classes than that, one row a class is kept.
-        seed: of the draw.
+        rows: the most rows to keep; with more classes than that, one row of each class is kept.
+        seed: seed of the draw.
 
     Example:
         >>> import torch
@@ -67,7 +66,7 @@ class ClassSample:
             raise SettingsError(
                 f"a sample of {self.rows} rows of {self.num_classes} classes was asked for, expected at least 1 of each"
             )
-        # A row of the table a class; a place that is free has the highest rank, so that the next row takes it.
+        # Each class has one row of the table. A free place has the highest rank, so that the next row takes it.
         self._ranks = np.full((self.num_classes, self.per_class), _FREE, dtype=np.uint64)
         self._limit = np.full(self.num_classes, _FREE, dtype=np.uint64)  # the highest rank of each class
         self._seen = np.zeros(self.num_classes, dtype=np.int64)
@@ -75,11 +74,11 @@ class ClassSample:
 
     @property
     def per_class(self) -> int:
-        """How many rows of each class are kept at most."""
+        """The most rows of each class that are kept."""
         return max(1, self.rows // self.num_classes)
 
     def first(self, rows: int) -> ClassSample:
-        """The sample as it would be if only ``rows`` rows had been kept at most."""
+        """The sample that a limit of ``rows`` rows would have given."""
         other = ClassSample(self.num_classes, min(rows, self.rows), self.seed)
         order = np.argsort(self._ranks, axis=1, kind="stable")[:, : other.per_class]
         other._ranks, other._seen = np.take_along_axis(self._ranks, order, axis=1), self._seen.copy()
@@ -90,7 +89,7 @@ class ClassSample:
         return other
 
     def add_(self, features: Tensor, labels: Tensor) -> None:
-        """Let a batch pass by.
+        """Offers a batch to the sample.
 
         Args:
             features: (N, D) floating, on any device; only the rows that are kept are copied.
@@ -116,10 +115,10 @@ class ClassSample:
     def _enter(
         self, features: Tensor, classes: NDArray[np.int64], rows: NDArray[np.intp], ranks: NDArray[np.uint64]
     ) -> None:
-        """Put these rows in the places of the highest ranks of their classes, if their own are lower."""
+        """Puts rows into the places with the highest ranks of their classes, if their own ranks are lower."""
         if not self._rows.numel():
             self._rows = torch.empty(self._ranks.size, features.shape[1])
-        source: dict[int, int] = {}  # which row each place takes; the last one, if a batch fills it twice
+        source: dict[int, int] = {}  # the row that each place takes; the last one if a batch fills a place twice
         for row, rank in zip(rows.tolist(), ranks, strict=True):
             mine = self._ranks[c := classes[row]]
             place = int(mine.argmax())
@@ -133,16 +132,16 @@ class ClassSample:
 
     @property
     def features(self) -> Tensor:
-        """(n, D) float32 on the CPU, by class and within a class by rank; a copy."""
+        """The sampled rows, (n, D) float32 on the CPU, ordered by class and then by rank; a copy."""
         return self._rows[torch.from_numpy(self._order())] if self._rows.numel() else torch.empty(0, 0)
 
     @property
     def labels(self) -> Tensor:
-        """(n,) int64."""
+        """Their classes, (n,) int64."""
         return torch.from_numpy(self._order() // self.per_class)
 
     def _order(self) -> NDArray[np.int64]:
-        """The places that are taken, by class and rank."""
+        """The indices of the filled places, ordered by class and rank."""
         order = np.argsort(self._ranks, axis=1, kind="stable")
         order += np.arange(self.num_classes)[:, None] * self.per_class
         places = order.ravel()

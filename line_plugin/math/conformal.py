@@ -1,9 +1,9 @@
-"""Conformal p-values, thresholds and cells from held-out in-distribution confidences.
+"""Conformal p-values, thresholds and cells, computed from the confidences of held-out ID inputs.
 
-``p(s) = (1 + #{calibration confidences <= s}) / (n + 1)``: small p means out-of-distribution. For an exchangeable ID
-sample ``P(p <= alpha) = floor(alpha (n + 1)) / (n + 1) <= alpha``, whatever the score's distribution.
+``p(s) = (1 + #{calibration confidences <= s}) / (n + 1)``, so a small p means out-of-distribution. For an exchangeable
+ID sample ``P(p <= alpha) = floor(alpha (n + 1)) / (n + 1) <= alpha``, whatever the score's distribution.
 
-Confidences are numpy's arrays, or anything that ``np.asarray`` takes, such as tensors on the CPU.
+Confidences are numpy arrays, or anything that ``np.asarray`` takes, such as tensors on the CPU.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CELL_EDGES: tuple[float, ...] = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
-"""Upper edges on the p-value of the cells in which a monitor counts."""
+"""The upper p-value of each cell in which a monitor counts samples."""
 
 
 def rank(n: int, alpha: float) -> int:
     """``floor(alpha (n + 1))``: how many of ``n + 1`` exchangeable ranks lie at or below ``alpha``."""
-    # Guard against alpha * (n + 1) landing a rounding below an integer.
+    # alpha * (n + 1) may be rounded to just below an integer.
     return math.floor(alpha * (n + 1) + 1e-9)
 
 
 def cutoff(ordered: NDArray[np.float32], alpha: float) -> float:
-    """The confidence below which ``p <= alpha``.
+    """The confidence below which a sample has ``p <= alpha``.
 
     Args:
         ordered: (n,) calibration confidences, ascending.
@@ -50,7 +50,7 @@ def cutoffs(ordered: NDArray[np.float32], edges: Sequence[float] = CELL_EDGES) -
 
 
 def cell_masses(n: int, edges: Sequence[float] = CELL_EDGES) -> tuple[float, ...]:
-    """Expected share of ID samples in each cell given ``n`` calibration samples, no ties; sums to 1."""
+    """The expected share of ID samples in each cell, for ``n`` calibration samples without ties; sums to 1."""
     steps = [rank(n, e) / (n + 1) for e in edges]
     return tuple(b - a for a, b in zip([0.0, *steps[:-1]], steps, strict=True))
 
@@ -66,7 +66,7 @@ def cells(confidences: ArrayLike, bounds: Sequence[float]) -> NDArray[np.int64]:
         (N,) int64 in ``[0, len(bounds))``.
     """
     edges = np.asarray(bounds[:-1], np.float64)
-    # right: a sample equal to a cutoff is not below it.
+    # side="right": a sample equal to a cutoff is not below it.
     return np.searchsorted(edges, np.asarray(confidences, np.float64), side="right").astype(np.int64)
 
 

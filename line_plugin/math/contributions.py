@@ -1,9 +1,9 @@
-"""Class sums of penultimate features, and the contributions that follow from them.
+"""Sums the features of each class, and computes from them how much each neuron contributes to each class.
 
 The paper (section 3.1, Shapley value approximation) takes for neuron ``j`` and an image of class ``y``
-``s_j = |a_j * d f_y / d a_j|``; the published code keeps the sign. The head is linear, so
-``d f_y / d a_j = W[y, j]`` and the mean of ``s`` over class ``c`` is ``W[c] * mean_c(a)``: no gradient is needed,
-and K x D sums with K counts are all a fit has to keep.
+``s_j = |a_j * d f_y / d a_j|``; the published code keeps the sign. The head is linear, so ``d f_y / d a_j = W[y, j]``
+and the mean of ``s`` over class ``c`` is ``W[c] * mean_c(a)``. So no gradient is needed, and a fit keeps K x D sums and
+K counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassSums:
-    """Sums of features by class. Additive over batches, shards and workers.
+    """The sum of the features of each class. Sums over batches, shards or workers can be added.
 
     Attributes:
         sums: (K, D) float64, ``sums[c]`` is the sum of the features of the images labelled ``c``.
@@ -33,7 +33,7 @@ class ClassSums:
 
     @classmethod
     def zeros(cls, num_classes: int, width: int) -> ClassSums:
-        """Sums over no image. They stay on the CPU: there the order of addition, and so every bit, is fixed."""
+        """Sums over no images. They stay on the CPU, so that the order of addition is fixed, and with it every bit."""
         import torch
 
         return cls(
@@ -94,10 +94,10 @@ class ClassSums:
         return self
 
     def merge(self, other: ClassSums) -> ClassSums:
-        """The sums over both sets of images.
+        """The sums over the images of both.
 
         Raises:
-            FitError: the two are of different shape.
+            FitError: the two have different shapes.
         """
         if self.sums.shape != other.sums.shape:
             raise FitError(
@@ -107,7 +107,7 @@ class ClassSums:
         return ClassSums(self.sums + other.sums, self.counts + other.counts)
 
     def copy(self) -> ClassSums:
-        """The same sums, which a later :meth:`add_` leaves alone."""
+        """A copy, which a later :meth:`add_` does not change."""
         return ClassSums(self.sums.clone(), self.counts.clone())
 
     def means(self, class_names: Sequence[str] | None = None) -> Tensor:
@@ -150,7 +150,7 @@ def contributions(means: Array, weight: Array) -> Array:
         weight: (K, D) head weight.
 
     Returns:
-        (K, D) float64. Deviation from the paper's text: signed, as in the published code.
+        (K, D) float64. They are signed, as in the published code; the paper's text takes absolute values.
     """
-    found: Array = weight * means  # float64, since one factor is: a float32 weight widens exactly
+    found: Array = weight * means  # float64, since one factor is float64; a float32 weight is converted exactly
     return found

@@ -1,12 +1,12 @@
-"""One confidence as a sum over neurons: which ones made it, and what clipping and masking took away.
+"""Writes one confidence as a sum over neurons, and shows what clipping and masking took away from each.
 
 A masked logit is a sum already: ``g[k] = sum_j z[j] W[k, j] [W[k, j] > floor[c, j]] + b[k]``. The confidence is
 ``s = logsumexp_k g[k]``. With ``q = softmax(g)`` and its entropy ``H(q)`` this is, without any approximation,
 
     s = sum_k q[k] g[k] + H(q) = sum_j ( z[j] sum_k q[k] W[k, j] [kept] ) + sum_k q[k] b[k] + H(q).
 
-The term of neuron j is ``z[j] ds/dz[j]`` for the class and the masks of the row: what the neuron adds through every
-logit, each by its share of the confidence. Everything here is float64.
+The term of neuron j is ``z[j] ds/dz[j]`` for the class and the masks of the row. It is what the neuron adds to every
+logit, weighted by that logit's share ``q[k]``. Everything here is float64.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from line_plugin.math import scoring
 
 @dataclass(frozen=True, eq=False)
 class MaskedHead:
-    """What the rows of one fit share: weight (K, D), bias (K,) and floors (K, D), float32 on the CPU."""
+    """A fitted head: weight (K, D), bias (K,) and floors (K, D), float32 on the CPU."""
 
     weight: Tensor
     bias: Tensor
     floors: Tensor
 
     def kept(self, predicted: int) -> Tensor:
-        """(K, D) bool: the weights that count for a row that is predicted as this class."""
+        """(K, D) bool, which weights count for a row that is predicted as this class."""
         return self.weight > self.floors[predicted]
 
     def masked(self, predicted: int) -> Tensor:
-        """(K, D) float64: the weights with zeros for those that do not count."""
+        """(K, D) float64, the weights, with zeros for those that do not count."""
         return torch.where(self.kept(predicted), self.weight, self.weight.new_zeros(())).double()
 
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """One row, float64 throughout; every (D,) tensor has one entry a neuron.
+    """One confidence taken apart, in float64; every (D,) tensor has one entry for each neuron.
 
     Attributes:
-        activations: (D,) as the network gave them; clipped: (D,) after clipping.
+        activations: (D,) before clipping; clipped: (D,) after clipping.
         weights: (D,) the head's weights of the predicted class.
-        kept: (D,) bool, whether such a weight passes both masks.
+        kept: (D,) bool, whether that weight passes both masks.
         contributions: (D,) what each neuron adds to the masked logit of the predicted class.
-        logits: (K,) masked; shares: (K,) their softmax, the part of each logit in the confidence.
+        logits: (K,) masked; shares: (K,) their softmax ``q``, the weight of each logit in the confidence.
         score_contributions: (D,) what each neuron adds to the confidence.
         score_bias: ``sum_k q[k] b[k]``; entropy: ``H(q)`` in nats.
         clipped_away: (D,) what the clipped part of an activation would have added to the predicted class's logit.
         masked_away: (D,) what the masked weights would have added to it.
-        score_without_clip, score_without_mask: the confidence with that switch off, for the same predicted class.
+        score_without_clip, score_without_mask: the confidence with clipping or masks off, for the same predicted class.
     """
 
     activations: Tensor
@@ -70,17 +70,17 @@ class Decomposition:
 
     @property
     def score(self) -> float:
-        """``logsumexp`` of the masked logits: the confidence in float64."""
+        """The confidence in float64: ``logsumexp`` of the masked logits."""
         return float(scoring.confidence(self.logits[None]))
 
 
 def decompose(activations: Tensor, predicted: int, head: MaskedHead, delta: float | None) -> Decomposition:
-    """Take one confidence apart.
+    """Takes one confidence apart.
 
     Args:
         activations: (D,) float32, finite, not clipped.
-        predicted: the class of the row.
-        head: weight, bias and floors.
+        predicted: the predicted class of the row.
+        head: the fitted head.
         delta: activation clipping threshold, ``None`` for off.
     """
     raw, z = activations.double(), scoring.clip(activations, delta).double()

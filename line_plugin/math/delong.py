@@ -1,8 +1,8 @@
-"""DeLong's test: do the mean AUROCs of two methods differ by more than the choice of images explains?
+"""DeLong's test: whether the mean AUROCs of two methods differ by more than the choice of images explains.
 
-DeLong, DeLong and Clarke-Pearson (Biometrics 1988), by ranks (Sun and Xu 2014), extended to the unweighted mean over
-several OOD sets that share the ID images: an ID image's part is the mean of its parts in the sets, and each OOD set
-adds its own variance, divided by the number of sets squared.
+The test is DeLong, DeLong and Clarke-Pearson's (Biometrics 1988), computed by ranks (Sun and Xu 2014). It is extended
+to the unweighted mean over several OOD sets that share the ID images. An ID image's part is the mean of its parts in
+the sets. Each OOD set adds its own variance, divided by the number of sets squared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Parts:
-    """The part of each image in a mean AUROC.
+    """How much each image contributes to a mean AUROC.
 
     Attributes:
         of_id: (N,) share of OOD that lies below each ID image, ties half, averaged over the sets.
@@ -45,8 +45,8 @@ class Comparison:
         first, second: their names.
         difference: first minus second, a share in [-1, 1].
         low, high: 95 % interval of the difference, not adjusted for the number of comparisons.
-        p: two-sided, of no difference.
-        adjusted: Holm's p over all comparisons that were made together.
+        p: two-sided p-value of the hypothesis that there is no difference.
+        adjusted: the p-value after Holm's adjustment for all comparisons that were made together.
     """
 
     first: str
@@ -59,10 +59,10 @@ class Comparison:
 
 
 def parts_of(id_confidence: NDArray[np.floating], ood: Sequence[NDArray[np.floating]]) -> Parts:
-    """Each image's part, from confidences (N,) of ID and (M,) of each OOD set, high = ID.
+    """Each image's part, from the confidences (N,) of ID and (M,) of each OOD set; high = ID.
 
     Raises:
-        FeatureError: fewer than 2 samples of a side: no variance.
+        FeatureError: a side has fewer than 2 samples, which have no variance.
     """
     sizes = [len(id_confidence), *map(len, ood)]
     if not ood or min(sizes) < 2:
@@ -73,14 +73,14 @@ def parts_of(id_confidence: NDArray[np.floating], ood: Sequence[NDArray[np.float
 
 
 def _share_below(values: NDArray[np.floating], others: NDArray[np.floating]) -> Floats:
-    """For each value the share of the others below it, ties half."""
+    """For each value, the share of the others below it; a tie counts half."""
     ordered = np.sort(others)
     below, to = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
     return (below + to) / (2.0 * len(ordered))
 
 
 def compare_all(parts: Mapping[str, Parts]) -> list[Comparison]:
-    """Every pair of methods, with Holm's adjustment over these pairs, in the order of the mapping."""
+    """Compares every pair of methods, in the order of the mapping, with Holm's adjustment over these pairs."""
     names = list(parts)
     found = [_compare(a, parts[a], b, parts[b]) for i, a in enumerate(names) for b in names[i + 1 :]]
     adjusted = holm([c.p for c in found])
@@ -94,7 +94,7 @@ def _compare(first: str, a: Parts, second: str, b: Parts) -> Comparison:
     variance = _variance_of_mean(a.of_id - b.of_id)
     variance += sum(_variance_of_mean(x - y) for x, y in zip(a.of_ood, b.of_ood, strict=True)) / len(a.of_ood) ** 2
     error = math.sqrt(variance)
-    # Without any spread: the same order of all images, or perfect separation by both.
+    # The variance is 0 if both order all images alike, or if both separate perfectly.
     p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else float(difference == 0)
     return Comparison(first, second, difference, difference - 1.96 * error, difference + 1.96 * error, p, p)
 
@@ -104,7 +104,7 @@ def _variance_of_mean(values: Floats) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: below alpha for all that may be called different with an error rate of alpha in all."""
+    """Holm's adjusted p-values. Calling every pair below alpha different has a family-wise error rate of alpha."""
     order = sorted(range(len(p)), key=lambda i: p[i])
     out, largest = [0.0] * len(p), 0.0
     for place, i in enumerate(order):

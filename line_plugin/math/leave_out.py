@@ -1,20 +1,19 @@
-"""Chooses the clipping threshold from ID data alone: leave classes out, and see which threshold detects them best.
+"""Chooses the clipping threshold from ID data alone: the one that best detects classes that were left out.
 
-Not from the paper, which gives its threshold in units of one network's features. The K classes are dealt into folds.
-For each fold its classes are taken out of the head, as if the network did not know them, and their training rows play
-the part of OOD inputs: the AUROC of the energy ``logsumexp_k(W_k min(a, d) + b_k)`` over the classes that stay, between
-rows of those and rows of the classes that were left out, judges a threshold ``d``. Candidates are percentiles of the
-training activations. Near the best one the curve is flat and its top is noise, so of all candidates within half a point
-of the best mean the one nearest the 97.5th percentile is taken.
+This is not from the paper, which gives its threshold in units of one network's features. The K classes are split into
+folds. The classes of a fold are taken out of the head, as if the network did not know them, and their training rows
+serve as OOD inputs. A threshold ``d`` is rated by the AUROC of the energy ``logsumexp_k(W_k min(a, d) + b_k)`` over the
+remaining classes. The AUROC compares rows of those classes with rows of the classes that were left out. Candidates are
+percentiles of the training activations. Near the best one the curve is flat and its top is noise. So among all
+candidates within half a point of the best mean, the one nearest the 97.5th percentile is chosen.
 
-Only the threshold can be chosen so. Asked about masks the rule always answers "none", which real OOD data contradicts.
+Only the threshold can be chosen in this way. For masks the rule always chooses "none", which real OOD data contradicts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,114 +22,23 @@ from torch import Tensor
 
 from line_plugin.errors import FitError, NonFiniteError, WidthError
 from line_plugin.math.class_sample import mix
+from line_plugin.math.clip_choice import FOLDS, PERCENTILES, USUAL, Candidate, LeaveOut
 
-PERCENTILES: tuple[float, ...] = (80, 85, 90, 92.5, 95, 96, 97, 97.5, 98, 98.5, 99, 99.5, 99.9)
-"""The candidates, as percentiles of all training activations."""
-USUAL = 97.5
-"""The percentile that is taken if the classes do not say otherwise."""
 MARGIN = 0.005
 """Candidates this close to the best mean AUROC count as equally good."""
-FOLDS = 5
 _CHUNK = 2048  # rows whose logits are held in float64 at once
-_FEW = 500  # left-out rows below which the AUROCs are worth a warning
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One threshold that was tried.
-
-    Attributes:
-        percentile: of the training activations.
-        clip: its value, in units of the features.
-        aurocs: one for each fold, shares in [0, 1]; empty if no class could be left out.
-    """
-
-    percentile: float
-    clip: float
-    aurocs: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """The mean AUROC over the folds, NaN without folds."""
-        return math.fsum(self.aurocs) / len(self.aurocs) if self.aurocs else math.nan
-
-
-@dataclass(frozen=True)
-class LeaveOut:
-    """Which clipping threshold was chosen, and why.
-
-    Attributes:
-        clip: the threshold, in units of the features; a float32 number.
-        percentile: which percentile of the training activations it is.
-        candidates: everything that was tried, by percentile. A percentile whose value is 0 or less is not among them.
-        folds: the classes that were left out together; empty with fewer than 2 classes.
-        seed: of the dealing into folds.
-        rows: how many training rows were used.
-        width: D.
-        dead: how many features are 0 in all of these rows. They are in no percentile, so that a network with more of
-            them chooses the same threshold.
-        negative: share of the live activations that are below 0.
-    """
-
-    clip: float
-    percentile: float
-    candidates: tuple[Candidate, ...]
-    folds: tuple[tuple[int, ...], ...]
-    seed: int
-    rows: int
-    width: int
-    dead: int
-    negative: float
-
-    def limits(self) -> list[str]:
-        """In words, what this choice cannot stand on; empty if there is nothing to say."""
-        sentences = []
-        classes = sum(map(len, self.folds))
-        if not self.folds:
-            sentences.append(
-                f"The head has one class, so none can be left out: the {USUAL:g}th percentile of the training "
-                "activations was taken without being judged."
-            )
-        elif classes < FOLDS:
-            sentences.append(
-                f"The head has {classes} classes, fewer than {FOLDS}: each was left out by itself, and what is learnt "
-                "from so few says little about other inputs. Check the threshold on OOD inputs of your own if you have "
-                "some."
-            )
-        if self.folds and self.rows < _FEW:
-            error = 50 / math.sqrt(self.rows)
-            sentences.append(
-                f"{self.rows} training rows were used, so an AUROC of the table may be off by about {error:.0f} points "
-                f"or more; fit on at least {_FEW}."
-            )
-        if self.dead:
-            sentences.append(
-                f"{self.dead} of {self.width} features are 0 in all {self.rows} rows: they never fire and are in no "
-                "percentile."
-            )
-        dropped = len(PERCENTILES) - len(self.candidates)
-        if dropped:
-            sentences.append(
-                f"{dropped} of {len(PERCENTILES)} percentiles are 0 or less and were not tried: most activations are 0."
-            )
-        if self.negative:
-            sentences.append(
-                f"{self.negative:.1%} of the activations are negative. The rule then still chooses how much of the "
-                "upper end to clip, but LINe assumes activations behind a ReLU and does badly on some networks without "
-                "one (ViT, Swin, ConvNeXt): compare it by `openood eval` with the methods ebo, rmds++ or mds++."
-            )
-        return sentences
 
 
 def deal_classes(num_classes: int, seed: int = 0, folds: int = FOLDS) -> tuple[tuple[int, ...], ...]:
-    """Deal the classes into folds of equal size, up to one class.
+    """Splits the classes at random into folds of equal size, up to one class.
 
     Args:
-        num_classes: K. With fewer classes than ``folds`` each class is a fold; with fewer than 2 there is none.
-        seed: of the order in which they are dealt.
+        num_classes: K. With fewer classes than ``folds``, each class is a fold; with fewer than 2 there are no folds.
+        seed: seed of the random order.
 
     Returns:
-        The classes of each fold, ascending. The same on every machine, whatever random numbers were drawn before.
+        The classes of each fold, ascending. They are the same on every machine, and do not depend on other random
+            numbers.
     """
     if num_classes < 2:
         return ()
@@ -150,24 +58,24 @@ def choose_clip(
     folds: int = FOLDS,
     percentiles: Sequence[float] = PERCENTILES,
 ) -> LeaveOut:
-    """Choose the clipping threshold by leaving classes out.
+    """Chooses the clipping threshold by leaving classes out.
 
-    Logits are computed once for each candidate, in float64: leaving a fold out changes only which of them are summed.
-    So the cost is one product of the rows with the head for each candidate, whatever the number of folds, and the
-    result does not depend on the number of threads.
+    Logits are computed once for each candidate, in float64. Leaving a fold out only changes which of them are summed.
+    So the cost is one product of the rows with the head for each candidate, for any number of folds. The result does
+    not depend on the number of threads.
 
     Args:
         features: (N, D) unclipped training rows, such as :class:`~line_plugin.math.class_sample.ClassSample` holds.
         labels: (N,) integer classes, none negative.
-        weight: (K, D), bias: (K,), of the head.
-        seed: of the dealing into folds.
+        weight: (K, D), bias: (K,), the head's.
+        seed: seed of the split into folds.
         folds: how many.
         percentiles: the candidates.
 
     Raises:
         WidthError: the shapes do not belong together.
         NonFiniteError: NaN or Inf among the features.
-        FitError: no row, a label that is no class of the head, or no activation above 0 at any candidate.
+        FitError: there are no rows, a label is not a class of the head, or all candidates are 0 or less.
 
     Example:
         >>> import torch
@@ -204,7 +112,7 @@ def choose_clip(
 
 
 def _checked(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, NDArray[np.int64]]:
-    """The rows in float32 on the CPU and their classes."""
+    """Checks rows and labels; returns them on the CPU, the rows in float32."""
     if weight.ndim != 2 or bias.shape != weight.shape[:1] or features.ndim != 2:
         raise WidthError(
             f"features {tuple(features.shape)}, weight {tuple(weight.shape)} and bias {tuple(bias.shape)} given, "
@@ -230,7 +138,7 @@ def _checked(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> 
 
 
 def _positive_percentiles(live: NDArray[np.float32], percentiles: Sequence[float]) -> list[tuple[float, float]]:
-    """``(percentile, value)`` of the candidates that leave something of a row."""
+    """The ``(percentile, value)`` of the candidates above 0."""
     values = np.percentile(live, percentiles).astype(np.float32) if live.size else np.zeros(len(percentiles))
     kept = [(float(p), float(v)) for p, v in zip(percentiles, values, strict=True) if v > 0]
     if not kept:
@@ -244,7 +152,7 @@ def _positive_percentiles(live: NDArray[np.float32], percentiles: Sequence[float
 def _energies_by_fold(
     rows: Tensor, clip: float, head: Tensor, bias: Tensor, folds: tuple[tuple[int, ...], ...]
 ) -> Tensor:
-    """(N, F) float64: the log-sum-exp of the logits of each fold's classes, features clipped."""
+    """(N, F) float64, the log-sum-exp of the logits of each fold's classes, from clipped features."""
     energies = torch.empty(len(rows), len(folds), dtype=torch.float64)
     for start in range(0, len(rows) if folds else 0, _CHUNK):
         some = slice(start, start + _CHUNK)
@@ -255,9 +163,9 @@ def _energies_by_fold(
 
 
 def _judge(energies: Tensor, fold: NDArray[np.int64], folds: int) -> tuple[float, ...]:
-    """The AUROC of each fold: rows of the other folds are ID, its own are OOD, its classes are in no energy.
+    """The AUROC of each fold. Its rows are OOD, those of the other folds are ID, and no energy includes its classes.
 
-    A fold whose classes have no row, or have all of them, cannot be judged and is left out.
+    A fold whose classes have no rows, or have all rows, has no AUROC and is left out.
     """
     aurocs = []
     for f in range(folds):
@@ -271,14 +179,14 @@ def _judge(energies: Tensor, fold: NDArray[np.int64], folds: int) -> tuple[float
 
 
 def _auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
-    """The share of pairs in which the ID row is the more confident one, a tie counting half; counts are exact."""
+    """The share of pairs in which the ID row has the higher confidence; a tie counts half. The counts are exact."""
     ordered = np.sort(inside)
     below = np.searchsorted(ordered, outside, side="left").sum() + np.searchsorted(ordered, outside, side="right").sum()
     return float(1 - below / (2 * len(inside) * len(outside)))
 
 
 def take(candidates: Sequence[Candidate], *, margin: float = MARGIN, usual: float = USUAL) -> Candidate:
-    """Of the candidates whose mean is within ``margin`` of the best, the one nearest the ``usual`` percentile."""
+    """Picks the candidate nearest the ``usual`` percentile among those within ``margin`` of the best mean."""
     best = max((c.mean for c in candidates), default=math.nan)
-    good = [c for c in candidates if not c.mean < best - margin]  # all of them, if none could be judged
+    good = [c for c in candidates if not c.mean < best - margin]  # all candidates, if none has an AUROC
     return min(good, key=lambda c: (abs(c.percentile - usual), -c.mean, c.percentile))

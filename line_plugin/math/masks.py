@@ -1,9 +1,8 @@
-"""Which activations and weights LINe keeps (paper, section 3.2; percentiles as the published code takes them).
+"""Decides which activations and weights LINe keeps (paper, section 3.2; percentiles as in the published code).
 
-The K weight masks of shape K x D would take K*K*D entries. ``|C[c, j]| * W[k, j] > t[c]`` is monotone in
-``W[k, j]``, so for each ``(c, j)`` there is one float32 *floor*: the largest value that does not pass. A weight is
-kept exactly when it is above its floor. The activation mask folds into the same K x D array: a masked neuron has the
-floor +inf.
+The K weight masks of shape K x D would take K*K*D entries. ``|C[c, j]| * W[k, j] > t[c]`` is monotone in ``W[k, j]``,
+so for each ``(c, j)`` there is one float32 *floor*: the largest value that does not pass. A weight is kept exactly when
+it is above its floor. The same K x D array holds the activation mask: a masked neuron has the floor +inf.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def activation_mask(contribution: Floats, p_a: float | None) -> NDArray[np.bool_]:
-    """``m[c, j] = C[c, j] > percentile(C[c, :], p_a)``: signed, strict.
+    """The activation mask ``m[c, j] = C[c, j] > percentile(C[c, :], p_a)``, signed and strict.
 
     Args:
         contribution: (K, D) float64.
@@ -41,7 +40,7 @@ def weight_thresholds(contribution: Floats, weight: NDArray[np.float32], p_w: fl
         p_w: percentile in [0, 100]; ``None`` keeps every weight (t = -inf).
 
     Returns:
-        (K,) float64, ``np.percentile``'s bit for bit. Memory stays at K*D entries.
+        (K,) float64, equal to ``np.percentile`` bit for bit. It needs memory for K*D entries.
     """
     k = contribution.shape[0]
     if p_w is None:
@@ -58,8 +57,9 @@ def weight_thresholds(contribution: Floats, weight: NDArray[np.float32], p_w: fl
 def percentile(values: NDArray[np.float64], p: float) -> float:
     """``np.percentile(values, p)``, bit for bit, at a fraction of its time on a million values.
 
-    A sample brackets the two order statistics between which the percentile lies; only what falls into the bracket is
-    sorted. The count below the bracket proves that they are in it; if not, numpy does the work.
+    A sample gives a bracket around the two order statistics between which the percentile lies, and only the values in
+    the bracket are sorted. The count below the bracket proves that both are in it. If they are not, numpy computes the
+    percentile.
 
     Args:
         values: (n,), finite.
@@ -96,7 +96,7 @@ def weight_floors(contribution: Floats, thresholds: Floats, keep: NDArray[np.boo
     cut = np.broadcast_to(thresholds[:, None], magnitude.shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         floor: NDArray[np.float32] = (cut / magnitude).astype(np.float32)
-    # |C| = 0 makes the left side 0 whatever the weight: kept only below a negative threshold.
+    # With |C| = 0 the left side is 0 for every weight, so it is kept only if the threshold is negative.
     dead = magnitude == 0
     floor[dead] = np.where(cut[dead] < 0, -np.inf, np.inf)
     live = ~dead & np.isfinite(floor)
@@ -111,7 +111,7 @@ def _settle(
     cut: NDArray[np.float64],
     live: NDArray[np.bool_],
 ) -> None:
-    """Move each floor to the largest float32 that does not pass; division was off by a rounding at most."""
+    """Moves each floor to the largest float32 that does not pass; division was off by one rounding at most."""
     m, t, r = magnitude[live], cut[live], floor[live]
     for _ in range(4):
         passes = m * r > t

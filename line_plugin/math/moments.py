@@ -1,4 +1,4 @@
-"""First and second moments of features, streamed: their mean and covariance after one pass."""
+"""Sums the first and second moments of features batch by batch, for their mean and covariance after one pass."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from line_plugin.errors import FitError, WidthError
 
 @dataclass
 class Moments:
-    """Sums over the rows that passed by, on the CPU. State: D (D + 1) float64, 34 MB for D = 2048.
+    """Sums over rows, kept on the CPU: D (D + 1) float64, 34 MB for D = 2048.
 
     Attributes:
-        count: rows.
+        count: how many rows.
         sums: (D,) float64. products: (D, D) float64, ``sum_n a_n a_n^T``.
 
     Example:
@@ -32,11 +32,11 @@ class Moments:
 
     @classmethod
     def zeros(cls, width: int) -> Moments:
-        """Moments of no row."""
+        """Moments of no rows."""
         return cls(0, torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64))
 
     def add_(self, features: Tensor) -> None:
-        """Add a batch (N, D), any floating dtype and device.
+        """Adds a batch (N, D) of any floating dtype on any device.
 
         Raises:
             WidthError: the features are not (N, D).
@@ -51,10 +51,10 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """(D,) float64.
+        """The mean, (D,) float64.
 
         Raises:
-            FitError: no row was added.
+            FitError: no rows were added.
         """
         if not self.count:
             raise FitError("moments of no row: pass labelled ID training images")
@@ -62,6 +62,6 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """(D, D) float64 around the mean, divided by the count."""
+        """The covariance, (D, D) float64, around the mean and divided by the count."""
         mean = self.mean
         return self.products / self.count - torch.outer(mean, mean)

@@ -1,9 +1,9 @@
-"""Percentiles: of a head's weights under one scale a column, and of features for the clipping threshold.
+"""Percentiles of a head's weights times one scale for each column, and of features for the clipping threshold.
 
-:class:`SortedColumns` finds the former without forming all K*D products. A scale that is not negative leaves the order
-inside a column as it is, and so does the rounding of the product. So the columns are sorted once, for all classes; for
-a class, a stratified sample brackets the two order statistics that the percentile lies between, binary searches count
-what is below the bracket, and only what is inside it is multiplied.
+:class:`SortedColumns` finds the first kind without forming all K*D products. A scale that is not negative does not
+change the order inside a column, and neither does the rounding of the product. So the columns are sorted once, for all
+classes. For each class, a stratified sample gives a bracket around the two order statistics between which the
+percentile lies. Binary searches count the products below the bracket, and only those inside it are multiplied.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_STRATA = 16  # sampled rows a column
-_MARGIN = 2.0  # half the bracket, in sqrt(D) samples: 6 standard deviations of the stratified estimate
+_STRATA = 16  # sampled rows of each column
+_MARGIN = 2.0  # half the width of the bracket, in sqrt(D) samples: 6 standard deviations of the stratified estimate
 
 
 class SortedColumns:
-    """The weights of a head, each column in order.
+    """The weights of a head, each column sorted.
 
     Args:
         head: (K, D) float64, finite. One sorted copy is kept.
@@ -40,7 +40,7 @@ class SortedColumns:
         self._flat, self._start = columns.ravel(), np.arange(self._d) * self._k
 
     def percentile(self, scale: Floats, p: float) -> float | None:
-        """``np.percentile(scale * head, p)``, bit for bit, or None if the sample misled.
+        """``np.percentile(scale * head, p)``, bit for bit, or ``None`` if the bracket missed it.
 
         Args:
             scale: (D,), finite, not negative.
@@ -72,7 +72,7 @@ class SortedColumns:
         return float(sample[ends[0]]), float(sample[ends[1]])
 
     def _count(self, scale: Floats, value: float, *, inclusive: bool) -> NDArray[np.intp]:
-        """(D,): how many products of each column are below ``value``, or at it: one binary search, all columns."""
+        """How many products of each column are below ``value``, or at it, (D,): one binary search over all columns."""
         passes = np.less_equal if inclusive else np.less
         count = np.zeros(self._d, dtype=np.intp)
         step = 1 << (self._k.bit_length() - 1)
@@ -87,14 +87,15 @@ class SortedColumns:
 
 
 def between(a: float, b: float, share: float) -> float:
-    """Linear interpolation as numpy's percentile rounds it: from the nearer end."""
+    """Interpolates linearly from the nearer end, with the rounding of numpy's percentile."""
     return float(a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share))
 
 
 def clip_at_percentile(features: Tensor, percentile: float) -> float:
-    """The clipping threshold delta that leaves ``percentile`` per cent of held-out ID features as they are.
+    """The clipping threshold delta that does not change ``percentile`` per cent of held-out ID features.
 
-    Not from the paper, which gives delta in units of one network's features; ReAct sets its threshold so.
+    This is not from the paper, which gives delta in units of one network's features. ReAct sets its threshold like
+    this.
 
     Args:
         features: (N, D) of ID inputs, unclipped.

@@ -1,9 +1,9 @@
 """The LINe confidence as the paper writes it (section 3.3): clip, predict, mask, log-sum-exp.
 
-Read this beside the paper. It is literal and therefore slow: the masked weights of every row are written out, N x K x D
-of them. :mod:`line_plugin.kernels` computes the same rule fast, and the tests hold it to this one.
+This follows the paper literally and is therefore slow: it writes out the masked weights of every row, N x K x D of
+them. :mod:`line_plugin.kernels` computes the same rule fast, and tests compare it with this one.
 
-Everything here takes torch's tensors or numpy's arrays, all of a call of one kind, and gives back that kind.
+All functions take either torch tensors or numpy arrays and return the same type.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = TypeVar("Array", "Tensor", NDArray[Any])
 
 
 def clip(features: Array, delta: float | None) -> Array:
-    """Activation clipping, ``z = min(a, delta)``; ``None`` leaves the features as they are."""
+    """Clips activations, ``z = min(a, delta)``; ``None`` returns the features unchanged."""
     return features if delta is None else features.clip(max=delta)
 
 
@@ -46,7 +46,7 @@ def masked_logits(clipped: Array, classes: Array, weight: Array, bias: Array, fl
 
 
 def confidence(logits: Array) -> Array:
-    """``logsumexp`` over classes at temperature 1, (N,). High means in-distribution."""
+    """The confidence (N,), ``logsumexp`` over classes at temperature 1. High means in-distribution."""
     if isinstance(logits, np.ndarray):
         best = logits.max(axis=1)
         found: NDArray[Any] = best + np.log(np.exp(logits - best[:, None]).sum(axis=1))
@@ -55,6 +55,6 @@ def confidence(logits: Array) -> Array:
 
 
 def score(clipped: Array, weight: Array, bias: Array, floors: Array) -> tuple[Array, Array]:
-    """The whole rule: class (N,) int64 and confidence (N,) of each clipped row."""
+    """Scores clipped rows by the whole rule: class (N,) int64 and confidence (N,) of each."""
     classes = predict_class(clipped, weight, bias)
     return classes, confidence(masked_logits(clipped, classes, weight, bias, floors))

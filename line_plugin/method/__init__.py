@@ -1,1 +1,1 @@
-"""LINe itself: settings, fit, scoring, calibration and the artifact."""
+"""LINe and the panel: their settings, fit, scores, calibration and artifact."""

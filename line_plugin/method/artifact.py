@@ -1,4 +1,4 @@
-"""What the file of a LINe holds, as tensors; :mod:`line_plugin.method.artifact_file` reads and writes the file."""
+"""The contents of a LINe artifact as tensors; :mod:`line_plugin.method.artifact_file` reads and writes the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from line_plugin.version import __version__
 
 @dataclass(frozen=True)
 class Contents:
-    """Settings, provenance, calibration and fit, as they are stored together."""
+    """Settings, provenance, calibration and fit, which are stored together."""
 
     settings: LINeSettings
     provenance: Provenance
@@ -31,7 +31,7 @@ class Contents:
     fitted: Fitted
 
     def write(self, path: str | Path) -> str:
-        """Write the file and return its content hash. Equal contents give equal bytes."""
+        """Writes the file and returns its content hash. Equal contents give equal bytes."""
         return write_tensors(path, *self.parts())
 
     def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -67,7 +67,7 @@ class Contents:
 
     @classmethod
     def read(cls, path: str | Path) -> tuple[Contents, str]:
-        """Read and verify a file; the contents and their hash.
+        """Reads and verifies a file; returns the contents and their hash.
 
         Raises:
             ArtifactError and its kinds, see :func:`line_plugin.method.artifact_file.read_arrays`.
@@ -79,7 +79,10 @@ class Contents:
 
     @classmethod
     def of_parts(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Contents:
-        """From what :meth:`parts` gave; raises whatever comes of parts that are missing or of another kind."""
+        """Makes the contents from what :meth:`parts` returns.
+
+        Missing or wrong parts raise any error: catch them all.
+        """
         stored = Stored.of_parts({name: tensors[name].numpy() for name in tensors}, metadata)
         sums = ClassSums(tensors["sums"], tensors["counts"])
         thresholds = tensors["weight_thresholds"]

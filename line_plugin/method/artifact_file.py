@@ -1,8 +1,8 @@
-"""The file of an artifact: safetensors with JSON metadata and a content hash, read and written safely. No pickle.
+"""Reads and writes artifact files: safetensors with JSON metadata and a content hash, without pickle.
 
-The header key ``line_plugin`` holds one JSON object with sorted keys; ``content_sha256`` inside it covers every other
-metadata field and every array's name, dtype, shape and bytes. The same fit gives the same bytes: no time stamp is kept.
-It needs numpy alone, so that a process without torch can read what a fit has written.
+The header key ``line_plugin`` holds one JSON object with sorted keys. Its field ``content_sha256`` covers every other
+metadata field and the name, dtype, shape and bytes of every array. The same fit gives the same bytes, since no time is
+stored. Only numpy is needed, so that a process without torch can read an artifact.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from line_plugin.files import write_whole
 SCHEMA_VERSION = 1
 _KEY = "line_plugin"
 _DTYPES = {name: f"torch.{name}" for name in ("float32", "float64", "float16", "int64", "int32", "uint8", "bool")}
-"""What the hash calls the dtypes: torch's names, which wrote the first artifacts."""
+"""The names of the dtypes in the hash. They are torch's, since torch wrote the first artifacts."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
 OPENED_BY = {"line": "LINe.load", "panel": "Panel.load"}
-"""The kinds of artifact, and what reads one."""
+"""The kinds of artifact, and the call that reads each."""
 
 
 def check_kind(path: str | Path, metadata: Mapping[str, Any], kind: str) -> None:
-    """Refuse an artifact of another kind.
+    """Refuses an artifact of another kind.
 
     Raises:
-        ArtifactError: with the call that reads what it is.
+        ArtifactError: it is of another kind; the message names the call that reads it.
     """
     found = metadata.get("kind")
     if found != kind:
@@ -54,18 +54,18 @@ def refuse_kind(path: str | Path, kind: object) -> ArtifactError:
 
 @contextmanager
 def misstated(path: str | Path) -> Iterator[None]:
-    """What a verified file lacks or misstates, as an ArtifactCorruptError."""
+    """Raises an ArtifactCorruptError if something is missing or wrong in a verified file."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ArtifactCorruptError(f"{path} lacks or misstates {error}: fit again") from error
+        raise ArtifactCorruptError(f"{path} has a missing or wrong entry ({error}): fit again") from error
 
 
 def content_hash(arrays: Arrays, metadata: Mapping[str, Any]) -> str:
-    """SHA-256 over the metadata (without its own hash) and every array, in name order.
+    """SHA-256 over the metadata, without its own hash, and every array in the order of names.
 
     Raises:
-        KeyError: an array of a dtype that no artifact holds.
+        KeyError: an array has a dtype that no artifact holds.
     """
     digest = hashlib.sha256()
     plain = {k: v for k, v in metadata.items() if k != "content_sha256"}
@@ -78,7 +78,7 @@ def content_hash(arrays: Arrays, metadata: Mapping[str, Any]) -> str:
 
 
 def write_arrays(path: str | Path, arrays: Arrays, metadata: Mapping[str, Any]) -> str:
-    """Write the file whole or not at all.
+    """Writes the file as a whole, or not at all.
 
     Returns:
         The content hash.
@@ -102,16 +102,15 @@ def write_arrays(path: str | Path, arrays: Arrays, metadata: Mapping[str, Any]) 
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read and verify.
+    """Reads and verifies a file.
 
     Returns:
         The arrays, which must not be written to, and the metadata with its ``content_sha256``.
 
     Raises:
-        ArtifactError: no such file, or a safetensors file of something else.
-        ArtifactCorruptError: truncated, or its bytes do not match its hash.
-        ArtifactVersionError: written by a newer release.
-    """
+        ArtifactError: the file does not exist, or is a safetensors file of something else.
+        ArtifactCorruptError: the file is truncated, or its bytes do not match its hash.
+        ArtifactVersionError: a newer release wrote it."""
     target = Path(path)
     blob = _read_bytes(target)
     metadata = _read_metadata(target, blob)
@@ -137,7 +136,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
 
 
 def read_kind(path: str | Path) -> str:
-    """What kind of artifact a file says it is, unverified: ``line`` or ``panel``.
+    """The kind of artifact that a file claims to be, ``line`` or ``panel``, without a check.
 
     Raises:
         ArtifactError, ArtifactCorruptError: as :func:`read_arrays`.
@@ -153,7 +152,7 @@ def _read_bytes(target: Path) -> bytes:
 
 
 def _read_metadata(target: Path, blob: bytes) -> dict[str, Any]:
-    """The JSON object of the header, read without trusting anything behind it."""
+    """Reads the JSON object of the header, without reading the arrays behind it."""
     try:
         if len(blob) < 8:
             raise ValueError(f"it holds {len(blob)} bytes")

@@ -1,4 +1,4 @@
-"""Settings from ID data alone: the rule that a fit follows, and its choice as JSON for the artifact."""
+"""Chooses LINe's clip from ID data alone during a fit, and keeps the choice as JSON in the artifact."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from torch import Tensor
 
 from line_plugin.errors import ArtifactCorruptError
 from line_plugin.math.class_sample import ROWS, ClassSample
-from line_plugin.math.leave_out import Candidate, LeaveOut, choose_clip
+from line_plugin.math.clip_choice import Candidate, LeaveOut
+from line_plugin.math.leave_out import choose_clip
 from line_plugin.method.settings import LINeSettings
 
-CHOICE_KEY = "clip_choice"  # in Provenance.extra
+CHOICE_KEY = "clip_choice"  # the key in Provenance.extra
 AUTO = "auto"
-"""What people give for a clip that is to be chosen."""
+"""The value of ``clip`` with which users ask for a chosen one."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Choose the clipping threshold at the fit by leaving classes out; the masks are given.
+    """The rule that chooses the clipping threshold by leaving classes out; the masks are given.
 
     Attributes:
-        seed: of the sample of training rows and of the dealing of classes into folds.
-        rows: how many training rows to keep for it at most.
+        seed: seed of the sample of training rows and of the split of classes into folds.
+        rows: the most training rows to keep for it.
     """
 
     seed: int = 0
     rows: int = ROWS
 
     def sample(self, num_classes: int) -> ClassSample:
-        """An empty sample, to be filled in the pass that sums the features."""
+        """An empty sample, which the pass that sums the features fills."""
         return ClassSample(num_classes, rows=self.rows, seed=self.seed)
 
     def choose(self, sample: ClassSample, weight: Tensor, bias: Tensor) -> LeaveOut:
-        """What the rule takes, see :func:`~line_plugin.math.leave_out.choose_clip`."""
+        """Chooses the clip with :func:`~line_plugin.math.leave_out.choose_clip`."""
         return choose_clip(sample.features, sample.labels, weight, bias, seed=self.seed)
 
 
 def with_choice(extra: Mapping[str, Any], choice: LeaveOut) -> dict[str, Any]:
-    """``Provenance.extra`` with the choice in it, as JSON has it: the artifact that is read equals the one written."""
+    """``Provenance.extra`` with the choice as JSON values, so that an artifact is equal after writing and reading."""
     plain = asdict(choice)
     plain["folds"] = [list(fold) for fold in choice.folds]
     plain["candidates"] = [{**asdict(c), "aurocs": list(c.aurocs)} for c in choice.candidates]
@@ -48,10 +49,10 @@ def with_choice(extra: Mapping[str, Any], choice: LeaveOut) -> dict[str, Any]:
 
 
 def choice_of(extra: Mapping[str, Any]) -> LeaveOut | None:
-    """The choice that is kept in ``Provenance.extra``, or None if the settings were given.
+    """The choice in ``Provenance.extra``, or None if the settings were given.
 
     Raises:
-        ArtifactCorruptError: there is one, but not as :func:`with_choice` writes it.
+        ArtifactCorruptError: there is a choice, but not as :func:`with_choice` writes it.
     """
     if CHOICE_KEY not in extra:
         return None
@@ -63,16 +64,16 @@ def choice_of(extra: Mapping[str, Any]) -> LeaveOut | None:
         return LeaveOut(**plain, candidates=candidates, folds=folds)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactCorruptError(
-            f"the artifact's record of how its clip was chosen lacks or misstates {error}: fit again"
+            f"the artifact's record of its clip's choice has a missing or wrong entry ({error}): fit again"
         ) from error
 
 
 def describe_choice(settings: LINeSettings, choice: LeaveOut, name: str, origin: str = "") -> list[str]:
-    """Which clip a fit chose and from what, in sentences for the user.
+    """Describes to users, in sentences, which clip a fit chose and from what.
 
     Args:
-        settings: of the fit that made that choice.
-        name: of the method. origin: why it had to choose, as a clause.
+        settings: the settings of the fit that made that choice.
+        name: the name of the method. origin: why it had to choose, as a clause.
     """
     because, masks = f"{origin}, so " if origin else "", [_text(settings.p_w), _text(settings.p_a)]
     chosen = (

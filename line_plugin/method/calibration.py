@@ -1,4 +1,4 @@
-"""What held-out in-distribution scores support: a threshold for a stated rate, conformal cells, and their limits."""
+"""Computes a threshold for a stated rate and conformal cells from held-out ID confidences, and states their limits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidences of ID samples the network was not trained on, and the rate to hold.
+    """The confidences of ID samples that the network was not trained on, and the share of them to keep.
 
-    It is numpy's, so that a process without torch reads it; torch comes in through :attr:`confidence` alone.
+    It uses numpy, so that a process without torch can read it. Only :attr:`confidence` imports torch.
 
     Attributes:
-        ordered: (n,) float32, the confidences, ascending.
-        tpr: share of ID samples to keep, in (0, 1); ``1 - tpr`` is the rate of ID samples flagged.
-        source: what was scored, for people (``"cifar10 val"``).
-        class_counts: (K,) how many of the samples are predicted as each class; empty if it was not kept, as in
-            artifacts of earlier releases.
+        ordered: (n,) float32, the confidences in ascending order.
+        tpr: the share of ID samples to keep, in (0, 1); ``1 - tpr`` is the share of ID samples that is flagged.
+        source: the name of the scored data, for people (``"cifar10 val"``).
+        class_counts: (K,) how many of the samples are predicted as each class; empty if unknown, as in artifacts of
+            earlier releases.
     """
 
     ordered: NDArray[np.float32]
@@ -43,10 +43,10 @@ class Calibration:
         source: str = "",
         class_counts: Sequence[int] = (),
     ) -> Calibration:
-        """Calibrate from (n,) confidences, high = ID, and how many of these samples are predicted as each class.
+        """Calibrates from (n,) confidences, high = ID, and the number of these samples predicted as each class.
 
         Raises:
-            CalibrationError: no sample, a NaN or Inf, or ``tpr`` outside (0, 1).
+            CalibrationError: there are no samples, one is NaN or Inf, or ``tpr`` is outside (0, 1).
         """
         values = _on_cpu(confidence).astype(np.float32).ravel()
         if not values.size:
@@ -60,7 +60,7 @@ class Calibration:
 
     @property
     def confidence(self) -> Tensor:
-        """(n,) float32, the confidences, ascending, as a tensor on the CPU."""
+        """The confidences in ascending order, (n,) float32, a tensor on the CPU."""
         import torch
 
         return torch.from_numpy(self.ordered)
@@ -72,12 +72,12 @@ class Calibration:
 
     @property
     def fpr(self) -> float:
-        """Share of ID samples flagged at :attr:`threshold`, ``1 - tpr``."""
+        """The share of ID samples flagged at :attr:`threshold`, ``1 - tpr``."""
         return round(1 - self.tpr, 12)
 
     @property
     def threshold(self) -> float:
-        """A sample is called OOD when its confidence is below this; keeps at least ``tpr`` of ID samples."""
+        """A sample is flagged as OOD if its confidence is below this; it keeps at least ``tpr`` of ID samples."""
         return self.threshold_at(self.fpr)
 
     def threshold_at(self, fpr: float) -> float:
@@ -85,7 +85,7 @@ class Calibration:
         return conformal.cutoff(self.ordered, fpr)
 
     def cell_bounds(self, edges: Sequence[float] = conformal.CELL_EDGES) -> tuple[float, ...]:
-        """Upper confidence bounds of the conformal cells, the most OOD cell first, the last +inf."""
+        """The upper confidence bounds of the conformal cells. The most OOD cell comes first, the last bound is +inf."""
         return conformal.cutoffs(self.ordered, edges)
 
     @overload
@@ -95,7 +95,7 @@ class Calibration:
     def cells(
         self, confidences: Tensor | NDArray[Any], edges: Sequence[float] = conformal.CELL_EDGES
     ) -> Tensor | NDArray[np.int64]:
-        """The conformal cell of each sample, (N,) int64, 0 the most OOD; a tensor on the CPU if one is given."""
+        """The conformal cell of each sample, (N,) int64, 0 the most OOD. A tensor gives a tensor on the CPU."""
         found = conformal.cells(_on_cpu(confidences), self.cell_bounds(edges))
         if isinstance(confidences, np.ndarray):
             return found
@@ -104,7 +104,7 @@ class Calibration:
         return torch.from_numpy(found)
 
     def realised_fpr(self, level: float = 0.95) -> tuple[float, float]:
-        """Interval that holds the true flag rate of *this* threshold with probability ``level``.
+        """The interval that holds the true flag rate of *this* threshold with probability ``level``.
 
         Over draws of the calibration set the rate is Beta(m, n + 1 - m), m the rank of the threshold
         (Vovk 2012, training-conditional validity).
@@ -116,7 +116,7 @@ class Calibration:
         return (beta.quantile(m, self.n + 1 - m, tail), beta.quantile(m, self.n + 1 - m, 1 - tail))
 
     def limits(self) -> list[str]:
-        """In words, what this many samples support and what they cannot."""
+        """The limits of this many samples, as sentences: what they support and what they cannot."""
         sentences = []
         if conformal.rank(self.n, self.fpr) < 1:
             sentences.append(
@@ -151,7 +151,7 @@ class Calibration:
 
 
 def _on_cpu(values: Tensor | NDArray[Any]) -> NDArray[Any]:
-    """As numpy reads it; half precision, of which numpy knows one kind only, is widened."""
+    """Converts a tensor for numpy; half precision becomes float32, since numpy has no bfloat16."""
     return values if isinstance(values, np.ndarray) else values.detach().cpu().double().numpy()
 
 

@@ -1,4 +1,4 @@
-"""Why an input has the confidence that it has, in frozen dataclasses: what :meth:`LINe.explain` returns."""
+"""The explanation of one input's confidence, as frozen dataclasses that :meth:`LINe.explain` returns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Neuron:
     """One neuron of one row.
 
     Attributes:
-        index: its place among the D features.
-        activation: as the network gave it; clipped: after clipping.
-        weight: of the head, towards the predicted class; kept: whether this weight passes both masks.
+        index: its index among the D features.
+        activation: before clipping; clipped: after clipping.
+        weight: the head's weight for the predicted class; kept: whether this weight passes both masks.
         contribution: what it adds to the masked logit of the predicted class.
         score_contribution: what it adds to the confidence, over all logits.
-        clipped_away, masked_away: what the clipped part of it, or its masked weight, would have added to that logit.
+        clipped_away, masked_away: what its clipped part, or its masked weight, would have added to that logit.
     """
 
     index: int
@@ -44,12 +44,12 @@ class Explanation:
     ``parts.score_contributions.sum() + parts.score_bias + parts.entropy`` is the confidence, up to rounding.
 
     Attributes:
-        predicted: the class; class_name: its name, empty if the artifact knows none.
-        confidence: as :meth:`LINe.predict` gives it, high = ID.
-        p_value: share of held-out ID inputs at or below it; None without a calibration.
-        bias: of the head, for the predicted class.
+        predicted: the class; class_name: its name, empty if the artifact has no names. confidence: as
+            :meth:`LINe.predict` gives it, high = ID.
+        p_value: the share of held-out ID inputs at or below it; None without a calibration.
+        bias: the head's bias for the predicted class.
         parts: the tensors (:class:`line_plugin.math.decomposition.Decomposition`).
-        head: what they were computed with; shared by the rows of one call.
+        head: the head that they were computed with, shared by the rows of one call.
     """
 
     predicted: int
@@ -61,13 +61,13 @@ class Explanation:
     head: MaskedHead
 
     def contributions_to(self, label: int) -> Tensor:
-        """(D,) float64: what each neuron adds to the masked logit of another class; with its bias it sums to that."""
+        """What each neuron adds to the masked logit of another class, (D,) float64; the sum plus bias is that logit."""
         return self.parts.clipped * torch.where(
             self.head.kept(self.predicted)[label], self.head.weight[label], self.head.weight.new_zeros(())
         )
 
     def neuron(self, index: int) -> Neuron:
-        """One of the D neurons."""
+        """One of the D neurons, by index."""
         p = self.parts
         return Neuron(
             index=index,
@@ -82,7 +82,7 @@ class Explanation:
         )
 
     def top(self, n: int) -> tuple[Neuron, ...]:
-        """The ``n`` neurons that add most to the confidence or take most from it, the largest amount first."""
+        """The ``n`` neurons that change the confidence most, up or down, the largest change first."""
         amounts = self.parts.score_contributions.abs()
         order = torch.argsort(amounts, descending=True, stable=True)[:n]
         return tuple(self.neuron(int(i)) for i in order)
@@ -90,12 +90,12 @@ class Explanation:
 
 @dataclass(frozen=True)
 class ExpertOpinion:
-    """What one expert of a panel says of a row.
+    """The score of one expert of a panel for a row.
 
     Attributes:
-        name: of the expert.
-        score: in units of its own spread: 0 is typical, -1 as low as 1 % of training rows.
-        p_value: share of held-out ID inputs of which it says as little or less; None if it was not calibrated.
+        name: the expert's name.
+        score: in units of its own spread: 0 is typical, and 1 % of training rows have -1 or less.
+        p_value: the share of held-out ID inputs with this score or less; None if it was not calibrated.
     """
 
     name: str
@@ -108,10 +108,10 @@ class PanelExplanation:
     """One confidence of a panel as a sum over experts.
 
     Attributes:
-        predicted: the class; class_name: its name, empty if the artifact knows none.
-        confidence: as :meth:`Panel.predict` gives it, the sum of the experts' scores; high = ID.
-        p_value: as for :class:`Explanation`.
-        experts: in the order in which they are added.
+        predicted: the class; class_name: its name, empty if the artifact has no names. confidence: as
+            :meth:`Panel.predict` gives it, the sum of the experts' scores; high = ID.
+        p_value: as in :class:`Explanation`.
+        experts: the experts' scores, in the order in which they are added.
         line: LINe's own confidence as a sum over neurons.
     """
 
@@ -124,12 +124,12 @@ class PanelExplanation:
 
     @property
     def blames(self) -> str:
-        """The expert that takes the row for the most OOD: the lowest score, as the monitor names it in its alerts."""
+        """The name of the expert with the lowest score, which the monitor names in its alerts."""
         return min(self.experts, key=lambda e: e.score).name
 
 
 def p_values_of(calibration: Calibration | None, confidence: Tensor) -> list[float | None]:
-    """The p-value of each confidence (N,), or as many times None if there is no calibration."""
+    """The p-value of each confidence (N,), or None for each if there is no calibration."""
     if calibration is None:
         return [None] * len(confidence)
     return [float(p) for p in conformal.p_values(calibration.ordered, confidence)]
@@ -145,7 +145,7 @@ def explain_rows(
     class_names: tuple[str, ...],
     calibration: Calibration | None,
 ) -> tuple[Explanation, ...]:
-    """Explain rows (N, D) float32 whose classes (N,) and confidences (N,) are known, all on the CPU."""
+    """Explains rows (N, D) float32 whose classes (N,) and confidences (N,) are known, all on the CPU."""
     chances = p_values_of(calibration, confidence)
     return tuple(
         Explanation(

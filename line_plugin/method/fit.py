@@ -1,4 +1,4 @@
-"""The fit: class sums from a network or from features, and what is derived from them."""
+"""Fits LINe: sums the training features of each class, and derives masks and the scorer from the sums."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from line_plugin.networks.tap import tap_batches
 
 
 class NegativeFeatureWarning(UserWarning):
-    """The features can be negative, which LINe does not assume."""
+    """Some features are negative, although LINe assumes that none are."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit leaves: the head, the class sums, the masks as floors and the scorer. Never changed in place.
+    """The result of a fit: the head, the class sums, the masks as floors and the scorer. It never changes.
 
     Attributes:
-        weight: (K, D) float32, bias: (K,) float32, of the head.
-        sums: class sums of the unclipped training features, on the CPU.
-        thresholds: (K,) float64, of the weight mask.
+        weight: (K, D) float32, bias: (K,) float32, the head's.
+        sums: the class sums of the unclipped training features, on the CPU.
+        thresholds: (K,) float64, the thresholds of the weight mask.
         floors: (K, D) float32, both masks (:mod:`line_plugin.math.masks`).
         scorer: the scoring rule of weight, bias and floors, on their device.
     """
@@ -55,18 +55,19 @@ class Fitted:
         thresholds: Tensor | None = None,
         class_names: tuple[str, ...] = (),
     ) -> Fitted:
-        """Derive masks and scorer.
+        """Derives the masks and the scorer.
 
         Args:
-            weight: (K, D), bias: (K,) or None; half precision widens exactly, float64 is rounded to float32.
-            sums: of unclipped features.
-            settings: whose percentiles to take.
-            thresholds: those of the same sums and ``settings.p_w``, if known: they are the slow part of a fit.
-            class_names: to name an empty class.
+            weight: (K, D), bias: (K,) or None; half precision is converted exactly, float64 is rounded to float32.
+            sums: sums of unclipped features.
+            settings: the settings that give the percentiles.
+            thresholds: the thresholds for the same sums and ``settings.p_w``, if known; they are the slow part of a
+                fit.
+            class_names: names for the error about an empty class.
 
         Raises:
-            WidthError: weight, bias and sums do not belong together. NonFiniteError: NaN or Inf in the head.
-            EmptyClassError: a class has no image.
+            WidthError: the shapes of weight, bias and sums do not fit. NonFiniteError: NaN or Inf in the head.
+                EmptyClassError: a class has no image.
         """
         weight = check_weight(weight)
         k, d = weight.shape
@@ -89,12 +90,12 @@ class Fitted:
         return cls(weight, bias, sums.copy(), torch.from_numpy(found), floors, Scorer(weight, bias, floors))
 
     def to(self, device: torch.device | str) -> Fitted:
-        """The same on another device; the sums stay on the CPU."""
+        """A copy on another device; the sums stay on the CPU."""
         weight, bias, floors = self.weight.to(device), self.bias.to(device), self.floors.to(device)
         return Fitted(weight, bias, self.sums, self.thresholds, floors, Scorer(weight, bias, floors))
 
     def check_features(self, features: Tensor, head: str = "") -> None:
-        """Refuse features that cannot be scored.
+        """Refuses features that cannot be scored.
 
         Args:
             features: (N, D) expected.
@@ -112,7 +113,7 @@ class Fitted:
         if not features.is_floating_point():
             raise FeatureError(f"features of dtype {features.dtype} given, expected float32, float16 or bfloat16")
         if math.isfinite(float(features.sum(dtype=torch.float32))):
-            return  # one NaN or Inf would have spread to the sum, which is far cheaper than a look at each
+            return  # a NaN or Inf makes the sum NaN or Inf, and a sum is far faster than a check of each value
         finite = torch.isfinite(features)
         if not bool(finite.all()):
             rows = int((~finite).any(dim=1).sum())
@@ -123,7 +124,7 @@ class Fitted:
 
 
 def check_weight(weight: Tensor) -> Tensor:
-    """The head's weight (K, D) in float32, checked."""
+    """Checks the head's weight (K, D) and returns it in float32."""
     if weight.ndim != 2:
         raise WidthError(f"weight of shape {tuple(weight.shape)} given, expected (K, D)")
     weight = weight.detach().to(torch.float32).contiguous()
@@ -134,11 +135,11 @@ def check_weight(weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What one pass over the training set leaves.
+    """The result of one pass over the training set.
 
     Attributes:
-        sums: class sums of the features.
-        sample: some of the rows, if the rule of the fit asked for them.
+        sums: the class sums of the features.
+        sample: some of the rows, if the rule of the fit needs them.
     """
 
     sums: ClassSums
@@ -146,21 +147,21 @@ class Gathered:
 
     @classmethod
     def nothing(cls, num_classes: int, width: int, rule: Rule | None) -> Gathered:
-        """Before the first row."""
+        """The result before the first row."""
         return cls(ClassSums.zeros(num_classes, width), rule.sample(num_classes) if rule else None)
 
     def add_(self, features: Tensor, labels: Tensor) -> None:
-        """Take a batch in."""
+        """Adds a batch."""
         self.sums.add_(features, labels)
         if self.sample is not None:
             self.sample.add_(features, labels)
 
 
 class Gathering(Protocol):
-    """What a pass over the training set fills."""
+    """Anything that a pass over the training set fills."""
 
     def add_(self, features: Tensor, labels: Tensor) -> None:
-        """Take a batch in: features (N, D), labels (N,)."""
+        """Adds a batch of features (N, D) with labels (N,)."""
 
 
 G = TypeVar("G", bound=Gathering)
@@ -174,11 +175,11 @@ def gather_network(
     head: str | None,
     device: torch.device | str | None,
 ) -> tuple[G, nn.Linear, str]:
-    """Gather what enters the head of a network; that, its head and the head's module path. One forward pass.
+    """Gathers the inputs of a network's head in one forward pass; returns them, the head and its module path.
 
     Args:
-        model, loader, head, device: as for :meth:`line_plugin.LINe.fit`.
-        nothing: what to fill, for K classes and D features.
+        model, loader, head, device: as in :meth:`line_plugin.LINe.fit`.
+        nothing: makes the object to fill, for K classes and D features.
     """
     gathered, linear, path, warned = None, None, "", False
     for batch in tap_batches(model, loader, head=head, device=device):
@@ -193,18 +194,18 @@ def gather_network(
 
 
 def gather_features(features: Tensor, labels: Tensor, weight: Tensor, nothing: Callable[[int, int], G]) -> G:
-    """The same from features (N, D) with labels (N,), for a head of weight (K, D)."""
+    """Gathers features (N, D) with labels (N,), for a head of weight (K, D)."""
     gathered = nothing(weight.shape[0], weight.shape[1])
     _warn_if_negative(features, "")
     if features.shape[:1] != labels.shape:
         raise FitError(f"{len(features)} features but labels of shape {tuple(labels.shape)}: pass one label a row")
-    for start in range(0, len(features), 8192):  # bounds the float64 copy
+    for start in range(0, len(features), 8192):  # limits the size of the float64 copy
         gathered.add_(features[start : start + 8192], labels[start : start + 8192])
     return gathered
 
 
 def _warn_if_negative(features: Tensor, head: str) -> bool:
-    """Warn the caller of a ``fit`` or a ``fit_features``; whether there was a reason."""
+    """Warns the caller of ``fit`` or ``fit_features`` if features are negative; returns whether it did."""
     low = float(features.min()) if features.numel() else 0.0
     if low < 0:
         share = float((features < 0).float().mean())

@@ -1,4 +1,4 @@
-"""What a fitted LINe answers: its size, its choice, classes and confidences."""
+"""The methods of a fitted LINe that only read it: its size, its chosen clip, scores, explanations and calibration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from line_plugin.errors import NotFittedError
 from line_plugin.kernels.scorer import Scorer
+from line_plugin.math.clip_choice import LeaveOut
 from line_plugin.math.contributions import ClassSums
 from line_plugin.math.decomposition import MaskedHead
-from line_plugin.math.leave_out import LeaveOut
 from line_plugin.method.auto import choice_of
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.explanation import Explanation, explain_rows
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
 
 class FittedLine:
-    """The part of :class:`line_plugin.LINe` that reads a fit and never changes it.
+    """The part of :class:`line_plugin.LINe` that reads a fit and does not change it.
 
     Attributes:
-        settings: the three switches; provenance: the origin of the fit.
-        calibration: None until :meth:`calibrate`.
-        content_sha256: of the artifact that was read or written, empty if there is none.
+        settings: the three settings; provenance: the origin of the fit. calibration: None until :meth:`calibrate`.
+        content_sha256: the hash of the artifact that was read or written, empty if there is none.
     """
 
     settings: LINeSettings
@@ -69,12 +68,12 @@ class FittedLine:
 
     @property
     def num_samples(self) -> int:
-        """How many labelled images the fit saw."""
+        """How many labelled images the fit used."""
         return self._state.sums.num_samples
 
     @property
     def choice(self) -> LeaveOut | None:
-        """How :meth:`auto` chose the clip, with every candidate; None if the settings were given."""
+        """How :meth:`auto` chose the clip, with all candidates; None if the settings were given."""
         return choice_of(self.provenance.extra)
 
     @property
@@ -84,16 +83,16 @@ class FittedLine:
 
     @property
     def device(self) -> torch.device:
-        """Where scoring runs."""
+        """The device on which scoring runs."""
         return self._state.weight.device
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the scoring state to ``device``."""
+        """Moves the scoring state to ``device``."""
         self._fitted = self._state.to(device)
         return self
 
     def score(self, features: Tensor) -> Tensor:
-        """Confidence of each row.
+        """The confidence of each row.
 
         Args:
             features: (N, D) float32, float16 or bfloat16 (computed in float32), N >= 0, on any device.
@@ -107,41 +106,41 @@ class FittedLine:
         return self.predict(features)[1]
 
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Class and confidence of each row.
+        """The class and the confidence of each row.
 
-        On a CPU with numba (and on CUDA with the Triton kernels, which are off by default) a row's bits depend on that
-        row alone; elsewhere batches may differ by 1e-5. The first call compiles for some seconds if no compiled
-        code is cached, and says so through ``logging``.
+        On a CPU with numba a row's bits depend on that row alone. The same holds on CUDA with the Triton kernels, which
+        are off by default. Elsewhere batches may differ by 1e-5. If no compiled code is cached, the first call compiles
+        for some seconds and logs that.
 
         Returns:
-            ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features as the method
-            uses it (the network's own argmax can differ), and (N,) float32, high = ID.
+            ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features (the network's own
+                argmax can differ), and (N,) float32, high = ID.
         """
         with torch.no_grad():
             classes, confidence = self._state.scorer.predict(self.prepare(features), self.settings.clip)
             return classes.to(features.device), confidence.to(features.device)
 
     def prepare(self, features: Tensor) -> Tensor:
-        """Features (N, D) as the scorer takes them: checked, float32, on :attr:`device`. Raises what scoring raises."""
+        """Checks features (N, D) and returns them in float32 on :attr:`device`. Raises the errors of :meth:`score`."""
         self._state.check_features(features, self.provenance.head)
         return features.detach().to(self.device, torch.float32)
 
     @property
     def scorer(self) -> Scorer:
-        """The scoring rule of the fit, for whoever takes more from its sums."""
+        """The scoring rule of the fit, for code that needs more than its confidence, such as the panel."""
         return self._state.scorer
 
     def explain(self, features: Tensor) -> tuple[Explanation, ...]:
-        """Why each row has the confidence that it has: its class, and what each neuron adds to logit and confidence.
+        """Explains the confidence of each row: its class, and what each neuron adds to logit and confidence.
 
-        For people who look at a few inputs: each row costs some K x D products in float64 on the CPU, and its
-        explanation keeps about ten vectors of D.
+        It is meant for a few inputs. Each row takes some K x D products in float64 on the CPU, and its explanation
+        keeps about ten vectors of length D.
 
         Args:
-            features: as for :meth:`score`.
+            features: as in :meth:`score`.
 
         Returns:
-            One a row (:class:`line_plugin.method.explanation.Explanation`).
+            One :class:`line_plugin.method.explanation.Explanation` for each row.
 
         Raises:
             WidthError, NonFiniteError, NotFittedError.
@@ -159,12 +158,12 @@ class FittedLine:
         )
 
     def calibrate(self, features: Tensor, tpr: float = 0.95, source: str = "") -> Calibration:
-        """Score held-out ID features and keep the calibration; :meth:`save` stores it.
+        """Scores held-out ID features and keeps the calibration; :meth:`save` stores it.
 
         Args:
-            features: (n, D) of ID inputs the network was *not* trained on.
-            tpr: share of ID inputs to keep.
-            source: what they were, for people.
+            features: (n, D), from ID inputs that the network was *not* trained on.
+            tpr: the share of ID inputs to keep.
+            source: the name of these inputs, for people.
         """
         classes, confidence = self.predict(features)
         counts = torch.bincount(classes, minlength=self.num_classes).tolist()

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class LINe(FittedLine):
-    """Out-of-distribution confidence of a classifier's penultimate features.
+    """Computes a confidence for OOD detection from a classifier's penultimate features.
 
-    The object is fitted once and then only read: scoring is safe from several threads. Features are the non-negative,
-    pooled inputs of the ``Linear`` head. Confidence is high for in-distribution inputs.
+    Fit it once; then it is only read, and several threads may score with it. Features are the non-negative, pooled
+    inputs of the ``Linear`` head. The confidence is high for ID inputs.
 
     Args:
         p_w: percentile of the weight mask; ``None`` turns weight pruning off.
@@ -64,15 +64,15 @@ class LINe(FittedLine):
     def auto(cls, p_w: float | None = None, p_a: float | None = 10.0, *, seed: int = 0, rows: int = ROWS) -> LINe:
         """A LINe whose ``clip`` is chosen at the fit, from the training data alone.
 
-        Classes are left out of the head in turn and their training rows stand for OOD inputs; the clip is the
-        percentile of the activations that tells them apart best (:mod:`line_plugin.math.leave_out`, which is not from
-        the paper). Masks cannot be chosen so: those given here are mild ones that do well on most networks. Until the
-        fit ``settings.clip`` is None.
+        Classes are left out of the head in turn, and their training rows serve as OOD inputs. The clip is the
+        percentile of the activations that separates them best from the other classes. This is not from the paper
+        (:mod:`line_plugin.math.leave_out`). Masks cannot be chosen in this way; the default ones are mild and do well
+        on most networks. Until the fit, ``settings.clip`` is None.
 
         Args:
             p_w, p_a: as in :class:`LINe`.
-            seed: equal data in equal order and an equal seed give equal bytes.
-            rows: training rows that are kept for it at most, drawn in the pass of the fit.
+            seed: seed of the choice; equal data in equal order with an equal seed give equal bytes.
+            rows: the most training rows that are kept for the choice, drawn in the pass of the fit.
 
         Example:
             >>> import torch
@@ -87,7 +87,7 @@ class LINe(FittedLine):
 
     @classmethod
     def preset(cls, name: str) -> LINe:
-        """A LINe with one of the paper's published settings, see :data:`PRESETS`."""
+        """A LINe with one of the paper's published settings (:data:`PRESETS`)."""
         if name not in PRESETS:
             raise unknown_name("preset", name, PRESETS)
         return cls(**asdict(PRESETS[name]))
@@ -103,19 +103,18 @@ class LINe(FittedLine):
         device: torch.device | str | None = None,
         class_names: Sequence[str] = (),
     ) -> Self:
-        """Fit in one batched forward pass without gradients; K x D sums are all that is kept.
+        """Fits in one batched forward pass without gradients, and keeps only K x D sums.
 
         Args:
             model: a classifier that ends in a ``Linear``; it is put in eval mode and moved to ``device``.
             loader: batches ``(images, labels, ...)`` or dicts with ``data`` and ``label``; negative labels are ignored.
-            head: module path of the ``Linear``; without it, the first batch is traced to find it.
-            device: where to run; by default the model's own device.
+            head: module path of the ``Linear``; if it is not given, the first batch is traced to find it.
+            device: the device to run on; by default the model's own.
             class_names: K names, for error messages and the artifact.
 
         Raises:
-            HeadError: no usable head.
-            FitError: bad labels, or a class without an image.
-        """
+            HeadError: the model has no usable head.
+            FitError: a label is wrong, or a class has no image."""
         found, linear, path = gather_network(model, loader, self._gather, head=head, device=device)
         provenance = Provenance(class_names=tuple(class_names), head=path, model_sha256=fingerprint(model))
         return self.fit_sums(found.sums, linear.weight, linear.bias, provenance=provenance, sample=found.sample)
@@ -129,11 +128,11 @@ class LINe(FittedLine):
         *,
         class_names: Sequence[str] = (),
     ) -> Self:
-        """Fit from penultimate features.
+        """Fits from penultimate features.
 
         Args:
             features: (N, D) floating, unclipped; labels: (N,) integer, negative = unknown, ignored.
-            weight: (K, D), bias: (K,) or None, of the head.
+            weight: (K, D), bias: (K,) or None, the head's.
             class_names: K names, for error messages and the artifact.
 
         Raises:
@@ -156,13 +155,13 @@ class LINe(FittedLine):
         provenance: Provenance | None = None,
         sample: ClassSample | None = None,
     ) -> Self:
-        """Fit from class sums, however they were gathered (shards merge with :meth:`ClassSums.merge`).
+        """Fits from class sums, from any source (sums of shards merge with :meth:`ClassSums.merge`).
 
         Args:
-            sums: of unclipped features.
-            weight: (K, D), bias: (K,) or None, of the head.
-            provenance: kept in the artifact.
-            sample: rows of the same training set, which :meth:`auto` needs: sums do not say which clip is good.
+            sums: sums of unclipped features.
+            weight: (K, D), bias: (K,) or None, the head's.
+            provenance: the origin of the fit, stored in the artifact.
+            sample: rows of the same training set, which :meth:`auto` needs, since sums cannot show which clip is good.
         """
         provenance = provenance or Provenance()
         if provenance.class_names and len(provenance.class_names) != len(weight):
@@ -181,9 +180,9 @@ class LINe(FittedLine):
         return self
 
     def with_settings(self, p_w: float | None, p_a: float | None, clip: float | None) -> LINe:
-        """The same fit under other settings: masks are made again from the stored sums, no image is seen.
+        """The same fit with other settings. Masks are made again from the stored sums, without any images.
 
-        If the fit chose a clip (:meth:`auto`), what it chose stays on record in :attr:`choice`.
+        If the fit chose a clip (:meth:`auto`), :attr:`choice` still holds that choice.
         """
         state, other = self._state, LINe(p_w, p_a, clip)
         known = state.thresholds if p_w == self.settings.p_w else None
@@ -194,21 +193,21 @@ class LINe(FittedLine):
     # -- the artifact ----------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> str:
-        """Write the artifact and return its content hash. Equal fits give equal bytes."""
+        """Writes the artifact and returns its content hash. Equal fits give equal bytes."""
         self.content_sha256 = self.contents(self.provenance, self.calibration).write(path)
         return self.content_sha256
 
     def contents(self, provenance: Provenance, calibration: Calibration | None) -> Contents:
-        """This fit as a file keeps it."""
+        """The contents of an artifact of this fit."""
         return Contents(self.settings, provenance, calibration, self._state)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> LINe:
-        """Read and verify an artifact.
+        """Reads and verifies an artifact.
 
         Raises:
-            ArtifactError: no such file or another kind of file; ArtifactCorruptError: not the bytes that were
-                written; ArtifactVersionError: from a newer release.
+            ArtifactError: the file does not exist or is of another kind; ArtifactCorruptError: its bytes have changed;
+                ArtifactVersionError: a newer release wrote it.
         """
         contents, digest = Contents.read(path)
         line = cls.of_contents(contents).to(device)
@@ -217,7 +216,7 @@ class LINe(FittedLine):
 
     @classmethod
     def of_contents(cls, contents: Contents) -> LINe:
-        """The fit that a file keeps, without its calibration."""
+        """The fit in an artifact, without its calibration."""
         line = cls(**asdict(contents.settings))
         line._fitted, line.provenance = contents.fitted, contents.provenance
         return line

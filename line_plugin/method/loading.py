@@ -1,4 +1,4 @@
-"""One call that opens an artifact of either kind."""
+"""Opens an artifact of either kind, LINe or panel."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 
 def load_artifact(path: str | Path, device: torch.device | str = "cpu") -> LINe | Panel:
-    """Read and verify an artifact of any kind, as ``openood fit`` writes it.
+    """Reads and verifies an artifact of either kind, as ``openood fit`` writes it.
 
     Args:
-        path: written by :meth:`LINe.save` or :meth:`Panel.save`.
-        device: where to score.
+        path: a file that :meth:`LINe.save` or :meth:`Panel.save` wrote.
+        device: the device to score on.
 
     Returns:
-        What was saved. Either has ``predict``, ``score``, ``calibrate``, ``calibration``, ``provenance`` and ``save``.
+        The LINe or Panel. Both have ``predict``, ``score``, ``calibrate``, ``calibration``, ``provenance`` and
+            ``save``.
 
     Raises:
-        ArtifactError: no such file or another kind of file; ArtifactCorruptError: not the bytes that were written;
-            ArtifactVersionError: from a newer release.
+        ArtifactError: the file does not exist or is of another kind; ArtifactCorruptError: its bytes have changed;
+            ArtifactVersionError: a newer release wrote it.
     """
     kind = read_kind(path)
     if kind == "line":

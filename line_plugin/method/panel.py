@@ -1,4 +1,4 @@
-"""The panel: LINe and three experts that err in other ways, as one confidence."""
+"""The panel: one confidence from LINe and three other experts, which make different errors."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 
 
 class Panel(PanelScores):
-    """Out-of-distribution confidence from a panel of experts over penultimate features.
+    """Computes a confidence for OOD detection from a panel of experts over penultimate features.
 
-    The sum of what each expert says, in units of its own spread (:mod:`line_plugin.math.experts.combination`): ``line``
-    is LINe, the others are in :mod:`line_plugin.math.experts`. It stays near the best single method also on
-    networks on which one of its experts alone does badly. Like :class:`LINe` it is fitted once and then only read:
-    scoring is safe from several threads. Confidence is high for in-distribution inputs, about 0 for a typical one.
+    The confidence is the sum of the experts' scores, each in units of its own spread
+    (:mod:`line_plugin.math.experts.combination`). The expert ``line`` is LINe; the others are in
+    :mod:`line_plugin.math.experts`. The panel stays near the best single method even on networks on which one of its
+    experts alone does badly. Fit it once; then it is only read, and several threads may score with it. The confidence
+    is high for ID inputs, and about 0 for a typical one.
 
     Args:
-        experts: which; all of :data:`~line_plugin.method.panel_fit.EXPERTS` by default.
-        prototypes: a class, for the expert of that name. Fewer make the state smaller.
-        line: LINe's settings; by default its clip is chosen at the fit, as by :meth:`LINe.auto`.
-        seed: of the sample of training rows and of that choice.
+        experts: their names; all of :data:`~line_plugin.method.panel_fit.EXPERTS` by default.
+        prototypes: how many prototypes each class has, for the expert of that name. Fewer need less memory.
+        line: LINe's settings; by default the fit chooses its clip, as in :meth:`LINe.auto`.
+        seed: seed of the sample of training rows and of that choice.
 
     Example:
         >>> import torch
@@ -74,20 +75,20 @@ class Panel(PanelScores):
         device: torch.device | str | None = None,
         class_names: Sequence[str] = (),
     ) -> Self:
-        """Fit in one batched forward pass without gradients.
+        """Fits in one batched forward pass without gradients.
 
-        While it runs it holds class sums (K x D), second moments (D x D) and at most 32,768 rows.
+        It needs memory for class sums (K x D), second moments (D x D) and at most 32,768 rows.
 
         Args:
             model: a classifier that ends in a ``Linear``; it is put in eval mode and moved to ``device``.
             loader: batches ``(images, labels, ...)`` or dicts with ``data`` and ``label``; negative labels are ignored.
-            head: module path of the ``Linear``; without it, the first batch is traced to find it.
-            device: where to run; by default the model's own device.
+            head: module path of the ``Linear``; if it is not given, the first batch is traced to find it.
+            device: the device to run on; by default the model's own.
             class_names: K names, for error messages and the artifact.
 
         Raises:
-            HeadError: no usable head.
-            FitError: bad labels, a class without an image, or an expert that tells no two rows apart.
+            HeadError: the model has no usable head.
+            FitError: a label is wrong, a class has no image, or an expert gives all rows the same score.
         """
         gathered, linear, path = gather_network(model, loader, self._gather, head=head, device=device)
         provenance = Provenance(class_names=tuple(class_names), head=path, model_sha256=fingerprint(model))
@@ -102,7 +103,7 @@ class Panel(PanelScores):
         *,
         class_names: Sequence[str] = (),
     ) -> Self:
-        """Fit from penultimate features; arguments and errors as for :meth:`LINe.fit_features`."""
+        """Fits from penultimate features; arguments and errors are those of :meth:`LINe.fit_features`."""
         weight = check_weight(weight)
         gathered = gather_features(features, labels, weight, self._gather)
         return self.fit_gathered(gathered, weight, bias, Provenance(class_names=tuple(class_names)))
@@ -113,7 +114,10 @@ class Panel(PanelScores):
     def fit_gathered(
         self, gathered: Gathered, weight: Tensor, bias: Tensor | None, provenance: Provenance | None = None
     ) -> Self:
-        """Fit from what a pass left in ``Gathered.nothing(K, D, panel.settings)``; errors as for :meth:`fit`."""
+        """Fits from a ``Gathered.nothing(K, D, panel.settings)`` that a pass filled.
+
+        Errors are those of :meth:`fit`.
+        """
         given, seed = self.line_settings, self.settings.seed
         line = LINe.auto(seed=seed) if given is None else LINe(given.p_w, given.p_a, given.clip)
         line.fit_sums(gathered.sums, weight, bias, provenance=provenance, sample=gathered.for_line())
@@ -124,10 +128,10 @@ class Panel(PanelScores):
         return self
 
     def with_settings(self, experts: Sequence[str]) -> Panel:
-        """The same fit with other experts: some of those that were fitted. The calibration is not carried over.
+        """The same fit with some of the experts that were fitted. The calibration is dropped.
 
         Raises:
-            SettingsError: an unknown expert, or one that was not fitted.
+            SettingsError: an expert is unknown or was not fitted.
         """
         state = self._state
         missing = [name for name in experts if name in EXPERTS and name not in state.scales]
@@ -142,7 +146,7 @@ class Panel(PanelScores):
     # -- the artifact ----------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> str:
-        """Write the artifact and return its content hash. Equal fits give equal bytes."""
+        """Writes the artifact and returns its content hash. Equal fits give equal bytes."""
         self.content_sha256 = write_panel(
             path,
             self._state,
@@ -156,11 +160,11 @@ class Panel(PanelScores):
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Panel:
-        """Read and verify an artifact.
+        """Reads and verifies an artifact.
 
         Raises:
-            ArtifactError: no such file or another kind of file; ArtifactCorruptError: not the bytes that were
-                written; ArtifactVersionError: from a newer release.
+            ArtifactError: the file does not exist or is of another kind; ArtifactCorruptError: its bytes have changed;
+                ArtifactVersionError: a newer release wrote it.
         """
         found = read_panel(path)
         panel = cls(found.settings.experts, found.settings.prototypes, found.fitted.line.settings, found.settings.seed)

@@ -1,4 +1,4 @@
-"""The artifact of a panel: that of its LINe, and what its experts add, in one file of kind ``panel``."""
+"""Reads and writes a panel's artifact: one file of kind ``panel`` with its LINe and its other experts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from line_plugin.method.settings import Provenance
 
 @dataclass(frozen=True)
 class PanelContents:
-    """What the file of a panel holds, and its hash."""
+    """The contents of a panel's file, and its hash."""
 
     settings: PanelSettings
     provenance: Provenance
@@ -42,7 +42,7 @@ def write_panel(
     evidence_calibrations: Mapping[str, Calibration],
     expert_calibrations: Mapping[str, Calibration],
 ) -> str:
-    """Write the file and return its content hash. Equal contents give equal bytes."""
+    """Writes the file and returns its content hash. Equal contents give equal bytes."""
     experts = fitted.scorer.experts
     tensors, metadata = fitted.line.contents(provenance, calibration).parts()
     tensors |= {
@@ -70,7 +70,7 @@ def write_panel(
 
 
 def read_panel(path: str | Path) -> PanelContents:
-    """Read and verify a file.
+    """Reads and verifies a file.
 
     Raises:
         ArtifactError and its kinds, see :func:`line_plugin.method.artifact_file.read_arrays`.
@@ -93,7 +93,7 @@ def _of_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Pan
     whole = contents.calibration
     arrays = {name: tensors[name].numpy() for name in tensors}
     evidence = read_calibrations(whole, panel["evidence"], arrays, "evidence_confidence")
-    # Earlier releases kept no more than those that gather evidence.
+    # Earlier releases stored only the calibrations of the experts that collect evidence.
     experts_of = read_calibrations(whole, panel.get("calibrated", []), arrays, "expert_confidence") or {
         name: one for name, one in evidence.items() if name in settings.experts
     }

@@ -1,4 +1,4 @@
-"""The fit of the panel: what one pass gathers, and what is derived from it."""
+"""Fits the panel: gathers sums, moments and a sample in one pass, and derives its experts and their scales."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from line_plugin.math.moments import Moments
 from line_plugin.method.line import LINe
 
 EXPERTS = ("line", *NAMES)
-"""Every expert, in the order in which they are added."""
+"""All experts, in the order in which they are added."""
 SAMPLE_ROWS = 32768
-"""Rows of which prototypes are made at most: 268 MB for the 2048 features of a ResNet-50, during the fit alone."""
+"""The most rows that prototypes are made from: 268 MB for the 2048 features of a ResNet-50, only during the fit."""
 SCALE_ROWS = 3000
-"""Rows by which experts are scaled at most."""
+"""The most rows that the experts' scales are found from."""
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """The experts in a setting such as ``line+angle``."""
+    """The names of the experts in a setting such as ``line+angle``."""
     return tuple(name.strip() for name in text.split("+") if name.strip())
 
 
 @dataclass(frozen=True)
 class PanelSettings:
-    """Which experts there are and what they are made of.
+    """Which experts a panel has, and how they are fitted.
 
     Attributes:
-        experts: of :data:`EXPERTS`.
-        prototypes: a class. They are most of the state, ``4 K D`` bytes each.
-        seed: of the sample of training rows and of LINe's clip.
+        experts: some of :data:`EXPERTS`.
+        prototypes: how many for each class. They take most of the memory: ``4 K D`` bytes for each of that number.
+        seed: seed of the sample of training rows and of the choice of LINe's clip.
     """
 
     experts: tuple[str, ...] = EXPERTS
@@ -63,7 +63,7 @@ class PanelSettings:
 
 @dataclass
 class Gathered:
-    """Sums, moments and a sample of the rows of one pass. State: K x D, D x D float64 and the sample."""
+    """Sums, moments and a sample of the rows of one pass: K x D and D x D float64, and the sample."""
 
     sums: ClassSums
     moments: Moments
@@ -71,12 +71,12 @@ class Gathered:
 
     @classmethod
     def nothing(cls, num_classes: int, width: int, settings: PanelSettings) -> Gathered:
-        """Before the first row."""
+        """The result before the first row."""
         sample = ClassSample(num_classes, SAMPLE_ROWS, settings.seed)
         return cls(ClassSums.zeros(num_classes, width), Moments.zeros(width), sample)
 
     def add_(self, features: Tensor, labels: Tensor) -> None:
-        """Take a batch in; what :meth:`ClassSums.add_` refuses is refused before anything is counted."""
+        """Adds a batch. If :meth:`ClassSums.add_` refuses it, nothing of it is counted."""
         self.sums.add_(features, labels)
         labels = labels.to("cpu", torch.int64)
         rows = features.detach().to("cpu", torch.float32)[labels >= 0]
@@ -84,18 +84,18 @@ class Gathered:
         self.sample.add_(rows, labels[labels >= 0])
 
     def for_line(self) -> ClassSample:
-        """The rows by which :meth:`LINe.auto` would have chosen its clip."""
+        """The rows from which :meth:`LINe.auto` would have chosen its clip."""
         return self.sample.first(ROWS)
 
 
 @dataclass(frozen=True)
 class FittedPanel:
-    """What a fit leaves; never changed in place.
+    """The result of a fit; it never changes.
 
     Attributes:
         line: the fitted LINe, which predicts the class and is the expert ``line``.
         scorer: the other experts.
-        scales: of each expert that was fitted, by name.
+        scales: the scale of each expert that was fitted, by name.
     """
 
     line: LINe
@@ -104,13 +104,13 @@ class FittedPanel:
 
     @classmethod
     def make(cls, line: LINe, gathered: Gathered, settings: PanelSettings) -> FittedPanel:
-        """Derive everything that is not LINe's.
+        """Derives everything that is not LINe's.
 
         Args:
-            line: fitted on the same pass.
+            line: a LINe fitted in the same pass.
 
         Raises:
-            FitError: an expert tells no two rows apart.
+            FitError: an expert gives all rows the same score.
         """
         sample, (weight, bias) = gathered.sample, (t.cpu() for t in line.head)
         few = sample.first(SCALE_ROWS)
@@ -136,24 +136,27 @@ class FittedPanel:
         return fitted
 
     def to(self, device: torch.device | str) -> FittedPanel:
-        """The same on another device; itself, with what it has compiled and tried, if it is there."""
+        """A copy on another device.
+
+        If it is already there, itself, so that kernels are not compiled and tested again.
+        """
         if torch.device(device) == self.line.device:
             return self
         return FittedPanel(copy.copy(self.line).to(device), ExpertScorer(self.scorer.experts.to(device)), self.scales)
 
     def score(self, features: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Class (N,) int64 and the scaled confidences (N,) float64 by name.
+        """Class (N,) int64 and the scaled confidences (N,) float64 of each expert, by name.
 
         Args:
-            features: (N, D) on any device. LINe, which predicts the class, refuses what cannot be scored.
-            names: which experts.
+            features: (N, D) on any device. LINe, which predicts the class, refuses features that cannot be scored.
+            names: which experts score.
         """
         with torch.no_grad():
             classes, found = self._said(features, names)
         return classes.to(features.device), {name: self.scales[name].apply(found[name]) for name in names}
 
     def _said(self, features: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Class and unscaled confidences by name, on :attr:`LINe.device`."""
+        """Class and unscaled confidences of each expert, by name, on :attr:`LINe.device`."""
         rows, others = self.line.prepare(features), [name for name in NAMES if name in names]
         shared = self._angle.predict(rows) if "angle" in others else None
         if shared is None:
@@ -169,7 +172,7 @@ class FittedPanel:
 
 
 def _clipped_mean(sample: ClassSample, sums: ClassSums, clip: float | None) -> Tensor:
-    """Mean of the clipped training features: class means of the sample, each for as many rows as its class had."""
+    """The mean of the clipped training features: class means of the sample, weighted by the rows of each class."""
     labels = sample.labels
     weights = (sums.counts.double() / torch.bincount(labels, minlength=sample.num_classes))[labels]
     total = torch.zeros(sums.width, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a fitted panel answers: its size, its choice, classes and confidences."""
+"""The methods of a fitted panel that only read it: its size, chosen clip, scores, explanations and calibration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from line_plugin.errors import NotFittedError, SettingsError, unknown_name
-from line_plugin.math.leave_out import LeaveOut
+from line_plugin.math.clip_choice import LeaveOut
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.explanation import ExpertOpinion, PanelExplanation, p_values_of
 from line_plugin.method.line import LINe
@@ -30,16 +30,16 @@ WHOLE = "panel"
 
 
 class PanelScores:
-    """The part of :class:`line_plugin.Panel` that reads a fit and never changes it.
+    """The part of :class:`line_plugin.Panel` that reads a fit and does not change it.
 
     Attributes:
         settings: which experts; provenance: the origin of the fit.
         calibration: None until :meth:`calibrate`.
-        evidence_calibrations: of whoever gathers evidence of its own in the monitor, by name and on the same inputs;
-            empty until :meth:`calibrate`.
-        expert_calibrations: of every expert, by name and on the same inputs; empty until :meth:`calibrate`. An artifact
-            of an earlier release has those of the experts that gather evidence.
-        content_sha256: of the artifact that was read or written, empty if there is none.
+        evidence_calibrations: by name and on the same inputs, the calibration of each score that collects evidence of
+            its own in the monitor; empty until :meth:`calibrate`.
+        expert_calibrations: the calibration of every expert, by name and on the same inputs; empty until
+            :meth:`calibrate`. An artifact of an earlier release has only those of the experts that collect evidence.
+        content_sha256: the hash of the artifact that was read or written, empty if there is none.
     """
 
     settings: PanelSettings
@@ -63,12 +63,12 @@ class PanelScores:
 
     @property
     def line(self) -> LINe:
-        """The fitted LINe among its experts; it predicts the class."""
+        """The fitted LINe among the experts; it predicts the class."""
         return self._state.line
 
     @property
     def choice(self) -> LeaveOut | None:
-        """How LINe's clip was chosen, with every candidate; None if its settings were given."""
+        """How LINe's clip was chosen, with all candidates; None if its settings were given."""
         return self.line.choice
 
     @property
@@ -83,21 +83,21 @@ class PanelScores:
 
     @property
     def num_samples(self) -> int:
-        """How many labelled images the fit saw."""
+        """How many labelled images the fit used."""
         return self.line.num_samples
 
     @property
     def device(self) -> torch.device:
-        """Where scoring runs."""
+        """The device on which scoring runs."""
         return self.line.device
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the scoring state to ``device``."""
+        """Moves the scoring state to ``device``."""
         self._fitted = self._state.to(device)
         return self
 
     def score(self, features: Tensor) -> Tensor:
-        """Confidence of each row.
+        """The confidence of each row.
 
         Args:
             features: (N, D) float32, float16 or bfloat16 (computed in float32), N >= 0, on any device.
@@ -111,9 +111,9 @@ class PanelScores:
         return self.predict(features)[1]
 
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Class and confidence of each row.
+        """The class and the confidence of each row.
 
-        On a CPU with numba a row's bits depend on that row alone; elsewhere batches may differ by 1e-5.
+        On a CPU with numba a row's bits depend on that row alone. Elsewhere batches may differ by 1e-5.
 
         Returns:
             ``(classes, confidence)``: (N,) int64, as :meth:`LINe.predict` gives them, and (N,) float32, high = ID.
@@ -122,11 +122,11 @@ class PanelScores:
         return classes, _added(each).to(features.device, torch.float32)
 
     def predict_experts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`predict`, with what each expert says: for whoever keeps the experts apart, such as the monitor.
+        """As :meth:`predict`, with the score of each expert, for code such as the monitor that uses experts one by one.
 
         Returns:
-            ``(classes, confidence, each)``: (N,) int64, (N,) float32 and (N, E) float32, high = ID, a column for each
-            of ``settings.experts``.
+            ``(classes, confidence, each)``: (N,) int64, (N,) float32 and (N, E) float32, high = ID, one column for each
+                of ``settings.experts``.
 
         Raises:
             WidthError, NonFiniteError, NotFittedError.
@@ -136,9 +136,9 @@ class PanelScores:
         return classes, confidence, columns
 
     def score_experts(self, features: Tensor) -> dict[str, Tensor]:
-        """What each expert says of each row, (N,) float64 by name: 0 is typical, -1 as low as 1 % of training rows.
+        """The score of each expert, (N,) float64 by name: 0 is typical, and 1 % of training rows have -1 or less.
 
-        Their sum is the confidence. Raises what :meth:`score` raises.
+        Their sum is the confidence. Raises the errors of :meth:`score`.
         """
         _, each = self._score_each(features)
         return dict(zip(self.settings.experts, each, strict=True))
@@ -149,13 +149,13 @@ class PanelScores:
         return classes, [found[name] for name in self.settings.experts]
 
     def explain(self, features: Tensor) -> tuple[PanelExplanation, ...]:
-        """Why each row has the confidence that it has: what each expert says, who blames it, and LINe's neurons.
+        """Explains the confidence of each row: the score of each expert, the lowest one, and LINe's neurons.
 
         Args:
-            features: as for :meth:`score`; for a few rows (:meth:`LINe.explain`).
+            features: as in :meth:`score`, but a few rows (:meth:`LINe.explain`).
 
         Returns:
-            One a row (:class:`line_plugin.method.explanation.PanelExplanation`).
+            One :class:`line_plugin.method.explanation.PanelExplanation` for each row.
 
         Raises:
             WidthError, NonFiniteError, NotFittedError.
@@ -181,29 +181,29 @@ class PanelScores:
         )
 
     def expert_p_values(self, each: Tensor) -> dict[str, list[float | None]]:
-        """The p-value of each expert by name, from what :meth:`predict_experts` gave (N, E); None if not calibrated."""
+        """The p-values of each expert, by name, for scores (N, E) of :meth:`predict_experts`; None if uncalibrated."""
         columns = zip(self.settings.experts, each.unbind(dim=1), strict=True)
         return {name: p_values_of(self.expert_calibrations.get(name), column) for name, column in columns}
 
     @property
     def default_evidence(self) -> tuple[str, ...]:
-        """Who gathers evidence of its own if nothing else is asked for."""
+        """The scores that collect evidence of their own unless others are chosen."""
         several = len(self.settings.experts) > 1 and "line" in self.settings.experts
         return (WHOLE, "line") if several else (WHOLE,)
 
     def calibrate(
         self, features: Tensor, tpr: float = 0.95, source: str = "", evidence: Sequence[str] | None = None
     ) -> Calibration:
-        """Score held-out ID features and keep the calibration; :meth:`save` stores it. See :meth:`LINe.calibrate`.
+        """Scores held-out ID features and keeps the calibration, like :meth:`LINe.calibrate`. :meth:`save` stores it.
 
         Args:
-            features: (n, D) of held-out ID inputs.
-            tpr: share of ID samples to keep.
-            source: what was scored, for people.
-            evidence: who gathers evidence of its own in the monitor: :data:`WHOLE`, experts, or some of both.
+            features: (n, D), from held-out ID inputs.
+            tpr: the share of ID samples to keep.
+            source: the name of these inputs, for people.
+            evidence: the scores that collect evidence of their own in the monitor: :data:`WHOLE`, experts, or both.
 
         Raises:
-            SettingsError: an unknown name in ``evidence``, one twice, or none.
+            SettingsError: ``evidence`` is empty, or has an unknown name or the same name twice.
         """
         experts = self.settings.experts
         names, known = self.default_evidence if evidence is None else tuple(evidence), (WHOLE, *experts)

@@ -1,4 +1,4 @@
-"""What the file of a panel holds beside that of its LINe, of tensors or arrays alike."""
+"""Reads what a panel's file holds in addition to its LINe: experts, scales and calibrations, as tensors or arrays."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from line_plugin.method.calibration import Calibration
 def read_experts(
     arrays: Mapping[str, Array], panel: Mapping[str, Any], weight: Array, bias: Array, clip: float | None
 ) -> Experts[Array]:
-    """The experts of a head.
+    """Reads the experts of a head.
 
     Args:
-        arrays: of the file; panel: what its metadata says of the panel.
-        weight: (K, D), bias: (K,), clip: of its LINe.
+        arrays: the arrays of the file; panel: the panel's part of its metadata.
+        weight: (K, D), bias: (K,), clip: those of its LINe.
 
     Raises:
-        ValueError: an array has another shape than the head asks for; KeyError: one is missing.
+        ValueError: the shape of an array does not fit the head; KeyError: an array is missing.
     """
     k, d = weight.shape
     clipped_mean, prototypes, mean, basis = (arrays[n] for n in ("clipped_mean", "prototypes", "mean", "basis"))
@@ -41,14 +41,14 @@ def read_experts(
 
 
 def read_scales(panel: Mapping[str, Any]) -> dict[str, Scale]:
-    """The scale of each expert that was fitted, by name."""
+    """Reads the scale of each expert that was fitted, by name."""
     return {name: Scale(float(s["median"]), float(s["spread"])) for name, s in panel["scales"].items()}
 
 
 def read_calibrations(
     whole: Calibration | None, names: Sequence[str], arrays: Arrays, key: str
 ) -> dict[str, Calibration]:
-    """The calibrations (a row of confidences each) that lie beside the one of the whole panel."""
+    """Reads the calibrations other than that of the whole panel; each is a row of confidences."""
     if whole is None or not names:
         return {}
     return {n: Calibration(row, whole.tpr, whole.source) for n, row in zip(names, arrays[key], strict=True)}

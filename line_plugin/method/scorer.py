@@ -1,7 +1,8 @@
-"""A fitted LINe or panel on a CPU without torch: the artifact read by numpy, scored by the compiled kernels.
+"""Scores with a fitted LINe or panel on a CPU without torch: numpy reads the artifact, and compiled kernels score.
 
-For processes that only score, such as a monitor's worker, to which torch would add half a gigabyte. The kernels are
-those that :meth:`LINe.predict <line_plugin.LINe.predict>` and ``Panel.predict`` call on a CPU, so every bit is theirs.
+This is for processes that only score, such as a worker of the monitor, which would need half a gigabyte more with
+torch. The kernels are those that :meth:`LINe.predict <line_plugin.LINe.predict>` and ``Panel.predict`` call on a CPU,
+so the scores have the same bits.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ Ints = NDArray[np.int64]
 
 
 class LineScorer:
-    """A fitted LINe that scores arrays. It is never changed: threads may share it.
+    """A fitted LINe that scores arrays. It never changes, so threads may share it.
 
     Attributes:
-        settings, provenance, calibration, content_sha256: as of :class:`line_plugin.LINe`.
-        num_samples: how many labelled images the fit saw.
+        settings, provenance, calibration, content_sha256: as in :class:`line_plugin.LINe`.
+        num_samples: how many labelled images the fit used.
     """
 
     def __init__(self, stored: Stored, head: Head, kernel: cpu.PackedHead | cpu.PlainHead, about: Mapping[str, Any]):
@@ -46,7 +47,7 @@ class LineScorer:
         self.kernel = kernel
 
     def predict(self, features: Floats) -> tuple[Ints, Floats]:
-        """Class (N,) and confidence (N,), high = ID, of features (N, D) float32: the bits of ``LINe.predict``.
+        """Class (N,) and confidence (N,), high = ID, of features (N, D) float32, with the bits of ``LINe.predict``.
 
         Raises:
             WidthError, NonFiniteError.
@@ -54,7 +55,7 @@ class LineScorer:
         return self.kernel.predict(self.check(features), self.settings.clip)
 
     def check(self, features: Floats) -> Floats:
-        """The features, if they can be scored. Raises what :meth:`predict` raises."""
+        """Returns the features if they can be scored. Raises the errors of :meth:`predict`."""
         if features.ndim != 2 or features.shape[1] != self.width:
             raise WidthError(f"features of shape {features.shape} given, expected (N, {self.width})")
         with np.errstate(over="ignore", invalid="ignore"):
@@ -70,12 +71,12 @@ class LineScorer:
 
 
 class PanelScorer:
-    """A fitted panel that scores arrays. It is never changed: threads may share it.
+    """A fitted panel that scores arrays. It never changes, so threads may share it.
 
     Attributes:
-        line: LINe among its experts, which predicts the class.
+        line: the LINe among its experts, which predicts the class.
         experts: their names, in the order in which they are added.
-        provenance, calibration, evidence_calibrations, content_sha256: as of :class:`line_plugin.Panel`.
+        provenance, calibration, evidence_calibrations, content_sha256: as in :class:`line_plugin.Panel`.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class PanelScorer:
         self._packed, self._angle = packed, angle
 
     def predict_experts(self, features: Floats) -> tuple[Ints, Floats, Floats]:
-        """Class (N,), confidence (N,) and what each expert says (N, E), high = ID: as ``Panel.predict_experts``.
+        """Class (N,), confidence (N,) and experts' scores (N, E), high = ID, as ``Panel.predict_experts`` gives them.
 
         Raises:
             WidthError, NonFiniteError.
@@ -119,15 +120,15 @@ class PanelScorer:
 
 
 def load_scorer(path: str | Path) -> LineScorer | PanelScorer | None:
-    """Read and verify an artifact and try its kernels; torch is not imported.
+    """Reads and verifies an artifact and tests its kernels; torch is not imported.
 
     Returns:
-        ``None`` if numba is not installed or its kernels cannot be used here (the reason is logged):
-        :func:`line_plugin.load_artifact` then scores by torch.
+        ``None`` if numba is not installed or its kernels cannot be used here (the reason is logged). Then use
+            :func:`line_plugin.load_artifact`, which scores with torch.
 
     Raises:
-        ArtifactError: no such file or another kind of file; ArtifactCorruptError: not the bytes that were written;
-            ArtifactVersionError: from a newer release.
+        ArtifactError: the file does not exist or is of another kind; ArtifactCorruptError: its bytes have changed;
+            ArtifactVersionError: a newer release wrote it.
     """
     arrays, metadata = read_arrays(path)
     kind = metadata.get("kind")

@@ -1,4 +1,4 @@
-"""The settings of the method, the published ones by name, and the origin of a fit."""
+"""The settings of LINe, the published settings by name, and the record of a fit's origin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from line_plugin.errors import SettingsError
 
 @dataclass(frozen=True)
 class LINeSettings:
-    """The three switches of the method; ``None`` turns one off (the paper's ablation).
+    """The three settings of LINe; ``None`` turns one off, as in the paper's ablation.
 
     Attributes:
         p_w: weight percentile (WP) in [0, 100].
@@ -34,7 +34,7 @@ class LINeSettings:
 
 
 def describe(settings: Mapping[str, Any], state: str) -> str:
-    """A LINe for people, by its settings and its state."""
+    """The text for people that names a LINe's settings and state."""
     shown = ", ".join(f"{k}={format(v, 'g') if isinstance(v, float) else v}" for k, v in settings.items())
     return f"LINe({shown}; {state})"
 
@@ -49,13 +49,13 @@ PRESETS: dict[str, LINeSettings] = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """The origin of a fit; kept in the artifact.
+    """The origin of a fit, stored in the artifact.
 
     Attributes:
         class_names: K names, empty if unknown.
         head: module path of the ``Linear`` (``"fc"``).
         model_sha256, data_sha256: fingerprints of the weights and of the training images, empty if unknown.
-        extra: anything else worth keeping (JSON).
+        extra: anything else worth storing, as JSON.
     """
 
     class_names: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What the file of an artifact says beside its arrays, and the head that it scores with: what needs no torch."""
+"""Reads, without torch, an artifact's settings, provenance, calibration, head and masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from line_plugin.method.settings import LINeSettings, Provenance
 
 @dataclass(frozen=True)
 class Stored:
-    """Settings, provenance and calibration, as the metadata of the file holds them."""
+    """Settings, provenance and calibration from the metadata of a file."""
 
     settings: LINeSettings
     provenance: Provenance
@@ -26,7 +26,7 @@ class Stored:
 
     @classmethod
     def of_parts(cls, arrays: Arrays, metadata: Mapping[str, Any]) -> Stored:
-        """From a file that was read; raises whatever comes of parts that are missing or of another kind."""
+        """Makes them from a file that was read. Missing or wrong parts raise any error: catch them all."""
         provenance = dict(metadata["provenance"])
         provenance["class_names"] = tuple(provenance["class_names"])
         kept = metadata.get("calibration")
@@ -38,7 +38,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Head:
-    """What the scoring rule takes of a fit: weight (K, D), bias (K,), and both masks as floors (K, D), float32."""
+    """The arrays that the scoring rule needs, float32: weight (K, D), bias (K,), both masks as floors (K, D)."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -49,7 +49,7 @@ class Head:
         """From a file that was read.
 
         Raises:
-            ValueError: an array has another shape than the head asks for, or the head is not finite; KeyError: one is
+            ValueError: the shape of an array does not fit the head, or the head is not finite; KeyError: an array is
                 missing.
         """
         weight = np.ascontiguousarray(arrays["weight"], np.float32)
@@ -77,14 +77,14 @@ def derive_floors(
     thresholds: NDArray[np.float64] | None = None,
     class_names: tuple[str, ...] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """The masks of a fit.
+    """Derives the masks of a fit.
 
     Args:
-        weight: (K, D) of the head.
-        sums: (K, D), counts: (K,), of the unclipped training features of each class.
-        settings: whose percentiles to take.
-        thresholds: (K,) those of the same sums and ``settings.p_w``, if known: they are the slow part of a fit.
-        class_names: to name an empty class.
+        weight: (K, D), the head's.
+        sums: (K, D), counts: (K,), over the unclipped training features of each class.
+        settings: the settings that give the percentiles.
+        thresholds: (K,), those of the same sums and ``settings.p_w``, if known; they are the slow part of a fit.
+        class_names: names for the error about an empty class.
 
     Returns:
         The thresholds (K,) of the weight mask, and both masks as floors (K, D) (:mod:`line_plugin.math.masks`).

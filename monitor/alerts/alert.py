@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 
-from monitor.math.lifecycle import Alert, interval
+from monitor.math.intervals import interval
+from monitor.math.lifecycle import Alert
 from monitor.messages.record import Partition
 from monitor.messages.text import printable
 from monitor.store.counts import Example

@@ -20,8 +20,6 @@ ALERT_NAMES = {
     "drift": "InputsDrift",
 }
 HEARTBEAT = "MonitorHeartbeat"
-IDENTITY = ("alertname", "group", "kind", "stream", "subject", "fingerprint")
-"""Labels that the monitor itself sets, which settings may not override."""
 
 LABEL_LENGTH = 200
 ANNOTATION_LENGTH = 2000

@@ -18,7 +18,7 @@ _ATTRIBUTE, _HEADER = r"[a-z0-9]{1,40}", r"[a-z0-9!#$%&'*+.^_`|~-]{1,80}"
 class IngestKafkaConfig(KafkaConnection):
     """The topic that posts are written to. It is not created."""
 
-    topic: str
+    topic: str = Field(description="the topic that posts are written to; make it first")
     client: Literal["kafka-python", "confluent-kafka"] = Field(
         "kafka-python", description="library that writes; confluent-kafka costs less CPU and is an extra"
     )

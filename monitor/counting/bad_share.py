@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from monitor.errors import BadShareError
-from monitor.messages.reading import Rejected
 from monitor.messages.reasons import ADVICE
 from monitor.messages.record import Partition
-from monitor.store.counts import Progress
+from monitor.messages.rows import Rejected
+from monitor.store.partitions import Progress
 from monitor.store.verdicts import Notice
 
 LEAST = 10

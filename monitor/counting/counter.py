@@ -15,10 +15,11 @@ from monitor.counting.routing import Router
 from monitor.counting.scoring import Scored
 from monitor.counting.telling import Told
 from monitor.errors import RecordError
-from monitor.messages.reading import Rejected, Rows
 from monitor.messages.record import Partition, Record
+from monitor.messages.rows import Rejected, Rows
 from monitor.messages.times import arrival
-from monitor.store.counts import Batch, Example, Progress, cell_of
+from monitor.store.counts import Batch, Example, cell_of
+from monitor.store.partitions import Progress
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log
-from monitor.store.counts import Claim
+from monitor.store.partitions import Claim
 from monitor.store.verdicts import Notice
 
 

@@ -19,7 +19,7 @@ from monitor.counting.gaps import Gap, find_gap, is_stale
 from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition, Record
 from monitor.sources.protocol import Log, Sight, Source
-from monitor.store.counts import Claim, Move, Progress
+from monitor.store.partitions import Claim, Move, Progress
 from monitor.store.protocol import Store
 
 log = logging.getLogger(__name__)

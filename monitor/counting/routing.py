@@ -10,8 +10,9 @@ import numpy as np
 from monitor.counting.models import Models, named_model
 from monitor.counting.scoring import Scored
 from monitor.messages.limits import Limits
-from monitor.messages.reading import Reader, Rejected, Rows
+from monitor.messages.reading import Reader
 from monitor.messages.record import Record
+from monitor.messages.rows import Rejected, Rows
 from monitor.messages.text import printable
 
 

@@ -4,69 +4,38 @@ Scoring has a thread of its own, so the next batch is scored while the last one 
 happens in one thread. The order of the steps makes the counts exact: a batch is scored, its dead letters are
 acknowledged, counts and next offsets are written by one script, and only then is it decided which records of the next
 batch are to be counted. If something fails before that script, the records are read again. If something fails after it,
-a repeat is refused. :mod:`monitor.counting.ownership` decides who owns a partition and at which offset it continues.
+a repeat is refused. :mod:`monitor.counting.ownership` decides who owns a partition and at which offset it continues,
+and :mod:`monitor.counting.writing` does what the store answers to a batch.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from monitor.counting.bad_share import BadShares
 from monitor.counting.counter import Counter, Owned, Read
+from monitor.counting.heartbeat import Heartbeat
 from monitor.counting.models import Models
 from monitor.counting.observing import Observer, Unobserved
 from monitor.counting.ownership import Ownership
+from monitor.counting.polling import Polling
 from monitor.counting.scoring import Scored, ScoringThread
-from monitor.errors import BrokerUnavailableError, ReboundError, StoreUnavailableError
+from monitor.counting.settings import WorkerSettings
+from monitor.counting.trouble import Trouble
+from monitor.counting.writing import BatchWriter
+from monitor.errors import BrokerUnavailableError, StoreUnavailableError
 from monitor.messages.record import Partition, Record
+from monitor.messages.times import now_ms
 from monitor.sources.deadletters import DeadLetters
 from monitor.sources.protocol import Source
-from monitor.store.counts import Batch, Seen
 from monitor.store.protocol import Store
 from monitor.store.verdicts import Notice
 
 log = logging.getLogger(__name__)
-
-SLICE_MS = 8
-"""The longest poll (ms) while a batch is being scored, since scoring may end at any moment."""
-
-LAST_BUCKET = 2**62
-
-REPORT_SECONDS = 1.0
-"""How often (in seconds) a worker reports how far its partitions are."""
-
-REBOUND = (
-    "this group was given other settings or another artifact while this process ran, and nothing more is written: "
-    "restart it with the settings that the group has now"
-)
-
-MOVED = {
-    "late": "were older than what has been judged and count in the bucket that is open now",
-    "ahead": "were stamped later than the clock of Redis and count in the bucket of the present",
-    "overflow": "are of streams beyond streams.limit and count together as one stream",
-}
-"""What happened to samples that were not counted in their own bucket or stream."""
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """Intervals and limits of a worker. Times are in milliseconds."""
-
-    bucket_ms: int = 1000
-    max_records: int = 500
-    poll_ms: int = 200
-    start: str = "latest"
-    examples: int = 5
-    max_bad_share: float = 0.1
-    bad_window: int = 2000
-    at_bad_share: Literal["continue", "stop"] = "continue"
-    dead_letters: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,39 +45,6 @@ class _InHand:
     read: Read
     scored: Future[Scored]
     began: float
-
-
-class Trouble:
-    """What keeps a worker from its records, and since when. It is reported if it lasts.
-
-    Attributes:
-        what: a text for people; empty if nothing is wrong.
-        topics: the topics it is about, if others can be read; empty if it is about everything.
-    """
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic, self.what, self._since = monotonic, "", 0.0
-        self.topics: Sequence[str] = ()
-
-    def begins(self, what: str, topics: Sequence[str] = ()) -> None:
-        """Note that something is wrong. Its duration counts from the first time.
-
-        Args:
-            what: one sentence on what is wrong.
-            topics: the topics it is about, if others can be read; empty if it is about everything.
-        """
-        self._since = self._since if self.what else self._monotonic()
-        self.what, self.topics = what, topics
-
-    def is_over(self) -> None:
-        """Note that a batch was counted, so nothing is wrong any more."""
-        self.what = ""
-
-    def report(self) -> dict[str, Any]:
-        """Return ``trouble`` and ``trouble_for_ms``, and ``topics`` if it is only about some of them."""
-        lasts = round(1000 * (self._monotonic() - self._since)) if self.what else 0
-        about = {"topics": list(self.topics)} if self.what and self.topics else {}
-        return {"trouble": self.what, "trouble_for_ms": lasts, **about}
 
 
 class Worker:
@@ -134,27 +70,25 @@ class Worker:
         dead_letters: DeadLetters,
         settings: WorkerSettings | None = None,
         *,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], int] = now_ms,
         wait: Callable[[float], None] = time.sleep,
         observer: Observer | None = None,
         name: str = "worker",
     ) -> None:
         self._source, self._store, self._dead_letters = source, store, dead_letters
-        self._settings = settings or WorkerSettings()
-        s = self._settings
-        self._counter = Counter(models, s.bucket_ms, s.examples, s.bad_window)
-        self._clock, self._wait, self._name = clock, wait, name
+        s = settings or WorkerSettings()
+        self._clock, self._wait = clock, wait
         self._observer: Observer = observer or Unobserved()
-        self._ownership = Ownership(source, store, self._settings.start)
+        self._polling = Polling(source, self._observer, s.poll_ms, s.max_records, wait)
+        self._ownership = Ownership(source, store, s.start)
+        self._counter = Counter(models, s.bucket_ms, s.examples, s.bad_window)
         self._scoring = ScoringThread(self._score)
-        self._in_hand: _InHand | None = None
-        self._away, self._away_why = False, ""
-        self._moved: dict[str, int] = {}
-        self._moved_at = self._warned_at = -60.0
-        self._reported = -REPORT_SECONDS
-        self._trouble, self._reading = Trouble(), Trouble()
+        self._writer = BatchWriter(store, self._ownership)
         self._shares = BadShares(s.max_bad_share, s.bad_window, s.at_bad_share, s.dead_letters)
-        self._store_leads = 0  # milliseconds by which the store's clock is ahead of this one
+        self._heartbeat = Heartbeat(store, name, s.max_records, clock)
+        self._in_hand: _InHand | None = None
+        self._away_why = ""  # why the store cannot be reached; empty if it can
+        self._trouble = Trouble()
 
     @property
     def owned(self) -> Mapping[Partition, Owned]:
@@ -168,7 +102,7 @@ class Worker:
         If one topic cannot be read and others can, this stays empty: the worker does what it can, and a restart does
         not help.
         """
-        reading = "" if self._reading.topics else self._reading.what
+        reading = "" if self._polling.trouble.topics else self._polling.trouble.what
         return self._away_why or reading or self._trouble.what
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -182,8 +116,9 @@ class Worker:
         """
         try:
             self._report()
-            polled = self._read()
-            if self._away:
+            scored = self._in_hand.scored.done if self._in_hand else None
+            polled = self._polling.read(len(self.owned), scored, away=bool(self._away_why))
+            if self._away_why:
                 return self._try_again()
             ahead = self._begun(polled)  # scored while the batch in hand is counted
             done = self._finish()
@@ -197,9 +132,8 @@ class Worker:
             # What was polled and not counted must be read again.
             self._ownership.clear()
             self._in_hand = None
-            self._warn(error)
             self._trouble.begins(str(error))
-            self._wait(0.5)
+            self._polling.pause_after(error)
         return 0
 
     def close(self) -> None:
@@ -216,49 +150,11 @@ class Worker:
             self._source.close()
             self._dead_letters.close()
 
-    def _read(self) -> dict[Partition, list[Record]]:
-        """Return the next records, and note for the report whether they can be read at all."""
-        began = time.perf_counter()
-        try:
-            polled = self._poll()
-        except BrokerUnavailableError as error:
-            self._observer.polled(False, len(self._ownership.owned))
-            self._reading.begins(self._source.trouble() or str(error))
-            self._warn(error)
-            self._wait(0.5)
-            return {}
-        if trouble := self._source.trouble():
-            self._reading.begins(trouble, self._source.unreadable())
-        else:
-            self._reading.is_over()
-        self._observer.took("poll", time.perf_counter() - began)
-        unreadable = self._source.unreadable()
-        self._observer.polled(not trouble or bool(unreadable), len(self._ownership.owned))
-        self._observer.unreadable(unreadable)
-        return polled
-
-    def _warn(self, error: Exception) -> None:
-        """Log a warning at most once a minute. The source logs its own trouble."""
-        if not self._source.trouble() and time.monotonic() - self._warned_at > 60:
-            self._warned_at = time.monotonic()
-            log.warning("%s; this is tried again twice a second, and said once a minute", error)
-
-    def _poll(self) -> dict[Partition, list[Record]]:
-        """Poll the next records. While a batch is being scored, poll no longer than that takes."""
-        s = self._settings
-        if self._in_hand is None or self._away:
-            return self._source.poll(0 if self._away else s.poll_ms, s.max_records)
-        slice_ms, polled = 0, self._source.poll(0, s.max_records)
-        while not polled and not self._in_hand.scored.done():
-            slice_ms = min(2 * slice_ms + 1, SLICE_MS)
-            polled = self._source.poll(slice_ms, s.max_records)
-        return polled
-
     def _go_away(self, error: Exception) -> None:
         """Stop fetching but keep polling, so that this worker stays in the group."""
-        if not self._away:
+        if not self._away_why:
             log.warning("%s; partitions are paused, nothing is lost", error)
-            self._away, self._away_why = True, str(error) or "Redis cannot be reached"
+            self._away_why = str(error) or "Redis cannot be reached"
             self._observer.store_away(True)
         self._source.pause(self._source.assigned())
         self._wait(0.2)
@@ -267,7 +163,7 @@ class Worker:
         """While the store is away, try it again. What was polled meanwhile is read again after the next claim."""
         self._source.pause(self._source.assigned())
         self._store.ping()
-        self._away, self._away_why = False, ""
+        self._away_why = ""
         log.warning("the store answers again; carrying on")
         self._observer.store_away(False)
         # The store may have come back older, or empty: ask it where to go on.
@@ -277,21 +173,12 @@ class Worker:
         return 0
 
     def _report(self) -> None:
-        """Report once a second that this worker is alive, and how far behind its partitions are."""
-        if time.monotonic() - self._reported < REPORT_SECONDS:
+        """Report once a second to the store, and resolve alerts about partitions that fell quiet."""
+        if not self._heartbeat.is_due:
             return
-        self._reported = time.monotonic()
-        ends, most = self._source.end_known(), 2 * self._settings.max_records
-        seen = {
-            p: Seen(o.epoch, lag := max(0, ends[p] - o.next) if p in ends else -1, lag > most)
-            for p, o in self._ownership.owned.items()
-        }
-        trouble = self._reading.report() if self._reading.report()["trouble"] else self._trouble.report()
-        now = self._store.report(self._name, json.dumps({"partitions": len(seen), **trouble}), seen)
-        if not now:
-            raise ReboundError(REBOUND)
-        self._store_leads = now - self._clock()
-        self._tell(self._shares.quiet({p: o.epoch for p, o in self._ownership.owned.items()}))
+        reading = self._polling.trouble
+        self._heartbeat.beat(self.owned, self._source.end_known(), reading if reading.what else self._trouble)
+        self._tell(self._shares.quiet({p: o.epoch for p, o in self.owned.items()}))
 
     def _tell(self, notices: list[Notice]) -> None:
         for notice in notices:
@@ -305,7 +192,7 @@ class Worker:
         if not records:
             return None
         began = time.perf_counter()
-        read = self._counter.read(records, self._clock() + self._store_leads)
+        read = self._counter.read(records, self._clock() + self._heartbeat.store_leads_ms)
         self._observer.took("decode", time.perf_counter() - began)
         return _InHand(read, self._scoring.begin(read), began)
 
@@ -334,7 +221,7 @@ class Worker:
         if rejected:
             self._dead_letters.send(rejected)
         began = time.perf_counter()
-        written = self._commit(batch)
+        written = self._writer.write(batch)
         self._observer.took("commit", time.perf_counter() - began)
         if written is None:
             return 0
@@ -344,41 +231,3 @@ class Worker:
         self._observer.counted(batch.samples, written.rejected, time.perf_counter() - hand.began)
         self._tell(self._shares.notices(written.progress, rejected))
         return taken
-
-    def _commit(self, batch: Batch) -> Batch | None:
-        """Write the batch. Returns ``None`` if the store refused a partition, which is then claimed again."""
-        while True:
-            reply = self._store.commit(batch)
-            if reply.status == "closed":
-                batch = batch.within(reply.bucket + 1, LAST_BUCKET)
-            elif reply.status == "ahead":
-                batch = batch.within(-1, reply.bucket)
-            elif reply.status == "streams":
-                batch = batch.overflowed(frozenset(reply.streams))
-            elif reply.why == "rebound":
-                raise ReboundError(REBOUND)
-            elif reply.status == "refused":
-                log.warning(
-                    "%s: Redis refused a batch (%s); the partition is claimed again", reply.partition, reply.why
-                )
-                self._ownership.give_up(batch.progress)
-                return None
-            else:
-                self._say_what_was_moved(batch)
-                return batch
-
-    def _say_what_was_moved(self, batch: Batch) -> None:
-        """Log, at most once a minute, how many samples were not counted in their own bucket or stream."""
-        for name, n in batch.sums.items():
-            if name in MOVED:
-                self._moved[name] = self._moved.get(name, 0) + n
-        if self._moved and time.monotonic() - self._moved_at > 60:
-            partitions = ", ".join(sorted(str(p.partition) for p in batch.progress))
-            for name, n in self._moved.items():
-                log.warning("%d samples %s (now in %s)", n, MOVED[name], partitions)
-            self._moved, self._moved_at = {}, time.monotonic()
-
-
-def now_ms() -> int:
-    """Return the time in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000

@@ -27,6 +27,7 @@ from monitor.config import MonitorConfig, validate
 from monitor.errors import MonitorError
 from monitor.judging.rules import budget
 from monitor.judging.spending import spending
+from monitor.messages.times import now_ms
 from monitor.service.assembly import open_store
 from monitor.store.counts import CountKey, samples_in
 from monitor.store.redis import RedisStore
@@ -146,7 +147,7 @@ def _publish(bootstrap: str, ind: Tensor, ood: Tensor, plan: Plan, seed: int) ->
     surging = np.zeros(plan.samples, bool)
     surging[plan.before : plan.before + plan.surge] = rng.random(plan.surge) < plan.contamination
     rows[surging] = ood[rng.integers(0, len(ood), int(surging.sum()))]
-    begin = time.time_ns() // 1_000_000 - plan.samples * plan.step_ms
+    begin = now_ms() - plan.samples * plan.step_ms
     begin -= begin % round(plan.bucket_seconds * 1000)  # the surge begins with a bucket
     times = [begin + n * plan.step_ms for n in range(plan.samples)]
     names = [f"{'ood' if out else 'id'}-{n}" for n, out in enumerate(surging)]

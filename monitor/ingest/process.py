@@ -21,7 +21,8 @@ from monitor.publishing.complaints import Complaints
 from monitor.publishing.messages import Encoder
 from monitor.publishing.outbox import Outbox
 from monitor.publishing.producers import open_producer
-from monitor.publishing.sending import Sending, Wording
+from monitor.publishing.sending import Sending
+from monitor.publishing.sending_log import Wording
 from monitor.sources.settings import connection, librdkafka_connection
 from monitor.web.access import Access
 from monitor.web.server import BoundedServer, Bounds, listen, make_server, serve

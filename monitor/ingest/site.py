@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from monitor.errors import PostError
 from monitor.ingest.binding import KeyFrom, to_message
@@ -19,9 +19,11 @@ from monitor.ingest.bodies import Bodies
 from monitor.ingest.handover import Handover
 from monitor.ingest.metrics import Metrics
 from monitor.ingest.posts import Accepted, read_post
+from monitor.messages.times import now_ms
 from monitor.publishing.complaints import Complaints
 from monitor.web.access import OPEN_PATHS, Access, headers_of
 from monitor.web.answers import RefusedError, error_answer
+from monitor.web.gate import Gate
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Desk:
         handover: Handover,
         metrics: Metrics,
         complaints: Complaints,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._bodies, self._accepted, self._key_from = bodies, accepted, key_from
         self._handover, self._metrics, self._complaints, self._now_ms = handover, metrics, complaints, now_ms
@@ -106,46 +108,17 @@ def build_site(
         Route(path, desk.post, methods=["POST"]),
     ]
     site = Starlette(routes=routes, exception_handlers={404: answer_http_error, 405: answer_http_error})
-    return _Door(site, access, metrics, complaints)
+    return Door(site, access, metrics, complaints)
 
 
-class _Door:
-    """Lets in who may come in. A fault of the program is one line a minute, and a 500 that says nothing."""
+class Door(Gate):
+    """Lets in who may post and read metrics. Each refusal is counted, and closes the connection."""
 
     def __init__(self, app: ASGIApp, access: Access, metrics: Metrics, complaints: Complaints) -> None:
-        self._app, self._access, self._metrics, self._complaints = app, access, metrics, complaints
+        super().__init__(app)
+        self._access, self._metrics, self._complaints = access, metrics, complaints
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            return
-        started = False
-
-        async def send_noted(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            self._refuse(scope)
-            await self._app(scope, receive, send_noted)
-            return
-        except RefusedError as refused:
-            answer = error_answer(refused.status, refused.sentence, {**refused.headers, "connection": "close"})
-            self._complaints.warn(f"{refused.status}", f"a request was answered {refused.status}: {refused.sentence}")
-        except Exception as error:
-            log.debug("a request failed", exc_info=True)
-            about = f"a request failed by a fault of this program ({type(error).__name__}): --debug shows where"
-            self._complaints.warn("fault", about)
-            answer = error_answer(
-                500, "this is a fault of the ingest server; its log says more", {"connection": "close"}
-            )
-        if started:
-            raise ConnectionAbortedError
-        self._metrics.answered(answer.status_code)
-        await answer(scope, receive, send)
-
-    def _refuse(self, scope: Scope) -> None:
+    def admit(self, scope: Scope) -> None:
         """No page of another site may post here with what a browser knows, or by a name that leads here."""
         if scope["path"] in OPEN_PATHS:
             return
@@ -155,3 +128,19 @@ class _Door:
             self._access.refuse_host(headers.get("host", ""))
         if "origin" in headers:
             raise RefusedError(403, "the request comes from a web page, which may not post here")
+
+    def answer_refused(self, scope: Scope, refused: RefusedError) -> Response:
+        """Answer in one sentence, and log it at most once a minute."""
+        self._complaints.warn(f"{refused.status}", f"a request was answered {refused.status}: {refused.sentence}")
+        return self._answer(refused.status, refused.sentence, refused.headers)
+
+    def answer_fault(self, scope: Scope, error: Exception) -> Response:
+        """Log a fault of the program at most once a minute, and answer 500 without a word of it."""
+        log.debug("a request failed", exc_info=error)
+        about = f"a request failed by a fault of this program ({type(error).__name__}): --debug shows where"
+        self._complaints.warn("fault", about)
+        return self._answer(500, "this is a fault of the ingest server; its log says more", {})
+
+    def _answer(self, status: int, sentence: str, headers: Mapping[str, str]) -> Response:
+        self._metrics.answered(status)
+        return error_answer(status, sentence, {**headers, "connection": "close"})

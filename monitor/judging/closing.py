@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from monitor.store.counts import PartitionState
+from monitor.store.partitions import PartitionState
 
 SEEN_MS = 15_000
 """If no worker has reported a partition for this long, nobody reads it."""

@@ -7,48 +7,31 @@ and it stays pending until its result has been written, which happens exactly on
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from monitor.alerts import alert as alerts
 from monitor.errors import StoreUnavailableError
 from monitor.judging.closing import SEEN_MS, closable
+from monitor.judging.kept import CANARY, HEADER, Kept, load, pack_canary, pack_changes, pack_header
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.writing import AlertWriter
-from monitor.math import packing
 from monitor.math.fold import fold, quiet
 from monitor.math.lifecycle import Transition
 from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.messages.record import Partition
-from monitor.store.counts import CountKey, Example, PartitionState, partitions_of
+from monitor.store.counts import by_key
 from monitor.store.keys import STREAM_FIELD
+from monitor.store.partitions import PartitionState, partitions_of
 from monitor.store.protocol import Store
 from monitor.store.verdicts import AlertWrite, Fold
 
 log = logging.getLogger(__name__)
 
-HEADER = "#header"
-CANARY = "#canary"
 FORGET_EVERY_MS = 10_000
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """The state as this process last read or wrote it while it held the lease."""
-
-    token: int
-    since_ms: int
-    folded: int
-    state: MonitorState
-    header: str
-    examples: Mapping[str, tuple[Example, ...]]
-    canary: MonitorState
 
 
 class Evaluator:
@@ -65,7 +48,7 @@ class Evaluator:
         self._store, self._rules, self._settings = store, rules, settings
         self._holder = holder
         self._writer = AlertWriter(store, rules, settings)
-        self._kept: _Kept | None = None
+        self._kept: Kept | None = None
         self._listening_since = math.inf
         self._forget_at = 0
 
@@ -111,7 +94,7 @@ class Evaluator:
             return []
         closed, folded = reply
         if self._kept is None or (self._kept.token, self._kept.folded) != (token, folded):
-            self._kept = self._load(token, since, folded)
+            self._kept = load(self._store, self._rules, token, since, folded)
         self._listen(partitions, now)
         offsets = {p: state.next for p, state in partitions.items()}
         return self._judge(closed, folded, offsets, now)
@@ -156,11 +139,7 @@ class Evaluator:
         state, transitions = fold(kept.state, closed, self._rules, self._listening_since)
         canary, more_state, marks = self._try_canary(kept.canary, replace(closed, counts=own))
         streams = sorted({stream for stream, _ in counts})
-        header = _text(packing.header(state))
-        packed = {
-            STREAM_FIELD + name: _text(rows)
-            for name, rows in packing.streams(state, packing.changed(kept.state, state)).items()
-        }
+        header, packed = pack_header(state), pack_changes(kept.state, state)
         alerting = {a.identity: a for a in (*kept.state.alerts.values(), *state.alerts.values())}
         examples = {name: self._writer.examples(a, closed.end, kept.examples.get(name)) for name, a in alerting.items()}
         writes = [self._writer.entry(t.alert, t.change, t.at, t.event, offsets, examples) for t in transitions]
@@ -192,7 +171,7 @@ class Evaluator:
         state, transitions = fold(before, bucket, self._rules)
         if any(t.change == "raised" for t in transitions):
             return MonitorState.new(self._rules), {CANARY: ""}, {"canary_seen": ""}
-        return state, {CANARY: _text({"header": packing.header(state), "streams": packing.streams(state)})}, {}
+        return state, {CANARY: pack_canary(state)}, {}
 
     def _listen(self, partitions: Mapping[Partition, PartitionState], now: int) -> None:
         """Update since when all partitions have been read to their ends. Before that, silence means nothing."""
@@ -220,7 +199,7 @@ class Evaluator:
             return []
         over = [a for (stream, _), a in kept.state.alerts.items() if stream in gone]
         bucket = -1 if kept.state.last_bucket is None else kept.state.last_bucket
-        transitions = [Transition("resolved", a, bucket, max(now / 1000, a.raised_at)) for a in over]
+        transitions = [Transition.of("resolved", a, bucket, now / 1000) for a in over]
         changes = self._write(kept.state.without(gone), transitions, offsets, [STREAM_FIELD + s for s in sorted(gone)])
         if self._kept is not None:
             for name in self._store.retire(kept.token, gone, before, asked) or ():
@@ -238,7 +217,7 @@ class Evaluator:
         """Write changes that no bucket caused. Writes nothing if another process has taken over."""
         assert self._kept is not None  # noqa: S101  _step() loaded it
         kept, changes = self._kept, list(transitions)
-        header = _text(packing.header(state))
+        header = pack_header(state)
         writes = [self._writer.entry(t.alert, t.change, t.at, t.event, offsets, kept.examples) for t in changes]
         guard = (HEADER, kept.header)
         done = Fold(kept.token, None, kept.folded, {HEADER: header}, writes, guard=guard, remove=remove)
@@ -248,32 +227,6 @@ class Evaluator:
         self._kept = replace(kept, state=state, header=header)
         _log(writes)
         return changes
-
-    def _load(self, token: int, since: int, folded: int) -> _Kept:
-        stored = self._store.state()
-        header = stored.get(HEADER, "")
-        new, columns = MonitorState.new(self._rules), self._rules.columns
-        own = json.loads(stored.get(CANARY) or "{}")
-        canary = packing.unpacked(own["header"], own["streams"], columns) if own else new
-        if not header:
-            return _Kept(token, since, folded, new, "", {}, canary)
-        rows = {k[len(STREAM_FIELD) :]: json.loads(v) for k, v in stored.items() if k.startswith(STREAM_FIELD)}
-        state = packing.unpacked(json.loads(header), rows, columns)
-        examples = {a["episode"]: alerts.read_examples(a) for a in self._store.alerts() if a["status"] == "firing"}
-        log.info("took over at bucket %d with %d streams", folded, len(rows))
-        return _Kept(token, since, folded, state, header, examples, canary)
-
-
-def by_key(counts: Mapping[CountKey, int], cells: int) -> dict[tuple[str, int], list[int]]:
-    """Group the counts of a bucket by ``(stream, class)``: samples in each cell, one expert after the other."""
-    table: dict[tuple[str, int], list[int]] = {}
-    for (stream, predicted, cell), n in counts.items():
-        table.setdefault((stream, predicted), [0] * cells)[cell] += n
-    return table
-
-
-def _text(value: Any) -> str:
-    return _ENCODER.encode(value)
 
 
 def _log(writes: Iterable[AlertWrite]) -> None:

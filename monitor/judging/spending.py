@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from monitor.judging.evaluator import HEADER
+from monitor.judging.kept import HEADER
 from monitor.math.budget import Budget
 from monitor.store.protocol import Store
 

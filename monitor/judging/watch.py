@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from monitor.messages.record import Partition
 from monitor.messages.text import name_topics
-from monitor.store.counts import PartitionState, partitions_of
+from monitor.store.partitions import PartitionState, partitions_of
 from monitor.store.protocol import Store
 from monitor.store.verdicts import Health, Notice
 

@@ -17,14 +17,11 @@ from monitor.math import lifecycle as lc
 from monitor.math.experts import Ints
 from monitor.math.levels import Levels, laid_out
 from monitor.math.lifecycle import Alert, Change, Transition
+from monitor.math.silence import find_silence
 from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
 
 LEADS = 0.75
 """Part of its own threshold, in logs, at which a stream is named as being behind the alert of everything together."""
-
-
-TOGETHER = 5
-"""If more streams than this fall silent at once, one alert names them all."""
 
 
 def fold(
@@ -60,8 +57,7 @@ def fold(
     for stream in level.eventful:
         one.stream(stream, level)
     one.everything(level)
-    one.silence(level.streams, listening_since)
-    return one.result()
+    return one.result(level.streams, listening_since)
 
 
 def quiet(
@@ -76,8 +72,7 @@ def quiet(
         listening_since: see :func:`fold`.
     """
     one = _Pass(state, -1 if state.last_bucket is None else state.last_bucket, now, rules)
-    one.silence((), listening_since)
-    return one.result()
+    return one.result((), listening_since)
 
 
 class _Pass:
@@ -90,7 +85,10 @@ class _Pass:
         self.said: list[Transition] = []
         self.raises = 0
 
-    def result(self) -> tuple[MonitorState, tuple[Transition, ...]]:
+    def result(self, heard: Iterable[str], listening_since: float) -> tuple[MonitorState, tuple[Transition, ...]]:
+        """The new state and all changes, after a look at who of the regular streams is silent."""
+        changes = find_silence(self.state, self.alerts, self.bucket, self.at, self.rules, heard, listening_since)
+        self.said += changes
         evidence = ev.reset(self.state.evidence, self.cleared) if self.cleared else self.state.evidence
         raises = self.state.raises + self.raises
         return replace(self.state, evidence=evidence, alerts=self.alerts, raises=raises), tuple(self.said)
@@ -178,64 +176,6 @@ class _Pass:
             )
         )
 
-    # -- silence ---------------------------------------------------------------------------------------------------
-
-    def silence(self, heard: Iterable[str], listening_since: float) -> None:
-        """Resolve the silence of streams that are heard again; raise it for regular ones that fell silent."""
-        for stream in heard:
-            alert = self.alerts.pop((stream, "silence"), None)
-            if alert is not None:
-                self._say("resolved", alert)
-        late = self._late(listening_since)
-        together = self.alerts.get((None, "silence"))
-        if together is not None:
-            if len(late) > min(TOGETHER, together.samples / 2):
-                return
-            del self.alerts[None, "silence"]
-            self._say("resolved", together)
-        fresh = [s for s in late if (s, "silence") not in self.alerts]
-        if len(fresh) > TOGETHER or (len(fresh) > 1 and len(late) == self._regular()):
-            since = min(self._heard_at(s) for s in fresh)
-            alert = self._silent(None, since)
-            self._silence(replace(alert, streams=tuple(fresh[:20]), samples=float(len(fresh))))
-        else:
-            for stream in fresh:
-                self._silence(self._silent(stream, self._heard_at(stream)))
-
-    def _late(self, listening_since: float) -> list[str]:
-        """Regular streams that have sent nothing for too long, in order of name."""
-        e, limit = self.state.evidence, self.rules.alerts.silence_after
-        if math.isinf(limit) or listening_since > self.at:
-            return []
-        # A stream that is often quiet is given ten times its usual gap.
-        patience = np.maximum(limit, 10 * e.gap)
-        late = (np.maximum(e.seen_at, listening_since) + patience <= self.at) & (e.heard >= lc.REGULAR_AFTER)
-        if not late.any():
-            return []
-        unwatched = self.rules.unwatched
-        rows = self.state.rows.items()
-        return sorted(
-            s for (s, label), row in rows if s is not None and label is None and late[row] and s not in unwatched
-        )
-
-    def _regular(self) -> int:
-        """How many streams come regularly."""
-        heard = self.state.evidence.heard
-        return sum(
-            s is not None and label is None and s not in self.rules.unwatched and heard[row] >= lc.REGULAR_AFTER
-            for (s, label), row in self.state.rows.items()
-        )
-
-    def _heard_at(self, stream: str) -> float:
-        return float(self.state.evidence.seen_at[self.state.rows[stream, None]])
-
-    def _silent(self, stream: str | None, since: float) -> Alert:
-        return Alert(stream=stream, kind="silence", bucket=self.bucket, raised_at=self.at, onset_at=since)
-
-    def _silence(self, alert: Alert) -> None:
-        self.alerts[alert.stream, "silence"] = alert
-        self._say("raised", alert)
-
     # -- all -------------------------------------------------------------------------------------------------------
 
     def _opened(self, key: Key, scope: tuple[int, ...]) -> Alert:
@@ -274,8 +214,7 @@ class _Pass:
             self._say("updated", alert)
 
     def _say(self, change: Change, alert: Alert) -> None:
-        # Nothing is over before it began, whatever clock the last bucket went by.
-        self.said.append(Transition(change, alert, self.bucket, max(self.at, alert.raised_at)))
+        self.said.append(Transition.of(change, alert, self.bucket, self.at))
 
 
 def _added(

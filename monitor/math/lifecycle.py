@@ -21,17 +21,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from line_plugin.math import beta
 from monitor.math.evidence import CONTAMINATIONS, FLAGGED, SAMPLES, SECONDS, Evidence
 from monitor.math.experts import Floats, Ints, part
+from monitor.math.intervals import interval
 
 Kind = Literal["ood", "silence"]
 Change = Literal["raised", "updated", "resolved"]
 Severity = Literal["warning", "critical"]
-
-
-REGULAR_AFTER = 20
-"""Buckets with input after which a stream is regular enough for its silence to mean something."""
 
 
 @dataclass(frozen=True)
@@ -141,20 +137,18 @@ class Transition:
     bucket: int
     at: float
 
+    @classmethod
+    def of(cls, change: Change, alert: Alert, bucket: int, at: float) -> Transition:
+        """A change at ``at``, or when the alert was raised if that is later.
+
+        Nothing is over before it began, whatever clock the last bucket went by.
+        """
+        return cls(change, alert, bucket, max(at, alert.raised_at))
+
     @property
     def event(self) -> str:
         """Unique and repeatable: a store that has it may drop it."""
         return f"{self.alert.identity}:{self.change}:{self.bucket}"
-
-
-def interval(samples: float, flagged: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a rate; the whole of [0, 1] without samples."""
-    if samples <= 0:
-        return (0.0, 1.0)
-    tail = (1 - confidence) / 2
-    low = beta.quantile(flagged, samples - flagged + 1, tail) if flagged > 0 else 0.0
-    high = beta.quantile(flagged + 1, samples - flagged, 1 - tail) if flagged < samples else 1.0
-    return (low, high)
 
 
 def held_rate(log_bet: Floats, flag_cells: int) -> float:

@@ -18,17 +18,15 @@ from monitor.messages import decoders, dtypes, times
 from monitor.messages.accepting import Rule
 from monitor.messages.decoders.cloudevents import open_envelope, read_data
 from monitor.messages.documents import Document
+from monitor.messages.headers import READ, named, unreadable, whole_number
 from monitor.messages.limits import Limits
-from monitor.messages.names import StreamFrom, header_name, is_canary, text
+from monitor.messages.names import StreamFrom, is_canary, text
 from monitor.messages.reasons import REASONS
 from monitor.messages.record import Embedding, Payload, Record, place
 from monitor.messages.text import bounded, valid
 from monitor.messages.wanted import Wanted
 
 __all__ = ["REASONS", "Contract"]
-
-READ = frozenset({"content-type", "id", "time", "model", "dtype", "dim", "inference-header-content-length"})
-"""The headers that the contract reads. Only their lengths are limited."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +201,7 @@ class Contract:
     ) -> Embedding:
         self._check_model(rules, payload.model if payload.model is not None else text(headers, "model"))
         dtype = payload.dtype or text(headers, "dtype") or "float32"
-        dim = payload.dim if payload.dim is not None else _integer(headers, "dim")
+        dim = payload.dim if payload.dim is not None else whole_number(headers, "dim")
         vector = self._vector(payload.vector, dtype, dim)
         given = payload.time if payload.time is not None else text(headers, "time")
         time_ms = arrived
@@ -227,7 +225,7 @@ class Contract:
                 decoders.format_of(headers, self.format) == decoders.RAW
                 and self.model in ("", text(headers, "model"))
                 and (text(headers, "dtype") or "float32") == "float32"
-                and _integer(headers, "dim") in (None, self.width)
+                and whole_number(headers, "dim") in (None, self.width)
             )
         except RecordError:
             return False
@@ -258,23 +256,3 @@ class Contract:
         if arrived_ms is None:
             arrived_ms = times.arrival(record.timestamp_ms, None)
         return times.within(time_ms, record.timestamp_ms, arrived_ms, self.max_age_ms, self.max_ahead_ms)
-
-
-def named(record: Record) -> dict[str, bytes]:
-    """Return a record's headers by name. If a header comes twice, the last one counts."""
-    return {header_name(k): v for k, v in record.headers if v is not None}
-
-
-def unreadable(headers: Mapping[str, bytes]) -> bool:
-    """Whether the name of a header is not UTF-8."""
-    return any("\0" in name for name in headers)
-
-
-def _integer(headers: Mapping[str, bytes], name: str) -> int | None:
-    value = text(headers, name)
-    if value is None:
-        return None
-    digits = value.strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-        raise RecordError("bad-header", f"header {name} is {value[:40]!r}, expected a whole number")
-    return int(digits)

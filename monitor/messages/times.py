@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,6 +16,11 @@ MAX_CHARACTERS = 64
 """How many characters a time may have."""
 
 _FRACTION = re.compile(r"\.([0-9]+)")
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 def parse_time(given: Any) -> int:

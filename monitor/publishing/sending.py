@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from monitor.publishing.complaints import Complaints
-from monitor.publishing.messages import Encoder, Message, Unsendable
+from monitor.publishing.flight import Flight
+from monitor.publishing.messages import Encoder, Unsendable
 from monitor.publishing.outbox import Outbox
 from monitor.publishing.producers import Producer, SendError
-
-log = logging.getLogger("monitor.publishing")
+from monitor.publishing.sending_log import EMBEDDINGS, SendingLog, Wording
 
 MAX_IN_FLIGHT = 1000
 """How many messages a producer may have. The others wait in the outbox, which is bounded."""
-MAX_ATTEMPTS = 5
-"""A message is dropped after it was refused this often."""
 BACKOFF_SECONDS = (0.2, 5.0)
 """The first and the longest pause between two attempts to connect."""
-REST_SECONDS = 1.0
-"""The pause after Kafka refused a message that may be taken later."""
 SILENT_SECONDS = 10.0
 """After this many seconds without an acknowledgement, a log line says so."""
 
 PROMPT_SECONDS = 1.0
 """After this many seconds without an acknowledgement, the thread looks for one less often."""
-
-
-@dataclass(frozen=True)
-class Wording:
-    """The words that log lines use for what is sent, and for the sender's settings."""
-
-    one: str = "an embedding"
-    many: str = "embeddings"
-    settings: str = "security_protocol, sasl_* and ssl_* of the publisher"
 
 
 class Sending:
@@ -70,13 +55,13 @@ class Sending:
         topic: str,
         where: str,
         complaints: Complaints,
-        wording: Wording = Wording(),
+        wording: Wording = EMBEDDINGS,
         prompt: bool = False,
         renew_seconds: float = math.inf,
     ) -> None:
         self._outbox, self._encoder, self._open = outbox, encoder, open_producer
-        self._topic, self._where, self._complaints = topic, where, complaints
-        self._wording, self._prompt, self._renew_seconds = wording, prompt, renew_seconds
+        self._topic, self._prompt, self._renew_seconds = topic, prompt, renew_seconds
+        self._lines = SendingLog(outbox, topic, where, complaints, wording)
         self.topic_found = False
         self._turn = itertools.count()
         # Daemon: a Kafka that hangs must not keep the serving process from ending.
@@ -90,7 +75,7 @@ class Sending:
                 self._send_with(self._open())
             except Exception as error:  # whatever a library raises: the served model must not hear of it
                 self.topic_found = False
-                self._complain_of_connection(error)
+                self._lines.cannot_send(error)
             pause = BACKOFF_SECONDS[0] if time.monotonic() - began > 60 else min(2 * pause, BACKOFF_SECONDS[1])
             if not self._outbox.finished:
                 self._rest(pause)
@@ -107,8 +92,7 @@ class Sending:
         Raises:
             SendError: this producer can no longer be used.
         """
-        about = f"topic {self._topic!r} of Kafka at {self._where}"
-        flight = _Flight(self._outbox, self._complaints, about, self._wording)
+        flight = Flight(self._outbox, self._lines)
         try:
             while self._prompt and not self._outbox.finished and not self._partitions(producer):
                 self._serve(producer, 0)
@@ -129,7 +113,7 @@ class Sending:
             producer.close(1.0)
             flight.put_back_rest()
 
-    def _send_some(self, producer: Producer, flight: _Flight) -> None:
+    def _send_some(self, producer: Producer, flight: Flight) -> None:
         """Send at most a hundred of the waiting messages."""
         partitions = self._partitions(producer)
         for _ in range(100 if partitions else 0):
@@ -138,7 +122,7 @@ class Sending:
                 return
             if isinstance(message, Unsendable):
                 self._outbox.discard(message)
-                self._complain("message", f"{self._wording.one} for topic {self._topic!r} was dropped: {message.why}")
+                self._lines.unsendable(message.why)
                 continue
             if message.alone and not self._await_at_most(producer, 1):
                 self._outbox.put_back(message)
@@ -154,7 +138,7 @@ class Sending:
                 self._await_at_most(producer, 0)
 
     def _await_at_most(self, producer: Producer, flying: int) -> bool:
-        """Wait at most a second until no more than ``most`` messages are in flight. Returns whether that is so."""
+        """Wait at most a second until no more than ``flying`` messages are in flight. Returns whether that is so."""
         until = time.monotonic() + 1.0
         while self._outbox.in_flight > flying and time.monotonic() < until:
             self._serve(producer, 0.005)
@@ -167,24 +151,18 @@ class Sending:
             found = producer.partitions(self._topic)
         except SendError as error:
             self.topic_found = False
-            self._complain_of_connection(error)
+            self._lines.cannot_send(error)
             self._rest(1.0)
             return []
         self.topic_found = bool(found)
         if found:
-            many = self._wording.many
-            self._complaints.settle("topic", f"topic {self._topic!r} is there now, and {many} are sent to it")
+            self._lines.topic_found()
             return found
-        self._complain(
-            "topic",
-            f"topic {self._topic!r} does not exist on Kafka at {self._where}, or Kafka does not answer: "
-            f"{self._waiting()}. If it is missing, create it: kafka-topics.sh --bootstrap-server {self._where} "
-            f"--create --topic {self._topic} --partitions 6",
-        )
+        self._lines.no_topic()
         self._rest(1.0)
         return []
 
-    def _await_any(self, producer: Producer, flight: _Flight) -> None:
+    def _await_any(self, producer: Producer, flight: Flight) -> None:
         """Wait for an answer, or for more to send."""
         flying = self._outbox.in_flight
         if not self._prompt or flight.silent_seconds() > PROMPT_SECONDS:
@@ -194,7 +172,7 @@ class Sending:
         if self._outbox.in_flight >= flying:
             self._outbox.wait_for_answers(flying, 0.003, or_work=True)
 
-    def _await_answers(self, producer: Producer, flight: _Flight, below: int) -> None:
+    def _await_answers(self, producer: Producer, flight: Flight, below: int) -> None:
         """Give Kafka a little time to answer."""
         self._serve(producer, 0.02)
         if self._outbox.in_flight:
@@ -203,100 +181,11 @@ class Sending:
             time.sleep(0.03)
         silent = flight.silent_seconds()
         if silent > SILENT_SECONDS:
-            self._complain(
-                "connection",
-                f"Kafka at {self._where} has acknowledged no {self._wording.many} of topic {self._topic!r} for "
-                f"{silent:.0f} s: "
-                f"{self._waiting()}. Check that the broker is up; it is tried again all the time",
-            )
+            self._lines.is_silent(silent)
         if silent > self._renew_seconds:
             flight.broken = flight.broken or f"nothing was acknowledged for {silent:.0f} s"
 
     def _serve(self, producer: Producer, seconds: float) -> None:
         complaint = producer.serve(seconds)
         if complaint:
-            self._complain_of_connection(SendError(complaint))
-
-    def _complain(self, kind: str, text: str) -> None:
-        self._complaints.warn(kind, text)
-
-    def _complain_of_connection(self, error: Exception) -> None:
-        about = str(error) if isinstance(error, SendError) else f"{type(error).__name__}: {error}"
-        self._complain(
-            "connection",
-            f"{self._wording.many} cannot be sent to topic {self._topic!r} of Kafka at {self._where}: {about}. "
-            f"It is tried again all the time; {self._waiting()}. Check that the broker is up, "
-            f"and {self._wording.settings}",
-        )
-
-    def _waiting(self) -> str:
-        pending, dropped = self._outbox.pending, self._outbox.dropped
-        return f"{pending} {self._wording.many} are waiting, {dropped} were dropped so far"
-
-
-class _Flight:
-    """The messages that one producer has.
-
-    Answers may come from any thread; they are ignored after the producer is gone.
-
-    Attributes:
-        broken: why the producer can no longer be used; empty if it can.
-        rest_until: when to continue after Kafka refused something that somebody can repair.
-        closing: the producer is being closed. What it abandons then is not the fault of a message.
-    """
-
-    def __init__(self, outbox: Outbox, complaints: Complaints, about: str, wording: Wording) -> None:
-        self._outbox, self._complaints, self._about, self._wording = outbox, complaints, about, wording
-        self._lock = threading.Lock()
-        self._messages: dict[int, Message] = {}
-        self._since = time.monotonic()
-        self.broken = ""
-        self.rest_until = 0.0
-        self.closing = False
-
-    def begin(self, message: Message) -> None:
-        """Note that a message is about to be handed over."""
-        with self._lock:
-            if not self._messages:
-                self._since = time.monotonic()
-            self._messages[id(message)] = message
-
-    def answer(self, message: Message, error: SendError | None) -> None:
-        """Note that a message was acknowledged or failed."""
-        with self._lock:
-            if self._messages.pop(id(message), None) is None:
-                return
-        if error is None:
-            self._since = time.monotonic()
-            self._outbox.acknowledge(message)
-            self._complaints.settle("connection", f"{self._wording.many} are acknowledged again by {self._about}")
-            return
-        if self.closing:
-            self._outbox.put_back(message)
-            return
-        if error.rebuild:
-            self.broken = str(error)
-        message.attempts += not (error.patient or error.own_fault)
-        if (error.own_fault and message.alone) or message.attempts >= MAX_ATTEMPTS:
-            self._outbox.discard(message, str(error))
-            self._complaints.warn("message", f"{self._wording.one} for {self._about} was dropped: {error}")
-            return
-        if error.own_fault:
-            message.alone = True
-        else:
-            kept = f"{self._about} refuses {self._wording.many}, which are kept and sent again: {error}"
-            self._complaints.warn("connection", kept)
-            self.rest_until = time.monotonic() + REST_SECONDS
-        self._outbox.put_back(message)
-
-    def put_back_rest(self) -> None:
-        """Put back all messages without an answer, for the next producer to send."""
-        with self._lock:
-            rest, self._messages = list(self._messages.values()), {}
-        for message in rest:
-            self._outbox.put_back(message)
-
-    def silent_seconds(self) -> float:
-        """For how long messages have been waiting without any answer."""
-        with self._lock:
-            return time.monotonic() - self._since if self._messages else 0.0
+            self._lines.cannot_send(SendError(complaint))

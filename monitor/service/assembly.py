@@ -9,7 +9,7 @@ from monitor.alerts.delivery import Delivery
 from monitor.config import KafkaConfig, MonitorConfig
 from monitor.counting.models import SEPARATOR, Model, Models
 from monitor.counting.scoring import Scorer
-from monitor.counting.worker import WorkerSettings
+from monitor.counting.settings import WorkerSettings
 from monitor.judging.binding import Binding, binding_of
 from monitor.judging.drift import DriftSettings, DriftWatch, Reference
 from monitor.judging.evaluator import Evaluator
@@ -25,8 +25,8 @@ from monitor.messages.names import StreamFrom
 from monitor.sources.kafka_python import KafkaSource
 from monitor.sources.protocol import Source
 from monitor.store.connection import connect_to
-from monitor.store.deliveries import RedisDeliveries
 from monitor.store.redis import RedisStore
+from monitor.store.redis.deliveries import RedisDeliveries
 from monitor.store.server import find_risks
 from monitor.store.verdicts import Notice
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from monitor.config import MonitorConfig
 from monitor.errors import BrokerError, TopicMissingError
 from monitor.messages.text import name_topics
+from monitor.sources.descriptions import Description, how_to_create
 from monitor.sources.diagnosis import diagnose
-from monitor.sources.topic import Description, TopicQuestions, how_to_create
+from monitor.sources.topic import TopicQuestions
 
 HOUR_MS = 3_600_000
 FOREVER_MS = 2**62

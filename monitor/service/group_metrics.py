@@ -11,7 +11,7 @@ from typing import Any
 from monitor.judging.watch import SUBJECTS
 from monitor.messages.record import Partition
 from monitor.service.families import family
-from monitor.store.counts import PartitionState
+from monitor.store.partitions import PartitionState
 from monitor.store.verdicts import SUMS, Health, Notice
 
 REPORTED_MS = 15_000

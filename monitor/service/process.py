@@ -13,10 +13,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from monitor.config import MonitorConfig
-from monitor.counting.worker import Worker, now_ms
+from monitor.counting.worker import Worker
 from monitor.errors import StoreUnavailableError
 from monitor.judging.binding import bind
 from monitor.judging.watch import Watch, observe_nothing
+from monitor.messages.times import now_ms
 from monitor.service.assembly import (
     binding,
     evaluator,

@@ -10,7 +10,7 @@ from monitor.config import MonitorConfig
 from monitor.counting.models import Models
 from monitor.errors import StoreError
 from monitor.judging.binding import Binding, differences
-from monitor.judging.evaluator import HEADER
+from monitor.judging.kept import HEADER
 from monitor.service.assembly import binding
 from monitor.store.protocol import Store
 from monitor.store.verdicts import AlertWrite, Promotion

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from monitor.alerts.alert import moment
 from monitor.config import MonitorConfig
 from monitor.errors import RecordError, ReplayError
-from monitor.math.lifecycle import plain
-from monitor.math.replay_report import Rate, ReplayReport, report
+from monitor.math.arming import judge
 from monitor.messages.text import name_topics
 from monitor.messages.times import parse_time
 from monitor.service.assembly import open_models, rules_of
 from monitor.service.reading_topic import read_topic
+from monitor.service.replaying import report
 from monitor.service.replaying.fleet import Fleet
 from monitor.service.replaying.tally import Tally
 
@@ -68,10 +65,10 @@ def replay(
             f"no embedding in {_named(config.kafka.topic_names)} from {begin} to {end} can be judged "
             f"({tally.words()}): widen the range, or look at why they are refused"
         )
-    judged = report(tally.closed(), the_rules, tally.order)
+    judged = judge(tally.closed(), the_rules, tally.order)
     if save_classes:
         Path(save_classes).write_text(json.dumps({"artifact": models.artifact, "classes": tally.classes()}), "utf-8")
-    print(_as_json(judged, tally) if as_json else "\n".join(_lines(judged, tally)))
+    print(report.document(judged, tally) if as_json else report.text(judged, tally))
     if arm and not judged.arm:
         print("ood-monitor: not armed: this traffic breaks the calibration", file=sys.stderr)
         return 1
@@ -89,36 +86,3 @@ def _moment(given: str, word: str) -> int | None:
         return parse_time(given)
     except RecordError:
         raise ReplayError(f"{given!r}: expected {word} or RFC 3339 such as 2026-01-31T12:00:00Z") from None
-
-
-def _lines(judged: ReplayReport, tally: Tally) -> list[str]:
-    said = [*judged.lines(), tally.words()]
-    for t in judged.transitions:
-        name = "all streams together" if t.alert.stream is None else f"stream {t.alert.stream!r}"
-        said.append(f"{moment(t.at)}  {t.change:<8} {t.alert.kind} {name}: flag rate {t.alert.rate:.1%}")
-    return said
-
-
-def _rate(rate: Rate) -> dict[str, Any]:
-    found = {**asdict(rate), "rate": rate.rate}
-    if not rate.expert:
-        del found["expert"]
-    return found
-
-
-def _as_json(judged: ReplayReport, tally: Tally) -> str:
-    document = {
-        "arm": judged.arm,
-        "requests": judged.requests,
-        "refusals": list(judged.refusals),
-        "warnings": list(judged.warnings),
-        "rates": [_rate(r) for r in judged.rates],
-        "autocorrelation": {s: o.autocorrelation for s, o in judged.order.items()},
-        "transitions": [{"change": t.change, "at": moment(t.at), **plain(t.alert)} for t in judged.transitions],
-        "affordable": judged.affordable,
-        "suggested_requests": judged.suggested_requests,
-        "records": tally.recount.records,
-        "rejected": dict(sorted(tally.recount.rejected.items())),
-        "skipped": tally.recount.skipped,
-    }
-    return json.dumps(document)

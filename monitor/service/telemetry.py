@@ -22,7 +22,7 @@ from monitor.service.evidence_metrics import EvidenceCollector
 from monitor.service.families import family, kept
 from monitor.service.group_metrics import GroupCollector
 from monitor.sources.deadletters import Sent
-from monitor.store.counts import PartitionState
+from monitor.store.partitions import PartitionState
 from monitor.store.verdicts import Health, Notice
 
 

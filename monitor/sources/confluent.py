@@ -15,8 +15,8 @@ from typing import Any
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, MissingLibraryError
 from monitor.messages.record import UNREADABLE, Partition, Record
+from monitor.sources.looking import Looking
 from monitor.sources.lookout import Lookout
-from monitor.sources.protocol import Log, Sight
 from monitor.sources.settings import librdkafka_settings
 from monitor.sources.topic import TopicQuestions
 
@@ -31,7 +31,7 @@ UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID = 100, 103
 """Error codes of Kafka that older releases of the library have no names for."""
 
 
-class ConfluentSource:
+class ConfluentSource(Looking):
     """A :class:`monitor.sources.protocol.Source` on confluent-kafka.
 
     Raises:
@@ -50,8 +50,8 @@ class ConfluentSource:
             ) from None
         self._fresh: set[Partition] = set()
         self._ours: set[Partition] = set()
-        self._questions = TopicQuestions(config)
-        self._lookout = Lookout(config, self._questions, lambda: set(self._ours))
+        questions = TopicQuestions(config)
+        super().__init__(questions, Lookout(config, questions, lambda: set(self._ours)))
         self._lookout.begin()
         settings = librdkafka_settings(config)
         with confluent_errors(config.bootstrap_servers):
@@ -126,24 +126,6 @@ class ConfluentSource:
         with confluent_errors("pause"):
             if ours:
                 call(ours)
-
-    def look(self) -> Mapping[str, Sight]:
-        """Return each topic as it was last seen."""
-        return self._lookout.sights
-
-    def trouble(self) -> str:
-        """Why something cannot be read now; empty if everything can."""
-        return self._lookout.trouble
-
-    def unreadable(self) -> tuple[str, ...]:
-        """The topics that cannot be read, if others can."""
-        return self._lookout.unreadable
-
-    def logs(
-        self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
-    ) -> dict[Partition, Log]:
-        """Ask the broker about the logs of these partitions. Those without a leader are left out."""
-        return self._questions.logs(list(partitions), read_up_to or {})
 
     def end_known(self) -> dict[Partition, int]:
         """Return the end of each partition as of the last fetch, without asking; absent if there was none yet."""

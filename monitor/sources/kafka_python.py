@@ -17,8 +17,8 @@ from monitor.messages.record import Partition, Record
 from monitor.messages.text import name_topics
 from monitor.sources.header_names import tolerate_any_header_name
 from monitor.sources.kafka_errors import kafka_errors
+from monitor.sources.looking import Looking
 from monitor.sources.lookout import Lookout
-from monitor.sources.protocol import Log, Sight
 from monitor.sources.settings import reading
 from monitor.sources.topic import TopicQuestions
 
@@ -28,7 +28,7 @@ ANSWER_MS = 10_000
 """How long a question to the coordinator of the group may take, in milliseconds."""
 
 
-class KafkaSource:
+class KafkaSource(Looking):
     """A :class:`monitor.sources.protocol.Source` on kafka-python.
 
     If Kafka is away at the start, the first poll that finds it back connects.
@@ -44,8 +44,8 @@ class KafkaSource:
         self._ours: set[Partition] = set()
         self._lock = threading.Lock()
         self._consumer: Any = None
-        self._questions = TopicQuestions(config)
-        self._lookout = Lookout(config, self._questions, lambda: set(self._ours), watch_group=True)
+        questions = TopicQuestions(config)
+        super().__init__(questions, Lookout(config, questions, lambda: set(self._ours), watch_group=True))
         self._lookout.begin()
 
     def _connected(self) -> Any:
@@ -152,24 +152,6 @@ class KafkaSource:
             call(_native(partition))
         except KeyError:  # taken away since
             return
-
-    def look(self) -> Mapping[str, Sight]:
-        """Return each topic as it was last seen."""
-        return self._lookout.sights
-
-    def trouble(self) -> str:
-        """Why something cannot be read now; empty if everything can."""
-        return self._lookout.trouble
-
-    def unreadable(self) -> tuple[str, ...]:
-        """The topics that cannot be read, if others can."""
-        return self._lookout.unreadable
-
-    def logs(
-        self, partitions: Iterable[Partition], read_up_to: Mapping[Partition, int] | None = None
-    ) -> dict[Partition, Log]:
-        """Ask the broker about the logs of these partitions. Those without a leader are left out."""
-        return self._questions.logs(list(partitions), read_up_to or {})
 
     def end_known(self) -> dict[Partition, int]:
         """Return the end of each partition as of the last fetch, without asking; absent if there was none yet."""

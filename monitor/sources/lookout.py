@@ -16,9 +16,11 @@ from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, TopicMissingError
 from monitor.messages.record import Partition
 from monitor.messages.text import name_topics
-from monitor.sources.diagnosis import Diagnosis, diagnose
+from monitor.sources.connecting import Diagnosis
+from monitor.sources.descriptions import Described, Description, missing
+from monitor.sources.diagnosis import diagnose
 from monitor.sources.protocol import Sight
-from monitor.sources.topic import Described, Description, TopicQuestions, missing
+from monitor.sources.topic import TopicQuestions
 from monitor.sources.worries import Worries
 
 log = logging.getLogger(__name__)

@@ -6,64 +6,32 @@ same for all of them. Each question is answered or fails within seconds.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
 
 from monitor.config import KafkaConfig
-from monitor.errors import BrokerError, BrokerUnavailableError, TopicMissingError
+from monitor.errors import BrokerError, BrokerUnavailableError
 from monitor.messages.record import Partition
-from monitor.messages.text import name_topics
-from monitor.sources.kafka_errors import kafka_errors
+from monitor.sources.admin import Admin
+from monitor.sources.descriptions import Described, Description, read_description
+from monitor.sources.ends_by_fetch import ends_by_fetch
 from monitor.sources.protocol import Log
-from monitor.sources.settings import ANSWER_MS, asking, reading
+from monitor.sources.settings import ANSWER_MS
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-PATIENCE = 10.0
-"""After this many seconds a question is abandoned, whatever its client does."""
 
 EARLIEST, LATEST = -2, -1
 """Kafka's own names for the two ends of a log."""
 
-UNKNOWN_TOPIC, NOT_AUTHORIZED, NOT_A_NAME = 3, 29, 17
-"""Kafka's error codes."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """The broker's description of a topic: its id (empty if the broker has no ids), and its partitions by number.
-
-    ``leaderless`` are the partitions that nobody can read now.
-    """
-
-    topic_id: str
-    partitions: frozenset[int]
-    leaderless: frozenset[int]
-
-
-Described = Description | BrokerError
-"""A topic, or what is wrong with this topic: it is missing, forbidden, or cannot be described now."""
-
 
 class TopicQuestions:
-    """Asks the broker about the topics of the settings. Several threads may use it.
-
-    If a client fails, it is dropped, and the next question uses a new one.
-    """
+    """Asks the broker about the topics of the settings. Several threads may use it."""
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._lock = threading.Lock()
-        self._client: Any = None
+        self._admin = Admin(config)
         self._ends_are_wrong = False
 
     def describe(self) -> dict[str, Described]:
@@ -84,7 +52,7 @@ class TopicQuestions:
         with self._lock:
             seen = self._described(self._config.topic_names)
             try:
-                answer = self._ask(lambda client: client.describe_groups([group]))[group]
+                answer = self._admin.ask(lambda client: client.describe_groups([group]))[group]
             except (BrokerError, KeyError, ValueError):  # not every broker and not every user has an answer
                 return frozenset()
         if answer.get("group_state") not in ("Stable", "Empty", "Dead"):
@@ -96,7 +64,7 @@ class TopicQuestions:
     def exists(self, topic: str) -> bool:
         """Whether a topic with this name exists. Asking does not create it."""
         with self._lock:
-            (answer,) = self._ask(lambda client: client.describe_topics([topic]))
+            (answer,) = self._admin.ask(lambda client: client.describe_topics([topic]))
         return bool(answer["error_code"] == 0)
 
     def settings(self, topic: str) -> dict[str, str]:
@@ -106,7 +74,7 @@ class TopicQuestions:
         wanted = ConfigResource(ConfigResourceType.TOPIC, topic)
         try:
             with self._lock:
-                answer = self._ask(lambda client: client.describe_configs([wanted], config_filter="all"))
+                answer = self._admin.ask(lambda client: client.describe_configs([wanted], config_filter="all"))
         except BrokerError:  # not every broker and not every user has an answer
             return {}
         found = answer.get("topic", {}).get(topic, {})
@@ -161,7 +129,7 @@ class TopicQuestions:
         with self._lock:
             wanted = list(partitions)
             listed = {p: said.end for p, said in self._logs(wanted, {}).items()}
-            fetched = _ends_by_fetch(self._config, listed)
+            fetched = ends_by_fetch(self._config, listed)
             if any(fetched[p] > listed[p] for p in wanted) and self._confirm_lie(listed, fetched):
                 return fetched
             if self._config.isolation_level == "read_committed":
@@ -174,10 +142,14 @@ class TopicQuestions:
         self._ends_are_wrong = any(again[p].end < fetched[p] for p in listed)
         return self._ends_are_wrong
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._admin.close()
+
     def _described(self, topics: Sequence[str]) -> dict[str, Described]:
-        answers = self._ask(lambda client: client.describe_topics(list(topics)))
+        answers = self._admin.ask(lambda client: client.describe_topics(list(topics)))
         by_name = {answer["name"]: answer for answer in answers}
-        return {topic: _description(self._config, topic, by_name.get(topic)) for topic in topics}
+        return {topic: read_description(self._config, topic, by_name.get(topic)) for topic in topics}
 
     def _logs(self, partitions: list[Partition], topic_ids: Mapping[str, str]) -> dict[Partition, Log]:
         if not partitions:
@@ -191,7 +163,7 @@ class TopicQuestions:
 
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         asked = {TopicPartition(p.topic, p.number): which for p in partitions}
-        found = self._ask(lambda client: client.list_partition_offsets(asked, level, timeout_ms=ANSWER_MS))
+        found = self._admin.ask(lambda client: client.list_partition_offsets(asked, level, timeout_ms=ANSWER_MS))
         return {Partition(tp.topic, tp.partition): answer.offset for tp, answer in found.items()}
 
     def _lies_about_ends(self, doubted: Mapping[Partition, Log]) -> bool:
@@ -200,118 +172,10 @@ class TopicQuestions:
         Some brokers count batches, not records.
         """
         listed = {p: said.end for p, said in doubted.items()}
-        fetched = _ends_by_fetch(self._config, listed)
+        fetched = ends_by_fetch(self._config, listed)
         if any(fetched[p] > listed[p] for p in listed) and self._confirm_lie(listed, fetched):
             log.warning(
                 "%s: the broker names wrong ends of partitions (a fetch finds records behind them); "
                 "a log that was cut off cannot be recognized on this broker", self._config.bootstrap_servers,
             )  # fmt: skip
         return self._ends_are_wrong
-
-    def _ask(self, question: Callable[[Any], T]) -> T:
-        """Ask the broker. A client that fails or does not return is dropped."""
-        try:
-            names = self._config.topic_names
-            about = f"topic {names[0]!r}" if len(names) == 1 else name_topics(names)
-            with kafka_errors(f"{about} at {self._config.bootstrap_servers}"):
-                return _within(PATIENCE, lambda: question(self._connected()))
-        except BaseException:
-            self.close()
-            raise
-
-    def _connected(self) -> Any:
-        if self._client is None:
-            from kafka import KafkaAdminClient
-
-            self._client = KafkaAdminClient(**asking(self._config))
-        return self._client
-
-    def close(self) -> None:
-        """Close the connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(BrokerUnavailableError):
-                _within(1.0, client.close)
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """Make a call in a thread of its own, which is abandoned if it does not return: libraries may hang."""
-    answers: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
-
-    def run() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:
-            answers.put((None, error))
-
-    threading.Thread(target=run, name="question", daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise BrokerUnavailableError(f"Kafka has not answered for {seconds:g} seconds") from None
-    if error is not None:
-        raise error
-    return cast("T", answer)
-
-
-def _description(config: KafkaConfig, topic: str, answer: Any) -> Described:
-    """Read the description of a topic from the broker's answer."""
-    code = UNKNOWN_TOPIC if answer is None else answer["error_code"]
-    if code == UNKNOWN_TOPIC:
-        return TopicMissingError(missing(config, topic))
-    if code == NOT_AUTHORIZED:
-        return BrokerError(
-            f"user {config.sasl_username!r} (kafka.sasl_username) may not see topic {topic!r}: "
-            "grant it DESCRIBE and READ on the topic and READ on the group"
-        )
-    if code == NOT_A_NAME:
-        return BrokerError(f"{key_of(config)} {topic!r} is not a valid name of a topic")
-    if code:
-        return BrokerUnavailableError(f"Kafka cannot describe topic {topic!r} now (error {code})")
-    parts, given = answer["partitions"], answer.get("topic_id")
-    topic_id = "" if given is None or uuid.UUID(str(given)).int == 0 else str(given)
-    numbers = frozenset(p["partition_index"] for p in parts)
-    return Description(topic_id, numbers, frozenset(p["partition_index"] for p in parts if p["leader_id"] < 0))
-
-
-def key_of(config: KafkaConfig) -> str:
-    """Return the settings key that names the topics."""
-    return "kafka.topics" if config.topics else "kafka.topic"
-
-
-def missing(config: KafkaConfig, topic: str) -> str:
-    """Make the error for a topic that does not exist, with how to create it."""
-    return f"topic {topic!r} does not exist on {config.bootstrap_servers}: {how_to_create(config, topic)}"
-
-
-def how_to_create(config: KafkaConfig, topic: str) -> str:
-    """Say what to do about a topic that does not exist."""
-    server = config.bootstrap_servers.split(",")[0].strip()
-    return (
-        f"correct {key_of(config)}, or create it: kafka-topics.sh --bootstrap-server {server} --create "
-        f"--topic {topic} --partitions 6"
-    )
-
-
-def _ends_by_fetch(config: KafkaConfig, listed: Mapping[Partition, int]) -> dict[Partition, int]:
-    """Find the ends of partitions by a fetch at the listed end. A fetch gives the right end on every broker."""
-    from kafka import KafkaConsumer, TopicPartition
-
-    native = {p: TopicPartition(p.topic, p.number) for p in listed}
-    with kafka_errors(f"ends of {', '.join(str(p) for p in listed)}"):
-        consumer = KafkaConsumer(**reading(config))
-        try:
-            consumer.assign(list(native.values()))
-            for p, offset in listed.items():
-                consumer.seek(native[p], offset)
-            until = time.monotonic() + ANSWER_MS / 1000
-            found: dict[Partition, int] = {}
-            while len(found) < len(listed):
-                if time.monotonic() > until:
-                    names = ", ".join(repr(topic) for topic in sorted({p.topic for p in listed}))
-                    raise BrokerUnavailableError(f"Kafka does not answer a fetch of {names} in time")
-                consumer.poll(timeout_ms=100, max_records=1)
-                found = {p: high for p, tp in native.items() if (high := consumer.highwater(tp)) is not None}
-        finally:
-            consumer.close()
-    return found

@@ -85,15 +85,6 @@ class Mute:
         return json.dumps({k: v for k, v in asdict(self).items() if v not in ("", None) or k == "stream"})
 
 
-def read_mute(text: str) -> Mute:
-    """Read a mute from :meth:`Mute.text`. Fields that a later release has added are ignored.
-
-    Raises:
-        ValueError: the text is not a mute.
-    """
-    return _read(Mute, text)
-
-
 def _read(kind: type[T], text: str) -> T:
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     try:

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from monitor.messages.record import Partition
 from monitor.store.connection import translate_redis_errors
-from monitor.store.counts import CountKey, Example, PartitionState
+from monitor.store.counts import CountKey, Example
 from monitor.store.handling import Handling
 from monitor.store.keys import STREAM_FIELD, parse_field
+from monitor.store.partitions import PartitionState
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import Health
 

@@ -6,17 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from monitor.messages.record import Partition
-from monitor.store.counts import (
-    Batch,
-    Claim,
-    CountKey,
-    Example,
-    Move,
-    PartitionState,
-    Reply,
-    Seen,
-)
+from monitor.store.counts import Batch, CountKey, Example, Reply
 from monitor.store.handling import Acknowledgement, Handling, Mute
+from monitor.store.partitions import Claim, Move, PartitionState, Seen
 from monitor.store.verdicts import Fold, Health, Notice, Promotion
 
 

@@ -7,13 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import yaml
 
 from monitor.errors import LaunchError
-from monitor.testing.launcher import HOST, Server, free_port, start
+from monitor.testing.launcher import HOST, Server, free_port, is_ready, start
 
 NAMES = ("prometheus-alertmanager", "alertmanager")
 
@@ -59,7 +58,7 @@ def start_alertmanager(
     chosen = port or free_port()
     command = [binary, "--config.file=alertmanager.yml", "--storage.path=data", "--cluster.listen-address="]
     command += [f"--web.listen-address={HOST}:{chosen}"]
-    server = start("alertmanager", command, chosen, lambda: _ready(chosen), folder=folder)
+    server = start("alertmanager", command, chosen, lambda: is_ready(chosen), folder=folder)
     server.remove = True
     return server
 
@@ -69,11 +68,3 @@ def standing_alerts(server: Server) -> list[dict[str, Any]]:
     with urlopen(f"http://{server.address}/api/v2/alerts?active=true", timeout=5) as reply:
         found: list[dict[str, Any]] = json.load(reply)
     return found
-
-
-def _ready(port: int) -> bool:
-    try:
-        with urlopen(f"http://{HOST}:{port}/-/ready", timeout=1) as reply:
-            return bool(reply.status == 200)
-    except (URLError, OSError):
-        return False

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import urlopen
 
 from monitor.errors import LaunchError
 
@@ -120,6 +121,15 @@ def listens(port: int) -> bool:
     try:
         with socket.create_connection((HOST, port), timeout=0.2):
             return True
+    except OSError:
+        return False
+
+
+def is_ready(port: int) -> bool:
+    """Whether a server of Prometheus' family says that it is ready."""
+    try:
+        with urlopen(f"http://{HOST}:{port}/-/ready", timeout=1) as reply:
+            return bool(reply.status == 200)
     except OSError:
         return False
 

@@ -7,14 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import yaml
 
 from monitor.errors import LaunchError
-from monitor.testing.launcher import HOST, Server, free_port, start
+from monitor.testing.launcher import HOST, Server, free_port, is_ready, start
 
 
 def find_prometheus() -> str:
@@ -51,7 +50,7 @@ def start_prometheus(targets: list[str], rules: Path, alertmanager: str, runbook
     port = free_port()
     command = [binary, "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
     command += [f"--web.listen-address={HOST}:{port}"]
-    server = start("prometheus", command, port, lambda: _ready(port), folder=folder)
+    server = start("prometheus", command, port, lambda: is_ready(port), folder=folder)
     server.remove = True
     return server
 
@@ -61,11 +60,3 @@ def ask_prometheus(server: Server, query: str) -> list[dict[str, Any]]:
     with urlopen(f"http://{server.address}/api/v1/query?{urlencode({'query': query})}", timeout=5) as reply:
         found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
     return found
-
-
-def _ready(port: int) -> bool:
-    try:
-        with urlopen(f"http://{HOST}:{port}/-/ready", timeout=1) as reply:
-            return bool(reply.status == 200)
-    except (URLError, OSError):
-        return False

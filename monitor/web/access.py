@@ -21,9 +21,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.web.answers import BODY_BYTES, RefusedError, error_answer
+from monitor.web.gate import Gate, Header
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +121,8 @@ def _refuse_foreign(headers: Mapping[str, str]) -> None:
         raise RefusedError(403, "the request comes from a page of another site, which may not change anything here")
 
 
-class Guard:
-    """ASGI middleware: refuses forbidden requests, bounds the number answered at once, and answers all errors in JSON.
+class Guard(Gate):
+    """Refuses forbidden requests, bounds the number answered at once, and gives each answer our headers.
 
     Args:
         app: the application that answers allowed requests.
@@ -130,44 +132,36 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, access: Access, redact: object = None, streams: frozenset[str] = frozenset()):
-        self._app, self._access, self._streams = app, access, streams
+        super().__init__(app)
+        self._access, self._streams = access, streams
         self._redact = redact if callable(redact) else str
         self._running, self._said_at = 0, float("-inf")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            return
-        started = complete = False
+    def admit(self, scope: Scope) -> None:
+        """Refuse who may not ask, and bodies that are too large."""
+        self._access.refuse(scope)
+        _refuse_body(headers_of(scope))
 
-        async def send_guarded(message: Message) -> None:
-            nonlocal started, complete
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message.get("headers", ()), *_missing(message)]
-            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
+    def answer_refused(self, scope: Scope, refused: RefusedError) -> Response:
+        """Answer in one sentence without secrets. The connection is closed if a body was not read."""
+        close = {"connection": "close"} if refused.status == 413 else {}
+        return error_answer(refused.status, self._redact(refused.sentence), {**refused.headers, **close})
 
-        try:
-            self._access.refuse(scope)
-            _refuse_body(headers_of(scope))
-            await self._run(scope, receive, send_guarded)
-        except RefusedError as refused:
-            sentence, status, headers = refused.sentence, refused.status, refused.headers
-        except Exception as error:
-            status, sentence, headers = 500, "this is a fault of the monitor; its log says more", {}
-            self._say(scope, error)
-        else:
-            return
-        if started and not complete:
-            raise ConnectionAbortedError
-        if started:
-            return
-        close = {"connection": "close"} if status in (413, 500) else {}
-        answer = error_answer(status, self._redact(sentence), {**headers, **close})
-        await answer(scope, receive, send_guarded)
+    def answer_fault(self, scope: Scope, error: Exception) -> Response:
+        """Log the fault at most once a minute, so that a client that repeats its request does not fill the log."""
+        if time.monotonic() - self._said_at > 60:
+            self._said_at = time.monotonic()
+            log.error("a request to %s failed; this is said once a minute", scope["path"][:200], exc_info=error)
+        return error_answer(500, "this is a fault of the monitor; its log says more", {"connection": "close"})
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def missing_headers(self, message: Message) -> list[Header]:
+        """Return our headers that an answer does not have yet."""
+        there = {name.lower() for name, _ in message.get("headers", ())}
+        wanted = {**HEADERS, "cache-control": "no-store"}
+        return [(k.encode(), v.encode()) for k, v in wanted.items() if k.encode() not in there]
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have a request answered, unless too many are worked on already."""
         counts = scope["path"] not in OPEN_PATHS | self._streams
         if counts and self._running >= RUNNING:
             raise RefusedError(503, f"{RUNNING} requests are worked on already: try again", {"retry-after": "1"})
@@ -176,12 +170,6 @@ class Guard:
             await self._app(scope, receive, send)
         finally:
             self._running -= counts
-
-    def _say(self, scope: Scope, error: Exception) -> None:
-        """Log at most once a minute, so that a client that repeats its request does not fill the log."""
-        if time.monotonic() - self._said_at > 60:
-            self._said_at = time.monotonic()
-            log.error("a request to %s failed; this is said once a minute", scope["path"][:200], exc_info=error)
 
 
 async def answer_http_error(_request: object, error: Exception) -> object:
@@ -195,13 +183,6 @@ def _refuse_body(headers: Mapping[str, str]) -> None:
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or len(length) > 9 or int(length) > BODY_BYTES:
         raise RefusedError(413, f"the body is larger than {BODY_BYTES} bytes")
-
-
-def _missing(message: Message) -> list[tuple[bytes, bytes]]:
-    """Return our headers that an answer does not have yet."""
-    there = {name.lower() for name, _ in message.get("headers", ())}
-    wanted = {**HEADERS, "cache-control": "no-store"}
-    return [(k.encode(), v.encode()) for k, v in wanted.items() if k.encode() not in there]
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

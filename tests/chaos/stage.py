@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from monitor.messages.record import Partition
-from monitor.store.counts import PartitionState
+from monitor.store.partitions import PartitionState
 from monitor.testing import launcher
 from tests.chaos.load import Load
 from tests.chaos.receiver import Receiver

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from monitor.store.connection import connect
-from monitor.store.deliveries import MOST_TOLD, SWITCHED_OFF_MS, DeliveryStore, RedisDeliveries
+from monitor.store.deliveries import MOST_TOLD, SWITCHED_OFF_MS, DeliveryStore
 from monitor.store.protocol import Store
 from monitor.store.redis import RedisStore
+from monitor.store.redis.deliveries import RedisDeliveries
 from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 from tests.redis_servers import SERVERS

@@ -9,10 +9,11 @@ import pytest
 
 from monitor.errors import HandlingError
 from monitor.store.connection import connect
-from monitor.store.deliveries import DeliveryStore, RedisDeliveries
+from monitor.store.deliveries import DeliveryStore
 from monitor.store.handling import LONGEST_MUTE_MS, MOST_MUTES, Mute
 from monitor.store.protocol import Store
 from monitor.store.redis import RedisStore
+from monitor.store.redis.deliveries import RedisDeliveries
 from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
 from tests.redis_servers import SERVERS

@@ -12,9 +12,10 @@ from monitor.errors import StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store import overviews as module
 from monitor.store.connection import connect
-from monitor.store.counts import Batch, CountKey, Example, Progress
+from monitor.store.counts import Batch, CountKey, Example
 from monitor.store.handling import Mute
 from monitor.store.overviews import OverviewStore, RedisOverviews, portions
+from monitor.store.partitions import Progress
 from monitor.store.protocol import Store
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import AlertWrite, Fold, Notice

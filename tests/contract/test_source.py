@@ -10,8 +10,9 @@ import pytest
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerUnavailableError
 from monitor.messages import Contract, Record
-from monitor.messages.reading import Reader, Rows
+from monitor.messages.reading import Reader
 from monitor.messages.record import Partition
+from monitor.messages.rows import Rows
 from monitor.service.assembly import open_source
 from monitor.sources.deadletters import KafkaDeadLetters
 from monitor.sources.protocol import Source

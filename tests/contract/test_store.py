@@ -11,8 +11,9 @@ import pytest
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.messages.record import Partition
 from monitor.store.connection import connect
-from monitor.store.counts import FORGOTTEN, OVERFLOW, Batch, Example, Move, Progress, Seen
+from monitor.store.counts import FORGOTTEN, OVERFLOW, Batch, Example
 from monitor.store.keys import Keys
+from monitor.store.partitions import Move, Progress, Seen
 from monitor.store.redis import RedisStore
 from monitor.store.verdicts import AlertWrite, Fold, Notice, Promotion
 from monitor.testing import FakeClock, MemoryStore

@@ -15,8 +15,8 @@ from monitor.alerts.sink import Context
 from monitor.alerts.sinks.alertmanager import Alertmanager
 from monitor.config import DeliveryConfig
 from monitor.store.connection import connect
-from monitor.store.deliveries import RedisDeliveries
 from monitor.store.redis import RedisStore
+from monitor.store.redis.deliveries import RedisDeliveries
 from monitor.store.verdicts import Notice
 from monitor.testing.alertmanager import find_alertmanager, standing_alerts, start_alertmanager
 from monitor.testing.receivers import Receiver

@@ -6,10 +6,10 @@ import json
 import time
 
 from monitor.config import load
-from monitor.judging.evaluator import by_key
 from monitor.math.fold import fold
 from monitor.math.state import Bucket, MonitorState
 from monitor.service.assembly import open_models, rules_of
+from monitor.store.counts import by_key
 from tests.cluster import differences
 from tests.monitor_support import embeddings
 

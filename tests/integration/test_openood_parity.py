@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from line_plugin.benchmark.protocol import runner, spec
+from line_plugin.benchmark.protocol import results, runner, spec
 from line_plugin.benchmark.protocol.features import FeatureCache
 from line_plugin.cli import main
 from line_plugin.openood import evaluate_with_openood, register
@@ -45,7 +45,7 @@ class World:
         return [{row.name: in_percent(row) for row in result.rows} for result in run.results]
 
 
-def in_percent(row: runner.Row) -> dict[str, float]:
+def in_percent(row: results.Row) -> dict[str, float]:
     m = row.metrics
     shares = {"FPR@95": m.fpr95, "AUROC": m.auroc, "AUPR_IN": m.aupr_in, "AUPR_OUT": m.aupr_out, "ACC": row.acc}
     return {name: 100 * value for name, value in shares.items()}

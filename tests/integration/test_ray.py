@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,33 +19,20 @@ from typing import Any
 import pytest
 
 from line_plugin.cli import main, parser, sharing
-from line_plugin.integrations.ray.session import PATIENCE, fewer_processes, quiet_ray
 from line_plugin.integrations.ray.sharing import RayPasses
 from tests.integration.small_world import make_world, write_images
 from tests.integration.test_several_devices import NETWORK
+from tests.ray_cluster import add_node, node_folder, start_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'openood-line[ray]'")
-SETTINGS = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all on 127.0.0.1
-    "RAY_USAGE_STATS_ENABLED": "0",
-    **PATIENCE,
-}
 BATCH = 4
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with four cores. Others may add nodes and take them away."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        for name, value in SETTINGS.items():
-            patch.setenv(name, value)
-        quiet_ray()  # which reads them
-        from ray.cluster_utils import Cluster
-
-        with fewer_processes():
-            found = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "temp_dir": folder})
+    with start_cluster(4) as found:
         yield found
-        found.shutdown()
 
 
 class World:
@@ -158,9 +144,8 @@ def test_a_share_that_kills_every_actor_ends_the_run_with_one_line_and_nothing_h
 def test_a_node_that_is_lost_is_survived(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wait = f"while len(x) > 1 and os.getpid() != {os.getpid()} and not (HERE / 'go').exists(): time.sleep(0.05)"
     flags = prepared(tmp_path, wait)
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        with fewer_processes():
-            node = cluster.add_node(num_cpus=1, temp_dir=folder)
+    with node_folder() as folder:
+        node = add_node(cluster, folder)
         lose_it_while_it_works(cluster, node, tmp_path, flags)
     said = capsys.readouterr()
     assert "openood: note: an actor was lost (" in said.err

@@ -18,6 +18,7 @@ from monitor import cli
 from monitor.alerts.alert import moment
 from monitor.service.replaying import pieces, ray_actors
 from tests.monitor_support import embeddings
+from tests.ray_cluster import start_cluster
 
 pytestmark = pytest.mark.skipif(
     find_spec("ray") is None, reason='Ray is not installed: pip install "openood-line[ray]"'
@@ -104,6 +105,17 @@ def test_a_range_of_times_is_the_same_and_a_killed_actor_is_replaced(topic, caps
     assert out == plain[1]
     assert len(killed) == 1
     assert "; 1 actor died and what it had in hand was read again\n" in err
+
+
+def test_a_replay_over_the_nodes_of_a_cluster_is_the_plain_one_and_the_cluster_runs_on(topic, capsys):
+    plain = said(capsys, topic, "--json")
+    with start_cluster(1, more=1) as ray_cluster:
+        for _ in range(2):  # the second finds the cluster as the first has left it
+            code, out, err = said(capsys, topic, "--json", "--ray", ray_cluster.address, "--ray-actors", "2")
+            assert code == 0, err
+            assert out == plain[1]
+            assert err.startswith("ood-monitor: 2 actors of Ray read ")
+        assert processes_of_ray()
 
 
 def test_ray_that_is_not_there_or_not_installed_is_one_line_that_says_how_to_go_on(cluster, capsys, monkeypatch):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +73,6 @@ def test_a_dead_link_anchor_or_picture_and_a_page_that_no_list_names_end_the_bui
     assert built.returncode != 0
     for complaint in ("nowhere", "lost", "gone", "missing.png", "unlisted.md: WARNING: document isn't included"):
         assert complaint in built.stderr
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("Chromium is not installed")
-    with sync_api.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def test_a_browser_asks_no_other_host_shows_every_picture_and_finds_words(site: Path, chromium: Any) -> None:

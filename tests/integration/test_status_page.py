@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -86,17 +85,6 @@ def busy(redis_server) -> Iterator[Scene]:
     troubled(made.store)
     with served(made.world, made.overviews()) as made.url:
         yield made
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("Chromium is not installed")
-    with sync_api.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -183,19 +183,13 @@ def test_the_alert_names_the_stream_and_requests_that_were_sent(newcomer):
         assert 0 <= int(number) < 200
 
 
-def test_the_page_opens_with_the_surge_and_lists_files_that_were_sent(newcomer):
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("Chromium is not installed")
-    with sync_api.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = opened.new_page(viewport={"width": 1100, "height": 760})
-        page.goto(f"{newcomer.page}/")
-        sync_api.expect(page.locator("#verdict")).to_contain_text("shapes", timeout=30_000)
-        sync_api.expect(page.locator("#verdict")).to_contain_text("Alarm")
-        sync_api.expect(page.locator("body")).to_contain_text("shapes/images/stripes/stripes-")
-        picture = page.screenshot()
-        opened.close()
+def test_the_page_opens_with_the_surge_and_lists_files_that_were_sent(newcomer, chromium):
+    page = chromium.new_page(viewport={"width": 1100, "height": 760})
+    page.goto(f"{newcomer.page}/")
+    sync_api.expect(page.locator("#verdict")).to_contain_text("shapes", timeout=30_000)
+    sync_api.expect(page.locator("#verdict")).to_contain_text("Alarm")
+    sync_api.expect(page.locator("body")).to_contain_text("shapes/images/stripes/stripes-")
+    picture = page.screenshot()
     assert len(picture) < 150_000
     if PICTURE:
         Path(PICTURE).write_bytes(picture)

@@ -130,6 +130,9 @@ def test_the_files_that_the_pages_name_are_there(path: str) -> None:
 
 
 @pytest.mark.parametrize("walk", ["From images to a table", "From a request to a pager"])
-def test_a_walk_has_twelve_stops_at_most(walk: str) -> None:
+def test_a_walk_has_twelve_stops_at_most_and_each_names_code(walk: str) -> None:
     part = ARCHITECTURE.split(f"## {walk}\n")[1].split("\n## ")[0]
-    assert 8 <= len(re.findall(r"^\d+\. ", part, flags=re.MULTILINE)) <= 12
+    stops = re.split(r"^\d+\. ", part, flags=re.MULTILINE)[1:]
+    assert 8 <= len(stops) <= 12
+    for stop in stops:
+        assert any(f"`{name}`" in stop for name in NAMED), f"this stop names no code: {stop}"

@@ -1,8 +1,8 @@
 """The methods of the benchmark, one file for each family. A new method is one new file, and no other line changes.
 
 A method is a subclass of :class:`.base.Method` with ``name`` and ``about``, and optionally ``needs``, ``state`` and
-``source``, all plain strings. They are read from the source, so that ``openood list`` answers without importing torch;
-a file is imported when its method is created.
+``source``, all plain strings. They are read from the source, so that ``openood list`` does not import torch. A file is
+imported when its method is created.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Setting = float | int | str | None
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features (N, D) float32 entering the head, the network's own argmax (N,) int64, and labels (N,) int64."""
+    """One set: features (N, D) float32 that enter the head, the network's argmax (N,) int64, labels (N,) int64."""
 
     name: str
     features: Tensor
@@ -43,7 +43,7 @@ class FitData:
 
     @cached_property
     def train_labels(self) -> Tensor:
-        """(N,) int64."""
+        """The labels of the training features, (N,) int64."""
         return torch.from_numpy(self.train.labels)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -65,13 +65,14 @@ class Method(ABC):
     Attributes:
         name: its name on the command line: OpenOOD's name if OpenOOD has the method.
         about: one line about it, with the venue of its paper in parentheses at the end.
-        needs: what it reads, comma-separated: ``logits``, ``features``, ``bank`` (it keeps training features),
-            ``gradients``. Like ``name``, ``about``, ``state`` and ``source`` a plain string, read from the source.
-        state: the numbers it keeps beside the head, as a formula of K classes, D features, N training images and its
-            own settings; ``0`` if it keeps none.
+        needs: what it reads, separated by commas: ``logits``, ``features``, ``bank`` (it keeps training features),
+            ``gradients``. Like ``name``, ``about``, ``state`` and ``source`` it is a plain string that is read from the
+            source.
+        state: how many numbers it keeps in addition to the head, as a formula of K classes, D features, N training
+            images and its own settings; ``0`` if it keeps none.
         source: ``own``, or the library that computes the score.
         settings: current hyper-parameters.
-        sweep: values to choose from, as in OpenOOD's yml. The first key varies fastest, as there.
+        sweep: values to choose from, as in OpenOOD's YAML files. The first key varies fastest, as in OpenOOD.
         origin: where the settings come from, a clause; empty if the user gave them.
         searched: whether OpenOOD chooses among them by default (its ``APS_mode``).
     """
@@ -121,7 +122,7 @@ class Method(ABC):
         return [f"{self.name}: {self.origin}."] if self.origin else []
 
     def record(self) -> dict[str, Any]:
-        """What the fit chose by itself, as JSON."""
+        """The choices of the fit, as JSON."""
         return {}
 
     @abstractmethod

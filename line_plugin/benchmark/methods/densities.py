@@ -10,13 +10,13 @@ from torch import Tensor
 from line_plugin.benchmark.methods.base import Method, number
 from line_plugin.errors import FitError
 
-_MOST_BYTES = 8 << 30  # of covariances
+_MOST_BYTES = 8 << 30  # bytes of covariances
 
 
 class Gmm(Method):
     """One Gaussian for each class, each with its own covariance; the score is the log-likelihood.
 
-    Not OpenOOD's ``gmm``, which fits mixtures to several layers: pytorch-ood's of that name.
+    This is pytorch-ood's method of that name. OpenOOD's ``gmm`` is different: it fits mixtures to several layers.
     """
 
     name = "gmm"
@@ -51,7 +51,7 @@ class Gmm(Method):
 
 
 class Pnml(Method):
-    """The regret against the best learner in hindsight. The head sees features of unit length, as pytorch-ood has it.
+    """The regret against the best learner in hindsight. The head gets features of unit length, as in pytorch-ood.
 
     OpenOOD does not have it.
     """

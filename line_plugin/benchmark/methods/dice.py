@@ -1,7 +1,7 @@
 """DICE with pytorch-ood's mask, computed as one matrix product.
 
-pytorch-ood (as OpenOOD) scores by broadcasting a (B, K, D) tensor; the masked head is linear, so a matrix product gives
-the same logits in a small part of the time and memory.
+pytorch-ood scores by broadcasting a (B, K, D) tensor, as OpenOOD does. The masked head is linear, so one matrix product
+gives the same logits in a small part of the time and memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from line_plugin.benchmark.methods.base import Method, fraction
 
 
 class Dice(Method):
-    """Weights whose mean contribution lies above a percentile. The sweep recomputes the mask (OpenOOD's does not)."""
+    """Keeps weights whose mean contribution lies above a percentile.
+
+    The sweep recomputes the mask (OpenOOD's does not).
+    """
 
     name = "dice"
     about = "weights sparsified by mean contribution (ECCV 2022)"

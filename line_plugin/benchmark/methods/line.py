@@ -14,7 +14,7 @@ from line_plugin.math.percentiles import clip_at_percentile
 from line_plugin.method.auto import AUTO, CHOICE_KEY, describe_choice
 from line_plugin.method.line import LINe
 
-LEAST_CUT, MOST_CUT = 0.001, 0.25  # shares of the activations that a clip which is meant for them may cut
+LEAST_CUT, MOST_CUT = 0.001, 0.25  # a clip that was meant for these activations cuts a share of them in this range
 
 
 def _optional(settings: dict[str, Setting], key: str) -> float | None:
@@ -28,7 +28,7 @@ def _optional(settings: dict[str, Setting], key: str) -> float | None:
 
 
 class LineMethod(Method):
-    """LINe. Without settings of its own the clip is chosen from the training features (:meth:`LINe.auto`).
+    """LINe. If no settings are given, the clip is chosen from the training features (:meth:`LINe.auto`).
 
     If ``clip_percentile`` is given, ``clip`` becomes that percentile of the ID validation features.
     """
@@ -44,7 +44,10 @@ class LineMethod(Method):
 
     @classmethod
     def merge(cls, base: Mapping[str, Setting], given: Mapping[str, Setting]) -> dict[str, Setting]:
-        """``clip=auto`` is the whole rule, masks included; any other clip replaces a ``clip_percentile``."""
+        """``clip=auto`` stands for the whole rule, including its masks.
+
+        Any other clip replaces a ``clip_percentile``.
+        """
         if given.get("clip") == AUTO:
             base = {"clip": AUTO}
         elif "clip" in given:
@@ -64,7 +67,7 @@ class LineMethod(Method):
     def refit(self) -> None:
         """See :meth:`Method.refit`."""
         percentile = _optional(self.settings, "clip_percentile")
-        if percentile is not None:  # the table then shows the clip that was used
+        if percentile is not None:  # so that the table shows the clip that was used
             self.settings["clip"] = clip_at_percentile(self.data.val.features, percentile)
         elif self.settings["clip"] == AUTO:
             self.settings["clip"] = self._choosing().settings.clip
@@ -104,7 +107,7 @@ class LineMethod(Method):
         return describe_choice(self.line.settings, choice, self.name, self.origin)
 
     def _doubts(self) -> list[str]:
-        """Say if published settings seem to belong to other weights: a clip is in units of the features."""
+        """Warns if published settings seem to belong to other weights, since a clip is in units of the features."""
         clip = self.line.settings.clip
         if not self.origin or clip is None or not self.line.fitted:
             return []
@@ -128,7 +131,7 @@ class LineMethod(Method):
 
 
 class LinePaper(LineMethod):
-    """LINe under the paper's settings for CIFAR-10, or for the benchmark's ID data, whatever the network."""
+    """LINe with the paper's settings for the benchmark's ID data, or else for CIFAR-10, on any network."""
 
     name = "line-paper"
     about = "LINe under the settings that its paper gives for the ID data, whatever the network (CVPR 2023)"

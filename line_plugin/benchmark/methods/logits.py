@@ -86,7 +86,10 @@ class Gen(Method):
 
 
 class Klm(Method):
-    """KL matching, templates the mean posteriors of the ID validation images by predicted class, as in OpenOOD."""
+    """KL matching.
+
+    Its templates are the mean posteriors of the ID validation images by predicted class, as in OpenOOD.
+    """
 
     name = "klm"
     about = "KL matching to class-typical posteriors (ICML 2022)"
@@ -127,7 +130,7 @@ class Entropy(Method):
 class TempScaling(Method):
     """Maximum softmax probability at the temperature that fits the ID validation labels best.
 
-    50 steps of L-BFGS from a temperature of 1.5 as in OpenOOD; pytorch-ood starts from 1.
+    It takes 50 steps of L-BFGS from a temperature of 1.5, as in OpenOOD; pytorch-ood starts from 1.
     """
 
     name = "temp_scaling"
@@ -156,10 +159,11 @@ class TempScaling(Method):
 
 
 class OpenMax(Method):
-    """The probability of a class that is none of the known, from the tails of distances to the class means of logits.
+    """The probability of an unknown class, from the tails of the distances to the class means of logits.
 
-    With OpenOOD's settings, fitted as there on the images that the network has right. The tails are pytorch-ood's
-    (``scipy.stats.exponweib``); OpenOOD's come from ``libmr``, which no longer builds, so parity was not measured.
+    It has OpenOOD's settings and, as in OpenOOD, is fitted on the images that the network classifies correctly. The
+    tails are pytorch-ood's (``scipy.stats.exponweib``); OpenOOD's come from ``libmr``, which no longer builds, so
+    parity was not measured.
     """
 
     name = "openmax"
@@ -188,7 +192,8 @@ class OpenMax(Method):
     def score(self, features: Tensor) -> Tensor:
         """See :meth:`Method.score`."""
         logits = self.data.logits(features)
-        # pytorch-ood measures distances to the classes that its batch predicts; a row of each class makes that all.
+        # pytorch-ood measures distances to the classes that its batch predicts; one row of each class makes that all
+        # classes.
         every_class = torch.eye(logits.shape[1], dtype=logits.dtype)
         scores: Tensor = self._detector.predict_logits(torch.cat([logits, every_class]))
         return -scores[: len(logits)]

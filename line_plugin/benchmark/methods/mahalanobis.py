@@ -1,9 +1,9 @@
 """Mahalanobis distances, plain and relative, on features as they are and on features of unit length.
 
 Scores are pytorch-ood's. Its fit inverts a float32 sum with 1e-6 on the diagonal; means and covariances here are
-float64 and the inverse is scipy's ``pinvh``, as in OpenOOD (through scikit-learn). A network with nearly dead features
-tells them apart: on the paper's DenseNet pytorch-ood's own fit is off by up to .03 AUROC (rmds, MNIST) and, on features
-of unit length, by .22 (rmds++, MNIST), in per cent.
+float64 and the inverse is scipy's ``pinvh``, as in OpenOOD (through scikit-learn). The two differ on a network with
+nearly dead features. On the paper's DenseNet, pytorch-ood's own fit is off by up to .03 per cent of AUROC (rmds, MNIST)
+and, on features of unit length, by .22 per cent (rmds++, MNIST).
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from torch.nn import functional
 from line_plugin.benchmark.methods.base import Method
 from line_plugin.errors import FitError
 
-_ROWS = 8192  # of training features that are float64 at once
+_ROWS = 8192  # rows of training features that are float64 at the same time
 
 
 class _Gaussians(Method):
-    """One mean for each class, one covariance for all of them, and for the relative distance a second pair for all."""
+    """One mean for each class and one covariance for all.
+
+    The relative distance has a mean and covariance of all rows, too.
+    """
 
     relative: ClassVar[bool] = False
     unit_length: ClassVar[bool] = False
@@ -69,7 +72,7 @@ def _precision(features: Tensor, means: Tensor, group: Tensor) -> Tensor:
 
 
 class Mds(_Gaussians):
-    """Mahalanobis distance, one shared covariance."""
+    """The Mahalanobis distance to the nearest class, with one shared covariance."""
 
     name = "mds"
     about = "Mahalanobis distance to the class means (NeurIPS 2018)"

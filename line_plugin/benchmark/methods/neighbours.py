@@ -10,7 +10,7 @@ from line_plugin.errors import SettingsError
 
 
 class Knn(Method):
-    """Distance of the unit-length feature to its k-th nearest among the training features."""
+    """The distance of the unit-length feature to the k-th nearest of the training features."""
 
     name = "knn"
     about = "distance to the k-th nearest training feature (ICML 2022)"
@@ -45,11 +45,11 @@ class Knn(Method):
 
 
 class NNGuide(Method):
-    """Energy, guided by the K most similar of a bank of training features, each scaled by its own energy.
+    """The energy, guided by the K most similar features of a bank of training features, each scaled by its own energy.
 
-    OpenOOD's bank is the beginning of the training list: whole batches until their rows exceed the share ``alpha``;
-    ``batch`` is the size of such a batch. A list in the order of its classes gives a bank of few classes, there and
-    here.
+    OpenOOD's bank is the beginning of the training list: whole batches until their rows exceed the share ``alpha``.
+    ``batch`` is the size of such a batch. If the list is in the order of its classes, the bank has few classes, here as
+    in OpenOOD.
     """
 
     name = "nnguide"

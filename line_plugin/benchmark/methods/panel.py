@@ -15,7 +15,7 @@ from line_plugin.method.panel_fit import EXPERTS, split_names
 
 
 class PanelMethod(Method):
-    """LINe, angle, prototypes and virtual logit in one sum; everything is fitted on ID training features.
+    """The sum of LINe, angle, prototypes and virtual logit. All of them are fitted on ID training features.
 
     ``experts`` names them with a plus in between, such as ``line+angle``.
     """

@@ -1,6 +1,6 @@
 """Methods that shape the penultimate activations and take the energy of the head, from pytorch-ood.
 
-pytorch-ood shapes feature maps; pooled features (N, D) go in as (N, D, 1, 1): OpenOOD shapes them there too.
+pytorch-ood shapes feature maps. Pooled features (N, D) are passed as (N, D, 1, 1); OpenOOD shapes pooled features too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Shaping(Method):
 
 
 class React(_Shaping):
-    """ReAct, its threshold a percentile of the ID validation features as in OpenOOD."""
+    """ReAct. Its threshold is a percentile of the ID validation features, as in OpenOOD."""
 
     name = "react"
     about = "activations clipped at a percentile of ID validation features (NeurIPS 2021)"
@@ -50,9 +50,9 @@ class React(_Shaping):
 
 
 class Vra(_Shaping):
-    """VRA, both thresholds percentiles of all ID validation features together as in OpenOOD.
+    """VRA. Both thresholds are percentiles of all ID validation features together, as in OpenOOD.
 
-    pytorch-ood's own fit takes a threshold for each feature; given all values as one feature it takes OpenOOD's two.
+    pytorch-ood's own fit takes a threshold for each feature. Given all values as one feature, it finds OpenOOD's two.
     """
 
     name = "vra"
@@ -98,7 +98,7 @@ class Ash(_Shaping):
 
 
 class AshS(Ash):
-    """ASH-S on pooled features: pruned, and the rest scaled up.
+    """ASH-S on pooled features: prunes them and scales the rest up.
 
     OpenOOD has its code and no postprocessor for it.
     """
@@ -112,7 +112,7 @@ class AshS(Ash):
 
 
 class AshP(Ash):
-    """ASH-P on pooled features: pruned, and the rest as it was.
+    """ASH-P on pooled features: prunes them and keeps the rest as it was.
 
     OpenOOD has its code and no postprocessor for it.
     """

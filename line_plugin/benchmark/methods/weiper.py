@@ -1,4 +1,4 @@
-"""WeiPer+KLD: densities of features and of many perturbed logits against those of the training images.
+"""WeiPer+KLD: compares densities of features and of many perturbed logits with those of the training images.
 
 Granz, Heurich and Landgraf, "WeiPer: OOD Detection using Weight Perturbations of Class Projections", NeurIPS 2024, as
 in the code that the authors published for OpenOOD (``weiper_kldiv``).
@@ -24,9 +24,9 @@ class WeiPer(Method):
     value, its perturbed logits another. Each histogram is smoothed by a moving mean and compared with the mean
     histogram of the training images, which is not smoothed, by the KL divergence in both directions.
 
-    Defaults are the authors' for CIFAR-10; they tune six settings for each network (3,600 combinations), so there is no
-    sweep here. Known deviation: one draw of perturbations, from ``seed``, serves all images; the published code passes
-    its own draw under a name that its function ignores, and so draws again for every batch.
+    The defaults are the authors' for CIFAR-10. They tune six settings for each network (3,600 combinations), which a
+    sweep here leaves out. Known deviation: one draw of perturbations, from ``seed``, is used for all images. The
+    published code passes its own draw under a name that its function ignores, and so draws again for every batch.
     """
 
     name = "weiper_kldiv"
@@ -80,7 +80,7 @@ class WeiPer(Method):
         return number(self.settings, "lambda_1"), number(self.settings, "lambda_2")
 
     def _perturb(self, weight: Tensor) -> Tensor:
-        """Head rows (n_repeats K, D), repeat by repeat."""
+        """The perturbed rows of the head, (n_repeats K, D), repeat by repeat."""
         generator = torch.Generator().manual_seed(count(self.settings, "seed", 0))
         noise = torch.randn(self._repeats, *weight.shape, generator=generator)
         scale = number(self.settings, "perturbation_distance") * weight.norm(dim=1, keepdim=True)
@@ -88,17 +88,20 @@ class WeiPer(Method):
         return perturbed.flatten(0, 1)
 
     def _project(self, features: Tensor) -> Tensor:
-        """Perturbed logits (N, n_repeats K)."""
+        """The perturbed logits, (N, n_repeats K)."""
         return functional.linear(features, self._weight, self._bias)
 
 
 def _edges(low: Tensor, high: Tensor, bins: int) -> Tensor:
-    """Edges (bins + 1,) of bins of equal width."""
+    """The edges (bins + 1,) of bins of equal width."""
     return low + torch.arange(bins + 1) / bins * (high + 1e-8 - low)
 
 
 def _densities(values: Tensor, edges: Tensor) -> Tensor:
-    """Share of each row of values (N, M) in each bin (N, bins); values beyond the edges count in M, in no bin."""
+    """The share of each row of values (N, M) in each bin, (N, bins).
+
+    Values beyond the edges count in M but in no bin.
+    """
     bins = len(edges) - 1
     index = torch.bucketize(values, edges, right=True)  # 0 below, bins + 1 above
     counts = torch.zeros(len(values), bins + 2).scatter_add_(1, index, torch.ones_like(values))

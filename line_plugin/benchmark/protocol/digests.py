@@ -12,7 +12,7 @@ from line_plugin.errors import ImageError
 
 
 class FileDigests:
-    """Content digests of files, remembered by path, size and modification time, so that a second run reads no file."""
+    """Content digests of files, stored by path, size and modification time, so that a second run reads none of them."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ class FileDigests:
         """Return the digest of each file's bytes, in order.
 
         Raises:
-            ImageError: a file is not there.
+            ImageError: a file does not exist.
         """
         out: list[bytes] = []
         fresh: list[tuple[str, int, int, bytes]] = []

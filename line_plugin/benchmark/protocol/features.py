@@ -34,7 +34,7 @@ from line_plugin.networks.fingerprint import fingerprint
 from line_plugin.networks.head import Head, find_head
 
 Progress = Callable[[int, int | None], None]
-"""Called with (images done, images in all); the second is None if it is not known."""
+"""Called with (images done, images in all); the second is None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class FeatureCache:
     Args:
         model: the classifier; put in eval mode and moved to ``device``.
         head: module path of its ``Linear``; without it, the network is traced to find it.
-        folder: where features are kept.
-        batch_size: images a forward pass; by default :func:`default_batch_size`.
+        folder: the folder in which features are kept.
+        batch_size: images in a forward pass; by default :func:`default_batch_size`.
         num_workers: decoding processes.
-        passes: who runs the passes of the network; by default this process.
+        passes: runs the passes of the network; by default in this process.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class FeatureCache:
         self._head_path = head
         self._head: Head | None = None
         self._digests = FileDigests(folder)
-        self.forwarded = 0  # images; a test holds this to once each
+        self.forwarded = 0  # images decoded; a test checks that each is decoded once
 
     @property
     def head(self) -> Head:
-        """The head, known once a set was requested."""
+        """The head. It is known after the first set was requested."""
         if self._head is None:
             raise DataError("no data set was read yet, so the head is not known")
         return self._head
 
     def get(self, requests: Sequence[Request], progress: Progress | None = None) -> list[FeatureSet]:
-        """Return the features of every requested set. What is not in the cache is computed in one pass."""
+        """Returns the features of every requested set. Those that are not in the cache are computed in one pass."""
         if not requests:
             return []
         self.find_head(requests[0])
@@ -113,11 +113,11 @@ class FeatureCache:
         return [self._load(k, r) for k, r in zip(keys, requests, strict=True)]
 
     def missing(self, requests: Sequence[Request]) -> int:
-        """How many images would be forwarded."""
+        """How many images are not in the cache."""
         return sum(len(r.images) for r in requests if not self._path(self._key(r)).is_dir())
 
     def find_head(self, request: Request) -> Head:
-        """The head, traced with the first image of a set if it is not known yet."""
+        """Finds the head, by tracing the first image of a set if it is not known yet."""
         if self._head is None:
             first = images.Job(request.images.files[:1], request.preprocessing)
             _, batch = next(images.batches([first], 1, 0))
@@ -210,7 +210,7 @@ class _Writer:
             self._features = np.lib.format.open_memmap(
                 self._folder / "features.npy", mode="w+", dtype=np.float32, shape=(rows, width)
             )
-        except BaseException:  # nobody else knows of the folder yet
+        except BaseException:  # no other process knows the folder yet
             self.discard()
             raise
         self._predicted = np.empty(rows, dtype=np.int64)

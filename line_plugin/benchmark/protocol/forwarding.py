@@ -1,4 +1,4 @@
-"""Plans the passes of a run: which sets go through the network, and whether it is the right network."""
+"""Plans the passes of a run: lists the sets to forward, and checks that the network's head fits the benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_head(benchmark: Benchmark, cache: FeatureCache, request: Request) -> N
     """Refuse a network with another number of classes after one image, not after all of them.
 
     Raises:
-        SettingsError: the head is not the benchmark's. HeadError: there is none.
+        SettingsError: the head has another number of classes. HeadError: no head was found.
     """
     linear = cache.find_head(request).linear
     if linear.out_features != benchmark.num_classes:
@@ -37,7 +37,7 @@ def _wanted(benchmark: Benchmark, sets: image_list.Sets) -> dict[str, Request]:
 def forward(
     benchmark: Benchmark, sets: image_list.Sets, cache: FeatureCache, progress: Progress | None = None
 ) -> dict[str, FeatureSet]:
-    """Return the features of every set by name, with one pass over what is not in the cache."""
+    """Returns the features of every set by name, with one pass over those that are not in the cache."""
     wanted = _wanted(benchmark, sets)
     check_head(benchmark, cache, wanted["train"])
     return dict(zip(wanted, cache.get(list(wanted.values()), progress), strict=True))

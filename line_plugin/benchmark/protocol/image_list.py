@@ -1,4 +1,4 @@
-"""OpenOOD's image lists and folders of images: which files, in which order, with which labels."""
+"""Reads OpenOOD's image lists and folders of images: which files, in which order, with which labels."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def read(name: str, images: ImageSet, root: Path, num_classes: int | None) -> Im
         num_classes: K for an ID set, whose labels must lie in [0, K); None for an OOD set, labelled -1 throughout.
 
     Raises:
-        MissingDataError: the list, the folder or any of its images is not there: a look at every name costs seconds,
-            and the same error in the middle of a run costs hours. DataError: a malformed list.
+        MissingDataError: the list, the folder or any of its images does not exist. Checking every name takes seconds;
+            the same error in the middle of a run would cost hours. DataError: the list is malformed.
     """
     if images.folder is not None:
         return _folder(name, images, root / images.folder, num_classes)
@@ -69,7 +69,10 @@ def read(name: str, images: ImageSet, root: Path, num_classes: int | None) -> Im
 
 
 def absent(files: Sequence[Path]) -> list[Path]:
-    """Find images that are missing, not a file, or empty. Takes a few microseconds each, and reads no image."""
+    """Finds images that are missing, not a file, or empty.
+
+    It takes a few microseconds for each, and does not read them.
+    """
     return [file for file in files if not _has_bytes(file)]
 
 
@@ -82,14 +85,14 @@ def _has_bytes(file: Path) -> bool:
 
 
 def entries(path: Path, base: Path) -> Iterator[tuple[Path, int]]:
-    """The images and labels of a list, line by line: whatever its length, one line is held.
+    """Yields the images and labels of a list line by line, with one line in memory.
 
     Args:
         path: the list, lines ``relative/path label``.
         base: folder that its paths start from.
 
     Raises:
-        DataError: a malformed line, or text that is not UTF-8. OSError: the list cannot be read.
+        DataError: a line is malformed, or the text is not UTF-8. OSError: the list cannot be read.
     """
     try:
         with path.open(encoding="utf-8") as lines:
@@ -115,8 +118,8 @@ class Walked:
 
     Attributes:
         files: the images, sorted.
-        links: links to folders, which are not followed: one that leads back up would never end.
-        closed: folders that cannot be read, and why.
+        links: links to folders. They are not followed, since one that leads back up would never end.
+        closed: folders that cannot be read, with the reason.
     """
 
     files: tuple[Path, ...]
@@ -159,7 +162,7 @@ def _folder(name: str, images: ImageSet, folder: Path, num_classes: int | None) 
 
 def _checked(name: str, path: Path, files: list[Path], labels: NDArray[np.int64], num_classes: int | None) -> ImageList:
     if num_classes is None:
-        labels = np.full_like(labels, -1)  # OpenOOD hard-sets them too
+        labels = np.full_like(labels, -1)  # OpenOOD sets the same labels
     elif labels.max() >= num_classes or labels.max() < 0:
         raise DataError(
             f"{path} has label {labels.max()}, but {name!r} is an ID set of {num_classes} classes "
@@ -174,7 +177,7 @@ def _missing(name: str, path: Path, images: ImageSet) -> str:
 
 @dataclass(frozen=True)
 class Sets:
-    """The requested sets of a benchmark that exist. ``missing`` says what was left out."""
+    """The requested sets of a benchmark that exist. ``missing`` names those that were left out."""
 
     train: ImageList
     val: ImageList
@@ -192,13 +195,13 @@ def read_all(benchmark: Benchmark, root: Path, *, csid: bool, ood_val: bool, ski
     Args:
         benchmark: what to read.
         root: the data root.
-        csid: whether the covariate-shifted ID sets are wanted (FS-OOD).
-        ood_val: whether the OOD validation set is wanted (hyper-parameter choice).
-        skip_missing: leave absent test sets out instead of refusing; ID splits are always needed.
+        csid: whether to read the covariate-shifted ID sets (FS-OOD).
+        ood_val: whether to read the OOD validation set (for choosing hyper-parameters).
+        skip_missing: leave missing test sets out instead of refusing; ID splits are always needed.
 
     Raises:
-        MissingDataError: names every absent set and where to get it, not only the first. DataError: so, if a list is
-            malformed: that is not skipped, because a set is there.
+        MissingDataError: names every missing set and where to get it, not only the first. DataError: names every
+            malformed list. Such a set exists, so it is not skipped.
     """
     k = benchmark.num_classes
     absent: list[str] = []
@@ -234,7 +237,7 @@ def read_splits(benchmark: Benchmark, root: Path, *names: str) -> list[ImageList
     """Read some of the ID splits ``train``, ``val`` and ``test``, in the given order.
 
     Raises:
-        MissingDataError: names every one that is absent. DataError: one is malformed.
+        MissingDataError: names every missing split. DataError: a split is malformed.
     """
     found: list[ImageList] = []
     wrong: list[DataError] = []

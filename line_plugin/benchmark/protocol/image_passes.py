@@ -1,4 +1,4 @@
-"""Batches of files through a network: what the feature cache has done with what it lacks."""
+"""Forwards batches of image files through a network, for the sets that the feature cache does not have yet."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Forwarded:
 
 @dataclass(frozen=True, eq=False)
 class ForwardImages:
-    """Decode and forward, batch after batch (:class:`.passes.Work`).
+    """Decodes and forwards batch after batch (a :class:`.passes.Work`).
 
     Attributes:
-        model: on ``device``, in eval mode.
+        model: the network on ``device``, in eval mode.
         head: its head.
         num_workers: decoding processes.
     """
@@ -49,7 +49,7 @@ class ForwardImages:
         """The features of every batch, in order.
 
         Raises:
-            ImageError: an image is missing or broken. HeadError: the head did not run once.
+            ImageError: an image is missing or broken. HeadError: the head did not run exactly once.
         """
         pinned = self.device.type == "cuda"
         for owner, batch in images.read(list(plan), self.num_workers, pin_memory=pinned):

@@ -43,8 +43,8 @@ class Batch:
     """Files that go through the network together.
 
     Attributes:
-        owner: index of the job that they belong to; a batch holds images of one job only, so a set's features do not
-            depend on which other sets are evaluated beside it.
+        owner: index of the job that they belong to. A batch holds images of one job only, so a set's features do not
+            depend on the other sets of the run.
         files, preprocessing: of that job.
     """
 
@@ -54,7 +54,7 @@ class Batch:
 
 
 def plan(jobs: Sequence[Job], batch_size: int) -> list[Batch]:
-    """Every image of every job once, in order, at most ``batch_size`` at a time."""
+    """Plans batches that hold every image of every job once, in order, at most ``batch_size`` in each."""
     return [
         Batch(i, job.files[low : low + batch_size], job.preprocessing)
         for i, job in enumerate(jobs)
@@ -63,8 +63,10 @@ def plan(jobs: Sequence[Job], batch_size: int) -> list[Batch]:
 
 
 class _Images(Dataset[Tensor | str]):
-    """Every image of every batch in a row. A broken image comes back as its message: an exception that crosses a
-    worker process arrives as a traceback."""
+    """All images of all batches in a row.
+
+    A broken image gives its message as a result, since an exception from a worker process would arrive as a traceback.
+    """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self.files = [f for batch in batches for f in batch.files]
@@ -87,7 +89,7 @@ class _Images(Dataset[Tensor | str]):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Says why an image could not be decoded."""
+    """The reason why an image could not be decoded."""
 
     reason: str
     missing: bool = False
@@ -112,7 +114,7 @@ def decode(path: Path, prepare: Callable[[Image.Image], Tensor]) -> Tensor | Unr
 def whole_images_only() -> Iterator[None]:
     """Treat truncated images as errors within this context.
 
-    Importing OpenOOD tells Pillow, for the whole process, to pad them silently.
+    Importing OpenOOD makes Pillow pad them silently in the whole process.
     """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -163,7 +165,7 @@ def read(batches: Sequence[Batch], num_workers: int, *, pin_memory: bool = False
         num_workers=min(num_workers, len(rows)),
         collate_fn=_collate,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # leaves torch's global random state alone
+        generator=torch.Generator(),  # does not change torch's global random state
     )
     for batch, images in zip(batches, loader, strict=True):
         if isinstance(images, str):

@@ -1,4 +1,4 @@
-"""Takes stock of a benchmark's data: what is on disk, compared with what was published.
+"""Compares a benchmark's data on disk with what was published.
 
 A run ends at the first missing image. This checks everything first, and continues after each finding.
 """
@@ -15,23 +15,21 @@ from line_plugin.benchmark.protocol import image_list
 from line_plugin.benchmark.protocol.spec import Benchmark, ImageSet
 from line_plugin.errors import DataError
 
-ROLES = ("train", "val", "test", "csid", "ood val", "near", "far")
-
 
 @dataclass
 class SetState:
     """One data set.
 
     Attributes:
-        role: of :data:`ROLES`.
-        needed: whether a run cannot do without it; the others are for full-spectrum and for hyper-parameter choice.
+        role: ``train``, ``val``, ``test``, ``csid``, ``ood val``, ``near`` or ``far``.
+        needed: whether every run needs it; the others are for FS-OOD and for choosing hyper-parameters.
         place: its list, or its folder.
-        images: how many images the list names or the folder holds; None if there is no such list or folder.
-        present: how many of them are there and not empty.
-        sha256: of the list's bytes; empty for a folder.
-        pixels_sha256: over the SHA-256 of each image's bytes in order; empty unless all were read.
+        images: how many images the list names or the folder holds; None if the list or folder does not exist.
+        present: how many of them exist and are not empty.
+        sha256: the SHA-256 of the list's bytes; empty for a folder.
+        pixels_sha256: the SHA-256 over the SHA-256 of each image's bytes in order; empty unless all were read.
         problems: why a run would fail, in sentences without a subject.
-        notes: what differs from what was published, or is odd.
+        notes: differences from what was published, and oddities.
     """
 
     name: str
@@ -48,7 +46,7 @@ class SetState:
 
     @property
     def absent(self) -> bool:
-        """Whether nothing of it is there: neither list nor folder, or not one image."""
+        """Whether nothing of it exists: its list or folder is missing, or all of its images."""
         return self.present == 0
 
 
@@ -58,19 +56,19 @@ Progress = Callable[[int, int | None], None]
 def inspect(
     benchmark: Benchmark, root: Path, *, csid: bool = False, ood_val: bool = False, progress: Progress | None = None
 ) -> list[SetState]:
-    """Check every set of a benchmark, in the order of its file. Of images, only the sizes are read.
+    """Check every set of a benchmark, in the order of its file. Only the sizes of images are read.
 
     Args:
         root: the data root.
         csid, ood_val: whether the run needs the covariate-shifted ID sets (FS-OOD), the OOD validation set (a search).
-        progress: called with the number of images that were looked for.
+        progress: called with the number of images that were checked.
     """
     needed = {"csid": csid, "ood val": ood_val}
     states = [
         SetState(name, role, needed.get(role, True), _place(spec, root), spec) for name, role, spec in _sets(benchmark)
     ]
     looker = _Looker(benchmark, root, progress)
-    # The training set is last and remembers nothing: it may have a million images.
+    # The training set comes last, and its names are not remembered: it may have a million images.
     for state in sorted(states, key=lambda s: s.role == "train"):
         looker.look(state)
     return states
@@ -80,7 +78,7 @@ def files_of(state: SetState, root: Path) -> Iterator[Path]:
     """Yield the images of a set in order.
 
     Raises:
-        DataError, OSError: as the list or folder cannot be read.
+        DataError, OSError: the list or folder cannot be read.
     """
     if state.spec.folder is not None:
         yield from image_list.walk(state.place).files
@@ -108,7 +106,7 @@ class _Looker:
 
     def __init__(self, benchmark: Benchmark, root: Path, progress: Progress | None) -> None:
         self._classes, self._root, self._progress = benchmark.num_classes, root, progress
-        self._owner: dict[int, str] = {}  # by hash: 100 bytes an image instead of its path
+        self._owner: dict[int, str] = {}  # stored as hashes, which take 100 bytes for each image instead of its path
         self._looked = 0
 
     def look(self, state: SetState) -> None:
@@ -138,7 +136,7 @@ class _Looker:
         return image_list.entries(state.place, self._root / state.spec.images)
 
     def _folder(self, state: SetState) -> Iterable[tuple[Path, int]]:
-        with os.scandir(state.place):  # raises if it is not there or may not be read
+        with os.scandir(state.place):  # raises if it does not exist or may not be read
             walked = image_list.walk(state.place)
         if walked.closed:
             state.problems.append(_count_first(len(walked.closed), "folder", "cannot be read", walked.closed[0]))

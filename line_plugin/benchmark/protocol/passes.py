@@ -1,7 +1,7 @@
-"""Who runs the passes of a network: this process, or another that promises the same results in the same order.
+"""The interface of what runs the passes of a network: this process, or others with the same results in the same order.
 
-A pass over data is a plan of batches and a piece of work that makes one result of each batch. The plan may be
-shared out, but a batch stays whole and results come in the order of the plan, so no caller can tell the difference.
+A pass over data is a plan of batches, and work that makes one result from each batch. The plan may be split among
+processes. A batch stays whole and results come in the order of the plan, so callers get the same results.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ Gives_co = TypeVar("Gives_co", covariant=True)
 
 
 class Work(Protocol[Takes_contra, Gives_co]):
-    """What is done with batches. It can be pickled, network and all, and keeps nothing between two calls."""
+    """The work on batches. It can be pickled together with its network, and has no state between calls."""
 
     @property
     def model(self) -> nn.Module:
-        """The network that it carries."""
+        """The network that it uses."""
         ...
 
     def __call__(self, plan: Iterable[Takes_contra], /) -> Iterator[Gives_co]:
-        """One result a batch, in order."""
+        """Yields one result for each batch, in order."""
         ...
 
 
 class Passes(Protocol):
-    """Who runs them."""
+    """Runs plans of batches."""
 
     def run(self, work: Work[Batch, Result], plan: Iterable[Batch]) -> Iterator[Result]:
-        """The result of every batch of the plan, in its order.
+        """Yields the result of every batch of the plan, in its order.
 
         Raises:
-            LinePluginError: what the work raises, after the results of the batches before it.
+            LinePluginError: the work raised it; the results of earlier batches come first.
         """
         ...
 
 
 class InProcess:
-    """This process: the work itself, over the whole plan at once."""
+    """Runs the work in this process, over the whole plan."""
 
     def run(self, work: Work[Batch, Result], plan: Iterable[Batch]) -> Iterator[Result]:
         """See :class:`Passes`."""

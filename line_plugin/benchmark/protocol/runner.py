@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +14,13 @@ from line_plugin.benchmark import methods
 from line_plugin.benchmark.methods.base import FeatureSet, FitData, Method, Setting
 from line_plugin.benchmark.protocol import forwarding, image_list, settings
 from line_plugin.benchmark.protocol.features import FeatureCache, Progress
+from line_plugin.benchmark.protocol.results import Evaluation, MethodResult, Row, SweepPoint
 from line_plugin.benchmark.protocol.spec import Benchmark
 from line_plugin.errors import SettingsError
 from line_plugin.math.metrics import Metrics, accuracy, ood_metrics
 from line_plugin.method.settings import Provenance
 
-_CHUNK = 4096  # rows scored at once: bounds what a method may broadcast
+_CHUNK = 4096  # rows scored at once, which limits the memory of methods that broadcast
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Options:
     """What to evaluate.
 
     Attributes:
-        methods: by OpenOOD's names, evaluated on the same features.
-        settings: per method, over the benchmark's, the published and the methods' own (:mod:`.settings`).
-        fsood: add the covariate-shifted ID sets to ID (full-spectrum OOD).
+        methods: OpenOOD's names of the methods, which are evaluated on the same features.
+        settings: settings of each method; they win over the benchmark's, the published and its own (:mod:`.settings`).
+        fsood: whether covariate-shifted ID sets count as ID (full-spectrum OOD).
         search: choose hyper-parameters on the validation sets: True for every method with a sweep, False for none,
             None for the methods that OpenOOD does it for (its ``APS_mode``).
-        skip_missing: evaluate what is there.
+        skip_missing: evaluate the sets that exist, and leave the others out.
     """
 
     methods: tuple[str, ...]
@@ -41,69 +41,6 @@ class Options:
     fsood: bool = False
     search: bool | None = None
     skip_missing: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a data set, or the unweighted mean of a group (``nearood``, ``farood``)."""
-
-    name: str
-    metrics: Metrics
-    acc: float
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """One combination tried on the validation sets, and its AUROC."""
-
-    settings: dict[str, Setting]
-    auroc: float
-
-
-@dataclass
-class MethodResult:
-    """The results of one method.
-
-    Attributes:
-        notes: where its settings come from and what its fit chose, in sentences.
-        record: what its fit chose, as JSON.
-        scores: confidences (N,) float32 by set name; ``id`` is ID test.
-        sweep: what was tried, empty without a search.
-    """
-
-    name: str
-    settings: dict[str, Setting]
-    rows: list[Row]
-    scores: dict[str, NDArray[np.float32]]
-    sweep: list[SweepPoint] = field(default_factory=list)
-    method: Method | None = None
-    notes: list[str] = field(default_factory=list)
-    record: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Evaluation:
-    """All methods on one network.
-
-    Attributes:
-        groups: ``id``, ``csid``, ``near`` or ``far`` by set name.
-        labels, predicted: (N,) int64 by set name; both know ``train`` too.
-        files, keys: the images of each set in order, and its name in the feature cache; with ``train``.
-        head: module path of the network's ``Linear``.
-    """
-
-    benchmark: Benchmark
-    fsood: bool
-    results: list[MethodResult]
-    groups: dict[str, str]
-    labels: dict[str, NDArray[np.int64]]
-    predicted: dict[str, NDArray[np.int64]]
-    missing: tuple[str, ...]
-    forwarded: int
-    model_sha256: str = ""
-    files: dict[str, tuple[Path, ...]] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,12 +53,12 @@ class _Loaded:
 
 
 def read_sets(benchmark: Benchmark, root: Path, options: Options) -> image_list.Sets:
-    """Read the sets that a run needs. All lists are read and all images looked for before any network is built.
+    """Reads the sets that a run needs. It reads all lists and checks that all images exist before any network is built.
 
     Raises:
-        MissingDataError: names all that is absent, in one line. DataError: so, if a list is malformed.
+        MissingDataError: names all missing sets, in one line. DataError: names the malformed list.
     """
-    # Which methods search is known without the settings that depend on the network.
+    # The settings that depend on the network do not decide which methods search.
     searching = any(_searches(methods.create(name), options.search) for name in options.methods)
     return image_list.read_all(
         benchmark, root, csid=options.fsood, ood_val=searching, skip_missing=options.skip_missing
@@ -139,15 +76,15 @@ def evaluate(
     """Evaluate methods on one network. Every image is decoded and forwarded at most once.
 
     Args:
-        benchmark: which sets.
+        benchmark: the benchmark, which names the sets.
         root: the data root.
-        cache: holds the network.
-        options: which methods, and how.
+        cache: the feature cache, which holds the network.
+        options: which methods to evaluate, and how.
         progress: called while images are forwarded.
-        sets: from :func:`read_sets`, if it was called before.
+        sets: the result of :func:`read_sets`, if it was called before.
 
     Raises:
-        MissingDataError, ImageError, SettingsError, HeadError and what a method's fit may raise.
+        MissingDataError, ImageError, SettingsError, HeadError and the errors of a method's fit.
     """
     chosen = [
         (name, settings.create(name, benchmark, cache.model, options.settings.get(name))) for name in options.methods
@@ -178,7 +115,7 @@ def evaluate(
 
 
 def _searches(method: Method, search: bool | None) -> bool:
-    """Whether settings are to be searched for this method."""
+    """Whether to search settings for this method."""
     points = sum(1 for _ in method.sweep_points()) if method.sweep else 0
     return points > 1 and (method.searched if search is None else search)
 
@@ -218,20 +155,23 @@ def _run(
         sweep = choose(method, loaded.val, loaded.ood_val)
     scores = {n: _score(method, s) for n, s in (loaded.id_sets | loaded.ood).items()}
     rows = _table(scores, loaded, groups)
-    notes = [] if sweep else method.remarks()  # a search on the validation sets has settings of its own
+    notes = [] if sweep else method.remarks()  # a search on the validation sets finds settings of its own
     return MethodResult(
         name, dict(method.settings), rows, scores, sweep, method, notes, {} if sweep else method.record()
     )
 
 
 def choose(method: Method, val: FeatureSet, ood_val: FeatureSet) -> list[SweepPoint]:
-    """Set the combination with the highest AUROC of ID val against OOD val; the first wins a tie, as in OpenOOD."""
+    """Sets the combination with the highest AUROC of ID val against OOD val.
+
+    The first one wins a tie, as in OpenOOD.
+    """
     tried: list[SweepPoint] = []
     refused: SettingsError | None = None
     for point in method.sweep_points():
         try:
             method.set(point)
-        except SettingsError as error:  # e.g. K beyond the number of training images: not a candidate here
+        except SettingsError as error:  # e.g. K above the number of training images: this is not a candidate
             refused = error
             continue
         tried.append(SweepPoint(point, ood_metrics(_score(method, val), _score(method, ood_val)).auroc))
@@ -242,7 +182,7 @@ def choose(method: Method, val: FeatureSet, ood_val: FeatureSet) -> list[SweepPo
 
 
 def _score(method: Method, data: FeatureSet) -> NDArray[np.float32]:
-    """Confidences (N,) float32 of a whole set."""
+    """Scores a whole set: confidences (N,) float32."""
     with torch.no_grad():
         parts = [method.score(rows).float() for rows in data.features.split(_CHUNK)]  # type: ignore[no-untyped-call]
     return torch.cat(parts).numpy().astype(np.float32, copy=False)

@@ -5,7 +5,7 @@ The first of these that has a setting wins:
 1. ``--set`` on the command line (or ``--preset``, ``--auto``),
 2. ``methods`` in the benchmark's YAML file,
 3. ``published`` in the same file, if the paper published them for this network,
-4. the method's defaults; LINe's are the rule that chooses from the training images.
+4. the method's defaults; LINe's default is the rule that chooses from the training images.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def create(name: str, benchmark: Benchmark, model: nn.Module, given: Mapping[str
     """Create a method with its starting settings for this benchmark and network.
 
     Args:
-        given: settings of the user, which win.
+        given: the user's settings, which win.
 
     Raises:
-        SettingsError: an unknown method or setting.
+        SettingsError: the method or a setting is unknown.
     """
     base, origin = _start(name, benchmark, model)
     merged = methods.find(name).merge(base, given or {})
     method = methods.create(name, merged)
-    method.origin = "" if given else origin  # with settings of their own, users know where they come from
+    method.origin = "" if given else origin  # users know the origin of their own settings
     return method
 
 

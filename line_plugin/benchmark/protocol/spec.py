@@ -1,4 +1,4 @@
-"""A benchmark as data: which image lists are ID, near-OOD, far-OOD and covariate-shifted, read from YAML."""
+"""Reads benchmarks from YAML: which image lists are ID, near-OOD, far-OOD and covariate-shifted ID."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class Preprocessing(_Frozen):
     """OpenOOD's test transform: RGB, Resize, CenterCrop, ToTensor, Normalize.
 
     Attributes:
-        resize: length of the shorter side, or height and width, which changes the shape; null leaves the step out.
+        resize: length of the shorter side, or height and width, which changes the aspect ratio; null leaves the step
+            out.
         crop: side of the square in the middle; null leaves the step out (OpenOOD does so for ImageNet-C).
-        interpolation: of Resize; OpenOOD's own is bilinear.
-        mean, std: by channel.
+        interpolation: the interpolation of Resize; OpenOOD's own is bilinear.
+        mean, std: of each channel.
     """
 
     resize: PositiveInt | tuple[PositiveInt, PositiveInt] | None
@@ -61,11 +62,11 @@ class ImageSet(_Frozen):
     Attributes:
         list_file: image list below the data root, lines ``relative/path label``.
         images: folder that the list's paths start from, below the data root.
-        folder: instead of a list: a folder of images below the data root. For ID sets each subfolder is a class.
-        count: how many images it is published with.
+        folder: a folder of images below the data root, instead of a list. For ID sets each subfolder is a class.
+        count: how many images the published set has.
         sha256: SHA-256 of the published list, in lower-case hexadecimal.
-        source, home: where to get it, and the page of those who made it; for people.
-        resize, crop: override of the benchmark's preprocessing (0 leaves the step out).
+        source, home: where to get it, and its authors' page; for people.
+        resize, crop: replace those of the benchmark's preprocessing (0 leaves the step out).
     """
 
     list_file: str | None = Field(default=None, alias="list")
@@ -111,8 +112,7 @@ class Published(_Frozen):
     """Settings that a paper gives for one network on this ID data.
 
     Attributes:
-        network: its name, as ``--arch`` takes it.
-        settings: by name.
+        network: its name, as ``--arch`` takes it. settings: the settings by name.
     """
 
     network: str
@@ -125,14 +125,14 @@ class Benchmark(_Frozen):
     Attributes:
         name, title: for the command line and for people.
         num_classes: K of the ID data.
-        arch: the network its checkpoints usually belong to, used if the command line names none.
+        arch: the network that its checkpoints usually belong to; it is used if the command line does not name one.
         class_names: K names, or empty.
-        volumes: its files are volumes. They can be looked for, but not read.
-        preprocessing: for every set without an override.
+        volumes: whether its files are volumes, which can be checked for but not read.
+        preprocessing: used for every set that does not replace it.
         id, csid, ood: the sets. csid is ID under covariate shift, added to ID by FS-OOD.
         methods: settings by method name, over the methods' own defaults, for every network.
-        published: settings by method name for the one network that a paper published them for; on another network the
-            method's defaults hold.
+        published: settings by method name for the one network that a paper published them for. On another network the
+            method's defaults are used.
     """
 
     name: str
@@ -191,7 +191,7 @@ def load(name_or_path: str) -> Benchmark:
     """Load a shipped benchmark by name, or your own by the path of its YAML file.
 
     Raises:
-        SettingsError: no such name. DataError: no such file, or its contents are not a benchmark.
+        SettingsError: the name is unknown. DataError: the file does not exist, or its contents are not a benchmark.
     """
     known = shipped()
     if name_or_path in known:
@@ -214,7 +214,7 @@ def load(name_or_path: str) -> Benchmark:
 
 def _describe_first(error: ValidationError) -> str:
     """Describe the first error in one line. For an unknown key, name the nearest known one."""
-    # A misspelt key also shows up as a missing one: the misspelling is what helps.
+    # A misspelt key also shows up as a missing one. The misspelling is the more useful error.
     problem: dict[str, Any] = dict(min(error.errors(), key=lambda e: e["type"] != "extra_forbidden"))
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":

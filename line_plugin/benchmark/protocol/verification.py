@@ -1,4 +1,4 @@
-"""Reads every image of a benchmark: does it decode, what is its digest, and does a list name it."""
+"""Reads every image of a benchmark: checks that it decodes, takes its digest, and notes those that no list names."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from line_plugin.benchmark.protocol.images import whole_images_only
 from line_plugin.benchmark.protocol.inventory import SetState, files_of
 from line_plugin.errors import DataError
 
-_CHUNK = 32  # images a task
+_CHUNK = 32  # images of each task
 Progress = Callable[[int, int | None], None]
 
 
 def verify(states: Sequence[SetState], root: Path, workers: int, progress: Progress | None = None) -> None:
-    """Decode every image, in threads (Pillow decodes outside Python's lock), and note what is wrong.
+    """Decodes every image in threads (Pillow decodes outside Python's lock), and notes what is wrong.
 
-    A window of a few images for each thread is held, whatever the size of the set.
+    Only a few images for each thread are in memory, for any size of the set.
 
     Args:
         states: from :func:`.inventory.inspect`; problems, notes and ``pixels_sha256`` are added to them.
         root: the data root.
         workers: threads.
-        progress: called with images done and in all.
+        progress: called with (images done, images in all).
     """
     total = sum(state.present for state in states)
     done = 0
@@ -47,7 +47,7 @@ def _verify_one(
     digest, broken, first, read = hashlib.sha256(), 0, "", 0
     try:
         for path, found in _in_order(pool, files_of(state, root), 4 * workers):
-            if found is None:  # not there, which the inventory has said
+            if found is None:  # it does not exist; the inventory reports that
                 continue
             content, reason = found
             digest.update(content)
@@ -57,7 +57,7 @@ def _verify_one(
                 first = first or f"{path} ({reason})"
             done += 1
             report(done)
-    except (DataError, OSError):  # the list, which the inventory has said
+    except (DataError, OSError):  # the list cannot be read; the inventory reports that
         return done
     if broken:
         more = "1 image cannot be decoded:" if broken == 1 else f"{broken:,} images cannot be decoded, the first is"
@@ -87,7 +87,7 @@ def _read_all(paths: Iterable[Path]) -> list[_Read]:
 
 
 def _read(path: Path) -> _Read:
-    """SHA-256 of a file's bytes, and why it does not decode; None if there is none or it is empty."""
+    """SHA-256 of a file's bytes, and the reason if it does not decode; None if the file is missing or empty."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -109,9 +109,9 @@ def _why_not(content: bytes) -> str:
 
 
 def _note_unlisted(states: Sequence[SetState], root: Path) -> None:
-    """Note images beside those of a list that no list of the benchmark names.
+    """Notes images in the folder of a list that no list of the benchmark names.
 
-    Lists may leave images out on purpose, as those of OpenOOD do: that is no problem, but worth a line.
+    Lists may leave images out on purpose, as OpenOOD's do. So this is worth a line, but not an error.
     """
     named: dict[str, set[str]] = {}
     owner: dict[str, SetState] = {}

@@ -1,4 +1,4 @@
-"""What a run records about an artifact: its calibration, its limits, and which method's scores it gives."""
+"""Describes artifacts in a run's record: their calibration, its limits, and the method with the same scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from line_plugin.method.line import LINe
 from line_plugin.method.loading import load_artifact
 from line_plugin.method.panel import Panel
 
-_ROWS = 64  # images that are scored again: two methods do not agree on so many by accident
+_ROWS = 64  # images that are scored again; two methods do not agree on so many by accident
 
 
 def describe_artifacts(
@@ -28,9 +28,8 @@ def describe_artifacts(
     """Read artifacts and compare them with the methods of a run.
 
     Args:
-        paths: of the artifacts.
-        scores: each method's confidences (N,) of the ID test images.
-        key: what the features of those images are called in the cache.
+        paths: of the artifacts. scores: each method's confidences (N,) of the ID test images.
+        key: the key of those images' features in the cache.
         cache: the folder of the feature cache.
 
     Raises:
@@ -40,15 +39,15 @@ def describe_artifacts(
 
 
 def add_artifacts(runs: Sequence[Run], paths: Sequence[Path], cache: Path | None) -> list[Run]:
-    """Saved runs with artifacts beside them, each with the runs of the network that it was fitted on.
+    """Adds artifacts to saved runs, each to the runs of the network that it was fitted on.
 
     Args:
-        runs: as they were read.
-        paths: of the artifacts; one that a run has already is described anew.
-        cache: where the features are now; None if they are where each run found them.
+        runs: the runs that were read.
+        paths: paths of the artifacts; one that a run already has is described again.
+        cache: the folder of the features now; None if they have not moved since the run.
 
     Raises:
-        SettingsError: an artifact of a network that no run has. ArtifactError and its kinds.
+        SettingsError: no run has the network of an artifact. ArtifactError and its kinds.
     """
     described: list[list[ArtifactRecord]] = []
     for run in runs:
@@ -103,12 +102,16 @@ def _describe_calibration(calibration: Calibration) -> CalibrationRecord:
 
 
 def _method_of(artifact: LINe | Panel, scores: Mapping[str, NDArray[np.floating]], key: str, cache: Path) -> str:
-    """Find the method with the same confidences as the artifact on the first ID test images; empty if there is none."""
+    """Finds the method with the artifact's confidences on the first ID test images; "" if no method has them."""
     path = cache / "features" / key / "features.npy"
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)[:_ROWS]
         found = artifact.score(torch.from_numpy(np.array(rows))).float().numpy()
-    except (FeatureError, OSError, ValueError):  # of another network: other width, other numbers; or no longer there
+    except (
+        FeatureError,
+        OSError,
+        ValueError,
+    ):  # other features, or none
         return ""
     names = [name for name, of in scores.items() if np.allclose(of[: len(found)], found, rtol=1e-5, atol=1e-6)]
     return names[0] if names else ""

@@ -1,8 +1,9 @@
-"""Rows for OpenOOD's leaderboard, in the files that its repository holds (branch ``leaderboard``).
+"""Writes rows for OpenOOD's leaderboard, in the formats of its repository (branch ``leaderboard``).
 
-There each benchmark has a CSV under ``results/``, a row a method; ``utils/papers.csv`` gives a link for each name in
-the column ``Postprocessor``, and the scripts that make the page stop at a name without one. The rows and links written
-here are to be appended to those files. Nothing there has a place for checkpoint hashes: they are in a JSON file beside.
+In that repository each benchmark has a CSV under ``results/``, with one row for each method. ``utils/papers.csv`` gives
+a link for each name in the column ``Postprocessor``, and the scripts that make the page stop at a name without a link.
+The rows and links written here can be appended to those files. The leaderboard has no place for checkpoint hashes, so
+they go into a separate JSON file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ NETWORKS = {
     "regnet_y_16gf": "RegNet_Y_16GF",
 }
 
-_ON_THE_BOARD = {  # our name: the name that utils/papers.csv has a link for
+_ON_THE_BOARD = {  # our name, and the name for which utils/papers.csv has a link
     "openmax": "OpenMax",
     "msp": "MSP",
     "temp_scaling": "TempScale",
@@ -69,7 +70,7 @@ _ON_THE_BOARD = {  # our name: the name that utils/papers.csv has a link for
     "mds++": "MDS++",
     "rmds++": "RMDS++",
 }
-_NEW = {  # our name: the name and the link that a pull request has to bring
+_NEW = {  # our name, and the name and link that a pull request has to add
     "line": ("LINe", "https://arxiv.org/abs/2303.13995"),
     "line-paper": ("LINe", "https://arxiv.org/abs/2303.13995"),
     "vra": ("VRA", "https://arxiv.org/abs/2302.11716"),
@@ -83,13 +84,13 @@ class Entry:
     """What all rows of one evaluation have in common.
 
     Attributes:
-        benchmark: OpenOOD's name.
+        benchmark: OpenOOD's name of the benchmark.
         fsood: whether covariate-shifted ID counted as ID.
-        network: as ``--arch`` names it.
+        network: its name for ``--arch``.
         training: ``CrossEntropy``, or the training method's name.
-        outliers: whether the training saw outlier data.
+        outliers: whether outlier data was used in training.
         description: such as ``100 epochs`` or ``torchvision ckpt``; may be empty.
-        link: the paper of a method that neither the board nor this package has a link for.
+        link: the paper of a method for which neither the board nor this package has a link.
     """
 
     benchmark: str
@@ -124,7 +125,7 @@ def network_on_the_board(arch: str) -> str:
 
 
 def rows_of(entry: Entry, summaries: Sequence[Summary]) -> list[dict[str, str]]:
-    """A row a method: ``mean ± std`` over several runs, the bare figure for one, two decimals each."""
+    """One row for each method: ``mean ± std`` over several runs, or the figure of one run, with two decimals."""
     return [_row(entry, summary) for summary in summaries]
 
 
@@ -143,12 +144,12 @@ def needs_link(method: str) -> bool:
 
 
 def name_on_the_board(method: str) -> str:
-    """The name that the leaderboard has for a method of this package; its own if the board has none."""
+    """The leaderboard's name for a method of this package; its own name if the leaderboard has none."""
     return _name_and_link(method)[0]
 
 
 def _name_and_link(method: str, link: str = "") -> tuple[str, str]:
-    """Its name on the board, and the link that the board lacks; empty if the board has one."""
+    """Its name on the board, and the link to add to the board; empty if the board has one."""
     if method in _ON_THE_BOARD:
         return _ON_THE_BOARD[method], ""
     return _NEW.get(method, (method, link))
@@ -161,12 +162,13 @@ def save_board(
     checkpoints: Sequence[Mapping[str, str]],
     settings: Mapping[str, Any],
 ) -> list[Path]:
-    """Write the rows, the links that the board lacks, and what the rows stand on.
+    """Writes the rows, the links that are missing on the board, and the checkpoints and settings behind the rows.
 
     Args:
         folder: gets ``results/*.csv``, ``utils/papers.csv`` if a link is needed, and ``checkpoints.json``.
-        checkpoints: one a run: ``run``, ``file``, ``sha256`` of the file, ``model_sha256`` of the network as loaded.
-        settings: each method's, a list over runs.
+        checkpoints: one for each run: ``run``, ``file``, ``sha256`` of the file, ``model_sha256`` of the loaded
+            network.
+        settings: each method's settings, a list over runs.
 
     Raises:
         SettingsError: the leaderboard has no such benchmark. DataError: the folder cannot be written.

@@ -9,11 +9,11 @@ from line_plugin.benchmark.report.tables import plain_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from line_plugin.math.leave_out import LeaveOut
+    from line_plugin.math.clip_choice import LeaveOut
 
 
 def candidates(choice: LeaveOut, title: str) -> Table:
-    """Every clip that was tried with its AUROC on each fold of left-out classes; the chosen one is marked."""
+    """Lists every clip that was tried, with its AUROC on each fold of left-out classes, and marks the chosen one."""
     out = plain_table(title)
     folds = max((len(c.aurocs) for c in choice.candidates), default=0)
     for name in ("percentile", "clip", "mean AUROC", *(f"fold {f + 1}" for f in range(folds)), ""):

@@ -61,10 +61,10 @@ def measure_roc(id_confidence: Array, ood_confidence: Array) -> tuple[Array, Arr
 
 
 def check_scores(scores: Scores, sets: Sets) -> None:
-    """Refuse what cannot be drawn.
+    """Refuses scores that cannot be drawn.
 
     Raises:
-        SettingsError: no method or no OOD set, or a set is not among the scores.
+        SettingsError: no method or no OOD set is given, or a set is not among the scores.
         DataError: a set is empty. NonFiniteError: NaN or Inf among the confidences.
     """
     import numpy as np
@@ -84,19 +84,19 @@ def check_scores(scores: Scores, sets: Sets) -> None:
 
 
 def make_labeller(labels: Mapping[str, str] | None) -> Callable[[str], str]:
-    """How to print the name of a method or a set: as ``labels`` has it, else its name with spaces."""
+    """Makes the function that prints the name of a method or set: its text in ``labels``, or its name with spaces."""
     known = labels or {}
     return lambda name: known.get(name, name.replace("_", " "))
 
 
 def write_heading(figure: Any, title: str, about: str) -> None:
-    """The title of a figure, and a smaller line below it."""
+    """Writes the title of a figure, and a smaller line below it."""
     figure.suptitle(f"{title}\n", fontsize=12, fontweight="bold")  # the empty line leaves room for the smaller one
     figure.text(0.5, 1 - 0.27 / figure.get_figheight(), about, ha="center", va="top", fontsize=9)
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write the PNG whole or not at all.
+    """Writes the PNG as a whole, or not at all.
 
     Raises:
         DataError: ``path`` cannot be written.
@@ -104,7 +104,7 @@ def save_figure(figure: Any, path: Path) -> None:
     from line_plugin.files import write_whole
 
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})  # no version: equal scores give equal bytes
+    figure.savefig(picture, format="png", metadata={"Software": None})  # equal scores give equal bytes
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), picture.getvalue())

@@ -37,19 +37,18 @@ def score_histograms(
     labels: Mapping[str, str] | None = None,
     title: str = "",
 ) -> None:
-    """One row a method, one column an OOD set: its confidences against those of the ID set.
+    """Draws one row for each method and one column for each OOD set: its confidences against those of the ID set.
 
     Args:
-        path: the PNG to write, whole or not at all.
+        path: the PNG to write, as a whole or not at all.
         scores: ``{method: {set: confidence (N,)}}``, high = ID.
         sets: the names of the ID and the OOD sets in ``scores``.
-        thresholds: confidence below which a method calls an input OOD; methods without one get no line.
+        thresholds: the confidence below which a method flags an input as OOD; a method without one gets no line.
         threshold_label: what the line means.
-        labels: how to print a method or set, if not by its name.
-        title: heading; without it, a general one.
+        labels: texts for methods and sets that are not printed by name. title: the heading; a general one by default.
 
     Raises:
-        SettingsError: no method or no OOD set, or a set is not among the scores.
+        SettingsError: no method or no OOD set is given, or a set is not among the scores.
         NonFiniteError: NaN or Inf among the confidences.
         DataError: a set is empty, or ``path`` cannot be written.
     """
@@ -75,7 +74,7 @@ def score_histograms(
 
 
 def _draw_row(row: Sequence[Any], by_set: Mapping[str, Array], sets: Sets, threshold: float | None) -> None:
-    """One method: the ID set against each OOD set, all over the same bins."""
+    """Draws one method: the ID set against each OOD set, all over the same bins."""
     import numpy as np
 
     of_id = by_set[sets.in_distribution]
@@ -93,7 +92,10 @@ def _draw_row(row: Sequence[Any], by_set: Mapping[str, Array], sets: Sets, thres
 
 
 def _draw_histogram(ax: Any, values: Array, bins: Array, colour: str) -> None:
-    """Scaled to its own peak: methods such as MSP put most ID images into one bin. The end bins hold what is beyond."""
+    """Draws a histogram scaled to its own peak, since methods such as MSP put most ID images into one bin.
+
+    The end bins hold all values beyond.
+    """
     import numpy as np
 
     counts, _ = np.histogram(np.clip(values, bins[0], bins[-1]), bins)

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from line_plugin.benchmark.protocol.runner import Evaluation
+from line_plugin.benchmark.protocol.results import Evaluation
 from line_plugin.errors import DataError, SettingsError
 from line_plugin.files import open_whole
 
 FILE = "features.parquet"
-_GROUP_BYTES = 32 << 20  # of features in a row group: what is held at once
+_GROUP_BYTES = 32 << 20  # bytes of features in a row group, which is in memory at once
 
 
 def require_pyarrow() -> None:
-    """Refuse before the run starts, since its file could not be written.
+    """Refuses before the run starts if pyarrow is missing, since the file could not be written.
 
     Raises:
         SettingsError: pyarrow is not installed.
@@ -37,19 +37,19 @@ def require_pyarrow() -> None:
 
 
 def save_parquet(folder: Path, run: Evaluation, cache: Path, *, train: bool, about: Mapping[str, Any]) -> Path:
-    """Write ``features.parquet``, whole or not at all.
+    """Writes ``features.parquet`` as a whole, or not at all.
 
-    Columns: ``path`` (absolute), ``label`` (int32, -1 is OOD), ``predicted`` (int32, the network's own class),
+    The columns are ``path`` (absolute), ``label`` (int32, -1 is OOD), ``predicted`` (int32, the network's own class),
     ``split`` (``train`` or ``test``), ``dataset``, ``group`` (``id``, ``csid``, ``near``, ``far``), ``score_METHOD``
-    (float32, high = ID; null in ``train``), ``embedding`` (a list of D float32, what enters the head).
+    (float32, high = ID; null in ``train``) and ``embedding`` (a list of D float32, the input of the head).
 
     Args:
         cache: folder of the feature cache.
         train: whether the training set is written too; it is not scored.
-        about: kept as JSON in the metadata of the schema, under ``openood-line``.
+        about: stored as JSON in the metadata of the schema, under ``openood-line``.
 
     Raises:
-        DataError: features that are not in the cache any more, or a file that cannot be written.
+        DataError: features are not in the cache any more, or the file cannot be written.
     """
     require_pyarrow()
     import pyarrow as pa
@@ -77,7 +77,7 @@ def save_parquet(folder: Path, run: Evaluation, cache: Path, *, train: bool, abo
         folder.mkdir(parents=True, exist_ok=True)
         with (
             open_whole(target) as file,
-            # A dictionary and statistics of features would be as large as they are, and say nothing.
+            # A dictionary and statistics of features would be as large as the features, and useless.
             pq.ParquetWriter(
                 file,
                 schema,
@@ -115,7 +115,7 @@ def _columns(run: Evaluation, name: str, features: np.ndarray[Any, Any], rows: s
 
 
 def _text(file: Path) -> str:
-    """An absolute path; bytes that are not UTF-8 are escaped, for Parquet holds text."""
+    """An absolute path. Bytes that are not UTF-8 are escaped, since Parquet holds text."""
     return os.fsencode(file.absolute()).decode("utf-8", "backslashreplace")
 
 

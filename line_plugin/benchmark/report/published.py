@@ -1,4 +1,4 @@
-"""Rows that others published, as data of this package. They are shown beside measured tables, never in them."""
+"""Rows that others published, stored in this package. They are shown beside measured tables, never in them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Source:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One method on one network, in per cent as its source writes it: ``88.03 ± 0.25``, ``76.02``, empty if not said.
+    """One method on one network, in per cent as in its source: ``88.03 ± 0.25``, ``76.02``, or empty if not given.
 
     Attributes:
         near, far: AUROC of the near-OOD and the far-OOD mean.
         acc: accuracy on ID test.
-        note: what to know before comparing; mostly empty.
+        note: a remark to read before comparing; mostly empty.
     """
 
     method: str
@@ -52,7 +52,7 @@ def published_rows(benchmark: str, network: str | None = None) -> list[Published
             unless no row names this one.
 
     Raises:
-        SettingsError: nothing is known of this benchmark.
+        SettingsError: no rows of this benchmark are known.
     """
     known = _read()
     if benchmark not in known["rows"]:
@@ -74,7 +74,7 @@ def published_rows(benchmark: str, network: str | None = None) -> list[Published
 
 
 def published_beside(methods: Sequence[str], rows: Sequence[PublishedRow]) -> dict[str, PublishedRow]:
-    """The best published row of each of our methods, by our names; methods that nobody published are left out."""
+    """The best published row of each of our methods, by our names; methods without a published row are left out."""
     from line_plugin.benchmark.report.board import name_on_the_board
 
     found: dict[str, PublishedRow] = {}

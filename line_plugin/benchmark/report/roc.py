@@ -36,22 +36,21 @@ def roc_curves(
     labels: Mapping[str, str] | None = None,
     title: str = "",
 ) -> None:
-    """One panel an OOD set, one curve a method: the share of OOD caught against the share of ID flagged.
+    """Draws one panel for each OOD set and one curve for each method: the share of OOD flagged over that of ID.
 
     OOD is the positive class. The legend gives the AUROC in percent, best first; it is the area under the upper,
     linear panel.
 
     Args:
-        path: the PNG to write, whole or not at all.
+        path: the PNG to write, as a whole or not at all.
         scores: ``{method: {set: confidence (N,)}}``, high = ID.
         sets: the names of the ID and the OOD sets in ``scores``.
-        log_fpr: draw each panel again below with a logarithmic false positive rate, which tells good methods apart.
-        highlight: the method to draw boldly, if it is there.
-        labels: how to print a method or set, if not by its name.
-        title: heading; without it, a general one.
+        log_fpr: draw each panel again below with a logarithmic false positive rate, which separates good methods.
+        highlight: the method to draw boldly, if it was evaluated.
+        labels: texts for methods and sets that are not printed by name. title: the heading; a general one by default.
 
     Raises:
-        SettingsError, NonFiniteError, DataError: as for :func:`.histograms.score_histograms`.
+        SettingsError, NonFiniteError, DataError: as in :func:`.histograms.score_histograms`.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -85,7 +84,7 @@ def roc_curves(
 def _draw_set(
     panels: Sequence[Any], scores: Scores, id_set: str, name: str, highlight: str | None, label: Callable[[str], str]
 ) -> None:
-    """One OOD set: the linear panel, and the logarithmic one if there are two."""
+    """Draws one OOD set: the linear panel, and the logarithmic one if there are two."""
     _draw_panel(panels[0], scores, id_set, name, highlight, label)
     panels[0].set_xlabel("FPR")
     for ax in panels[1:]:
@@ -98,7 +97,7 @@ def _draw_set(
 def _draw_panel(
     ax: Any, scores: Scores, id_set: str, name: str, highlight: str | None, label: Callable[[str], str] | None
 ) -> None:
-    """Every method's curve; with ``label``, a legend that is sorted by AUROC."""
+    """Draws every method's curve and, with ``label``, a legend sorted by AUROC."""
     import numpy as np
 
     ramp = np.geomspace(1e-5, 1, 200)
@@ -118,7 +117,7 @@ def _draw_panel(
 
 
 def _add_legend(ax: Any, drawn: list[tuple[float, str, Any]], label: Callable[[str], str]) -> None:
-    """Methods with their AUROC, best first."""
+    """Adds a legend of the methods with their AUROC, best first."""
     drawn.sort(key=lambda item: -item[0])
     texts = [f"{area:.2f}  {label(method)}" for area, method, _ in drawn]
     legend = ax.legend([c for _, _, c in drawn], texts, loc="lower right", title="AUROC", fontsize=8, handlelength=1.8)

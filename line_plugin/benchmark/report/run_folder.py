@@ -1,7 +1,7 @@
 """Saves and loads runs: ``run.json`` and two files of arrays beside it, written completely or not at all.
 
-The two ``npz`` files carry the beginning of their own hash in their names. ``run.json`` is written last and names them,
-so that a reader finds the old run or the new one, never half of both; what it no longer names is then removed.
+The names of the two ``npz`` files contain the beginning of their hash. ``run.json`` is written last and names them, so
+a reader finds either the old run or the new one, never half of both. Files that it no longer names are then removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from line_plugin.benchmark.protocol.runner import Evaluation
+from line_plugin.benchmark.protocol.results import Evaluation
 from line_plugin.benchmark.report.run_record import (
     FORMAT,
     VERSION,
@@ -45,7 +45,7 @@ class Run:
     """A run that was read and verified.
 
     Attributes:
-        scores: confidence (N,) float32 by method and set.
+        scores: confidences (N,) float32 by method and set.
         labels, predicted: (N,) int64 by set, ``train`` included; a label of -1 is OOD or unknown.
         files: paths below the data root by set, in the order of the scores.
     """
@@ -67,7 +67,7 @@ def save_run(
     places: Places,
     artifacts: Sequence[ArtifactRecord] = (),
 ) -> Path:
-    """Write a run's files and give the path of ``run.json``.
+    """Writes a run's files and returns the path of ``run.json``.
 
     Raises:
         DataError: the folder cannot be written.
@@ -142,17 +142,20 @@ def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _pack_paths(files: Sequence[Path], root: Path) -> NDArray[np.uint8]:
-    """Paths below the root as bytes with NUL in between: no file name holds one, and any other byte survives."""
+    """Packs paths below the root as bytes, separated by NUL.
+
+    File names cannot contain NUL, and all other bytes are kept.
+    """
     absolute = (file.absolute() for file in files)
     paths = (file.relative_to(root) if file.is_relative_to(root) else file for file in absolute)
     return np.frombuffer(b"\0".join(os.fsencode(path.as_posix()) for path in paths), dtype=np.uint8)
 
 
 def find_runs(path: Path) -> list[Path]:
-    """The runs that a path stands for: its own, the one in ``run/``, or those of the training runs in ``run/*/``.
+    """The runs at a path: in the folder itself, in its ``run/``, or those of the training runs in ``run/*/``.
 
     Raises:
-        DataError: there is none.
+        DataError: the path has no run.
     """
     if path.name == FILE:
         path = path.parent
@@ -168,7 +171,7 @@ def load_run(folder: Path) -> Run:
     """Read and verify a run.
 
     Raises:
-        DataError: no such run, another version, or files that are not those that were written.
+        DataError: the run does not exist, has another version, or its files have changed.
     """
     path = folder / FILE
     record = _read_record(path)
@@ -193,9 +196,9 @@ def load_run(folder: Path) -> Run:
 
 
 def name_apart(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
-    """Runs of equal names get those of their folders, as `results/a/run` and `results/b/run` are both called cifar10.
+    """Renames runs of equal name after their folders, as `results/a/run` and `results/b/run` are both called cifar10.
 
-    Folders that are called the same are numbered; runs that are named apart already stay as they are.
+    Folders of equal name are numbered. Runs with different names keep them.
     """
     names = [run.record.name for run in runs]
     if len(set(names)) < len(names):
@@ -226,7 +229,7 @@ def _read_record(path: Path) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path} lacks or misstates {where} ({first['msg']}): evaluate again") from error
+        raise DataError(f"{path} has a missing or wrong entry {where} ({first['msg']}): evaluate again") from error
 
 
 def _read_arrays(folder: Path, part: FileRecord) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,7 @@
 """The content of ``run.json`` of a saved run, version 1. docs/report.md describes it for people.
 
-Names of methods and sets are the keys of the arrays in the two files that it names. A number that is not finite is
-written as a string (``"-Infinity"``), which JSON can hold.
+Names of methods and sets are the keys of the arrays in the two files that it names. JSON has only finite numbers, so
+others are written as strings (``"-Infinity"``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FORMAT, VERSION = "openood-run", 1
 
 
 class _Record(BaseModel):
-    # Until pydantic 2.10 a field called `model_...` was warned about, in the middle of the command's output.
+    # Before 2.10, pydantic warned about a field called `model_...` in the middle of the command's output.
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings", protected_namespaces=())
 
 
@@ -36,7 +36,7 @@ class Tried(_Record):
 
 
 class MethodRecord(_Record):
-    """A method: its settings, where they come from, what its fit chose, and what a sweep tried."""
+    """A method: its settings, their origin, the choices of its fit, and the combinations of a sweep."""
 
     name: str
     about: str = ""
@@ -47,10 +47,10 @@ class MethodRecord(_Record):
 
 
 class CalibrationRecord(_Record):
-    """What the calibration of an artifact supports, and what it cannot (``limits``).
+    """The calibration of an artifact: what it supports, and what it cannot (``limits``).
 
     Attributes:
-        flagged: interval (shares) that holds the true rate of flagged ID inputs for 95 % of such calibration sets.
+        flagged: the interval (shares) that holds the true rate of flagged ID inputs for 95 % of such calibration sets.
     """
 
     n: int
@@ -62,10 +62,10 @@ class CalibrationRecord(_Record):
 
 
 class ArtifactRecord(_Record):
-    """An artifact that was evaluated beside: ``method`` is the one of this run that gives the same scores, if any.
+    """An artifact that a run describes. ``method`` is the method of the run with the same scores, if any.
 
     Attributes:
-        settings: what it was fitted with; head, model_sha256, data_sha256: where its fit comes from, empty if unknown.
+        settings: the settings of its fit; head, model_sha256, data_sha256: the origin of its fit, empty if unknown.
     """
 
     file: str
@@ -87,7 +87,7 @@ class Checkpoint(_Record):
 
 
 class Network(_Record):
-    """Which network: ``model_sha256`` is of the weights, structure and code as loaded."""
+    """The network. ``model_sha256`` covers the weights, structure and code as loaded."""
 
     arch: str
     head: str
@@ -96,7 +96,7 @@ class Network(_Record):
 
 
 class Made(_Record):
-    """How the run was made: the command as typed, when (UTC), on what, with which versions."""
+    """How the run was made: the command as typed, the time (UTC), the machine and the versions."""
 
     command: tuple[str, ...]
     started: str
@@ -106,7 +106,7 @@ class Made(_Record):
 
 
 class Places(_Record):
-    """Where images and cached features were; both may be elsewhere by now, or gone."""
+    """The folders of images and cached features during the run; both may have moved or been deleted since."""
 
     data_root: str
     cache: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from line_plugin.benchmark.protocol.runner import Evaluation, MethodResult, Row
+from line_plugin.benchmark.protocol.results import Evaluation, MethodResult, Row
 from line_plugin.errors import DataError
 from line_plugin.files import write_whole
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COLUMNS = ("FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
-"""OpenOOD's columns, in its order, in per cent. ``FPR@95``: OOD is the positive class."""
+"""OpenOOD's columns, in its order, in per cent. OOD is the positive class of ``FPR@95``."""
 PAPER_COLUMN = "FPR95 (ID+)"
-"""The papers' FPR95: ID is the positive class. Never in OpenOOD's CSV."""
+"""The papers' FPR95, with ID as the positive class. It is never in OpenOOD's CSV."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class Summary:
     """One method over one or more training runs, in per cent.
 
     Attributes:
-        rows: data sets and group means.
-        mean, std: (rows, 6): OpenOOD's five columns, then the papers' FPR95. std is over runs, population as OpenOOD's.
+        rows: names of data sets and group means.
+        mean, std: (rows, 6), OpenOOD's five columns, then the papers' FPR95. std is the population's over runs, as in
+            OpenOOD.
         runs: how many.
     """
 
@@ -41,7 +42,7 @@ class Summary:
     runs: int
 
     def cell(self, row: int, column: int) -> str:
-        """As OpenOOD prints it: two decimals, ``mean ± std`` for several runs; ``-`` if it was not measured."""
+        """A cell as OpenOOD prints it: two decimals, ``mean ± std`` for several runs, ``-`` if it was not measured."""
         if np.isnan(self.mean[row, column]):
             return "-"
         if self.runs == 1:
@@ -50,7 +51,7 @@ class Summary:
 
 
 def summarise(runs: Sequence[Evaluation]) -> list[Summary]:
-    """Mean and standard deviation of each method's table over training runs."""
+    """Computes the mean and standard deviation of each method's table over training runs."""
     out = []
     for i, first in enumerate(runs[0].results):
         tables = np.stack([[_cells(r) for r in run.results[i].rows] for run in runs])
@@ -60,7 +61,7 @@ def summarise(runs: Sequence[Evaluation]) -> list[Summary]:
 
 
 def from_upstream(method: str, tables: Sequence[Mapping[str, Mapping[str, float]]]) -> Summary:
-    """A summary of upstream's own tables, one a run; they lack the papers' FPR95."""
+    """Summarises upstream's own tables, one for each run. They do not have the papers' FPR95."""
     cells = np.array([[[*(t[row][c] for c in COLUMNS), np.nan] for row in tables[0]] for t in tables])
     return Summary(method, tuple(tables[0]), cells.mean(axis=0), cells.std(axis=0), len(tables))
 
@@ -71,7 +72,7 @@ def _cells(row: Row) -> list[float]:
 
 
 def table(summary: Summary, title: str) -> Table:
-    """One method's full table."""
+    """Makes one method's full table."""
     out = plain_table(title)
     out.add_column("data set")
     for name in (*COLUMNS, PAPER_COLUMN):
@@ -83,7 +84,7 @@ def table(summary: Summary, title: str) -> Table:
 
 
 def comparison(summaries: Sequence[Summary], title: str) -> Table:
-    """All methods side by side: AUROC of each set, and the papers' FPR95 of the group means."""
+    """Puts all methods side by side: the AUROC of each set, and the papers' FPR95 of the group means."""
     rows = summaries[0].rows
     out = plain_table(title)
     out.add_column("AUROC")
@@ -99,7 +100,7 @@ def comparison(summaries: Sequence[Summary], title: str) -> Table:
 
 
 def plain_table(title: str) -> Table:
-    """Without vertical lines: ten columns fit a terminal of 80 characters."""
+    """A table without vertical lines, so that ten columns fit a terminal of 80 characters."""
     from rich import box
     from rich.table import Table
 
@@ -141,7 +142,7 @@ def rows_json(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def as_json(runs: Sequence[Evaluation]) -> dict[str, Any]:
-    """Everything a script may want, full precision, in per cent."""
+    """All results for scripts, in full precision and in per cent."""
     first = runs[0]
     return {
         "benchmark": first.benchmark.name,
@@ -165,12 +166,12 @@ def as_json(runs: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def save_csv(folder: Path, summaries: Sequence[Summary], *, fsood: bool) -> list[Path]:
-    """One CSV a method under ``ood/`` or ``fsood/``, as OpenOOD lays them out."""
+    """Writes one CSV for each method under ``ood/`` or ``fsood/``, as OpenOOD does."""
     return [_write(folder / ("fsood" if fsood else "ood") / f"{s.method}.csv", csv_text(s).encode()) for s in summaries]
 
 
 def save_scores(folder: Path, run: Evaluation, result: MethodResult) -> Path:
-    """Confidences, the network's classes and labels of every set, one compressed npz (no pickle)."""
+    """Saves the confidences, the network's classes and the labels of every set as one compressed npz, no pickle."""
     buffer = io.BytesIO()
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, confidence in result.scores.items():
@@ -184,7 +185,7 @@ def save_scores(folder: Path, run: Evaluation, result: MethodResult) -> Path:
 
 
 def write_report(path: Path, text: str) -> Path:
-    """Write a text file whole, making its folder.
+    """Writes a text file as a whole, and makes its folder.
 
     Raises:
         DataError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Scoring on a CPU: :mod:`.blocked` is the fast kernel, :mod:`.plain` the plain one, :mod:`.packed` chooses."""
+"""Scoring on a CPU: :mod:`.blocked` is the fast kernel and :mod:`.plain` the slow reference."""
 
 from line_plugin.kernels.cpu.angle import PackedAngle
 from line_plugin.kernels.cpu.experts import PackedExperts

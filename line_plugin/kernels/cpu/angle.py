@@ -1,4 +1,4 @@
-"""The panel's angle beside LINe's own confidence, by one kernel: when that can be done, and its trial."""
+"""One kernel computes LINe's confidence and the panel's angle together. This module says when it can, and tests it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _packing = threading.Lock()
 
 
 class PackedAngle:
-    """The angle out of the sums that LINe's own score is made of. Safe to share between threads.
+    """Computes the angle from the sums that LINe's own score is made of. Threads may share it.
 
-    It takes a head that the fast kernel scores, and masks that leave whole neurons out (``p_w`` off, as the panel has
-    it): a logit over all neurons is then the masked one and what a few neurons add, which is a tenth of the work of
-    taking the angle by itself.
+    This needs a head that the fast kernel scores, and masks that leave whole neurons out (``p_w`` off, as in the
+    panel). A logit over all neurons is then the masked logit plus what the few masked neurons add. That is a tenth of
+    the work of computing the angle separately.
 
     Args:
-        head: of the fit, whose angle it is.
-        experts: of the same head.
+        head: the fitted head.
+        experts: the experts that were fitted on it.
     """
 
     def __init__(self, head: PackedHead, experts: ArrayExperts) -> None:
@@ -36,7 +36,7 @@ class PackedAngle:
         self._untried = True
 
     def predict(self, features: Floats) -> tuple[NDArray[np.int64], Floats, NDArray[np.float64]] | None:
-        """Class (N,), confidence (N,) as the head gives them, and angle (N,); ``None`` if it cannot be shared.
+        """Class (N,) and confidence (N,) as the head gives them, and the angle (N,); ``None`` if that is impossible.
 
         Args:
             features: (N, D) float32, finite; not yet clipped.

@@ -1,4 +1,4 @@
-"""The panel's angle out of LINe's own sums: ``U_k (z - m) = W_k z - W_k m - w (z - m)``, ``w`` the mean weight."""
+"""What turns LINe's sums into the panel's angle: ``U_k (z - m) = W_k z - W_k m - w (z - m)``, ``w`` the mean weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from line_plugin.math.experts.literal import ArrayExperts
 
 @dataclass(frozen=True)
 class AngleParts:
-    """What the head's kernel reads for it. Float32; never changed: threads may share it.
+    """The arrays that the head's kernel reads for the angle, all float32. They never change, so threads may share them.
 
     Attributes:
         shift: (padded K,) ``-W_k m``, and -inf for classes that only fill a tile.
@@ -26,7 +26,7 @@ class AngleParts:
 
     @classmethod
     def of(cls, experts: ArrayExperts, padded: int) -> AngleParts:
-        """Of the experts on one head, whose kernel works on ``padded`` classes."""
+        """Takes them from the experts of a head whose kernel works on ``padded`` classes."""
         weight, mean = experts.weight.astype(np.float64), experts.clipped_mean.astype(np.float64)
         shift = np.full(padded, -np.inf, np.float32)
         shift[: len(weight)] = -(weight @ mean)

@@ -1,4 +1,4 @@
-"""The experts of the panel on a CPU: their arrays as the compiled code reads them, and who runs which rows."""
+"""Scores the panel's experts on a CPU: lays their arrays out for the compiled code and spreads rows over threads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PackedExperts:
-    """What the compiled experts read.
+    """The arrays and functions of the compiled experts.
 
     Attributes:
-        angle: its kernel, the mean, the tiles of the centred head, its bias (0, and -inf for padding).
+        angle: its kernel, the mean, the tiles of the centred head, and its bias (0, or -inf for padding).
         residual: its kernel, the mean, the tiles of the basis, whether that spans the residual.
         of_class: its kernel, weight, bias and prototypes, shared with the fit.
-        clip: inf for no clipping. alpha: weight of the residual.
+        clip: the clipping threshold, inf for none. alpha: the weight of the residual.
     """
 
     angle: tuple[Any, Floats, Floats, Floats]
@@ -40,17 +40,17 @@ class PackedExperts:
 
     @classmethod
     def make(cls, experts: ArrayExperts) -> PackedExperts | None:
-        """Load the compiled code, lay the arrays out for it and try it (:mod:`line_plugin.kernels.selftest`).
+        """Loads the compiled code, lays the arrays out for it and tests it (:mod:`line_plugin.kernels.selftest`).
 
         Returns:
-            ``None`` if it cannot be used or gives other numbers, with the reason logged; torch then scores.
+            ``None`` if the compiled code cannot be used or gives wrong numbers. The reason is logged, and torch scores.
         """
         names = [name for name, fitted in _fitted(experts).items() if fitted]
         try:
             with loading(log, "the kernels of the panel"):
                 packed = _pack(experts)
                 fault = selftest.fault_of_experts(packed.score, experts, names)
-        except Exception as error:  # whatever another version of numba, of LLVM or of the CPU brings
+        except Exception as error:  # another version of numba, of LLVM or of the CPU may raise anything
             fault = f"cannot be used ({type(error).__name__}: {first_line(error)})"
         if not fault:
             return packed
@@ -65,7 +65,7 @@ class PackedExperts:
     def score(
         self, features: Floats, classes: NDArray[np.int64], names: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
-        """Confidences (N,) float64 by name (:mod:`line_plugin.kernels.cpu.team` says by whose threads).
+        """The confidences (N,) float64 of each expert, by name; threads come from :mod:`line_plugin.kernels.cpu.team`.
 
         Args:
             features: (N, D) float32, finite; not clipped.
@@ -95,7 +95,7 @@ class PackedExperts:
 
 
 def _fitted(experts: ArrayExperts) -> dict[str, bool]:
-    """Which experts have what they score with."""
+    """The names of the experts that were fitted."""
     prototypes, directions = experts.prototypes.shape[1], len(experts.subspace.basis)
     return {"angle": True, "prototypes": prototypes > 0, "virtual_logit": directions > 0}
 

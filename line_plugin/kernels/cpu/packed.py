@@ -1,4 +1,4 @@
-"""Scoring on a CPU by the blocked kernel: what it needs of a head, and when the plain kernel scores instead."""
+"""Scores on a CPU with the blocked kernel, or with the plain kernel if the blocked one fails its test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 Scores = tuple[NDArray[np.int64], Floats]
 
-_SCREENED_CLASSES = 64  # below, bytes save less than making them costs
+_SCREENED_CLASSES = 64  # with fewer, bytes save less time than it takes to make them
 
 
 def installed() -> bool:
@@ -32,13 +32,13 @@ def installed() -> bool:
 
 @dataclass(frozen=True)
 class PackedHead:
-    """What the kernel reads beside the head itself. Never changed: threads may share it.
+    """A head as the blocked kernel reads it. It never changes, so threads may share it.
 
     Attributes:
-        scorer: compiled, as :data:`line_plugin.kernels.cpu.team.Native` describes it.
+        scorer: the compiled function, a :data:`line_plugin.kernels.cpu.team.Native`.
         head: weight, tiles, bias, floors, entries, ends; weight and floors are shared with the fit.
         screen: the head in bytes, for the class prediction.
-        job: where those lie (:func:`line_plugin.kernels.cpu.blocked.places.describe`).
+        job: the addresses of those arrays (:func:`line_plugin.kernels.cpu.blocked.places.describe`).
     """
 
     scorer: Callable[[int], None]
@@ -48,18 +48,18 @@ class PackedHead:
 
     @property
     def own_bytes(self) -> int:
-        """Bytes that are not shared with the fit."""
+        """How many bytes it holds that are not shared with the fit."""
         _, tiles, bias, _, entries, ends = self.head
         return sum(array.nbytes for array in (tiles, bias, entries, ends, *self.screen))
 
     @property
     def padded(self) -> int:
-        """Classes with those that only fill a tile."""
+        """The number of classes, including those that only fill a tile."""
         return len(self.head[2])
 
     @property
     def leaves_whole_neurons_out(self) -> bool:
-        """Whether its masks are of neurons alone, so that no weight is compared with a floor."""
+        """Whether the masks leave out whole neurons alone, so that no weight is compared with a floor."""
         ends = self.head[5]
         return bool((ends[..., 0] == ends[..., 1]).all())
 
@@ -74,7 +74,10 @@ class PackedHead:
     def predict_with_angle(
         self, features: Floats, delta: float | None, parts: AngleParts
     ) -> tuple[NDArray[np.int64], Floats, NDArray[np.float64]]:
-        """The same, and the panel's angle (N,) float64; only of a head that :attr:`leaves_whole_neurons_out`."""
+        """As :meth:`predict`, and the panel's angle (N,) float64.
+
+        The head must :attr:`leave whole neurons out <leaves_whole_neurons_out>`.
+        """
         angle = np.empty(len(features))
         addresses = [angle.ctypes.data, *(part.ctypes.data for part in (parts.shift, parts.mean, parts.mean_weight))]
         return (*self._run(features, delta, addresses), angle)
@@ -92,22 +95,22 @@ class PackedHead:
 
 
 def pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead | PlainHead | None:
-    """Load the kernel, lay the head out for it and try it; the plain kernel if that fails, with the reason logged.
+    """Loads the kernel, lays the head out for it and tests it. If that fails, logs why and takes the plain kernel.
 
     The first call on a machine compiles for some seconds; a load above half a second is logged at INFO. The code is
     kept in ``NUMBA_CACHE_DIR``, ``__pycache__`` or the user's cache folder, whichever can be written. A few rows are
-    scored before anything else is (:mod:`line_plugin.kernels.selftest`).
+    scored as a test before any others (:mod:`line_plugin.kernels.selftest`).
 
     Args:
         weight: (K, D), bias: (K,), floors: (K, D), float32, contiguous.
 
     Returns:
-        ``None`` if numba cannot be used at all; torch's operations then score.
+        ``None`` if numba cannot be used at all; torch's operations score then.
     """
     try:
         with loading(log, "the scoring kernel"):
             return _tried(weight, bias, floors)
-    except Exception as error:  # a library that is broken, or too old for the numpy beside it
+    except Exception as error:  # numba is broken, or too old for the installed numpy
         log.warning(
             "scoring by torch's operations, 10 to 70 times slower: numba cannot be imported or cannot compile "
             "(%s: %s). Install a numba that fits this Python and numpy.",
@@ -118,16 +121,16 @@ def pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead | PlainHead
 
 
 def _tried(*arrays: Floats) -> PackedHead | PlainHead:
-    """The fast kernel if it scores a few rows as they must be scored, else the plain one."""
+    """The fast kernel if it scores a few rows correctly, else the plain one."""
     try:
         packed = _pack(*arrays)
         fault = selftest.fault(packed.predict, *arrays)
-    except Exception as error:  # whatever another version of numba, of LLVM or of the CPU brings
+    except Exception as error:  # another version of numba, of LLVM or of the CPU may raise anything
         fault = f"cannot be used ({type(error).__name__}: {first_line(error)})"
     if not fault:
         return packed
     plain = PlainHead.of(*arrays)
-    plain.predict(selftest.sample(arrays[0]), None)  # compiles: if that fails too, nothing of numba's can score
+    plain.predict(selftest.sample(arrays[0]), None)  # this compiles; if it fails too, numba cannot be used at all
     log.warning(
         "scoring by the plain kernel, right but 5 to 7 times slower: the fast CPU kernel %s. "
         "Install the numba that this release was tested with, or report this with the versions of numba and llvmlite.",

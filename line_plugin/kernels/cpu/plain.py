@@ -1,8 +1,8 @@
-"""The scoring rule on a CPU, as plainly as it can be compiled: the reference of the fast kernel, and its fallback.
+"""The scoring rule on a CPU, compiled as plainly as possible: the fast kernel's reference and fallback.
 
-It computes what :mod:`line_plugin.math.scoring` says, row by row, class by class, with sums in float64 and neurons in
-their own order, so a row has the same bits in every batch here too. Nothing is written for a certain CPU or for a
-certain LLVM. The last bits differ from the fast kernel's, which adds in float32.
+It computes the rule of :mod:`line_plugin.math.scoring` row by row and class by class. Sums are in float64, over the
+neurons in their own order, so a row has the same bits in every batch here too. It depends on no particular CPU or LLVM.
+The last bits differ from the fast kernel's, which adds in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from line_plugin.kernels.cpu import team
 
 @dataclass(frozen=True)
 class PlainHead:
-    """A head as the plain kernel reads it. Never changed: threads may share it.
+    """A head as the plain kernel reads it. It never changes, so threads may share it.
 
     Attributes:
         columns: (D, K) float32, the head transposed; bias: (K,), floors: (K, D), shared with the fit.
@@ -32,18 +32,18 @@ class PlainHead:
 
     @classmethod
     def of(cls, weight: NDArray[np.float32], bias: NDArray[np.float32], floors: NDArray[np.float32]) -> PlainHead:
-        """Lay a head out: weight (K, D), bias (K,), floors (K, D)."""
+        """Lays a head out: weight (K, D), bias (K,), floors (K, D)."""
         return cls(np.ascontiguousarray(weight.T), bias, floors)
 
     @property
     def own_bytes(self) -> int:
-        """Bytes that are not shared with the fit."""
+        """How many bytes it holds that are not shared with the fit."""
         return self.columns.nbytes
 
     def predict(
         self, features: NDArray[np.float32], delta: float | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Class (N,) int64 and confidence (N,) float32, as the fast kernel's ``predict``."""
+        """Class (N,) int64 and confidence (N,) float32 of each row, like the fast kernel's ``predict``."""
         n, clip = len(features), np.float32(np.inf if delta is None else delta)
         x = np.ascontiguousarray(features)
         classes, confidence = np.empty(n, np.int64), np.empty(n, np.float32)

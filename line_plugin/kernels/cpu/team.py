@@ -1,12 +1,12 @@
-"""Who runs which rows: the threads that torch's own products use, so that nobody competes with them for a core.
+"""Distributes rows over threads, on the threads of torch's own products, so that no others compete with them for cores.
 
-This holds in a process that has imported torch. In any other, Python threads of our own score: as many as
-:func:`set_threads` says, or one for each core that the process may use.
+That holds in a process that has imported torch. In any other process, a pool of Python threads scores. It has as many
+threads as :func:`set_threads` sets, or one for each core that the process may use.
 
-Torch's products run on OpenMP's threads, which stay awake for some milliseconds after each product. Threads of our own
-would share the cores with them while they wait. So the work is handed to OpenMP through the entry point that compilers
-call (``GOMP_parallel``), found in what torch itself is linked to. If torch has no OpenMP, or after a fork (OpenMP's
-threads do not survive one), a pool of Python threads does the same work; the bits do not depend on who does it.
+Torch's products run on OpenMP's threads, which stay awake for some milliseconds after each product. Other threads would
+have to share the cores with them during that time. So the work is handed to OpenMP itself, through the function that
+compilers call (``GOMP_parallel``) in the library that torch is linked to. If torch has no OpenMP, or after a fork
+(OpenMP's threads do not survive one), a pool of Python threads does the same work. The bits are the same either way.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ROWS_A_THREAD = 16
 """Fewer rows are not worth a thread."""
 
 Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-"""A compiled function that takes the address of its job and returns if nothing of the job is left to claim."""
+"""A compiled function that takes the address of its job and returns once no part of the job is left to claim."""
 
 
 _own_threads = 0
 
 
 def set_threads(count: int) -> None:
-    """How many threads may score, of torch too if it is imported; 0 leaves the number as it is."""
+    """Sets how many threads may score, and torch's number of threads if it is imported; 0 changes nothing."""
     global _own_threads  # noqa: PLW0603
     if count:
         _own_threads = count
@@ -41,7 +41,7 @@ def set_threads(count: int) -> None:
 
 
 def threads_for(n: int) -> int:
-    """How many threads score ``n`` rows: as many as may, if each gets enough rows."""
+    """How many threads score ``n`` rows: as many as allowed, if each gets enough rows."""
     if n < 2 * ROWS_A_THREAD:
         return 1
     torch = _torch()
@@ -50,23 +50,23 @@ def threads_for(n: int) -> int:
 
 
 def _torch() -> Any:
-    """Torch if the process has imported it, whole, else ``None``."""
+    """Torch if the process has completely imported it, else ``None``."""
     torch = sys.modules.get("torch")
     return torch if hasattr(torch, "get_num_threads") else None
 
 
 def _cores() -> int:
-    """That the process may use."""
+    """How many cores the process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(work: Any, job: int, threads: int) -> None:
-    """Call ``work(job)`` on ``threads`` threads at once; it must claim its share itself.
+    """Calls ``work(job)`` on ``threads`` threads at once; each call claims its share of the job.
 
-    OpenMP may give fewer threads than asked for: those that come must do all of the work.
+    OpenMP may provide fewer threads; these must do all of the work.
 
     Args:
-        work: a :data:`Native`; job: an address.
+        work: a :data:`Native`; job: the address of its job.
     """
     if threads == 1:
         work(job)
@@ -82,10 +82,10 @@ def run(work: Any, job: int, threads: int) -> None:
 
 
 def each_span(n: int, task: Callable[[int, int], None]) -> None:
-    """Run ``task(first, last)`` over spans of ``n`` rows, each span once.
+    """Calls ``task(first, last)`` for spans that together cover ``n`` rows, each span once.
 
     Raises:
-        Exception: the first that a task raised.
+        Exception: the first one that a task raised.
     """
     spans = threads_for(n)
     if spans == 1:
@@ -101,7 +101,7 @@ def each_span(n: int, task: Callable[[int, int], None]) -> None:
                 return
             try:
                 task(n * i // spans, n * (i + 1) // spans)
-            except Exception as error:  # must not leave through C; raised again below
+            except Exception as error:  # an exception must not pass through C code; it is raised again below
                 failed.append(error)
 
     run(Native(work), 0, spans)
@@ -122,7 +122,7 @@ def _openmp_of_torch() -> Any:
         return None
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*")):
         try:
-            parallel = ctypes.CDLL(str(path)).GOMP_parallel  # searches the libraries that this one is linked to
+            parallel = ctypes.CDLL(str(path)).GOMP_parallel  # this searches the libraries that it is linked to
         except (OSError, AttributeError):
             continue
         parallel.restype = None

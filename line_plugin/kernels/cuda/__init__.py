@@ -1,4 +1,4 @@
-"""Scoring on CUDA: :mod:`.packed` is what a head needs for it, :mod:`.triton_masked` the kernels."""
+"""Scoring on CUDA: :mod:`.packed` lays a head out and launches the kernels of :mod:`.triton_masked`."""
 
 from line_plugin.kernels.cuda.packed import PackedHead, installed, pack
 

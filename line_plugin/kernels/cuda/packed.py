@@ -1,4 +1,4 @@
-"""Scoring on CUDA by the Triton kernels: what they need of a head, when they apply, and which program takes what."""
+"""Scores on CUDA with the Triton kernels: decides if they are used, lays a head out for them and launches them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SWITCH = "OPENOOD_LINE_CUDA_KERNELS"
 """The environment variable that turns the kernels on, with the value 1."""
 
 _INSTEAD = "scoring by torch's own operations, slower: the CUDA kernels %s"
-_ROWS = 16  # of a tile: 16 rows x 4 classes a thread are 64 sums in registers
-_CHUNK = 64  # neurons of one partial sum; it decides where a logit is rounded, so it never depends on a batch
-_SCRATCH_BYTES = 64 * 2**20  # of one pass; larger batches take several
+_ROWS = 16  # rows and classes of a tile: 16 rows x 4 classes for each thread are 64 sums in registers
+_CHUNK = 64  # neurons of one partial sum; it decides at which steps a logit is rounded, so it never depends on a batch
+_SCRATCH_BYTES = 64 * 2**20  # rows of one pass; larger batches take several passes
 _LANES = 1024
 
 
 def installed() -> bool:
-    """Whether the kernels are asked for (:data:`SWITCH`) and Triton can be found, which is not imported here.
+    """Whether the kernels are switched on (:data:`SWITCH`) and Triton is installed. It is not imported here.
 
     They are off by default, since nobody has run them on a GPU yet. Triton comes with the CUDA builds of torch.
     """
@@ -37,14 +37,14 @@ def installed() -> bool:
 
 @dataclass(frozen=True)
 class PackedHead:
-    """A head as the kernels read it, on its device. Never changed: threads and streams may share it.
+    """A head as the kernels read it, on its device. It never changes, so threads and streams may share it.
 
     Attributes:
-        kernels: :mod:`line_plugin.kernels.cuda.triton_masked`.
+        kernels: the module :mod:`line_plugin.kernels.cuda.triton_masked`.
         weight: (K, D), bias: (K,), floors: (K, D), float32, shared with the fit.
         packed: (D, padded) float32, the head transposed; the classes are padded to whole tiles.
-        tile: classes of a program.
-        programs: fewer than these do not fill the device: the neurons are then split among more.
+        tile: how many classes a program takes.
+        programs: how many fill the device. With fewer, the neurons are split among more programs.
     """
 
     kernels: ModuleType
@@ -57,7 +57,7 @@ class PackedHead:
 
     @classmethod
     def of(cls, kernels: ModuleType, weight: Tensor, bias: Tensor, floors: Tensor, programs: int) -> PackedHead:
-        """Lay a head out. ``weight``, ``bias`` and ``floors`` as for :func:`pack`."""
+        """Lays a head out. ``weight``, ``bias`` and ``floors`` are those of :func:`pack`."""
         k, d = weight.shape
         tile = min(512, max(32, 1 << (k - 1).bit_length()))
         packed = weight.new_zeros(d, -(-k // tile) * tile)
@@ -66,13 +66,13 @@ class PackedHead:
 
     @property
     def own_bytes(self) -> int:
-        """Bytes that are not shared with the fit."""
+        """How many bytes it holds that are not shared with the fit."""
         return self.packed.nbytes
 
     def predict(self, features: Tensor, delta: float | None) -> tuple[Tensor, Tensor]:
-        """Class and confidence of each row, as :meth:`line_plugin.kernels.scorer.Scorer.predict`.
+        """Class and confidence of each row, like :meth:`line_plugin.kernels.scorer.Scorer.predict`.
 
-        Nothing waits for the device, so the call may be captured in a CUDA graph (after a first one, which compiles).
+        Nothing waits for the device, so the call may be captured in a CUDA graph, after a first call that compiles.
         """
         n = len(features)
         classes = torch.empty(n, dtype=torch.int64, device=features.device)
@@ -106,7 +106,7 @@ class PackedHead:
         pairs = torch.empty(blocks * _ROWS, d, dtype=torch.int64, device=z.device)
         sums = torch.empty(parts, n, padded, device=z.device)
         lanes = min(_LANES, 1 << (max(k, d) - 1).bit_length())
-        # Fused multiply-adds are written out: the compiler is to make none of its own.
+        # Fused multiply-adds are written out, so the compiler must not make others.
         self.kernels.choose[(blocks * _ROWS,)](
             z, logits, self.weight, self.bias, self.floors, classes, pairs, n,
             K=k, D=d, BLOCK=lanes, num_warps=4, enable_fp_fusion=False,
@@ -123,11 +123,11 @@ class PackedHead:
 
 
 def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
-    """Load the kernels, lay the head out for them and try them; ``None`` if they do not apply, the reason logged.
+    """Loads the kernels, lays the head out and tests them. Returns ``None`` and logs why if they cannot be used.
 
     The first call on a machine compiles for some seconds; a load above half a second is logged at INFO. The code is
-    kept in ``TRITON_CACHE_DIR`` or ``~/.triton``. A few rows are scored before anything else is, and a kernel that
-    does not agree with torch's operations there is not used.
+    kept in ``TRITON_CACHE_DIR`` or ``~/.triton``. A few rows are scored as a test before any others. If the kernels do
+    not agree with torch's operations on them, they are not used.
 
     Args:
         weight: (K, D), bias: (K,), floors: (K, D), float32 on one CUDA device.
@@ -141,13 +141,13 @@ def pack(weight: Tensor, bias: Tensor, floors: Tensor) -> PackedHead | None:
             if agrees(head):
                 return head
         log.warning(_INSTEAD, "gave other numbers than torch on this device and Triton")
-    except Exception as error:  # a compiler of another project: no C compiler, an old driver, a device it dropped
+    except Exception as error:  # no C compiler, an old driver, a device that Triton no longer supports
         log.warning(_INSTEAD, f"cannot be used ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})")
     return None
 
 
 def agrees(head: PackedHead) -> bool:
-    """Whether a few rows score as by torch's operations, and to the bit alike with split neurons and without."""
+    """Whether a few rows score as torch scores them, with the same bits whether neurons are split or not."""
     z = head.weight[:3].relu()
     classes, expected = torch_ops.score(z, head.weight, head.bias, head.floors)
     got = [torch.empty_like(expected) for _ in range(2)]

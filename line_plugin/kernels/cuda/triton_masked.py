@@ -1,15 +1,15 @@
-"""The CUDA kernels of the scoring rule, in Triton. Imported when a CUDA tensor is first scored, never before.
+"""The CUDA kernels of the scoring rule, in Triton. They are imported when the first CUDA tensor is scored.
 
 Three launches score a batch, and none of them waits for the host:
 
-1. :func:`choose`: the predicted class of a row, near-ties in float64; beside it each ``(z, floor)`` as one 64-bit word.
-2. :func:`masked`: the masked logits. A program holds some rows x some classes in registers and walks the neurons: one
-   comparison and one fused multiply-add, predicated on it, a product. Both factors come through the first-level cache
-   and nothing waits at a barrier. Products are never rounded to TF32.
-3. :func:`confidence`: sums of the parts in a fixed order, then log-sum-exp.
+1. :func:`choose` predicts the class of a row, near-ties in float64, and stores each ``(z, floor)`` as one 64-bit word.
+2. :func:`masked` computes the masked logits. A program holds some rows x some classes in registers and walks the
+neurons. Each product is one comparison and one fused multiply-add, predicated on it. Both factors come through the
+first-level cache, and there are no barriers to wait at. Products are never rounded to TF32.
+3. :func:`confidence` sums the parts in a fixed order and takes the log-sum-exp.
 
-A logit is a chain of fused multiply-adds over ``CHUNK`` neurons, chunk after chunk, and no atomic adds: a row's
-confidence has the same bits in every batch, at every place and however the chunks are dealt to programs.
+A logit is a chain of fused multiply-adds over ``CHUNK`` neurons, chunk after chunk, without atomic adds. So a row's
+confidence has the same bits in every batch, at every place and with any split of the chunks among programs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import triton.language as tl
 
 
 def _jit(function: Any) -> Any:
-    """Not specialised to the values of a batch: a new batch size or offset must not compile again."""
+    """Compiles without specialising on a batch's values, so that a new batch size or offset does not compile again."""
     return triton.jit(function, do_not_specialize=["n", "z"])
 
 
@@ -39,7 +39,7 @@ def choose(
     D: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """The rule of :func:`line_plugin.kernels.torch_ops.predict_class` for one row, without a word to the host.
+    """The rule of :func:`line_plugin.kernels.torch_ops.predict_class` for one row, entirely on the device.
 
     Args:
         z: (n, D) float32, clipped; logits: (n, K) float32, ``z @ W.T`` without the bias.
@@ -55,7 +55,7 @@ def choose(
         k = start + lanes
         g = tl.load(logits + at * K + k, k < K, float("-inf")) + tl.load(bias + k, k < K, 0.0)
         best = tl.maximum(best, tl.max(g, 0))
-    least = best - 1e-4 * (1 + tl.abs(best))  # the bound of predict_class on the rounding of a product
+    least = best - 1e-4 * (1 + tl.abs(best))  # the same bound on the rounding of a product as in predict_class
     chosen = tl.full((), 0, tl.int32)
     highest = tl.full((), float("-inf"), tl.float64)
     for start in range(0, K, BLOCK):
@@ -71,7 +71,7 @@ def choose(
                 a = tl.load(z + at * D + j, j < D, 0.0).to(tl.float64)
                 terms += a * tl.load(weight + candidate.to(tl.int64) * D + j, j < D, 0.0).to(tl.float64)
             exact = tl.sum(terms, 0) + tl.load(bias + candidate).to(tl.float64)
-            chosen = tl.where(exact > highest, candidate, chosen)  # the lower class keeps an exact tie
+            chosen = tl.where(exact > highest, candidate, chosen)  # the lower class wins an exact tie
             highest = tl.maximum(exact, highest)
             contends = contends & (k != candidate)
             left -= 1
@@ -103,8 +103,8 @@ def masked(
         pairs: from :func:`choose`, whole blocks of ``ROWS`` rows.
         packed: (D, PADDED) float32, the head transposed, padded with zero classes to whole tiles.
         parts: (chunks, n, PADDED) float32 if ``SPLIT``, else (1, n, PADDED); filled.
-        SPLIT: a program a chunk of neurons, for batches too small to fill the device; :func:`confidence` adds them.
-            Otherwise a program takes chunk after chunk and adds them in that same order.
+        SPLIT: one program for each chunk of neurons, if a batch is too small to fill the device; :func:`confidence`
+            adds the chunks. Otherwise one program takes chunk after chunk and adds them in that same order.
     """
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     k = tl.program_id(1) * TILE + tl.arange(0, TILE)
@@ -136,7 +136,9 @@ def confidence(
     PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """``logsumexp_k`` of the sum of the parts and the bias, one row a program; each lane keeps a maximum and a sum.
+    """``logsumexp_k`` of the sum of the parts and the bias.
+
+    One program takes one row; each lane keeps a maximum and a sum.
 
     Args:
         parts: (PARTS, n, PADDED) float32, from :func:`masked`.

@@ -1,5 +1,6 @@
-"""The experts of the panel, one file each: confidences of features that err in different ways, and their sum.
+"""The panel's experts, one in each file, and the sum of their confidences.
 
-Read them beside their papers. They are literal and take float64 as they take float32. The tests hold what
-:mod:`line_plugin.kernels.experts` computes fast to these.
+An expert is a confidence for features. The experts make different errors, and the panel adds them. They are written as
+in their papers, for float32 and float64. Tests compare the fast implementations of :mod:`line_plugin.kernels.experts`
+with them.
 """

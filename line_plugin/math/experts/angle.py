@@ -1,13 +1,13 @@
 """The angle expert: how well a feature vector points along the head's class directions, whatever its length.
 
-In-distribution features of a trained network point from the mean of all features towards the weight of their class
-(neural collapse: Papyan, Han, Donoho, PNAS 2020; used by NCI, Liu and Qin, CVPR 2025, and by fDBD, ICML 2024). With
-the clipped features ``z``, their training mean ``m`` and ``U_k = W_k - mean_k W_k``, the weights less what all classes
+ID features of a trained network point from the mean of all features towards the weight of their class. This is neural
+collapse (Papyan, Han, Donoho, PNAS 2020), and NCI (Liu and Qin, CVPR 2025) and fDBD (ICML 2024) use it. With the
+clipped features ``z``, their training mean ``m`` and ``U_k = W_k - mean_k W_k``, the weights without what all classes
 share,
 
     A(z) = logsumexp_k(U_k (z - m)) / |z - m|.
 
-Own form, not from a paper: NCI takes ``w_c`` of the predicted class instead of the log-sum-exp, and does not clip.
+This form is not from a paper. NCI takes ``w_c`` of the predicted class instead of the log-sum-exp, and does not clip.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from line_plugin.math import scoring
 from line_plugin.math.scoring import Array
 
 SHORTEST = 1e-12
-"""Lengths below this count as this: a row that equals the mean has no direction, and its score has to stay finite."""
+"""Shorter lengths are set to this, since a row that equals the mean has no direction and needs a finite score."""
 
 
 def centre_weight(weight: Array) -> Array:
-    """``U_k = W_k - mean_k W_k``, (K, D) of the dtype of ``weight``; the mean is taken in float64, by numpy always."""
+    """``U_k = W_k - mean_k W_k``, (K, D) of the dtype of ``weight``; numpy takes the mean, in float64."""
     if isinstance(weight, np.ndarray):
         wide = weight.astype(np.float64)
         centred: NDArray[Any] = (wide - wide.mean(axis=0)).astype(weight.dtype)
@@ -36,11 +36,11 @@ def centre_weight(weight: Array) -> Array:
 
 
 def score_angle(clipped: Array, mean: Array, centred_weight: Array) -> Array:
-    """Confidence (N,) of clipped features (N, D); high = ID. Tensors or arrays.
+    """Confidence (N,) of clipped features (N, D); high = ID. Takes tensors or arrays.
 
     Args:
         clipped: ``min(a, delta)``.
-        mean: (D,) of clipped training features.
+        mean: (D,), the mean of clipped training features.
         centred_weight: (K, D) from :func:`centre_weight`.
     """
     offset = clipped - mean

@@ -1,9 +1,10 @@
-"""One confidence from several experts: each in units of its own spread below the median, then added.
+"""Adds several experts to one confidence, each in units of its own spread below the median.
 
     s(a) = sum_e (e(a) - median_e) / (median_e - q1%_e),
 
-both from training rows. So 0 is the typical training row, and -1 for one expert is as low as it gives 1 % of them.
-Own choice, not from a paper; harmonic, Cauchy and minimum combinations and z-scores within a class did worse.
+with the median and the 1 % quantile of training rows. A typical training row has 0, and 1 % of them have -1 or less
+from an expert. This choice is not from a paper. Harmonic, Cauchy and minimum combinations and z-scores within a class
+did worse.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ LOW = 0.01
 
 @dataclass(frozen=True)
 class Scale:
-    """Where an expert's confidences of training rows lie: ``(e - median) / spread``."""
+    """The median and spread of an expert's training confidences: it scales ``e`` to ``(e - median) / spread``."""
 
     median: float
     spread: float
 
     @classmethod
     def find(cls, name: str, confidence: Tensor) -> Scale:
-        """From the confidences (n,) of training rows, quantiles with linear interpolation in float64.
+        """Finds the scale from the confidences (n,) of training rows, by linearly interpolated quantiles in float64.
 
         Raises:
             FitError: the median is not above the 1 % quantile, or one of them is not finite.
@@ -50,13 +51,13 @@ class Scale:
         return cls(median, median - low)
 
     def apply(self, confidence: Array) -> Array:
-        """The confidence (N,), a tensor or an array, in units of this scale, float64."""
+        """Converts confidences (N,), a tensor or an array, to units of this scale, float64."""
         wide = confidence.astype(np.float64) if isinstance(confidence, np.ndarray) else confidence.double()
         return (wide - self.median) / self.spread
 
 
 def combine(confidences: Sequence[Array], scales: Sequence[Scale]) -> Array:
-    """The sum of the scaled confidences, (N,) float64; high = ID. Added in the order that is given."""
+    """The sum of the scaled confidences, (N,) float64; high = ID. They are added in the given order."""
     total = scales[0].apply(confidences[0])
     for confidence, scale in zip(confidences[1:], scales[1:], strict=True):
         total = total + scale.apply(confidence)

@@ -1,4 +1,4 @@
-"""The experts beside LINe on one fitted head, as their files write them, and which arrays they need."""
+"""The panel's experts other than LINe on one fitted head: the arrays that they need, and their literal scores."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Other = TypeVar("Other", "Tensor", NDArray[Any])
 ArrayExperts: TypeAlias = "Experts[NDArray[Any]]"
 
 NAMES = ("angle", "prototypes", "virtual_logit")
-"""The experts beside ``line``, in the order in which the panel adds them."""
+"""The experts other than ``line``, in the order in which the panel adds them."""
 
 
 @dataclass(frozen=True)
 class Experts(Generic[Array]):
-    """What the experts need of a fit; never changed in place. Tensors on one device, or arrays; float32.
+    """The arrays of a fit that the experts need: tensors on one device, or numpy arrays; float32. They never change.
 
     Attributes:
-        weight: (K, D), bias: (K,), of the head.
-        centred_weight: (K, D), the head's weight less its mean over classes.
-        clip: clipping threshold of the angle; ``None`` for off.
-        clipped_mean: (D,), mean of clipped training features.
+        weight: (K, D), bias: (K,), the head's.
+        centred_weight: (K, D), the head's weight minus its mean over classes.
+        clip: the angle's clipping threshold; ``None`` for off.
+        clipped_mean: (D,), the mean of clipped training features.
         prototypes: (K, P, D), of length 1.
-        subspace: of unclipped training features.
-        alpha: weight of the residual.
+        subspace: the subspace of unclipped training features.
+        alpha: the weight of the residual.
     """
 
     weight: Array
@@ -49,7 +49,7 @@ class Experts(Generic[Array]):
     alpha: float
 
     def map(self, change: Callable[[Array], Other]) -> Experts[Other]:
-        """With ``change`` made to each of its arrays."""
+        """A copy with ``change`` applied to each array."""
         return Experts(
             change(self.weight),
             change(self.bias),
@@ -62,16 +62,16 @@ class Experts(Generic[Array]):
         )
 
     def to(self: Experts[Tensor], device: torch.device | str, dtype: torch.dtype | None = None) -> Experts[Tensor]:
-        """The same, of tensors, on another device or of another dtype."""
+        """A copy with its tensors on another device or of another dtype."""
         return self.map(lambda t: t.to(device, dtype))
 
     def score(self, features: Array, classes: Array, names: Sequence[str] = NAMES) -> dict[str, Array]:
-        """Confidences (N,) of features (N, D), high = ID, by name.
+        """The confidences (N,) of features (N, D) by each named expert; high = ID.
 
         Args:
-            features: unclipped, of the kind, the dtype and the device of the arrays.
+            features: unclipped; tensors or arrays, of the dtype and on the device of the experts' arrays.
             classes: (N,) int64, as LINe predicts them.
-            names: of :data:`NAMES`.
+            names: some of :data:`NAMES`.
         """
         found = {}
         if "angle" in names:

@@ -1,12 +1,12 @@
 """The prototype expert: the distance from a feature's direction to the nearest typical direction of its class.
 
 Deep nearest neighbours (Sun et al., ICML 2022) measure the distance of ``a / |a|`` to the k-th nearest of all training
-features. A few spherical k-means centres a class (Dhillon and Modha 2001) stand for those here, so that the state does
-not grow with the training set, and only the centres of the predicted class are asked:
+features. Here a few spherical k-means centres of each class (Dhillon and Modha 2001) replace those features, so that
+the state does not grow with the training set. Only the centres of the predicted class are used:
 
     P(a) = -min_i |a / |a| - q_{c,i}|,    c the predicted class.
 
-Asking the centres of every class instead would cost K times as much. ``benchmarks.panel`` shows it beside KNN itself.
+Using the centres of every class would cost K times as much. ``benchmarks.panel`` compares this with KNN itself.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHORTEST = 1e-12
-"""Lengths below this count as this."""
+"""Shorter lengths are set to this."""
 ITERATIONS = 20
 
 
 def find_prototypes(features: Tensor, labels: Tensor, num_classes: int, count: int) -> Tensor:
-    """Spherical k-means in each class by itself, from its first ``count`` rows.
+    """Runs spherical k-means in each class separately, starting from its first ``count`` rows.
 
     Args:
         features: (N, D) floating; the rows of a class in random order, as
             :class:`~line_plugin.math.class_sample.ClassSample` holds them.
         labels: (N,) integer classes, none negative.
-        num_classes: K. count: prototypes a class; a class of fewer rows has some of them twice.
+        num_classes: K. count: prototypes of each class; a class with fewer rows has some of them twice.
 
     Returns:
-        (K, count, D) float64 on the CPU, of length 1.
+        (K, count, D) float64 on the CPU, each of length 1.
 
     Raises:
         SettingsError: ``count`` is below 1. EmptyClassError: a class has no row.
@@ -56,7 +56,7 @@ def find_prototypes(features: Tensor, labels: Tensor, num_classes: int, count: i
 
 
 def _cluster(rows: Tensor, centres: Tensor) -> Tensor:
-    """Lloyd's steps on rows (n, D) of length 1; a centre that is nearest to no row stays where it is."""
+    """Runs Lloyd's steps on rows (n, D) of length 1; a centre that is nearest to no row does not move."""
     import torch
     from torch.nn import functional
 
@@ -76,7 +76,7 @@ def score_prototypes(features: Array, classes: Array, prototypes: Array) -> Arra
 
     Args:
         classes: (N,) int64, predicted.
-        prototypes: (K, P, D) of length 1. Tensors or arrays, as the others.
+        prototypes: (K, P, D), each of length 1; tensors or arrays, like the others.
     """
     unit = features / ((features * features).sum(1) ** 0.5).clip(min=SHORTEST)[:, None]
     cosines = (prototypes[classes] @ unit[:, :, None])[:, :, 0]

@@ -1,12 +1,13 @@
-"""The virtual-logit expert: the largest logit, less what lies outside the subspace that training features span.
+"""The virtual-logit expert: the largest logit minus the part of the feature outside the training features' subspace.
 
-ViM (Wang et al., CVPR 2022): with ``R`` the directions in which training features vary least and
-``alpha = mean(largest logit) / mean(|R (x - o)|)`` over training features,
+This is ViM (Wang et al., CVPR 2022). With ``R`` the directions in which training features vary least and ``alpha =
+mean(largest logit) / mean(|R (x - o)|)`` over training features,
 
     V(a) = w_c a + b_c - alpha |R (a - o)|,    c the predicted class.
 
-Two deviations: the largest logit stands for the log-sum-exp of all (K times cheaper), and ``o`` is the training mean
-instead of ``-pinv(W) b``, so that the moments of one pass give ``R``. ``benchmarks.panel`` shows what they cost.
+It deviates from the paper twice. The largest logit replaces the log-sum-exp of all logits, which is K times cheaper.
+``o`` is the training mean instead of ``-pinv(W) b``, so that the moments of one pass give ``R``. ``benchmarks.panel``
+shows how much that changes.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PRINCIPAL = 256
-"""Dimensions of the principal subspace; half of the width for networks that are no wider. OpenOOD's default."""
+"""Dimensions of the principal subspace, OpenOOD's default.
+
+A network whose features are no wider than this gets half of their width.
+"""
 
 
 @dataclass(frozen=True)
 class Subspace(Generic[Array]):
-    """The residual of a feature, by whichever of the two complementary subspaces has fewer dimensions.
+    """Computes the residual of a feature from the smaller of the two complementary subspaces.
 
-    It holds tensors or arrays and answers of features of the same kind.
+    It holds tensors or arrays, and takes features of the same type.
 
     Attributes:
-        mean: (D,) of training features.
+        mean: (D,), the mean of training features.
         basis: (r, D), orthonormal rows.
-        is_residual: whether ``basis`` spans the residual; else it spans the principal subspace.
+        is_residual: whether ``basis`` spans the residual subspace; otherwise it spans the principal subspace.
     """
 
     mean: Array
@@ -41,7 +45,7 @@ class Subspace(Generic[Array]):
 
     @staticmethod
     def find(mean: Tensor, covariance: Tensor, principal: int | None = None) -> Subspace[Tensor]:
-        """Split by variance.
+        """Splits the space by variance.
 
         Args:
             mean: (D,) float64, covariance: (D, D) float64, of training features.
@@ -51,13 +55,13 @@ class Subspace(Generic[Array]):
 
         width = len(mean)
         kept = principal or (PRINCIPAL if width > PRINCIPAL else max(1, width // 2))
-        _, vectors = torch.linalg.eigh(covariance)  # ascending
+        _, vectors = torch.linalg.eigh(covariance)  # in ascending order
         is_residual = width - kept <= kept
         chosen = vectors[:, : width - kept] if is_residual else vectors[:, width - kept :]
         return Subspace(mean, chosen.T.contiguous(), is_residual)
 
     def residual(self, features: Array) -> Array:
-        """``|R (a - o)|``, (N,), of features (N, D)."""
+        """``|R (a - o)|``, (N,), for features (N, D)."""
         offset = features - self.mean
         along = offset @ self.basis.T
         inside = (along * along).sum(1)
@@ -79,7 +83,7 @@ def score_virtual_logit(
 
     Args:
         classes: (N,) int64, predicted.
-        weight: (K, D), bias: (K,), of the head.
+        weight: (K, D), bias: (K,), the head's.
     """
     logit: Array = (features * weight[classes]).sum(1) + bias[classes]
     return logit - alpha * subspace.residual(features)

@@ -12,12 +12,17 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from monitor.config.sections.base import Section, from_file
 from monitor.config.urls import SecretUrl
 
+IDENTITY = ("alertname", "group", "kind", "stream", "subject", "fingerprint")
+"""Labels that the monitor itself sets, which settings may not override."""
+
 
 class DeliveryConfig(Section):
     """The receivers of alerts besides Redis."""
 
-    webhook_url: SecretUrl = SecretUrl("")
-    webhook_url_file: str = ""
+    webhook_url: SecretUrl = Field(
+        SecretUrl(""), description="gets each transition as JSON, in Alertmanager's webhook layout (version 4)"
+    )
+    webhook_url_file: str = Field("", description="file that holds webhook_url")
     alertmanager_url: SecretUrl = Field(SecretUrl(""), description="base URL; alerts go to /api/v2/alerts under it")
     timeout_seconds: float = Field(5.0, gt=0, description="one call to a receiver, from its name to its answer")
     resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
@@ -37,8 +42,8 @@ class DeliveryConfig(Section):
     heartbeat_url: SecretUrl = Field(
         SecretUrl(""), description="called while the monitor makes progress, as healthchecks.io expects it"
     )
-    heartbeat_url_file: str = ""
-    heartbeat_seconds: float = Field(60.0, gt=0)
+    heartbeat_url_file: str = Field("", description="file that holds heartbeat_url")
+    heartbeat_seconds: float = Field(60.0, gt=0, description="time between two calls of heartbeat_url")
     sinks: dict[str, Any] = Field(
         default_factory=dict, description="settings of further sinks; delivery.NAME is read as delivery.sinks.NAME"
     )
@@ -90,7 +95,7 @@ class DeliveryConfig(Section):
         for name, value in given.items():
             if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
                 raise ValueError(f"label {name!r}: expected letters, digits and underscore, such as team")
-            if name in ("alertname", "group", "kind", "stream", "subject", "fingerprint"):
+            if name in IDENTITY:
                 raise ValueError(f"label {name!r} is set by the monitor: choose another name")
             if not value or len(value) > 200 or not value.isprintable():
                 raise ValueError(f"label {name!r}: expected 1 to 200 printable characters")

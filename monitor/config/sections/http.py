@@ -22,9 +22,9 @@ class HttpConfig(Section):
         default_factory=list, description="names under which browsers reach this process, besides IP addresses"
     )
     token: SecretStr = Field(SecretStr(""), description="asked of everybody but health probes")
-    token_file: str = ""
+    token_file: str = Field("", description="file that holds token")
     tls_certfile: str = Field("", description="certificate of this server: it then speaks HTTPS only")
-    tls_keyfile: str = ""
+    tls_keyfile: str = Field("", description="key of tls_certfile")
     tls_client_cafile: str = Field("", description="authority of the clients' certificates, which are then asked for")
 
     @model_validator(mode="before")

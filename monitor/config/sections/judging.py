@@ -49,7 +49,9 @@ class AlertConfig(Section):
         100_000, ge=100, description="budget: at most one false alert per this many requests, over everything watched"
     )
     days_per_false_alert: float | None = Field(None, gt=0, description="the same budget in days; needs the rate")
-    requests_per_second: float | None = Field(None, gt=0)
+    requests_per_second: float | None = Field(
+        None, gt=0, description="the mean rate of all streams together; needed with days_per_false_alert"
+    )
     silence_seconds: float = Field(300, ge=0, description="alert when a stream sends nothing for so long; 0: never")
     masses: Literal["expectation", "nominal", "simultaneous"] = Field(
         "expectation", description="how far the calibration set is trusted; see docs/alerting.md"

@@ -19,16 +19,20 @@ class KafkaConnection(Section):
     """The connection to Kafka, for readers and writers."""
 
     bootstrap_servers: str = Field(description="host:port, comma separated")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    ssl_cafile: str = ""
-    ssl_certfile: str = ""
-    ssl_keyfile: str = ""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="with SSL in it the connection is encrypted, with SASL in it there is a login"
+    )
+    ssl_cafile: str = Field(
+        "", description="PEM certificates that the broker's own is checked against; empty: the system's"
+    )
+    ssl_certfile: str = Field("", description="PEM certificate of this client, if the broker asks for one")
+    ssl_keyfile: str = Field("", description="PEM key of that certificate")
     ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
-    ssl_key_password_file: str = ""
-    sasl_mechanism: str = ""
-    sasl_username: str = ""
-    sasl_password: SecretStr = SecretStr("")
-    sasl_password_file: str = ""
+    ssl_key_password_file: str = Field("", description="file that holds ssl_key_password")
+    sasl_mechanism: str = Field("", description="how to log in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    sasl_username: str = Field("", description="user of the login")
+    sasl_password: SecretStr = Field(SecretStr(""), description="password of the login")
+    sasl_password_file: str = Field("", description="file that holds sasl_password")
 
     @model_validator(mode="before")
     @classmethod
@@ -50,10 +54,20 @@ class KafkaConfig(KafkaConnection):
     start: Literal["earliest", "latest"] = Field("latest", description="where a group that never ran begins")
     max_poll_records: int = Field(1000, ge=1, description="largest batch")
     max_partition_fetch_bytes: int = Field(1_048_576, ge=1, description="most that one fetch takes from a partition")
-    max_poll_interval_ms: int = Field(300_000, ge=1000)
-    session_timeout_ms: int = Field(45_000, ge=100)
-    heartbeat_interval_ms: int = Field(3_000, ge=10)
-    assignment: Literal["cooperative", "eager"] = "cooperative"
+    max_poll_interval_ms: int = Field(
+        300_000, ge=1000, description="a worker that has not polled for so long loses its partitions to the others"
+    )
+    session_timeout_ms: int = Field(
+        45_000, ge=100, description="a worker that dies without a word is replaced after this"
+    )
+    heartbeat_interval_ms: int = Field(
+        3_000,
+        ge=10,
+        description="how often a worker tells the group that it is alive; at most half of session_timeout_ms",
+    )
+    assignment: Literal["cooperative", "eager"] = Field(
+        "cooperative", description="how partitions move: cooperative (KIP-429) stops those that move, eager stops all"
+    )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         "read_committed", description="read_committed leaves out records of aborted transactions, with either client"
     )

@@ -19,16 +19,16 @@ class RedisConfig(Section):
         description="redis://, rediss:// (TLS), unix://, redis+cluster:// or redis+sentinel://HOST:26379/MASTER/DB",
     )
     username: str = Field("", description="user of Redis' ACL; empty for the default user")
-    password: SecretStr = SecretStr("")
-    password_file: str = ""
+    password: SecretStr = Field(SecretStr(""), description="password of the login")
+    password_file: str = Field("", description="file that holds password")
     ca_file: str = Field("", description="certificates that Redis' own is checked against; empty for the system's")
     cert_file: str = Field("", description="certificate of this client, if Redis asks for one")
-    key_file: str = ""
+    key_file: str = Field("", description="key of cert_file")
     key_password: SecretStr = Field(SecretStr(""), description="opens key_file if it is encrypted")
-    key_password_file: str = ""
+    key_password_file: str = Field("", description="file that holds key_password")
     sentinel_password: SecretStr = Field(SecretStr(""), description="what the sentinels themselves ask for, if they do")
-    sentinel_password_file: str = ""
-    socket_timeout_seconds: float = Field(2.0, gt=0)
+    sentinel_password_file: str = Field("", description="file that holds sentinel_password")
+    socket_timeout_seconds: float = Field(2.0, gt=0, description="one answer of Redis; after this it counts as away")
     bucket_retention_seconds: float = Field(86_400, gt=0, description="counts of a folded bucket stay this long")
     alert_ttl_seconds: float = Field(604_800, gt=0, description="a resolved alert stays readable this long")
     history_length: int = Field(10_000, ge=10, description="alert events kept, about")

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from monitor.config import reference
 from monitor.service.catalogue.page import page
 from monitor.service.catalogue.reasons import with_reasons
 
@@ -16,7 +17,11 @@ from monitor.service.catalogue.reasons import with_reasons
 def pages(folder: Path) -> dict[Path, str]:
     """Return each generated page as it should be."""
     runbook = folder / "runbook.md"
-    return {folder / "metrics.md": page(), runbook: with_reasons(runbook.read_text(encoding="utf-8"))}
+    return {
+        folder / "metrics.md": page(),
+        folder / "reference" / "settings.md": reference.page(),
+        runbook: with_reasons(runbook.read_text(encoding="utf-8")),
+    }
 
 
 def main() -> int:

@@ -10,10 +10,10 @@ from monitor.counting.counter import Counter, Read, usable_rows
 from monitor.counting.models import Models
 from monitor.counting.recount import Part, Recount
 from monitor.counting.scoring import Scored
-from monitor.judging.evaluator import by_key
-from monitor.math.replay_report import FlagOrder
+from monitor.math.flag_order import FlagOrder
 from monitor.math.state import Bucket
 from monitor.messages.record import Partition, Record
+from monitor.store.counts import by_key
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from monitor.messages.record import Partition
 from monitor.store.connection import translate_redis_errors
-from monitor.store.counts import Batch, Claim, CountKey, Example, Move, PartitionState, Reply, Seen
+from monitor.store.counts import Batch, CountKey, Example, Reply
 from monitor.store.keys import field, parse_field
+from monitor.store.partitions import Claim, Move, PartitionState, Seen
 from monitor.store.redis.base import RedisBase
 
 

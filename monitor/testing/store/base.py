@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from monitor.errors import StoreUnavailableError
 from monitor.messages.record import Partition
-from monitor.store.counts import CountKey, Example, PartitionState
+from monitor.store.counts import CountKey, Example
 from monitor.store.handling import Acknowledgement, Mute
+from monitor.store.partitions import PartitionState
 
 
 @dataclass

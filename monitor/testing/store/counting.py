@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from monitor.errors import StoreUnavailableError
 from monitor.messages.record import Partition
-from monitor.store.counts import OVERFLOW, Batch, Claim, CountKey, Move, PartitionState, Reply, Seen
+from monitor.store.counts import OVERFLOW, Batch, CountKey, Reply
+from monitor.store.partitions import Claim, Move, PartitionState, Seen
 from monitor.testing.store.base import MemoryBase
 
 

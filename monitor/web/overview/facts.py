@@ -27,7 +27,6 @@ class Facts:
         canary_seconds: time between two canaries; 0 if none are sent.
         canary_timeout_seconds: a canary must be detected within this time.
         drift_window: inputs in a window of slow drift; 0 if drift is not looked for.
-        streams_limit: how many streams are counted by name.
         receivers: the receiver of each sink, as people may see it.
         redact: removes secrets from a text.
     """
@@ -45,7 +44,6 @@ class Facts:
     canary_seconds: float = 0.0
     canary_timeout_seconds: float = 120.0
     drift_window: int = 0
-    streams_limit: int = 0
     receivers: Mapping[str, str] = field(default_factory=dict)
     redact: Callable[[str], str] = str
 

@@ -10,7 +10,7 @@ from monitor.judging.closing import SEEN_MS
 from monitor.math.budget import LEVELS
 from monitor.messages.reasons import ADVICE, REASONS
 from monitor.messages.text import list_topics, printable
-from monitor.store.counts import partitions_of
+from monitor.store.partitions import partitions_of
 from monitor.web.overview.evidence import everything
 from monitor.web.overview.facts import Facts, Present
 from monitor.web.overview.gathering import Known

@@ -84,7 +84,6 @@ def facts_of(sources: Sources) -> Facts:
         canary_seconds=float(_of(s, "canary", "seconds", 0)),
         canary_timeout_seconds=float(_of(s, "canary", "timeout_seconds", 120)),
         drift_window=int(_of(s, "drift", "window", 0)),
-        streams_limit=int(_of(s, "streams", "limit", 0)),
         receivers=sources.receivers,
         redact=sources.redact,
     )

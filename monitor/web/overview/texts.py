@@ -6,12 +6,11 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from monitor.alerts.alert import moment
-from monitor.math.lifecycle import interval
+from monitor.math.intervals import interval
 
 LONGEST_LINK = 1000
 """The longest link that is shown, in characters."""
@@ -20,14 +19,6 @@ LONGEST_LINK = 1000
 def at(ms: float) -> str:
     """Write milliseconds since the epoch as RFC 3339; empty if it never happened."""
     return moment(ms / 1000) if 0 < ms < 253_402_300_799_000 else ""
-
-
-def ms_of(text: str) -> int:
-    """Read RFC 3339 as milliseconds since the epoch; 0 if the text is not a time."""
-    try:
-        return round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
-    except ValueError:
-        return 0
 
 
 def stream_id(name: str) -> str:

@@ -77,18 +77,6 @@ def run(folder: Path) -> run_folder.Run:
     return run_folder.load_run(folder / "run")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("Chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def visit(chromium, tmp_path: Path) -> Iterator[Callable[..., object]]:
     """Open a page from disk. In the end it must have asked for nothing but itself, and have raised nothing."""

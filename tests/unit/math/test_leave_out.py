@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from line_plugin.errors import FitError, NonFiniteError, WidthError
 from line_plugin.math import leave_out
-from line_plugin.math.leave_out import PERCENTILES, Candidate, choose_clip, deal_classes
+from line_plugin.math.clip_choice import PERCENTILES, Candidate
+from line_plugin.math.leave_out import choose_clip, deal_classes
 from tests.oracle import literal_leave_out as literal
 
 Data = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monitor.counting.bad_share import AGAIN_SECONDS, QUIET_SECONDS, BadShares, Share
 from monitor.errors import BadShareError
 from monitor.messages.record import Partition, Record
-from monitor.store.counts import Progress
+from monitor.store.partitions import Progress
 
 P, Q = Partition("t", 0), Partition("t", 1)
 

@@ -87,7 +87,7 @@ def test_what_kafka_has_not_acknowledged_when_the_publisher_closes_is_dropped_an
 
 
 def test_a_refusal_that_may_be_mended_is_tried_again_and_one_that_cannot_is_dropped_after_a_few(producer, monkeypatch):
-    monkeypatch.setattr("monitor.publishing.sending.REST_SECONDS", 0.0)
+    monkeypatch.setattr("monitor.publishing.flight.REST_SECONDS", 0.0)
     producer.refusals = [SendError("no permission", patient=True)] * 30
     publisher = EmbeddingPublisher("", "t", producer=producer)
     publisher.publish(np.zeros((1, 8), "f4"), stream="one")

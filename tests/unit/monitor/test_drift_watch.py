@@ -12,7 +12,8 @@ from monitor.errors import ConfigError
 from monitor.judging.drift import DriftSettings, DriftWatch, Reference
 from monitor.math.drift import weights_of
 from monitor.messages.record import Partition
-from monitor.store.counts import Batch, Progress
+from monitor.store.counts import Batch
+from monitor.store.partitions import Progress
 from monitor.testing import FakeClock, MemoryStore
 
 P0 = Partition("embeddings", 0)

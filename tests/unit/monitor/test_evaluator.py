@@ -16,7 +16,8 @@ from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
 from monitor.messages.record import Partition
-from monitor.store.counts import Batch, Example, PartitionState, Progress, Seen
+from monitor.store.counts import Batch, Example
+from monitor.store.partitions import PartitionState, Progress, Seen
 from monitor.testing import FakeClock, MemoryStore, outage
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

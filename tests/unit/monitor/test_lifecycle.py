@@ -15,6 +15,7 @@ from line_plugin.math.conformal import CELL_EDGES
 from monitor.math import evidence as ev
 from monitor.math import lifecycle as lc
 from monitor.math import nulls
+from monitor.math.intervals import interval
 from monitor.math.lifecycle import Alert, AlertRules
 from tests.oracle import literal_evidence as literal
 from tests.unit.monitor.alert_streams import law
@@ -91,14 +92,14 @@ def test_resolves_at_log_b() -> None:
 @given(n=st.integers(1, 5000), share=st.floats(0, 1), level=st.floats(0.5, 0.999))
 def test_interval_is_clopper_pearson(n: int, share: float, level: float) -> None:
     k, tail = round(n * share), (1 - level) / 2
-    low, high = lc.interval(n, k, level)
+    low, high = interval(n, k, level)
     assert low == pytest.approx(beta.ppf(tail, k, n - k + 1) if k else 0.0, abs=1e-9)
     assert high == pytest.approx(beta.ppf(1 - tail, k + 1, n - k) if k < n else 1.0, abs=1e-9)
     assert low <= k / n <= high
 
 
 def test_interval_without_samples_is_everything() -> None:
-    assert lc.interval(0, 0) == (0.0, 1.0)
+    assert interval(0, 0) == (0.0, 1.0)
 
 
 def test_severity_needs_confidence_and_never_falls() -> None:

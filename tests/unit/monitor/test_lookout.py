@@ -9,10 +9,10 @@ import pytest
 from monitor.config import KafkaConfig
 from monitor.errors import BrokerError, BrokerUnavailableError, TopicMissingError
 from monitor.messages.record import Partition
-from monitor.sources.diagnosis import Diagnosis
+from monitor.sources.connecting import Diagnosis
+from monitor.sources.descriptions import Description
 from monitor.sources.lookout import Lookout
 from monitor.sources.protocol import Log
-from monitor.sources.topic import Description
 
 CONFIG = KafkaConfig(bootstrap_servers="kafka:9092", topic="requests", look_seconds=30)
 P0, P1 = Partition("requests", 0), Partition("requests", 1)

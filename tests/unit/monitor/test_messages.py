@@ -17,8 +17,9 @@ from monitor.errors import RecordError
 from monitor.messages import REASONS, Contract, Record, decoders, json_limits
 from monitor.messages.limits import Limits
 from monitor.messages.names import StreamFrom
-from monitor.messages.reading import Reader, Rows
+from monitor.messages.reading import Reader
 from monitor.messages.reasons import ADVICE
+from monitor.messages.rows import Rows
 
 ROW = np.array([0.5, -1.25, 3.0, 65504.0], "<f4")
 NOW = 1_700_000_000_000

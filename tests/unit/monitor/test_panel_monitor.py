@@ -30,7 +30,8 @@ from monitor.math import nulls
 from monitor.messages import Contract
 from monitor.messages.record import Partition, Record
 from monitor.service.canary import find_canary
-from monitor.store.counts import CELLS, OVERFLOW, Batch, Example, Progress, cell_of, samples_in
+from monitor.store.counts import CELLS, OVERFLOW, Batch, Example, cell_of, samples_in
+from monitor.store.partitions import Progress
 from monitor.store.redis.counting import _packed
 from monitor.store.verdicts import Promotion
 from monitor.testing import MemoryDeadLetters, MemorySource

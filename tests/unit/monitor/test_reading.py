@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.errors import RecordError, RecordSkippedError
-from monitor.messages import Contract, Record, reading
+from monitor.messages import Contract, Record, plain, reading
 from monitor.messages.accepting import Rule
 from monitor.messages.limits import Limits
 from monitor.messages.names import StreamFrom
-from monitor.messages.reading import Reader, Rows
+from monitor.messages.reading import Reader
+from monitor.messages.rows import Rows
 from monitor.messages.text import printable
 
 NOW = 1_700_000_000_000
@@ -170,13 +171,13 @@ def test_headers_that_take_a_raw_vector_from_the_fast_path(stream_from, headers)
 
 
 def test_what_is_remembered_stays_small_where_nothing_repeats(monkeypatch):
-    monkeypatch.setattr(reading, "REMEMBERED", 10)
+    monkeypatch.setattr(plain, "REMEMBERED", 10)
     reader = Reader(Contract(4))
     for n in range(100):
         headers = ((f"h{n}", b""), ("ce_dim", b"4"), ("ce_time", str(NOW - n).encode()))
         found, rejected, *_ = at_once(reader, [Record("t", 0, n, NOW, b"tenant-%d" % n, ROW, headers)])
         assert (found, rejected) == ([(0, f"t:0:{n}", f"tenant-{n}", NOW - n, ROW)], [])
-    assert max(len(reader._layouts), len(reader._streams), len(reader._times)) <= 10
+    assert max(len(reader._plain._layouts), len(reader._plain._streams), len(reader._plain._times)) <= 10
 
 
 def test_rows_that_are_added_follow_those_that_were_there():
@@ -193,7 +194,7 @@ def test_headers_that_the_contract_does_not_look_at_cost_no_memory(header):
     reader = Reader(Contract(4))
     for n in range(50):
         at_once(reader, [Record("t", 0, n, NOW, None, ROW, ((header, b"%d" % n),))])
-    (layout,) = reader._layouts.values()
+    (layout,) = reader._plain._layouts.values()
     assert len(layout.plain) == 1
 
 
@@ -277,9 +278,9 @@ def test_names_that_senders_choose_are_not_kept_in_memory_if_they_are_long():
         name, key, model = "n" * 50_000 + str(n), b"k" * 50_000 + b"%d" % n, b"m" * 3000 + b"%d" % n
         at_once(reader, [Record("t", 0, n, NOW, key, ROW, ((name, b""), ("ce_model", model)))])
         at_once(reader, [Record("t", 0, n, NOW, key, ROW, (("ce_model", model), ("ce_time", b"9" * 3000)))])
-    assert reader._streams == reader._times == {}
-    assert all(not layout.plain for layout in reader._layouts.values())
-    assert max(sum(map(len, names)) for names in reader._layouts) < 2000
+    assert reader._plain._streams == reader._plain._times == {}
+    assert all(not layout.plain for layout in reader._plain._layouts.values())
+    assert max(sum(map(len, names)) for names in reader._plain._layouts) < 2000
 
 
 def test_what_is_remembered_of_headers_stays_small_however_senders_mix_them():
@@ -289,5 +290,5 @@ def test_what_is_remembered_of_headers_stays_small_however_senders_mix_them():
             headers = ((f"h{n}", b""), ("ce_model", b"%d" % (n * 100 + model)))
             at_once(reader, [Record("t", 0, n, NOW, None, ROW, headers)])
         at_once(reader, [Record("t", 0, n, NOW, None, ROW, (("ce_model", b"x%d" % n),))])
-    assert len(reader._layouts) <= reading.LAYOUTS
-    assert max(len(layout.plain) for layout in reader._layouts.values()) <= reading.PLAIN
+    assert len(reader._plain._layouts) <= plain.LAYOUTS
+    assert max(len(layout.plain) for layout in reader._plain._layouts.values()) <= plain.PLAIN

@@ -19,7 +19,7 @@ from monitor.counting.models import Models
 from monitor.counting.recount import Part, Recount
 from monitor.counting.scoring import Scorer
 from monitor.errors import ModelError, ReplayError
-from monitor.math.replay_report import FlagOrder
+from monitor.math.flag_order import FlagOrder
 from monitor.messages import Contract
 from monitor.messages.record import Partition, Record
 from monitor.service.replaying import ray_actors, ray_session

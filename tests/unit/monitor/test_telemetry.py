@@ -22,7 +22,7 @@ from monitor.service.catalogue.__main__ import pages
 from monitor.service.evidence_metrics import label_of, largest
 from monitor.service.telemetry import Telemetry
 from monitor.sources.deadletters import Sent
-from monitor.store.counts import PartitionState
+from monitor.store.partitions import PartitionState
 from monitor.store.verdicts import Health
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -13,7 +13,7 @@ from monitor.counting.gaps import find_gap, is_stale
 from monitor.counting.ownership import Ownership
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log
-from monitor.store.counts import Claim
+from monitor.store.partitions import Claim
 from monitor.testing import MemoryBroker, MemorySource, MemoryStore, outage
 from tests.oracle.recount import recount
 from tests.unit.monitor.test_worker import GROUP, LINE, ROWS, TOPIC, Bench
@@ -418,7 +418,7 @@ def test_one_topic_deleted_is_reported_by_name_while_the_other_is_counted():
     for _ in range(60):
         worker.step()
     assert counted(bench) == 60 + 60
-    worker._reported = -60.0
+    worker._heartbeat._due = 0.0
     worker.step()
     ((_, entry),) = bench.store.health().workers.values()
     report = json.loads(entry)

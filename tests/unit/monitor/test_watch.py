@@ -11,7 +11,8 @@ from monitor.errors import StoreUnavailableError
 from monitor.judging.watch import Watch, WatchSettings, find_trouble
 from monitor.messages.record import Partition
 from monitor.service.watcher import Watcher
-from monitor.store.counts import Batch, PartitionState, Progress, Seen
+from monitor.store.counts import Batch
+from monitor.store.partitions import PartitionState, Progress, Seen
 from monitor.store.verdicts import Health, Notice
 from monitor.testing import FakeClock, MemoryStore, outage
 

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
-from monitor.counting.worker import Worker, WorkerSettings
+from monitor.counting.settings import WorkerSettings
+from monitor.counting.worker import Worker
 from monitor.errors import BadShareError
 from monitor.messages import REASONS, Contract
 from monitor.messages.limits import Limits

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about saved runs: tables, pictures and what reproduces them. It loads nothing."""
+"""Writes one self-contained HTML page about saved runs: tables, pictures and how to reproduce them."""
 
 from line_plugin.benchmark.report.html.page import PageOptions, make_page
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from line_plugin.benchmark.report.html import svg
 
 WIDTH, HEIGHT = 260.0, 190.0  # points
-FRAME = (34.0, 16.0, 250.0, 158.0)  # left, top, right, bottom of the axes in the picture
-LEAST_FPR = 1e-3  # left end of the logarithmic picture
+FRAME = (34.0, 16.0, 250.0, 158.0)  # left, top, right and bottom edge of the axes in the picture
+LEAST_FPR = 1e-3  # smallest share of ID on the logarithmic axis
 _BINS = 60
 _GRID = np.unique(np.r_[np.linspace(0, 1, 301), np.geomspace(1e-4, 1, 200)])
 
@@ -30,7 +30,7 @@ def _figure() -> tuple[Any, Any]:
 
 
 def span_of(id_scores: NDArray[np.floating], ood_scores: Mapping[str, NDArray[np.floating]]) -> tuple[float, float]:
-    """The ends of a method's histograms: all but a thousandth of the confidences at either end."""
+    """The range of a method's histograms: all confidences but a thousandth at either end."""
     both = np.concatenate([id_scores, *ood_scores.values()]).astype(np.float64)
     low, high = (float(v) for v in np.quantile(both, [0.001, 0.999]))
     return low, high if high > low else low + 1
@@ -45,7 +45,10 @@ def histogram(
     *,
     far: bool,
 ) -> str:
-    """Confidences of an OOD set over those of ID, each scaled to its own peak; the end bins hold what lies beyond."""
+    """Draws the confidences of an OOD set over those of ID, each scaled to its peak.
+
+    The end bins hold all values beyond.
+    """
     bins = np.linspace(*span, _BINS + 1)
     with svg.page_style():
         figure, ax = _figure()
@@ -69,7 +72,7 @@ def roc(
     *,
     logarithmic: bool = False,
 ) -> str:
-    """Share of OOD flagged over share of ID flagged, a curve a method, in the colours of :func:`style_of`."""
+    """Draws the share of OOD flagged over the share of ID flagged, one curve for each method (:func:`style_of`)."""
     with svg.page_style():
         figure, ax = _figure()
         ax.plot(_GRID, _GRID, color=svg.MUTED, lw=0.8, ls=":")
@@ -102,7 +105,7 @@ def style_of(place: int) -> tuple[str, str]:
 def thin(
     id_scores: NDArray[np.floating], ood_scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of a ROC curve, those at some 500 shares of ID: FPR and TPR, ascending, with both ends.
+    """Thins a ROC curve out to some 500 shares of ID: FPR and TPR, ascending, with both ends.
 
     At a share of ID that is drawn, the curve is exact; in between it is a straight line.
     """
@@ -110,7 +113,7 @@ def thin(
     thresholds = np.r_[np.unique(ordered_id), np.inf]  # an image is flagged if its confidence is below
     fpr: NDArray[np.float64] = np.asarray(np.searchsorted(ordered_id, thresholds) / len(ordered_id))
     high: NDArray[np.float64] = np.asarray(np.searchsorted(ordered_ood, thresholds) / len(ordered_ood))
-    # Where an ID image is flagged, OOD images of the very same confidence are flagged with it: a slope, then a step.
+    # When an ID image is flagged, OOD images with the same confidence are flagged with it: a slope, then a step.
     low: NDArray[np.float64] = np.r_[0.0, np.searchsorted(ordered_ood, thresholds[:-1], "right") / len(ordered_ood)]
     keep = np.unique(np.searchsorted(fpr, _GRID, "right") - 1)
     return np.repeat(fpr[keep], 2), np.stack([low[keep], high[keep]], axis=1).ravel()

@@ -1,4 +1,4 @@
-"""How settings were chosen: the clips that the automatic rule tried, and the sweeps of a run."""
+"""The page's part on how settings were chosen: the clips that the automatic rule tried, and the sweeps of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from line_plugin.benchmark.report.html import svg
 from line_plugin.benchmark.report.html.entries import Entry
 from line_plugin.errors import ArtifactCorruptError, DataError
-from line_plugin.math.leave_out import LeaveOut
+from line_plugin.math.clip_choice import LeaveOut
 from line_plugin.method.auto import choice_of
 
 _SIZE = (420.0, 220.0)  # points
@@ -35,7 +35,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a method tried on the validation sets: a row a combination, AUROC in per cent, and the best one's place."""
+    """The combinations that a method tried on the validation sets, their AUROC in per cent, and which is the best."""
 
     label: str
     names: tuple[str, ...]
@@ -49,7 +49,7 @@ class Sweep:
 
 
 def _describe_spread(aurocs: Sequence[float], what: str, where: str) -> str:
-    """The distance in per cent points between the best and the worst of what was tried."""
+    """Describes the difference in percentage points between the best and the worst combination."""
     best, worst = max(aurocs), min(aurocs)
     return (
         f"Between the best and the worst of {len(aurocs)} {what} lie {best - worst:.2f} points of AUROC on {where} "
@@ -58,10 +58,10 @@ def _describe_spread(aurocs: Sequence[float], what: str, where: str) -> str:
 
 
 def choices_of(entries: list[Entry]) -> list[Choice]:
-    """Of every method that chose its clip by leaving classes out.
+    """The choice of every method that chose its clip by leaving classes out.
 
     Raises:
-        DataError: a record that the rule did not write.
+        DataError: a record was not written by the rule.
     """
     out = []
     for number, entry in enumerate(entries):
@@ -76,7 +76,7 @@ def choices_of(entries: list[Entry]) -> list[Choice]:
 
 
 def _draw(name: str, label: str, choice: LeaveOut) -> str:
-    """Mean AUROC of each candidate, thick, over those of the folds; the chosen one is marked."""
+    """Draws the mean AUROC of each candidate as a thick line over those of the folds, and marks the chosen one."""
     from matplotlib.figure import Figure
 
     places = list(range(len(choice.candidates)))
@@ -101,7 +101,7 @@ def _draw(name: str, label: str, choice: LeaveOut) -> str:
 
 
 def sweeps_of(entries: list[Entry]) -> list[Sweep]:
-    """Of every method that searched its settings on the validation sets."""
+    """The sweep of every method that searched its settings on the validation sets."""
     out = []
     for entry in entries:
         tried = entry.method.sweep
@@ -115,7 +115,7 @@ def sweeps_of(entries: list[Entry]) -> list[Sweep]:
 
 
 def show_setting(value: object) -> str:
-    """A setting for people: numbers short, None as ``off``."""
+    """Prints a setting for people: numbers short, None as ``off``."""
     if value is None:
         return "off"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -33,7 +33,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Shown:
-    """A miss as it is shown; ``short`` is its path below the folder that its set shares."""
+    """A miss on the page; ``short`` is its path below the common folder of its set."""
 
     path: str
     short: str
@@ -54,7 +54,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Detail:
-    """All of one method."""
+    """The details of one method."""
 
     label: str
     thresholds: Thresholds
@@ -94,7 +94,7 @@ def _rank(entry: Entry, images: Images) -> float:
 def _neighbours(
     runs: Sequence[Run], entries: Sequence[Entry], misses: Sequence[Sequence[Missed]], chosen: PageOptions
 ) -> list[dict[Key, list[tuple[int, float]]]]:
-    """For each run, the nearest training images of whatever any of its methods misses."""
+    """For each run, the nearest training images of all images that any of its methods misses."""
     out = []
     for number, run in enumerate(runs):
         wanted = dict.fromkeys(
@@ -130,12 +130,12 @@ def _show(run: Run, root: Path, miss: Miss, found: dict[Key, list[tuple[int, flo
 
 
 def _readable(path: str) -> str:
-    """A path that may not be UTF-8, for people."""
+    """Makes a path that may not be UTF-8 readable."""
     return path.encode("utf-8", "replace").decode()
 
 
 def _shared_folder(paths: Sequence[str]) -> str:
-    """The folder that all paths share, with its slash; empty if there is none."""
+    """The folder that all paths share, with its slash; "" if they share none."""
     first, last = min(paths), max(paths)
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[: first[:same].rfind("/") + 1]

@@ -17,7 +17,7 @@ class Matrix:
 
     Attributes:
         group: ``near`` or ``far``.
-        labels: of the methods, in order.
+        labels: the labels of the methods, in order.
         pairs: every pair once; ``difference``, ``low`` and ``high`` are shares.
     """
 
@@ -26,7 +26,7 @@ class Matrix:
     pairs: tuple[delong.Comparison, ...]
 
     def between(self, row: str, column: str) -> tuple[float, bool] | None:
-        """Row minus column in points, and whether they are told apart; None for a method and itself."""
+        """Row minus column in points, and whether the difference is significant; None for a method and itself."""
         for c in self.pairs:
             if (c.first, c.second) == (row, column):
                 return 100 * c.difference, c.adjusted < ALPHA
@@ -41,7 +41,7 @@ class Matrix:
 
 
 def compare(entries: list[Entry], images: Images) -> list[Matrix]:
-    """All pairs of methods and runs, for each group; nothing if there is one method or a set of one image."""
+    """Compares all pairs of methods and runs, for each group; empty with one method or with a set of one image."""
     out = []
     for group, names in images.groups.items():
         try:

@@ -1,4 +1,4 @@
-"""The rows of a report: every method of every run, measured again from the saved scores."""
+"""Makes the rows of a report: every method of every run, measured again from the saved scores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOWER_IS_BETTER = ("fpr95", "fpr95_id")
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure in per cent, with its 95 % interval over images; NaN if no bootstrap was asked for."""
+    """A figure in per cent with its 95 % interval over images, which is NaN without a bootstrap."""
 
     value: float
     low: float = float("nan")
@@ -38,10 +38,10 @@ class Entry:
     """One method of one run.
 
     Attributes:
-        label: the method's name, with its run's if the report has several.
+        label: the method's name, with the run's name if the report has several.
         id_scores: confidences (N,) of ID test, covariate-shifted ID included under FS-OOD.
         ood_scores: confidences (M,) of each OOD set.
-        cells: by metric and column; columns are the OOD sets and the means ``nearood`` and ``farood``.
+        cells: the figures by metric and column; columns are the OOD sets and the means ``nearood`` and ``farood``.
     """
 
     label: str
@@ -60,7 +60,7 @@ class Images:
     Attributes:
         id_sets: ``id`` and, under FS-OOD, the covariate-shifted sets, in the order of the scores.
         groups: near and far sets by name.
-        counts: images by set; ``ID`` is all of ``id_sets``.
+        counts: how many images each set has; ``ID`` is all of ``id_sets``.
     """
 
     id_sets: tuple[str, ...]
@@ -74,7 +74,7 @@ class Images:
 
     @property
     def columns(self) -> list[str]:
-        """The OOD sets with each group's mean behind it, in OpenOOD's order."""
+        """The OOD sets, each group followed by its mean, in OpenOOD's order."""
         return [column for group, names in self.groups.items() for column in (*names, f"{group}ood")]
 
 
@@ -82,7 +82,7 @@ def shared_images(runs: Sequence[Run]) -> Images:
     """The sets that every run was scored on.
 
     Raises:
-        SettingsError: two runs were scored on other sets, so their figures cannot stand beside each other.
+        SettingsError: two runs were scored on different sets, so their figures cannot be compared.
     """
     first = runs[0].record
     for run in runs[1:]:
@@ -121,10 +121,10 @@ def measure(runs: Sequence[Run], images: Images, *, replicates: int = 1000, seed
     """Measure every method of every run.
 
     Args:
-        runs: on the same images.
+        runs: runs on the same images.
         images: :func:`shared_images` of them.
         replicates: bootstrap draws; 0 leaves the intervals out.
-        seed: of the draws; every run gets the same ones.
+        seed: seed of the draws, the same for every run.
     """
     entries: list[Entry] = []
     for number, run in enumerate(runs):
@@ -159,7 +159,7 @@ def measure(runs: Sequence[Run], images: Images, *, replicates: int = 1000, seed
 def _cells(
     scores: dict[str, NDArray[np.float32]], images: Images, drawn: NDArray[np.float64] | None
 ) -> dict[str, dict[str, Cell]]:
-    """Each metric of each OOD set and of each group's mean; ``drawn`` (R, sets, 5) are bootstrap draws."""
+    """The cells of each metric, for each OOD set and each group's mean; ``drawn`` (R, sets, 5) are bootstrap draws."""
     found = {n: ood_metrics(scores["ID"], scores[n]) for n in images.ood}
     cells: dict[str, dict[str, Cell]] = {metric: {} for metric in METRICS}
     for metric in METRICS:

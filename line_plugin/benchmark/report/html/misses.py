@@ -12,7 +12,7 @@ from line_plugin.benchmark.report.html.neighbours import Key
 from line_plugin.benchmark.report.html.thresholds import threshold_at_95
 from line_plugin.benchmark.report.run_folder import Run
 
-LEAKING_CLASSES = 20  # rows of the table at most: ImageNet has 1,000 classes
+LEAKING_CLASSES = 20  # the most rows of the table: ImageNet has 1,000 classes
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,10 @@ class Missed:
 
 
 def worst_misses(run: Run, entry: Entry, images: Images, most: int) -> list[Missed]:
-    """ID images that are flagged, the least confident first, and kept images of each OOD set, most confident first.
+    """Finds the ID images that are flagged, least confident first, and the OOD images kept, most confident first.
 
     Args:
-        run: whose images.
-        entry: the method.
-        images: which sets.
-        most: images of ID, and of each OOD set, at most.
+        run: whose images. entry: the method. images: which sets. most: images of ID, and of each OOD set, at most.
     """
     threshold = threshold_at_95(entry.id_scores)
     scores = run.scores[entry.method.name]
@@ -65,7 +62,7 @@ def worst_misses(run: Run, entry: Entry, images: Images, most: int) -> list[Miss
 
 @dataclass(frozen=True)
 class Leak:
-    """One ID class: how many images of each set are predicted as it and kept, and how many ID images of it flagged."""
+    """One ID class: how many images of each set are kept as this class, and how many of its ID images are flagged."""
 
     class_name: str
     kept: tuple[int, ...]
@@ -78,7 +75,7 @@ class Leak:
 
 
 def leaks(run: Run, entry: Entry, images: Images) -> list[Leak]:
-    """Which classes OOD images pass as, at the threshold that keeps 95 % of ID; the leakiest first, at most 20."""
+    """The predicted classes of kept OOD images, at the threshold that keeps 95 % of ID; at most 20, worst first."""
     threshold = threshold_at_95(entry.id_scores)
     classes = run.record.num_classes
     kept = [
@@ -92,5 +89,5 @@ def leaks(run: Run, entry: Entry, images: Images) -> list[Leak]:
 
 
 def names_of_classes(run: Run) -> Sequence[str]:
-    """K names, numbered if the benchmark names none."""
+    """The names of the K classes, numbers if the benchmark names none."""
     return run.record.class_names or [f"class {k}" for k in range(run.record.num_classes)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from line_plugin.benchmark.report.run_folder import Run
 
-_ROWS = 4096  # training rows compared at once: the bank of ImageNet is 10 GB and stays on disk
+_ROWS = 4096  # training rows compared at once; ImageNet's features are 10 GB and stay on disk
 
 Key = tuple[str, int]
 """The name of a set, and the position of an image in it."""
@@ -18,7 +18,7 @@ Key = tuple[str, int]
 def features_of(run: Run, name: str, cache: Path) -> NDArray[np.float32] | None:
     """The cached features (N, D) of a set of the run, read from disk as needed; None if they are gone."""
     (found,) = (s for s in run.record.sets if s.name == name)
-    if not found.key.isalnum():  # a key is a hash: nothing else leads out of the cache
+    if not found.key.isalnum():  # a key must be a hash, so that it cannot name a path outside the cache
         return None
     try:
         rows = np.load(cache / "features" / found.key / "features.npy", mmap_mode="r", allow_pickle=False)
@@ -28,16 +28,16 @@ def features_of(run: Run, name: str, cache: Path) -> NDArray[np.float32] | None:
 
 
 def nearest(run: Run, wanted: list[Key], cache: Path, count: int = 3) -> dict[Key, list[tuple[int, float]]]:
-    """For each image the places of its nearest training images with their cosine similarity, the nearest first.
+    """Finds, for each image, the indices of its nearest training images and their cosine similarity, nearest first.
 
     Args:
-        run: whose features.
-        wanted: images, by set and place.
+        run: the run of the features.
+        wanted: images, by set and position.
         cache: the folder of the feature cache.
-        count: neighbours an image.
+        count: how many neighbours of each image.
 
     Returns:
-        Nothing if the features of the training set are gone; images of sets whose features are gone are left out.
+        Empty if the features of the training set are missing; images of sets whose features are missing are left out.
     """
     bank = features_of(run, "train", cache)
     sets = {name: features_of(run, name, cache) for name in {name for name, _ in wanted}}

@@ -1,4 +1,4 @@
-"""Computes what every part of the page shows, only from the files of the runs."""
+"""Computes every part of the page, only from the files of the runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from line_plugin.version import __version__
 
 _TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 10_000_000
-_ROOM = 10_000  # bytes freed beyond those that are too many, for the sentence that says so
+_ROOM = 10_000  # extra bytes to free, for the sentence that reports what was left out
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PageOptions:
 
     Attributes:
         replicates, seed: bootstrap draws for the intervals (0 leaves them out), and their seed.
-        misses: worst images of ID and of each OOD set that are shown, at most.
-        neighbours: training images beside each of them.
+        misses: the most images of ID and of each OOD set that are shown, worst first.
+        neighbours: how many training images are shown beside each.
         data_root, cache: where images and features are now; None if they have not moved since the run.
     """
 
@@ -46,15 +46,15 @@ class PageOptions:
 
 
 def make_page(runs: Sequence[Run], chosen: PageOptions, progress: Progress | None = None) -> str:
-    """The page as text. Equal runs, images and features give equal text.
+    """Makes the page as text. Equal runs, images and features give equal text.
 
     Args:
         runs: one or more on the same images.
-        chosen: what to put on it.
+        chosen: the options of the page.
         progress: called with (steps done, steps in all).
 
     Raises:
-        SettingsError: runs on other images, or a page larger than 10 MB.
+        SettingsError: the runs are on different images, or the page would be larger than 10 MB.
     """
     report = progress or (lambda _done, _total: None)
     images = rows.shared_images(runs)
@@ -117,19 +117,19 @@ def _render(context: dict[str, Any]) -> str:
     )
     env.filters |= {"breakable": _breakable, "figure": _figure, "setting": choices.show_setting, "shell": shlex.join}
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Style, script and drawings are this package's own; the JSON is escaped for HTML by _as_data.
+    # Style, script and drawings come from this package, and _as_data escapes the JSON for HTML.
     trusted = {"style": Markup(style), "script": Markup(script), "data": Markup(context["data"])}  # noqa: S704
     env.globals |= {"svg": Markup, "script_sha256": hashed}
     return env.get_template("page.html").render(**(context | trusted)) + "\n"
 
 
 def _figure(value: float, decimals: int = 2) -> str:
-    """A number with a true minus sign; an en dash if there is none."""
+    """Prints a number with a true minus sign, or an en dash if it is missing."""
     return "–" if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
 
 
 def _breakable(text: str) -> Any:
-    """A name, escaped, that may be broken behind an underscore or a slash."""
+    """Escapes a name, and allows line breaks in it after an underscore or a slash."""
     from markupsafe import Markup, escape
 
     wbr = Markup("<wbr>")
@@ -189,7 +189,7 @@ def _roc(entries: Sequence[rows.Entry], images: rows.Images) -> list[dict[str, s
 
 
 def _published(runs: Sequence[Run]) -> list[PublishedRow]:
-    """Rows that others published for this benchmark, on the network of the runs if there are some."""
+    """The rows that others published for this benchmark, on the network of the runs if there are any."""
     from line_plugin.benchmark.report.board import network_on_the_board
 
     record = runs[0].record
@@ -197,7 +197,7 @@ def _published(runs: Sequence[Run]) -> list[PublishedRow]:
         return []
     try:
         return published_rows(record.benchmark, network_on_the_board(record.network.arch) or None)
-    except SettingsError:  # nothing is known of a benchmark of your own
+    except SettingsError:  # nobody has published rows of your own benchmark
         return []
 
 

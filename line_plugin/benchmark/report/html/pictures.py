@@ -1,4 +1,4 @@
-"""Thumbnails in the page: each image once, at most 96 pixels per side, as many as fit."""
+"""Makes the page's thumbnails: each image once, at most 96 pixels per side, as many as fit."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import warnings
 from pathlib import Path
 
 SIDE = 96
-_LOSSLESS = 48  # an image of at most so many pixels a side stays as it is, as PNG
-LIMIT = 4_000_000  # characters of all thumbnails of a page
+_LOSSLESS = 48  # an image with at most this many pixels per side keeps its size and becomes a PNG
+LIMIT = 4_000_000  # the most characters of all thumbnails of a page
 
 
 class Album:
-    """Thumbnails by number, in the order in which they are first asked for.
+    """Thumbnails by number, in the order in which they were added.
 
     Args:
-        limit: characters of all thumbnails; what no longer fits is counted in :attr:`left_out`.
+        limit: the most characters of all thumbnails; images that do not fit are counted in :attr:`left_out`.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -27,20 +27,20 @@ class Album:
         self._room = limit
 
     def add(self, path: Path) -> int | None:
-        """The number of an image's thumbnail; None if it cannot be read or the page is full."""
+        """Adds an image and returns its thumbnail's number; None if it cannot be read or the page is full."""
         if path not in self._numbers:
             self._numbers[path] = self._embed(path)
         return self._numbers[path]
 
     def drop(self, characters: int) -> None:
-        """Give up the last pictures until so many characters are free: those of the methods that rank last."""
+        """Drops the last pictures, those of the methods that rank last, until this many characters are free."""
         freed = 0
         while self.pictures and freed < characters:
             freed += len(self.pictures.pop()) + len('"",')
             self.left_out += 1
 
     def has(self, number: int | None) -> bool:
-        """Whether a thumbnail is still there."""
+        """Whether a thumbnail is still in the album."""
         return number is not None and number < len(self.pictures)
 
     def _embed(self, path: Path) -> int | None:
@@ -57,7 +57,7 @@ class Album:
 
 
 def thumbnail(path: Path) -> str | None:
-    """An image as a data URI of at most 96 pixels a side, without its metadata; None if it cannot be read."""
+    """Makes a data URI of an image, at most 96 pixels per side, without metadata; None if it cannot be read."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""Near-OOD against far-OOD: one point a method, and the methods that no other beats on both."""
+"""Draws near-OOD against far-OOD with one point for each method, and marks those that no other beats on both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from line_plugin.benchmark.report.html import svg
 _SIZE = (560.0, 400.0)  # points
 _FRAME = (52.0, 14.0, 544.0, 356.0)
 _TICKS = (0, 20, 40, 50, 60, 70, 80, 85, 90, 93, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)
-_FLOOR = 0.005  # points of AUROC below 100 that are drawn at most
+_FLOOR = 0.005  # the most points of AUROC below 100 that are drawn
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Point:
 
 
 def pareto(points: Sequence[Point]) -> list[int]:
-    """The places of points that no other point beats in one mean without being beaten in the other, by near AUROC."""
+    """The indices of the points that no other point dominates in the two means, by near AUROC."""
     front = [
         i
         for i, p in enumerate(points)
@@ -34,7 +34,7 @@ def pareto(points: Sequence[Point]) -> list[int]:
 
 
 def scatter(name: str, points: Sequence[Point]) -> str:
-    """The picture. Both axes are logarithmic in what is missing to 100, so that good methods lie apart."""
+    """Draws the picture. Both axes are logarithmic in 100 - AUROC, so that good methods lie apart."""
     from matplotlib.figure import Figure
 
     front = pareto(points)
@@ -65,7 +65,7 @@ def _missing(auroc: float) -> float:
 
 
 def _scale(ax: Any, axis: str, values: Sequence[float]) -> None:
-    """A logarithmic axis of 100 - AUROC that runs backwards and is labelled with the AUROC."""
+    """Sets a logarithmic axis of 100 - AUROC that runs backwards and is labelled with the AUROC."""
     low, high = min(values) / 1.5, min(100.0, max(values) * 1.5)
     getattr(ax, f"set_{axis}scale")("log")
     getattr(ax, f"set_{axis}lim")(high, low)
@@ -75,7 +75,7 @@ def _scale(ax: Any, axis: str, values: Sequence[float]) -> None:
 
 
 def _write_labels(ax: Any, labels: Sequence[str], at: Sequence[tuple[float, float]], front: set[int]) -> None:
-    """Names beside their points, moved away from points and names that are already there; a thin line leads back."""
+    """Writes names beside their points, away from other points and names. A thin line leads back to the point."""
     spots = [tuple(ax.transData.transform(p)) for p in at]
     left, top, right, bottom = _FRAME
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
@@ -107,7 +107,7 @@ _Box = tuple[float, float, float, float]
 
 
 def _box(x: float, y: float, dx: float, dy: float, wide: float) -> _Box:
-    """Where a name of that width lies if it stands ``dx, dy`` from its point."""
+    """The box of a name of that width at ``dx, dy`` from its point."""
     low = x + dx if dx > 0 else x + dx - wide if dx < 0 else x - wide / 2
     return (low, y + dy - 5.5, low + wide, y + dy + 5.5)
 

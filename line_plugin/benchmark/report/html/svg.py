@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG inside a page: colours are the page's own, so that it turns dark with it."""
+"""Turns a matplotlib figure into SVG inside a page, with the page's colours, so that it turns dark with the page."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#010203", "#010204", "#010205"
 ID, NEAR, FAR = "#010206", "#010207", "#010208"
 SERIES = tuple(f"#0103{i:02x}" for i in range(10))
-"""Colours that no figure has; each is replaced by a variable of the page's style sheet."""
+"""Placeholder colours. Each is replaced by a variable of the page's style sheet."""
 
 _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", ID: "--id", NEAR: "--near", FAR: "--far"}
 _VARIABLES |= {colour: f"--c{i}" for i, colour in enumerate(SERIES)}
 
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
-"""Dash patterns of SVG: after ten methods colours come again, dashed."""
+"""Dash patterns of SVG. After ten methods the colours repeat with dashes."""
 
 
 @contextmanager
 def page_style() -> Iterator[None]:
-    """Matplotlib's settings for a figure of the page; a name with a dollar sign is not mathematics."""
+    """Matplotlib's settings for a figure of the page. A dollar sign in a name does not start mathematics."""
     import matplotlib as mpl
 
     settings = {
@@ -57,9 +57,9 @@ def inline(figure: Figure, name: str, described: str) -> str:
     """The figure as an ``<svg>`` element.
 
     Args:
-        figure: drawn within :func:`page_style`, at 72 dots an inch, so that a point is a unit of the SVG.
-        name: letters and digits; its ids start with it, as ids of one page must differ.
-        described: what a screen reader says instead of the picture.
+        figure: a figure drawn within :func:`page_style`, at 72 dots per inch, so that a point is a unit of the SVG.
+        name: letters and digits. The ids in the SVG start with it, since the ids of a page must differ.
+        described: the text that a screen reader reads instead of the picture.
     """
     from html import escape
 
@@ -84,7 +84,7 @@ def inline(figure: Figure, name: str, described: str) -> str:
 
 
 def _shorten_path(match: re.Match[str]) -> str:
-    """A path to a hundredth of a point, without spaces that mean nothing: half of a page with many curves."""
+    """Rounds a path to a hundredth of a point and removes needless spaces, which halves a page with many curves."""
     short = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number.group()):.2f}".rstrip("0").rstrip("."), match.group())
     return re.sub(r"\s*([A-Za-z])\s+", r"\1", short).replace(" \n", "").replace("\n", "")
 

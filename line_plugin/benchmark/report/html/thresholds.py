@@ -1,8 +1,8 @@
-"""What each threshold keeps and flags, as exact counts at 1,001 thresholds: one per 0.1 % of ID images flagged.
+"""Counts exactly what each of 1,001 thresholds keeps and flags, one threshold for each 0.1 % of ID images flagged.
 
-A page with every score of 100,000 images and ten methods would be larger than it may be. Position k of 1,000 has the
-threshold ``sorted(ID)[k N // 1000]``: an image is flagged as OOD if its confidence is below it. Position 50 is the
-papers' threshold, the highest one that keeps 95 % of ID. The counts behind each position are of all images.
+A page with every score of 100,000 images and ten methods would be too large. Position k of 1,000 has the threshold
+``sorted(ID)[k N // 1000]``, and an image is flagged as OOD if its confidence is below it. Position 50 is the papers'
+threshold, the highest one that keeps 95 % of ID. The counts at each position are over all images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AT_95 = 50
 
 @dataclass(frozen=True)
 class Thresholds:
-    """A method's thresholds (1,001,), ascending, and how many images of each set lie below each."""
+    """A method's thresholds (1,001,), ascending, and how many images of each set have a confidence below each."""
 
     values: NDArray[np.float64]
     flagged: dict[str, NDArray[np.int64]]
@@ -35,7 +35,7 @@ def tabulate(id_scores: NDArray[np.floating], ood_scores: dict[str, NDArray[np.f
     ordered = np.sort(id_scores)
     places = np.arange(STEPS + 1) * len(ordered) // STEPS
     values = ordered[np.minimum(places, len(ordered) - 1)]
-    # Behind the last image everything is flagged, OOD with more confidence than any ID image too.
+    # At the last position everything is flagged, even OOD images with more confidence than any ID image.
     above = max(float(v.max()) for v in (ordered, *ood_scores.values()))
     values = values.astype(np.float32)
     values[-1] = np.nextafter(np.float32(above), np.float32(np.inf))

@@ -1,4 +1,4 @@
-"""The class prediction: logits with a bound on their error, and only the classes that can win in float64."""
+"""Predicts classes: approximate logits with a bound on their error first, then float64 for the classes that can win."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from line_plugin.kernels.cpu.blocked.rows import clip, largest, total
 from line_plugin.kernels.cpu.blocked.sums import accumulate_bytes, dot
 from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, jit, loose, unit
 
-_DROP = 4  # zeros are left out of a row's lists if they are more than a fourth of it
+_DROP = 4  # a row's zeros are left out of its lists if they are more than a fourth of it
 
 
 @jit
 def _clip_and_measure(x: Any, delta: Any, z: Any, r: int, stats: Any) -> Any:
-    """As ``clip_row``; the row's largest magnitude, sum of squares, number of zeros."""
+    """Clips as ``clip_row`` does; returns the row's largest magnitude, its sum of squares and its number of zeros."""
     block, d = z.shape[2], x.shape[0]
     stats[:] = 0
     for b in range(z.shape[0]):
@@ -31,9 +31,9 @@ def _clip_and_measure(x: Any, delta: Any, z: Any, r: int, stats: Any) -> Any:
 
 @loose
 def _to_bytes(z: Any, r: int, scale: Any, q: Any) -> Any:
-    """Row ``r`` of ``z`` in steps of ``scale``, 128 added, into ``q`` (rows, 4 * steps): sum of squares of the rest."""
+    """Writes row ``r`` of ``z`` in steps of ``scale``, plus 128, into ``q`` (rows, 4 * steps); returns |rest|^2."""
     rest, block = np.float32(0), z.shape[2]
-    inverse = np.float32(1) / scale if scale > 1e-30 else np.float32(0)  # smaller: nothing in bytes, all is rest
+    inverse = np.float32(1) / scale if scale > 1e-30 else np.float32(0)  # smaller: bytes 0, all is rest
     for b in range(z.shape[0]):
         line, steps = z[b, r], q[r, b * block : (b + 1) * block]
         for j in range(steps.shape[0]):
@@ -51,11 +51,11 @@ def _from_bytes(sums: Any, offset: Any, step: Any, scale: Any, logits: Any) -> N
 
 @jit
 def _reach(logits: Any, bias: Any, size: Any, rest: Any, rounding: Any, norm: Any, lower: Any) -> Any:
-    """Overwrite a row of logits, without bias yet, by the most that each can be; return the least of the largest.
+    """Replaces a row of logits (without bias) by their upper bounds; returns the largest of their lower bounds.
 
     Args:
         logits, lower: (tiles * width,) float32; lower is scratch.
-        size, rest: ``|s q|`` and ``|r|`` of the row; the others are of the head
+        size, rest: ``|s q|`` and ``|r|`` of the row; the other arguments describe the head
             (:class:`line_plugin.kernels.cpu.blocked.layout.Screen`).
     """
     for k in range(logits.shape[0]):
@@ -68,11 +68,11 @@ def _reach(logits: Any, bias: Any, size: Any, rest: Any, rounding: Any, norm: An
 
 @jit
 def _decide(upper: Any, best: Any, z: Any, r: int, weight: Any, bias: Any, contenders: Any) -> int:
-    """The argmax among the classes that can reach ``best``, in float64; the lower class wins a tie.
+    """Finds the argmax among the classes that can reach ``best``, in float64; the lower class wins a tie.
 
     Args:
-        upper: (tiles * width,) float32; a ``best`` that is NaN lets every class reach it.
-        z: (blocks, rows, block) float32, of which row ``r``; weight: (K, D) float32; bias: padded.
+        upper: (tiles * width,) float32; if ``best`` is NaN, every class can reach it.
+        z: (blocks, rows, block) float32, of which row ``r`` is read; weight: (K, D) float32; bias: padded.
         contenders: (K,) int64, scratch.
     """
     classes, d, count = weight.shape[0], weight.shape[1], 0
@@ -95,7 +95,7 @@ def _decide(upper: Any, best: Any, z: Any, r: int, weight: Any, bias: Any, conte
 
 @jit
 def dense(vectors: int, share: int, z: Any, rows: int, tiles: Any, logits: Any) -> None:
-    """Logits of ``rows`` rows over every neuron."""
+    """Computes the logits of ``rows`` rows over every neuron."""
     literally(vectors)
     (count, d, width), block = tiles.shape, z.shape[2]
     entries = np.arange(block).astype(np.uint8)
@@ -112,7 +112,7 @@ def dense(vectors: int, share: int, z: Any, rows: int, tiles: Any, logits: Any) 
 
 @jit
 def _dense_bytes(vectors: int, block: int, q: Any, rows: int, packed: Any, sums: Any) -> None:
-    """The same of bytes."""
+    """Computes the same sums from bytes."""
     literally(vectors)
     count, steps, width = packed.shape[:3]
     line = q.shape[1]
@@ -130,7 +130,7 @@ def _dense_bytes(vectors: int, block: int, q: Any, rows: int, packed: Any, sums:
 
 @jit
 def _norm(squares: Any, most: Any, d: int) -> Any:
-    """A root of a sum of ``d`` squares, or more: rounded up, and if squares vanish, from the largest magnitude."""
+    """An upper bound on the root of a sum of ``d`` squares; if the squares underflow, from the largest magnitude."""
     return np.float32(1.0001 * (math.sqrt(squares) if most > 1e-15 else most * math.sqrt(d)))
 
 
@@ -148,9 +148,9 @@ def predict(
     first: int,
     last: int,
 ) -> None:
-    """Fill ``keys``, see :func:`line_plugin.kernels.cpu.blocked.halves`.
+    """Fills ``keys`` (see :func:`line_plugin.kernels.cpu.blocked.halves`).
 
-    ``drops`` says whether leaving zeros out of a list keeps the order of a row's sums.
+    ``drops`` is true if the order of a row's sums stays the same when zeros are left out of a list.
     """
     literally(vectors)
     weight, tiles, bias = head[:3]
@@ -168,7 +168,7 @@ def predict(
             most, squares, zeros = _clip_and_measure(x[start + r], delta, z, r, stats)
             keys[start + r] = drops and zeros * _DROP > d
             size[r] = _norm(squares, most, d)
-            rest[r] = size[r] * (d + 8) * np.float32(2.0**-24)  # of a chain of float32 steps
+            rest[r] = size[r] * (d + 8) * np.float32(2.0**-24)  # the rounding of a chain of float32 steps
             if in_bytes:
                 step[r] = most / np.float32(127)
                 rest[r] += _norm(_to_bytes(z, r, step[r], q), most, d)

@@ -1,7 +1,9 @@
-"""The experts of the panel beside LINe: sums in one order a row, so that a row has the same bits in every batch.
+"""The panel's experts other than LINe, compiled.
 
-Products with many classes or directions go through the tiles of the head's kernel; what a row needs of its predicted
-class alone is a few dot products in float64.
+Each row is summed in one order, so its bits are the same in every batch.
+
+Products with many classes or directions go through the tiles of the head's kernel. Scores that need the predicted class
+alone are a few dot products in float64.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from line_plugin.kernels.cpu.blocked.tiles import ROWS, aligned, cached, clip_ro
 
 @jit
 def _centre_row(x: Any, delta: Any, mean: Any, z: Any, r: int) -> Any:
-    """Row ``r`` of ``z`` (blocks, rows, block) from ``min(x, delta) - mean``; its sum of squares in float64."""
+    """Writes ``min(x, delta) - mean`` into row ``r`` of ``z`` (blocks, rows, block); returns its squared length."""
     block, d, squares = z.shape[2], x.shape[0], 0.0
     clip_row(x, delta, z, r)
     for b in range(z.shape[0]):
@@ -50,7 +52,7 @@ def _angle(
             squares[r] = _centre_row(x[start + r], delta, mean, z, r)
         dense(vectors, share, z, rows, tiles, logits)
         for r in range(rows):
-            logits[r] += bias  # 0, and -inf for classes that only fill a tile
+            logits[r] += bias  # 0, or -inf for classes that only fill a tile
             out[start + r] = log_sum_exp(logits[r]) / max(math.sqrt(squares[r]), SHORTEST)
 
 
@@ -74,9 +76,7 @@ def _residual(
 
 
 def _of_class(x: Any, classes: Any, weight: Any, bias: Any, prototypes: Any, out: Any, span: Any) -> None:
-    """Largest logit and prototype score into ``out`` (2, N); either is left out if ``weight`` or ``prototypes`` is
-    empty.
-    """
+    """Writes the largest logit and the prototype score into ``out`` (2, N); an empty array leaves its row out."""
     d = x.shape[1]
     for n in range(span[0], span[1]):
         c, row = classes[n], x[n].ctypes.data

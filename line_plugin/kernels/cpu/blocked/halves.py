@@ -1,4 +1,4 @@
-"""The two halves of the kernel apart, for benchmarks and for people who look into it."""
+"""The two halves of the kernel as separate functions, for benchmarks and for people who look into it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from line_plugin.kernels.cpu.blocked.tiles import cached
 
 @functools.cache
 def halves(width: int) -> tuple[Any, Any]:
-    """The class prediction and the masked logits apart, to be timed or looked at, for tiles of ``width`` classes.
+    """The class prediction and the masked logits as two functions for tiles of ``width`` classes, for tests and timing.
 
-    They take, and :mod:`.job` finds the same behind an address:
+    They take these arguments (:mod:`.job` reads the same values from one address):
 
-    * ``x`` (N, D) float32; ``delta`` float32, inf for no clipping;
+    * ``x`` (N, D) float32; ``delta`` float32, inf to leave clipping off;
     * ``head``: weight (K, D), tiles, bias padded with -inf, floors (K, D), entries and ends (:mod:`.layout`);
     * ``screen``: packed, scale, offset, rounding, norm of a :class:`.layout.Screen`;
-    * ``keys`` (N,) int64, made by the first: twice the class, plus 1 for a row that leaves out its zeros;
-    * ``confidence`` (N,) float32, made by the second; ``first`` and ``last``, the rows to score.
+    * ``keys`` (N,) int64, filled by the first function: twice the class, plus 1 for a row that leaves out its zeros;
+    * ``confidence`` (N,) float32, filled by the second function; ``first`` and ``last``, the rows to score.
     """
     vectors = width // LANES
     share, block = shared_rows(vectors), layout.block_length(width)
-    drops = chains(vectors) == 1  # else leaving an entry out would deal the others to other partial sums
+    drops = chains(vectors) == 1  # with more chains, leaving an entry out would move the others to other partial sums
 
     def predict(x: Any, delta: Any, head: Any, screen: Any, keys: Any, first: int, last: int) -> None:
         classes.predict(vectors, share, block, drops, x, delta, head, screen, keys, first, last)

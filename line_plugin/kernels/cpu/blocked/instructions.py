@@ -1,4 +1,4 @@
-"""LLVM instructions for what numba has no words for: vectors of this CPU's width, loads, loops, literals."""
+"""LLVM instructions that numba does not offer: vectors as wide as this CPU's registers, loads, loops, literals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOATS, INTS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 
 
 def inline(function: Any) -> Any:
-    """Instructions that numba puts where the function is called."""
+    """Instructions that numba puts in place of each call of the function."""
     return intrinsic(function)
 
 
@@ -25,7 +25,7 @@ def constant(value: int) -> Any:
 
 
 def function(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
-    """One that LLVM has under this name."""
+    """The LLVM intrinsic of this name."""
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
@@ -36,22 +36,22 @@ def load(builder: Any, kind: Any, address: Any) -> Any:
 
 
 def store(builder: Any, value: Any, address: Any) -> None:
-    """Where :func:`load` finds it."""
+    """Writes a value to an address that :func:`load` can read."""
     builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=4)
 
 
 def spread(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
-    """The scalar in every lane."""
+    """A vector that holds the scalar in every lane."""
     vector = ir.VectorType(scalar.type, lanes)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), None))
 
 
 def loop(builder: Any, begin: Any, end: Any, step: int, sums: list[Any], body: Any) -> tuple[Any, list[Any]]:
-    """``sums = body(i, sums)`` for ``i = begin, begin + step, ...`` while a whole step fits before ``end``.
+    """Runs ``sums = body(i, sums)`` for ``i = begin, begin + step, ...`` while a whole step fits before ``end``.
 
     Returns:
-        The first index not taken, and the sums.
+        The first index that was not used, and the sums.
     """
     before, head = builder.block, builder.append_basic_block("loop")
     inside, after = builder.append_basic_block("body"), builder.append_basic_block("done")
@@ -74,5 +74,5 @@ def loop(builder: Any, begin: Any, end: Any, step: int, sums: list[Any], body: A
 
 
 def literals(*arguments: Any) -> bool:
-    """Whether all are known when the code is compiled."""
+    """Whether all values are known when the code is compiled."""
     return all(isinstance(x, types.Literal) for x in arguments)

@@ -1,6 +1,7 @@
-"""The compiled function that threads call with the address of a batch (:mod:`.places`).
+"""Compiles the function that threads call with the address of a batch (:mod:`.places`).
 
-A call through numba's own dispatcher unpacks twelve arrays in Python, for 10 us; an address costs less than one.
+A call through numba's own dispatcher unpacks twelve arrays in Python and takes 10 us. A call with an address takes less
+than 1 us.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
 
 @inline
 def _at(typing: Any, address: Any, kind: Any) -> Any:
-    """The address as a pointer to numbers of that kind."""
+    """The address as a pointer to numbers of that dtype."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -47,7 +48,7 @@ def _at(typing: Any, address: Any, kind: Any) -> Any:
 
 @inline
 def _claim(typing: Any, counter: Any) -> Any:
-    """The number at the pointer, which is one more for whoever asks next; safe between threads."""
+    """Returns the number at the pointer and adds one to it, atomically, so that each thread gets another number."""
 
     def emit(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", args[0], ir.Constant(I64, 1), "monotonic")
@@ -57,17 +58,17 @@ def _claim(typing: Any, counter: Any) -> Any:
 
 @functools.cache
 def compiled(width: int) -> Any:
-    """The scorer of jobs for tiles of ``width`` classes, kept on disk if a folder can be written.
+    """Compiles the function that scores jobs, for tiles of ``width`` classes; numba caches it on disk.
 
-    Each call claims spans of rows until none is left, and fills classes and confidences of those rows.
+    Each call claims spans of rows until none is left, and fills in the classes and confidences of those rows.
     """
     vectors = width // LANES
     share, block = shared_rows(vectors), layout.block_length(width)
-    drops = chains(vectors) == 1  # else leaving an entry out would deal the others to other partial sums
+    drops = chains(vectors) == 1  # with more chains, leaving an entry out would move the others to other partial sums
     source = int(kept.sources()[:15], 16)
 
     def work(address: Any) -> None:
-        _ = source  # a part of the key of numba's cache, which sees no change of a file that this one inlines
+        _ = source  # part of the key of numba's cache, which would not see that a file which this one inlines changed
         job = carray(address, LENGTH)
         spans, n = job[SPANS], job[ROWS]
         sizes, places = job[HEAD:], job[HEAD + SIZES :]

@@ -1,4 +1,4 @@
-"""The head as the blocked kernel reads it: tiles, lists of neurons, bytes to screen classes with."""
+"""Lays a head out for the blocked kernel: tiles, lists of neurons, and bytes to screen classes with."""
 
 from __future__ import annotations
 
@@ -8,39 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILE_BYTES = 32 * 1024
-"""Of a first-level data cache of 32 KiB or more."""
+"""Bytes of a first-level data cache of 32 KiB or more that a tile may fill."""
 
 Floats = NDArray[np.float32]
 
 
 def aligned(rows: int, columns: int) -> Floats:
-    """Zeros whose rows start on a cache line; ``columns`` is a multiple of 16."""
+    """An array of zeros whose rows start on a cache line; ``columns`` is a multiple of 16."""
     raw = np.zeros(rows * columns + 16, np.float32)
     skip = (-raw.ctypes.data // 4) % 16
     return raw[skip : skip + rows * columns].reshape(rows, columns)
 
 
 def tile_width(k: int, lanes: int, vectors: int) -> int:
-    """Classes of a tile: a multiple of ``lanes``, at most ``vectors`` times; tiles are equal."""
+    """How many classes a tile has: a multiple of ``lanes``, at most ``vectors`` times ``lanes``.
+
+    All tiles are equal.
+    """
     needed = -(-k // lanes)
     tiles = -(-needed // vectors)
     return -(-needed // tiles) * lanes
 
 
 def block_length(width: int) -> int:
-    """Neurons of a tile, so that it stays in the cache and an entry of a list is a byte; a multiple of 16."""
+    """How many neurons a tile has, a multiple of 16: it stays in the cache, and an entry of a list fits in a byte."""
     return min(256, TILE_BYTES // (4 * width) // 16 * 16)
 
 
 def pad(per_class: NDArray[np.generic], width: int, value: float) -> Floats:
-    """(K,) to (tiles * width,) float32, filled up with ``value``."""
+    """Extends (K,) to (tiles * width,) float32, filled up with ``value``."""
     padded = np.full(-(-len(per_class) // width) * width, value, np.float32)
     padded[: len(per_class)] = per_class
     return padded
 
 
 def tiles(weight: Floats, width: int) -> Floats:
-    """The head transposed into tiles, padded with zero classes.
+    """Transposes the head into tiles, padded with zero classes.
 
     Args:
         weight: (K, D).
@@ -58,15 +61,15 @@ def tiles(weight: Floats, width: int) -> Floats:
 
 
 def list_neurons(floors: Floats, low: Floats, high: Floats, block: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Per predicted class, the neurons that can count, in the order in which they are added.
+    """Lists, for each predicted class, the neurons that can count, in the order in which they are added.
 
     Args:
         floors: (K, D); low, high: (D,), the extremes of ``W`` over classes.
         block: neurons of a tile.
 
     Returns:
-        ``entries`` (K, blocks, block), neurons counted from the start of their block, those first that need no
-        comparison; ``ends`` (K, blocks, 2), where that first part ends and where the list does.
+        ``entries`` (K, blocks, block), neurons numbered from the start of their block; those that need no comparison
+            come first. ``ends`` (K, blocks, 2), the end of that first part and the end of the list.
     """
     k, d = floors.shape
     blocks = -(-d // block)
@@ -79,7 +82,7 @@ def list_neurons(floors: Floats, low: Floats, high: Floats, block: int) -> tuple
 
 
 class Screen(NamedTuple):
-    """The head in bytes, and how far a logit made of bytes can be from the logit.
+    """The head in bytes, and a bound on the error of a logit that is computed from bytes.
 
     With ``z = s q + r`` in bytes ``q``, ``|W z - (s_w s) w q| <= |W - s_w w| |s q| + |W| |r|`` (Cauchy and Schwarz).
 
@@ -99,7 +102,7 @@ class Screen(NamedTuple):
 
 
 def screen(weight: Floats, width: int, in_bytes: bool) -> Screen:
-    """Make the screen of a head (K, D); without ``in_bytes`` only the norms."""
+    """Makes the screen of a head (K, D); without ``in_bytes`` only the norms."""
     k, d = weight.shape
     above = np.float32(1 + 1e-5)  # norms are rounded; a bound must not be rounded down
     norm = pad(np.sqrt(np.square(weight, dtype=np.float64).sum(axis=1)) * above, width, 0)

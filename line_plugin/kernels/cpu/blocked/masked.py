@@ -1,4 +1,4 @@
-"""The masked logits and their log-sum-exp, rows sorted by predicted class."""
+"""Computes the masked logits and their log-sum-exp, over rows sorted by predicted class."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from line_plugin.kernels.cpu.blocked.sums import dot
 from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, clip_row, jit, unit
 
 SHORTEST = 1e-12
-"""As in :mod:`line_plugin.math.experts.angle`; a name of this file, so that compiled code is kept with it."""
+"""The value of :mod:`line_plugin.math.experts.angle`, named here again so that numba caches it with this file's code.
+"""
 
 
 @jit
 def _drop_zeros(z: Any, r: int, entries: Any, ends: Any, kept: Any, kept_ends: Any) -> None:
-    """The lists of row ``r`` without the neurons whose ``z`` is 0, in the same order."""
+    """Copies the lists of row ``r`` without the neurons whose ``z`` is 0, in the same order."""
     for b in range(entries.shape[0]):
         values = z[b, r]
         free, end, n = ends[b, 0], ends[b, 1], np.uint64(0)
@@ -34,9 +35,9 @@ def _drop_zeros(z: Any, r: int, entries: Any, ends: Any, kept: Any, kept_ends: A
 
 @jit
 def _units(keys: Any, order: Any, start: int, rows: int, share: int, sizes: Any) -> int:
-    """Cut ``rows`` sorted rows into units that share a list, ``sizes`` of them; how many units.
+    """Cuts ``rows`` sorted rows into units that share a list, fills in their ``sizes`` and returns how many there are.
 
-    Rows of one even key share; an odd key marks a row that has a list of its own.
+    Rows with the same even key share a list. An odd key marks a row that has a list of its own.
     """
     units, r = 0, 0
     while r < rows:
@@ -51,8 +52,10 @@ def _units(keys: Any, order: Any, start: int, rows: int, share: int, sizes: Any)
 
 @jit
 def _exp(x: Any) -> Any:
-    """``exp`` for x <= 0 in plain float32 steps (Cody and Waite; the polynomial of Cephes): vectorised, and the same
-    bits at every place of an array, which vector libraries do not promise. Off by 1e-7 of its value at most.
+    """``exp`` for x <= 0 in plain float32 steps (Cody and Waite; the polynomial of Cephes).
+
+    It is vectorised and gives the same bits at every place of an array, which vector libraries do not promise. Its
+    relative error is 1e-7 at most.
     """
     x = x if x > np.float32(-87) else np.float32(-87)
     n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
@@ -69,7 +72,7 @@ def _exp(x: Any) -> Any:
 
 @jit
 def log_sum_exp(logits: Any) -> Any:
-    """Over a row whose length is a multiple of the lanes. Overwrites it."""
+    """Log-sum-exp of a row whose length is a multiple of the lanes. Overwrites the row."""
     best = largest(logits.ctypes.data, logits.shape[0])
     for k in range(logits.shape[0]):
         logits[k] = _exp(logits[k] - best)
@@ -78,10 +81,10 @@ def log_sum_exp(logits: Any) -> Any:
 
 @jit
 def _add_left_out(vectors: int, z: Any, head: Any, classes: Any, sizes: Any, units: int, logits: Any) -> None:
-    """Add to masked logits what the neurons give that the mask leaves out: then they are those of the whole head.
+    """Adds to masked logits the products of the masked neurons, which makes them the logits of the whole head.
 
     Args:
-        z: (blocks, rows, block), rows in units that share a class; classes, sizes: of each unit.
+        z: (blocks, rows, block), rows in units that share a class; classes, sizes: one of each for every unit.
     """
     literally(vectors)
     _, tiles, _, _, entries, ends = head
@@ -101,10 +104,10 @@ def _add_left_out(vectors: int, z: Any, head: Any, classes: Any, sizes: Any, uni
 
 @jit
 def _angles(x: Any, delta: Any, which: Any, parts: Any, logits: Any, line: Any, angle: Any) -> None:
-    """The angle of the rows ``which`` from the logits of the whole head, without bias; overwrites those.
+    """Computes the angle of the rows ``which`` from the whole head's logits, without bias; overwrites those logits.
 
     Args:
-        parts: see :func:`mask`; line: (1, 1, D) float32 and some more, scratch.
+        parts: see :func:`mask`; line: scratch, (1, 1, D) float32 and some more.
     """
     shift, mean, mean_weight = parts
     d, offset = x.shape[1], line[0, 0]
@@ -133,13 +136,13 @@ def mask(
     first: int,
     last: int,
 ) -> None:
-    """Fill ``confidence`` from ``keys``, see :func:`line_plugin.kernels.cpu.blocked.halves`; and ``angle`` if asked.
+    """Fills ``confidence`` from ``keys`` (:func:`line_plugin.kernels.cpu.blocked.halves`), and ``angle`` if wanted.
 
-    Logits over all neurons are the masked ones and what the neurons add that the mask leaves out: a tenth of them if
-    the mask is of neurons alone, in place of all of them once more.
+    The logits over all neurons are the masked logits plus the products of the masked neurons. If the mask leaves out
+    whole neurons alone, those are a tenth of all neurons, so this is cheaper than computing all logits once more.
 
     Args:
-        wants: whether to fill ``angle`` (N,) float64; the head's lists must then need no comparison.
+        wants: whether to fill ``angle`` (N,) float64; the head's lists must then need no comparisons.
         parts: shift (tiles * width,), mean (D,), mean_weight (D,), float32, see
             :class:`line_plugin.kernels.cpu.angle.AngleParts`.
     """

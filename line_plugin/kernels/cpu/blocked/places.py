@@ -1,4 +1,4 @@
-"""A batch as one block of numbers, as the compiled scorer reads it (:mod:`.job`): numpy alone."""
+"""Puts a batch into one block of numbers, which the compiled scorer (:mod:`.job`) reads. numba is not needed here."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLAIMED, SPANS, ROWS, FEATURES, CLIP, KEYS, CONFIDENCE, ANGLE, SHIFT, MEAN, MEAN_WEIGHT = range(11)
-"""Places of what changes from batch to batch: spans claimed so far, spans in all, rows, three addresses and the bits
-of the clipping threshold, and four addresses for the panel's angle, of which the first is 0 if nobody wants it. Behind
-them, from :data:`HEAD`, what :func:`describe` says of the head."""
+"""Positions of the numbers that change from batch to batch.
+
+They are the spans claimed so far, the spans in all, the rows, three addresses, the bits of the clipping threshold, and
+four addresses for the panel's angle. The first of these four is 0 if the angle is not wanted. From :data:`HEAD` on
+follow the numbers that :func:`describe` writes about the head.
+"""
 HEAD, SIZES, ARRAYS = 11, 6, 11
 LENGTH = HEAD + SIZES + ARRAYS
 
 
 def describe(head: tuple[NDArray[Any], ...], screen: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
-    """A job without a batch: sizes and addresses of a head's arrays, which must outlive it."""
+    """Makes a job without a batch: the sizes and addresses of a head's arrays, which must outlive the job."""
     weight, tiles, _, _, entries, _ = head
     count, d, width = tiles.shape
     sizes = (len(weight), width, count, d, entries.shape[1], screen[0].shape[1])

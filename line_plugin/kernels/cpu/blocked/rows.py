@@ -1,4 +1,4 @@
-"""What one row needs beside its sums: clipping, the largest value, a float64 total."""
+"""Compiled operations on one row: clipping, its largest value, its float64 total."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from line_plugin.kernels.cpu.blocked.instructions import (
 
 @inline
 def clip(typing: Any, measured: Any, source: Any, limit: Any, out: Any, count: Any, stats: Any) -> Any:
-    """``out[j] = min(source[j], limit)`` for ``count`` float32; whole vectors are written, whatever is behind.
+    """Writes ``out[j] = min(source[j], limit)`` for ``count`` float32, in whole vectors: it may write past ``count``.
 
     If ``measured`` (a literal) is true, ``stats`` (3, LANES) float32 gathers the largest magnitude, the sum of squares
     and the number of zeros, lane by lane. ``source``, ``out`` and ``stats`` are addresses.

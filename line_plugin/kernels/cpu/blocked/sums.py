@@ -1,7 +1,7 @@
-"""Sums over neurons for tiles of classes: vector lanes are classes, never neurons.
+"""Sums over neurons for tiles of classes. Vector lanes are classes, never neurons.
 
-Every product is a fused multiply-add that is written out, so no compiler decides where to round: a sum over neurons has
-the bits that its list fixes, whichever rows share the loop.
+Every product is written out as a fused multiply-add, so the compiler has no choice about rounding. The bits of a sum
+over neurons follow from its list, whichever rows share the loop.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from line_plugin.kernels.cpu.blocked.instructions import (
 )
 
 ALL = 0
-"""As a number of rows: as many as the registers allow, :func:`shared_rows`."""
+"""Given as a number of rows, this means as many as the registers allow (:func:`shared_rows`)."""
 
 
 def chains(vectors: int) -> int:
-    """Partial sums of a row whose tile is ``vectors`` wide: below 4 registers a row would wait for its own sums."""
+    """How many partial sums a row has if its tile is ``vectors`` wide: with fewer than 4 sums, additions wait."""
     return 1 << (max(1, 4 // vectors).bit_length() - 1)
 
 
 def shared_rows(vectors: int) -> int:
-    """Rows that can share the loads and the comparisons of a tile."""
+    """How many rows can share the loads and the comparisons of a tile."""
     return max(2, min(4, REGISTERS // (vectors * chains(vectors))))
 
 
@@ -49,16 +49,16 @@ def _rows(builder: Any, address: Any, to_next: Any, rows: int) -> list[Any]:
 
 
 def _places(builder: Any, out: Any, to_next: Any, rows: int, vectors: int) -> list[Any]:
-    """Addresses of the vectors of each row."""
+    """The addresses of the vectors of each row."""
     lines = _rows(builder, out, to_next, rows)
     return [builder.add(line, constant(4 * v * LANES)) for line in lines for v in range(vectors)]
 
 
 def _multiply(builder: Any, line: Any, z: list[Any], floor: Any, sums: list[Any]) -> list[Any]:
-    """``sums[r, v] + z[r] w[v]``, ``w`` at ``line``, in lanes with ``w > floor``; in every lane without a floor."""
+    """Adds ``z[r] w[v]`` to ``sums[r, v]``, ``w`` at ``line``, in lanes with ``w > floor`` (all without a floor)."""
     fma = function(builder, f"llvm.fma.v{LANES}f32", FLOATS, FLOATS, FLOATS, FLOATS)
     added, vectors = list(sums), len(sums) // len(z)
-    for v in range(vectors):  # one at a time: the sums leave few registers
+    for v in range(vectors):  # one vector at a time, since the sums leave few registers
         w = load(builder, FLOATS, builder.add(line, constant(4 * v * LANES)))
         counts = builder.fcmp_ordered(">", w, floor) if floor is not None else None
         for r, value in enumerate(z):
@@ -88,7 +88,7 @@ def accumulate(
     The first three arguments are literals. ``tile`` (neurons, vectors * LANES) float32, ``entries`` (count,) uint8,
     ``values`` float32 by neuron, ``floors`` float32 by neuron and ``out`` (vectors * LANES,) float32 are addresses;
     ``next_values`` and ``next_out`` are the bytes from one row to the next. Rows share the loads and the comparisons.
-    The list is dealt to :func:`chains` partial sums a row.
+    Each row distributes the list over :func:`chains` partial sums.
     """
     if not literals(masked, rows, vectors):
         return None
@@ -180,7 +180,7 @@ def accumulate_bytes(
 
 @inline
 def dot(typing: Any, a: Any, b: Any, count: Any) -> Any:
-    """``sum_j a[j] b[j]`` of ``count`` float32 at two addresses, products exact and sums in float64, one order."""
+    """``sum_j a[j] b[j]`` of ``count`` float32 at two addresses: exact products, float64 sums, one order."""
     wide, many = ir.VectorType(F64, 8), 4
 
     def emit(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:

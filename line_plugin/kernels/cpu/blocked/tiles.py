@@ -1,4 +1,4 @@
-"""What both halves of the kernel share: a list of neurons added to a few rows, and rows laid out block by block."""
+"""Shared by both halves of the kernel: adds a list of neurons to a few rows, and lays rows out block by block."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from line_plugin.kernels.cpu.blocked.rows import clip
 from line_plugin.kernels.cpu.blocked.sums import ALL, accumulate
 
 ROWS = 64
-"""Rows that share a tile while it is in the cache."""
+"""How many rows share a tile while it is in the cache."""
 
 
 def jit(function: Any) -> Any:
-    """Compiled with its caller, and kept on disk with it."""
+    """Marks a function that is compiled with its caller and cached on disk with it."""
     return numba.njit(nogil=True)(function)
 
 
 def cached(function: Any) -> Any:
-    """Compiled to be called from Python, and kept on disk if a folder can be written."""
+    """Marks a function that Python calls; its compiled code is cached on disk if a folder can be written."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no folder to write the compiled code to
@@ -29,7 +29,7 @@ def cached(function: Any) -> Any:
 
 
 def loose(function: Any) -> Any:
-    """The same for what only bounds an error, so that its sums may be taken in any order."""
+    """As :func:`cached`, for functions that only bound an error, so that their sums may be taken in any order."""
     return numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})(function)
 
 
@@ -50,9 +50,9 @@ def add(
     out: int,
     step: int,
 ) -> None:
-    """Add a list of neurons to ``size`` rows, the first ``free`` of its entries without a comparison.
+    """Adds a list of neurons to ``size`` rows, the first ``free`` of its entries without a comparison.
 
-    ``vectors`` is a literal; ``size`` is what :func:`unit` gives, ``step`` the bytes from one row of ``out`` to the
+    ``vectors`` is a literal, ``size`` comes from :func:`unit`, and ``step`` is the bytes from one row of ``out`` to the
     next. The others are addresses, as :func:`line_plugin.kernels.cpu.blocked.sums.accumulate` takes them.
     """
     literally(vectors)
@@ -70,13 +70,13 @@ def add(
 
 @jit
 def unit(rows: int, share: int) -> int:
-    """How many of ``rows`` rows to take at once: what :func:`add` has a loop for."""
+    """How many of ``rows`` rows to take at once: a number for which :func:`add` has a loop."""
     return share if rows >= share else min(rows, 2)
 
 
 @jit
 def clip_row(x: Any, delta: Any, z: Any, r: int) -> None:
-    """Row ``r`` of ``z`` (blocks, rows, block) from ``x`` (D,)."""
+    """Writes ``x`` (D,), clipped, into row ``r`` of ``z`` (blocks, rows, block)."""
     block, d = z.shape[2], x.shape[0]
     for b in range(z.shape[0]):
         begin = b * block

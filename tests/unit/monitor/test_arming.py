@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.math import nulls
+from monitor.math.arming import judge
+from monitor.math.flag_order import FlagOrder
 from monitor.math.fold import fold
-from monitor.math.replay_report import FlagOrder, report
 from monitor.math.state import Bucket, MonitorState
+from monitor.service.replaying import report
 from tests.unit.monitor.alert_streams import bucket, law, rules, run, surge
 
 
@@ -27,15 +29,15 @@ def order_of(flags: np.ndarray) -> dict[str, FlagOrder]:
 
 
 def test_id_traffic_may_be_armed_and_its_rates_are_told() -> None:
-    judged = report(calm(law(0), seed=1), rules(), order_of(np.random.default_rng(1).random(40_000) < 0.05))
+    judged = judge(calm(law(0), seed=1), rules(), order_of(np.random.default_rng(1).random(40_000) < 0.05))
     whole = judged.rates[0]
     assert judged.arm
-    assert judged.warnings == ()
+    assert list(report.warnings(judged)) == []
     assert (whole.stream, whole.label, whole.samples) == ("a", None, 40_000)
     assert whole.low < 0.05 < whole.high
     assert [r.label for r in judged.rates] == [None, 0, 1]
     assert judged.affordable == pytest.approx(0.4)
-    assert judged.lines()[-1] == "may be armed"
+    assert report.lines(judged)[-1] == "may be armed"
 
 
 def test_traffic_that_breaks_the_calibration_is_refused_and_says_by_how_much() -> None:
@@ -43,12 +45,12 @@ def test_traffic_that_breaks_the_calibration_is_refused_and_says_by_how_much() -
     stale = law(0).copy()
     stale[:5] *= 1.2
     stale[6] = 1 - stale[:6].sum()
-    judged = report(calm(stale), rules())
+    judged = judge(calm(stale), rules())
     assert not judged.arm
     expected = float(stale @ np.array(nulls.ratios(rules().nulls.steps))) - 1
     assert judged.rates[0].bet == pytest.approx(expected, abs=0.03)
-    assert "stream 'a' breaks the calibration" in judged.refusals[0]
-    assert "are flagged, 5.00% are allowed" in judged.refusals[0]
+    assert "stream 'a' breaks the calibration" in next(report.refusals(judged))
+    assert "are flagged, 5.00% are allowed" in next(report.refusals(judged))
 
 
 def test_within_its_margin_a_stale_rate_is_no_breach() -> None:
@@ -56,27 +58,27 @@ def test_within_its_margin_a_stale_rate_is_no_breach() -> None:
     slightly[:5] *= 1.01
     slightly[6] = 1 - slightly[:6].sum()
     how = replace(rules(), nulls=nulls.pooled(2000))
-    assert report(calm(slightly), how).arm
+    assert judge(calm(slightly), how).arm
 
 
 def test_refusal_of_traffic_within_the_calibration_is_rare() -> None:
-    refused = sum(not report(calm(law(0), buckets=20, seed=s), rules()).arm for s in range(150))
+    refused = sum(not judge(calm(law(0), buckets=20, seed=s), rules()).arm for s in range(150))
     assert refused <= 6  # 1.5 expected at most
 
 
 def test_a_surge_in_the_replay_is_shown_and_suggests_no_budget() -> None:
     buckets = surge(3, contamination=0.5)
-    judged = report(buckets, rules())
+    judged = judge(buckets, rules())
     _, said = run(buckets, rules())
     assert list(judged.transitions) == said
     assert judged.quiet_requests == math.inf
     assert not judged.arm
-    assert any("no budget" in line for line in judged.lines())
+    assert any("no budget" in line for line in report.lines(judged))
 
 
 def test_suggested_budget_keeps_the_replayed_traffic_quiet() -> None:
     mild = surge(2, contamination=0.1, before=30, during=3, after=30)
-    judged = report(mild, rules(200))
+    judged = judge(mild, rules(200))
     assert 200 < judged.quiet_requests < math.inf
     assert judged.suggested_requests >= judged.quiet_requests
     _, said = run(mild, rules(judged.suggested_requests * 1.001))
@@ -90,9 +92,9 @@ def test_bursts_are_warned_of() -> None:
     for _ in range(20_000):
         flags.append(flags[-1] if flags and rng.random() < 0.3 else bool(rng.random() < 0.05))
     order = order_of(np.array(flags))
-    judged = report(calm(law(0)), rules(), order)
+    judged = judge(calm(law(0)), rules(), order)
     assert order["a"].autocorrelation == pytest.approx(0.3, abs=0.03)
-    assert any("comes in bursts" in w and "1 in 3" in w for w in judged.warnings)
+    assert any("comes in bursts" in w and "1 in 3" in w for w in report.warnings(judged))
 
 
 @settings(deadline=None)
@@ -113,9 +115,9 @@ def test_autocorrelation_is_the_correlation_of_neighbours(flags: list[bool]) -> 
 
 
 def test_a_replay_of_nothing_is_judged_without_error() -> None:
-    judged = report([], rules())
+    judged = judge([], rules())
     assert judged.requests == 0
-    assert judged.lines()
+    assert report.lines(judged)
 
 
 def test_replay_folds_as_the_evaluator_does() -> None:
@@ -123,4 +125,4 @@ def test_replay_folds_as_the_evaluator_does() -> None:
     for one in surge(1):
         state, changes = fold(state, one, how)
         said += changes
-    assert list(report(surge(1), how).transitions) == said
+    assert list(judge(surge(1), how).transitions) == said
