@@ -5,6 +5,7 @@ They are those of ``scipy.special.betaincinv``, which a process that needs nothi
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,9 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
-_PLACES, _PARTS = ((_NODES + 1) / 2) ** 2, _WEIGHTS * (_NODES + 1) / 2
-"""Of a tail of length 1, squared so that they lie closest where the tail begins, and the part that each stands for."""
 _LEFT_OUT = 42.0
 """A tail is cut where its density has fallen by this in logs: what lies beyond is less than a float64 can add."""
 
@@ -94,14 +92,22 @@ def _tail(a: Floats, b: Floats, u: Floats) -> Floats:
         found: Floats = per * by - n * np.log1p(small * np.expm1(sign * by))
         return found
 
+    places, parts = _places()
     slope, curvature = a - n * x, n * x * y
     length = 2 * _LEFT_OUT / (slope + np.sqrt(slope * slope + 2 * _LEFT_OUT * curvature))
     with np.errstate(over="ignore"):
         while (short := log_ratio(length) > -_LEFT_OUT).any():
             length = np.where(short, 1.5 * length, length)
-        ratios = np.exp(log_ratio(length * _PLACES[:, None]))
-    found: Floats = (_PARTS @ ratios) * length
+        ratios = np.exp(log_ratio(length * places[:, None]))
+    found: Floats = (parts @ ratios) * length
     return found
+
+
+@functools.cache
+def _places() -> tuple[Floats, Floats]:
+    """Places in a tail of length 1, closest to each other where it begins, and the part of it that each stands for."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return ((nodes + 1) / 2) ** 2, weights * (nodes + 1) / 2
 
 
 def _expit(u: Floats) -> Floats:

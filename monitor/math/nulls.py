@@ -23,7 +23,6 @@ Floats = NDArray[np.float64]
 
 _REACH = 60.0
 """Where the integral of :func:`_probability_above` ends, in units of one over the deviation of the sum."""
-_NODES, _PARTS = np.polynomial.legendre.leggauss(16)
 
 
 @dataclass(frozen=True)
@@ -209,9 +208,10 @@ def _probability_above(counts: Floats, worth: Floats, t: float) -> float:
     off = worth - t
     part = off / math.sqrt(float(counts @ off**2))
     panels = math.ceil(_REACH * max(2.0, abs(float(counts @ part)) / math.pi))
-    places = (np.arange(panels)[:, None] + (_NODES + 1) / 2).ravel() * (_REACH / panels)
+    nodes, parts = np.polynomial.legendre.leggauss(16)
+    places = (np.arange(panels)[:, None] + (nodes + 1) / 2).ravel() * (_REACH / panels)
     turns = part[:, None] * places
     modulus = np.exp(-(counts @ np.log1p(turns**2)) / 2)
     values = np.sin(counts @ np.arctan(turns)) / places * modulus
-    total = float((values.reshape(panels, -1) @ _PARTS).sum()) * _REACH / (2 * panels)
+    total = float((values.reshape(panels, -1) @ parts).sum()) * _REACH / (2 * panels)
     return 0.5 + total / math.pi

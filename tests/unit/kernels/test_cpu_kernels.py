@@ -299,6 +299,7 @@ def test_a_forked_child_scores_with_threads_of_its_own() -> None:
 def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
+    from line_plugin.kernels.cpu import compiling, kept
     from line_plugin.kernels.cpu.blocked import job
 
     def refuse(*types: object, cache: bool = False) -> object:
@@ -311,6 +312,9 @@ def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytes
     expected = Scorer(*tensors).predict(x, None)[1]
     monkeypatch.setattr(numba, "cfunc", refuse)
     monkeypatch.setattr(job, "compiled", job.compiled.__wrapped__)
+    monkeypatch.setattr(compiling, "scorer", compiling.scorer.__wrapped__)
+    monkeypatch.setattr(kept, "read", lambda *_: None)
+    monkeypatch.setattr(kept, "write", lambda *_: False)
     scorer = Scorer(*tensors)
     assert torch.equal(scorer.predict(x, None)[1], expected)
     assert isinstance(scorer.packed(), cpu.PackedHead)
