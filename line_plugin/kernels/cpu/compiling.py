@@ -1,4 +1,4 @@
-"""The compiled scorer of a head: kept on disk, or compiled, if possible in a process that ends afterwards."""
+"""Finds the compiled functions: on disk, or compiled, if possible in a process that ends afterwards."""
 
 from __future__ import annotations
 
@@ -10,102 +10,114 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from line_plugin.kernels.cpu import kept, linked
 from line_plugin.kernels.notice import first_line
 
 log = logging.getLogger(__name__)
 
+Kind = Literal["scorer", "angle", "residual", "of_class"]
+"""LINe's own kernel (:mod:`.blocked.job`) and those of the panel's experts (:mod:`.blocked.experts`)."""
+
 _SECONDS = 300.0
-"""A machine that compiles for longer than this does it in its own process again, where nothing limits it."""
+"""A machine that compiles for longer than this does it again in its own process, where nothing limits it."""
 
 
 @functools.cache
-def scorer(width: int) -> int:
-    """The address of the compiled scorer of jobs for tiles of ``width`` classes, see :mod:`.blocked.job`.
+def function(kind: Kind, width: int) -> int:
+    """The address of a compiled function of one address, for tiles of ``width`` classes (0 if it has no tiles).
 
-    A process that has not imported numba gets it without: from disk, or from a process of its own that compiles it
-    and ends. Everything else, and every failure of this, is numba in this process.
+    A function that is kept on disk is loaded without numba. If it is not kept, a process that has imported neither
+    torch nor numba lets another process compile it. In all other cases, and if any of this fails, numba compiles it
+    here.
     """
-    if (address := _without_numba(width)) is not None:
+    name = f"{kind}-{width}"
+    if (address := _without_numba(kind, width, name)) is not None:
         return address
-    from line_plugin.kernels.cpu.blocked import job
-
-    function = job.compiled(width)
-    keep(width, function)
-    return int(function.address)
+    compiled = _compile(kind, width)
+    keep(name, compiled)
+    return int(compiled.address)
 
 
-def keep(width: int, function: Any, places: list[Path] | None = None) -> bool:
-    """Keep what numba compiled, for processes without numba; whether it is kept.
+def keep(name: str, compiled: Any, places: list[Path] | None = None) -> bool:
+    """Keeps what numba compiled on disk; returns whether it could.
 
     Args:
-        function: from :func:`line_plugin.kernels.cpu.blocked.job.compiled`.
+        name: the name to keep it under; compiled: numba's function; places: folders, numba's own if not given.
     """
     try:
         if not kept.usable():
             return False
-        _, kind, (data, _) = function._library.serialize_using_object_code()
+        _, kind, (data, _) = compiled._library.serialize_using_object_code()
         if kind != "object":
             return False
-        return kept.write(_name(width), kept.Code(function.native_name, linked.undefined(data), data), places)
-    except Exception as error:  # another numba may call this otherwise: its own cache then has the code alone
+        return kept.write(name, kept.Code(compiled.native_name, linked.undefined(data), data), places)
+    except Exception as error:  # another numba may call this otherwise; its own cache then has the code
         log.debug("compiled code is not kept: %s: %s", type(error).__name__, first_line(error))
         return False
 
 
-def _without_numba(width: int) -> int | None:
+def _compile(kind: Kind, width: int) -> Any:
+    from line_plugin.kernels.cpu.blocked import experts, job
+
+    make = {"scorer": job.compiled, "angle": experts.angle, "residual": experts.residual, "of_class": experts.of_class}
+    return make[kind](width)
+
+
+def _without_numba(kind: Kind, width: int, name: str) -> int | None:
     try:
         if not kept.usable():
             return None
-        code = kept.read(_name(width))
+        code = kept.read(name)
         if code is None and not {"torch", "numba"} & sys.modules.keys():
-            code = _compile_apart(width)
+            code = _compile_apart(kind, width, name)
         return None if code is None else linked.link(code)
-    except Exception as error:  # whatever another version of llvmlite, or this machine, brings
+    except Exception as error:  # another version of llvmlite, or this machine, may raise anything
         log.info(
-            "the scoring kernel is compiled by numba in this process, which keeps 90 MB for it: without that it "
-            "cannot be loaded (%s: %s)",
+            "a scoring kernel is compiled by numba in this process, which takes about 90 MB more for it: it cannot be "
+            "loaded by itself (%s: %s)",
             type(error).__name__,
             first_line(error),
         )
         return None
 
 
-def _compile_apart(width: int) -> kept.Code | None:
-    """Compile in a process of its own, and read what it has kept; ``None`` if it could not."""
+def _compile_apart(kind: Kind, width: int, name: str) -> kept.Code | None:
+    """Compiles in another process and reads what that has kept; ``None`` if Python cannot be started here.
+
+    Raises:
+        RuntimeError, subprocess.SubprocessError, OSError: it could not be compiled there.
+    """
     if not sys.executable or getattr(sys, "frozen", False):
         return None
     with tempfile.TemporaryDirectory(prefix="openood-line-") as scratch:
         places = [*kept.folders(), Path(scratch)]
-        given = json.dumps({"path": sys.path, "width": width, "places": [str(p) for p in places]})
+        given = {"path": sys.path, "kind": kind, "width": width, "name": name, "places": [str(p) for p in places]}
         code = (
-            "import json, sys\ngiven = json.load(sys.stdin)\nsys.path[:] = given['path']\n"
-            "from line_plugin.kernels.cpu.compiling import run_apart\nrun_apart(given['width'], given['places'])"
+            "import json, sys\ngiven = json.load(sys.stdin)\nsys.path[:] = given.pop('path')\n"
+            "from line_plugin.kernels.cpu.compiling import run_apart\nrun_apart(**given)"
         )
         done = subprocess.run(  # noqa: S603 - this Python and the lines above
             [sys.executable, "-c", code],
-            input=given,
+            input=json.dumps(given),
             capture_output=True,
             text=True,
-            env={**os.environ, "NUMBA_CACHE_DIR": scratch},  # numba has an object file only of what it compiles itself
+            env={**os.environ, "NUMBA_CACHE_DIR": scratch},  # numba has the object file only if it compiles
             timeout=_SECONDS,
             check=False,
         )
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise RuntimeError(f"the process that compiles ended with {done.returncode}: {said}")
-        return kept.read(_name(width), places)
+        return kept.read(name, places)
 
 
-def run_apart(width: int, places: list[str]) -> None:
-    """What the other process does."""
-    from line_plugin.kernels.cpu.blocked import job
+def run_apart(kind: Kind, width: int, name: str, places: list[str]) -> None:
+    """Compiles and keeps one function, in the process that is started for that.
 
-    if not keep(width, job.compiled(width), [Path(p) for p in places]):
+    Raises:
+        SystemExit: the code could not be kept.
+    """
+    if not keep(name, _compile(kind, width), [Path(p) for p in places]):
         raise SystemExit("the compiled code could not be kept in any folder")
-
-
-def _name(width: int) -> str:
-    return f"scorer-{width}"

@@ -150,4 +150,4 @@ def _pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead:
     lists = layout.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), layout.block_length(width))
     head = (weight, layout.tiles(weight, width), layout.pad(bias, width, -np.inf), floors, *lists)
     screen = layout.screen(weight, width, in_bytes)
-    return PackedHead(team.Native(compiling.scorer(width)), head, screen, places.describe(head, screen))
+    return PackedHead(team.Native(compiling.function("scorer", width)), head, screen, places.describe(head, screen))

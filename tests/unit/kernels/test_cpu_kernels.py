@@ -312,7 +312,7 @@ def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytes
     expected = Scorer(*tensors).predict(x, None)[1]
     monkeypatch.setattr(numba, "cfunc", refuse)
     monkeypatch.setattr(job, "compiled", job.compiled.__wrapped__)
-    monkeypatch.setattr(compiling, "scorer", compiling.scorer.__wrapped__)
+    monkeypatch.setattr(compiling, "function", compiling.function.__wrapped__)
     monkeypatch.setattr(kept, "read", lambda *_: None)
     monkeypatch.setattr(kept, "write", lambda *_: False)
     scorer = Scorer(*tensors)

@@ -38,10 +38,8 @@ def scorer_of_ten_classes() -> kept.Code:
     cpu.pack(*head(10, 64))
     from line_plugin.kernels.cpu.blocked import host, layout
 
-    code = kept.read(f"scorer-{layout.tile_width(10, host.LANES, host.WIDEST)}")
-    if code is None:
-        width = layout.tile_width(10, host.LANES, host.WIDEST)
-        code = compiling._compile_apart(width)
+    width = layout.tile_width(10, host.LANES, host.WIDEST)
+    code = kept.read(f"scorer-{width}") or compiling._compile_apart("scorer", width, f"scorer-{width}")
     assert code is not None
     return code
 
@@ -174,7 +172,7 @@ def test_if_kept_code_cannot_be_loaded_numba_scores_and_the_log_says_what_that_c
     monkeypatch.setattr(linked, "link", refuse)
     width = layout.tile_width(10, host.LANES, host.WIDEST)
     with caplog.at_level(logging.INFO):
-        assert compiling.scorer.__wrapped__(width) == job.compiled(width).address
+        assert compiling.function.__wrapped__("scorer", width) == job.compiled(width).address
     assert "needs numba_new_helper" in caplog.text
     assert "90 MB" in caplog.text
 
@@ -185,7 +183,7 @@ def test_a_process_without_torch_lets_another_one_compile_and_the_next_start_fin
         "import logging, sys; sys.path.insert(0, 'tests/unit/kernels')\n"
         "from test_kept_kernels import head\n"
         "from line_plugin.kernels import cpu\nfrom line_plugin.kernels.cpu import compiling\n"
-        "asked = []; compiling._compile_apart = lambda w, f=compiling._compile_apart: asked.append(w) or f(w)\n"
+        "asked = []; compiling._compile_apart = lambda *a, f=compiling._compile_apart: asked.append(a) or f(*a)\n"
         "packed = cpu.pack(*head(3, 8))\n"
         "print(type(packed).__name__, len(asked), 'numba' in sys.modules)\n"
     )

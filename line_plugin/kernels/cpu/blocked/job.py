@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
 
 from line_plugin.kernels.cpu import kept
 from line_plugin.kernels.cpu.blocked import classes, layout, masked
+from line_plugin.kernels.cpu.blocked.address import at, compile_for_address
 from line_plugin.kernels.cpu.blocked.host import LANES
 from line_plugin.kernels.cpu.blocked.instructions import I64, inline
 from line_plugin.kernels.cpu.blocked.places import (
@@ -34,16 +34,6 @@ from line_plugin.kernels.cpu.blocked.places import (
     SPANS,
 )
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
-
-
-@inline
-def _at(typing: Any, address: Any, kind: Any) -> Any:
-    """The address as a pointer to numbers of that dtype."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(kind.dtype)(types.int64, kind), emit
 
 
 @inline
@@ -74,32 +64,32 @@ def compiled(width: int) -> Any:
         sizes, places = job[HEAD:], job[HEAD + SIZES :]
         k, columns, count, d, blocks, steps = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
         padded = count * columns
-        x = carray(_at(job[FEATURES], np.float32), (n, d))
+        x = carray(at(job[FEATURES], np.float32), (n, d))
         delta = np.int32(job[CLIP]).view(np.float32)
-        keys = carray(_at(job[KEYS], np.int64), n)
-        confidence = carray(_at(job[CONFIDENCE], np.float32), n)
+        keys = carray(at(job[KEYS], np.int64), n)
+        confidence = carray(at(job[CONFIDENCE], np.float32), n)
         head = (
-            carray(_at(places[0], np.float32), (k, d)),
-            carray(_at(places[1], np.float32), (count, d, columns)),
-            carray(_at(places[2], np.float32), padded),
-            carray(_at(places[3], np.float32), (k, d)),
-            carray(_at(places[4], np.uint8), (k, blocks, block)),
-            carray(_at(places[5], np.uint16), (k, blocks, 2)),
+            carray(at(places[0], np.float32), (k, d)),
+            carray(at(places[1], np.float32), (count, d, columns)),
+            carray(at(places[2], np.float32), padded),
+            carray(at(places[3], np.float32), (k, d)),
+            carray(at(places[4], np.uint8), (k, blocks, block)),
+            carray(at(places[5], np.uint16), (k, blocks, 2)),
         )
         screen = (
-            carray(_at(places[6], np.int8), (count, steps, columns, 4)),
-            carray(_at(places[7], np.float32), padded),
-            carray(_at(places[8], np.int32), padded),
-            carray(_at(places[9], np.float32), padded),
-            carray(_at(places[10], np.float32), padded),
+            carray(at(places[6], np.int8), (count, steps, columns, 4)),
+            carray(at(places[7], np.float32), padded),
+            carray(at(places[8], np.int32), padded),
+            carray(at(places[9], np.float32), padded),
+            carray(at(places[10], np.float32), padded),
         )
         wants, out = job[ANGLE] != 0, n if job[ANGLE] != 0 else 0
         parts = (
-            carray(_at(job[SHIFT], np.float32), padded),
-            carray(_at(job[MEAN], np.float32), d),
-            carray(_at(job[MEAN_WEIGHT], np.float32), d),
+            carray(at(job[SHIFT], np.float32), padded),
+            carray(at(job[MEAN], np.float32), d),
+            carray(at(job[MEAN_WEIGHT], np.float32), d),
         )
-        angle = carray(_at(job[ANGLE], np.float64), out)
+        angle = carray(at(job[ANGLE], np.float64), out)
         while True:
             i = _claim(address)
             if i >= spans:
@@ -110,8 +100,4 @@ def compiled(width: int) -> Any:
             for row in range(first, last):
                 keys[row] >>= 1
 
-    signature = types.void(types.CPointer(types.int64))
-    try:
-        return numba.cfunc(signature, cache=True)(work)
-    except RuntimeError:  # no folder to write the compiled code to
-        return numba.cfunc(signature)(work)
+    return compile_for_address(work)
