@@ -51,7 +51,7 @@ demo: $(STAMP)
 # marked `slow`, and CI runs it.
 JOBS ?= 2
 # A thread a process: threads of two processes that wait for each other on two cores take more time than they save.
-TESTS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+TESTS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 test: $(READY)
 	@$(TESTS) -m "not slow"
 
@@ -67,7 +67,7 @@ coverage: $(READY)
 # so nothing runs beside them.
 APACHE := OOD_MONITOR_APACHE_KAFKA=1 OOD_MONITOR_KILLS=$${OOD_MONITOR_KILLS:-8} $(BIN)/python -m pytest -q
 test-kafka: $(READY)
-	@$(APACHE) -n $(JOBS) --dist loadfile tests/kafka
+	@$(APACHE) -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/kafka
 	@$(APACHE) tests/contract/test_source.py tests/chaos
 
 # CHAOS="--long", "--only zombie poison", "--delays 10": `python -m tests.chaos --help` says more.

@@ -1,30 +1,22 @@
-"""What can go wrong, as one tree.
+"""All errors that this package raises, as one tree of exceptions.
 
 ::
 
-    LinePluginError
-    ├── SettingsError            a value outside its range, an unknown name
-    ├── FeatureError             features that cannot be scored or fitted
-    │   ├── WidthError           the feature width is not the head's
-    │   └── NonFiniteError       NaN or Inf among the features
-    ├── FitError                 labels or images that cannot be fitted
-    │   └── EmptyClassError      a class has no image
-    ├── NotFittedError           score before fit
-    ├── CalibrationError         a calibration set that cannot support what is asked
-    ├── HeadError                the network has no usable Linear head
-    ├── CheckpointError          a checkpoint that cannot be read or does not fit the network
-    ├── ArtifactError            a fitted file that cannot be used
-    │   ├── ArtifactCorruptError   not the bytes that were written
-    │   └── ArtifactVersionError   written by a newer release
-    ├── ExportError              a network that cannot be exported for a model server
-    ├── ClusterError             Ray does not start, is not there, or loses what it was given
-    ├── OpenOODError             upstream OpenOOD is absent or lacks a library
-    ├── MissingLibraryError      a library of an extra that is not installed
-    └── DataError                image lists, images, benchmark files
-        ├── MissingDataError     a data set that is not there, with where to get it
+    LinePluginError ├── SettingsError            a value outside its range, an unknown name ├── FeatureError features
+    that cannot be scored or fitted │   ├── WidthError           the feature width is not the head's │   └──
+    NonFiniteError       NaN or Inf among the features ├── FitError                 labels or images that cannot be
+    fitted │   └── EmptyClassError      a class has no image ├── NotFittedError           score before fit ├──
+    CalibrationError         a calibration set that cannot support what is asked ├── HeadError                the
+    network has no usable Linear head ├── CheckpointError          a checkpoint that cannot be read or does not fit the
+    network ├── ArtifactError            a fitted file that cannot be used │   ├── ArtifactCorruptError   the file's
+    bytes have changed │   └── ArtifactVersionError   written by a newer release ├── ExportError              a network
+    that cannot be exported for a model server ├── ClusterError             Ray does not start, cannot be reached, or
+    loses work ├── OpenOODError             upstream OpenOOD, or a library it needs, is missing ├── MissingLibraryError
+    a library of an extra that is not installed └── DataError                image lists, images, benchmark files
+        ├── MissingDataError     a data set that is missing, and where to get it
         └── ImageError           an image that cannot be decoded
 
-Each message says in one line what was given, what was expected and what to do next.
+Each message is one line: what was given, what was expected and what to do next.
 """
 
 from __future__ import annotations
@@ -62,7 +54,7 @@ class EmptyClassError(FitError):
 
 
 class NotFittedError(LinePluginError, RuntimeError):
-    """Scoring was asked of an object that was never fitted."""
+    """An object was used for scoring before it was fitted."""
 
 
 class CalibrationError(LinePluginError, ValueError):
@@ -94,19 +86,19 @@ class ExportError(LinePluginError, ValueError):
 
 
 class ClusterError(LinePluginError, RuntimeError):
-    """Ray does not start, cannot be reached, or loses what it was given again and again."""
+    """Ray does not start, cannot be reached, or loses its work again and again."""
 
 
 class ClusterWarning(UserWarning):
-    """Something happened to an actor of Ray that the run survived."""
+    """A Ray actor failed, but the run continues."""
 
 
 class OpenOODError(LinePluginError, ImportError):
-    """Upstream OpenOOD, or a library that it needs for what was asked, is not installed."""
+    """Upstream OpenOOD, or a library that it needs here, is not installed."""
 
 
 class MissingLibraryError(LinePluginError, ImportError):
-    """A library is needed that an extra brings, and it is not installed."""
+    """A library that an extra installs is needed but not installed."""
 
 
 class DataError(LinePluginError, ValueError):
@@ -114,7 +106,7 @@ class DataError(LinePluginError, ValueError):
 
 
 class MissingDataError(DataError):
-    """A data set is not in the place that was looked into."""
+    """A data set is not in the expected folder."""
 
 
 class ImageError(DataError):
@@ -125,8 +117,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:
     """The error for a name that is not known, offering the nearest one.
 
     Args:
-        kind: what is named, for the message (``"method"``).
-        name: what was asked for.
+        kind: what is named, for the message (``"method"``). name: the unknown name.
         known: the names that exist.
     """
     names = sorted(known)

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Writes files as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import IO
 
 
 def write_whole(target: Path, blob: bytes) -> None:
-    """Write ``blob`` beside ``target`` and rename it over: a reader never sees half a file."""
+    """Writes ``blob`` beside ``target`` and renames it, so that a reader never gets half a file."""
     with open_whole(target) as file:
         file.write(blob)
 
 
 @contextmanager
 def open_whole(target: Path) -> Iterator[IO[bytes]]:
-    """A binary file beside ``target`` that gets its name when the block ends; an error in the block leaves nothing."""
+    """Opens a binary file beside ``target`` that gets its name when the block ends.
+
+    An error in the block removes it.
+    """
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

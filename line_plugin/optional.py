@@ -1,4 +1,4 @@
-"""Libraries that not everybody needs: which extra brings each, and the one line that says so if it is not installed."""
+"""Optional libraries: the extra that installs each, and the one-line error if it is not installed."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ EXTRAS = {
     "transformers": "transformers",
     "ray": "ray",
 }
-"""The extra of pyproject.toml that brings a module; the least one, if several do."""
+"""The extra of pyproject.toml that installs a module; the smallest one if several do."""
 
 
 def say_missing(module: str, who: str, extra: str = "") -> str:
     """The line for a library that is not installed.
 
     Args:
-        module: as it is imported, in :data:`EXTRAS`.
+        module: its import name in :data:`EXTRAS`.
         who: what needs it (``"openood eval"``).
-        extra: that brings all that ``who`` needs; by default the least one that brings this library.
+        extra: the extra that installs everything ``who`` needs; by default the smallest one with this library.
     """
     return f"{who} needs {module}, which is not installed: pip install 'openood-line[{extra or EXTRAS[module]}]'"
 
@@ -60,7 +60,7 @@ def explain_missing(error: ImportError, who: str, extra: str = "") -> MissingLib
     """The error for a library that is not installed; ``None`` if the import failed for another reason.
 
     Args:
-        error: as Python raised it; who, extra: as for :func:`say_missing`.
+        error: Python's error; who, extra: as in :func:`say_missing`.
     """
     module = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or module not in EXTRAS:

@@ -1,4 +1,4 @@
-"""The public names of what is in :mod:`line_plugin.integrations` for pytorch-ood."""
+"""The public names of the pytorch-ood detectors in :mod:`line_plugin.integrations`."""
 
 from line_plugin.integrations.pytorch_ood import LINeDetector
 from line_plugin.integrations.pytorch_ood_panel import PanelDetector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,18 @@ _VARIABLE = "OPENOOD_LINE_DATA"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start workers by the fixture ``cluster`` are slow by themselves, but for those marked ``quick``."""
+    """Tests that start workers by the fixture ``cluster`` are slow by themselves, but for those marked ``quick``.
+
+    Files with many slow tests come first: if several processes share the files out, none of them is left alone with a
+    long one at the end.
+    """
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()) and item.get_closest_marker("quick") is None:
             item.add_marker(pytest.mark.slow)
+    cost: Counter[Path] = Counter()
+    for item in items:
+        cost[item.path] += 20 if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: -cost[item.path])
 
 
 @pytest.fixture(scope="session")

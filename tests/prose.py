@@ -32,7 +32,7 @@ _PLACE = re.compile(
 _KINDS = {
     "where": re.compile(r"\bwhere\b", re.IGNORECASE),
     "is no": re.compile(
-        r"\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|fewer\b|need\b|different\b)", re.IGNORECASE
+        r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|fewer\b|need\b|different\b)", re.IGNORECASE
     ),
     "inverted": re.compile(r"^(?:Of (?:a|an|the|what|those|these|each|every)|What (?!to\b|is\b|are\b)|Whoever)\b"),
 }
@@ -98,11 +98,21 @@ def pieces_of_code(text: str) -> Iterator[Piece]:
 
 
 def paragraphs(docstring: str) -> Iterator[tuple[int, str]]:
-    """Each paragraph with the line it begins on; examples are left out."""
+    """Each paragraph with the line it begins on; each entry under `Args:` is one. Examples are left out."""
     found, begun = list[str](), 0
+    entries: int | None = None
     for number, line in enumerate([*docstring.splitlines(), ""]):
         bare = line.strip()
-        if bare and not bare.startswith((">>>", "...")):
+        indent = len(line) - len(line.lstrip())
+        heading = bare in {"Args:", "Attributes:", "Raises:", "Returns:", "Yields:", "Example:"}
+        if not bare:
+            entries = None
+        if found and (heading or indent == entries or bare.startswith(("* ", "- "))):
+            yield begun, " ".join(found)
+            found = []
+        if heading:
+            entries = indent + 4
+        elif bare and not bare.startswith((">>>", "...")):
             begun = begun if found else number
             found.append(bare)
         elif found:
@@ -128,7 +138,7 @@ def strings(tree: ast.AST, documented: set[ast.Constant]) -> Iterator[Piece]:
 
 
 def comments(text: str) -> Iterator[Piece]:
-    """Comments; those on lines that follow each other are one."""
+    """Comments; those on lines of their own that follow each other are one."""
     gathered, begun, last = list[str](), 0, -1
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT or re.match(r"#\s*(?:type:|noqa|fmt:|!)", token.string):
@@ -137,7 +147,7 @@ def comments(text: str) -> Iterator[Piece]:
             yield Piece(begun, plain(" ".join(gathered)), running=True)
             gathered = []
         begun = begun if gathered else token.start[0]
-        last = token.start[0]
+        last = token.start[0] if token.line.lstrip().startswith("#") else -1
         gathered.append(token.string.lstrip("# "))
     if gathered:
         yield Piece(begun, plain(" ".join(gathered)), running=True)

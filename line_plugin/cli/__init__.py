@@ -15,7 +15,7 @@ from line_plugin.optional import explain_missing
 from line_plugin.version import __version__
 
 EXTRA = {"quickstart": "quickstart"}
-"""The extra that brings all that a command needs, if ``benchmark`` does not."""
+"""The extra that installs everything a command needs, if ``benchmark`` does not."""
 _COMMANDS = (data, evaluate, report, fit, calibrate, score, export, match, listing, quickstart)
 
 
@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 1 after an error that stderr states in one line, or what the command returns: 3 if it ran to its end but
-        some of the images or sets that it looked at are missing or broken. 130 after Ctrl-C.
+        0, or 1 after an error, which is one line on stderr. A command may return 3: it ran to its end, but some of its
+            images or sets are missing or broken. 130 after Ctrl-C.
     """
     args = parser().parse_args(argv)
     args.typed = report.typed(argv)
     warnings.showwarning = _show_warning
-    if sys.stderr.isatty():  # such as: the scoring kernel is being compiled, once
+    if sys.stderr.isatty():  # for example that the scoring kernel is being compiled, once
         logging.basicConfig(format="openood: %(message)s", level=logging.WARNING)
         logging.getLogger("line_plugin").setLevel(logging.INFO)
     try:

@@ -1,4 +1,4 @@
-"""``openood calibrate``: set the threshold and the conformal cells of an artifact, and say what they support."""
+"""``openood calibrate``: sets the threshold and the conformal cells of an artifact, and prints what they support."""
 
 from __future__ import annotations
 

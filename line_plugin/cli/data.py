@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             _show(args, name, benchmarks[name], states)
     else:
         _show_overview(args, looked, benchmarks)
-    # Nobody needs all that ship: without a name, one benchmark that can be run is enough.
+    # Without a name, one benchmark that can be run is enough, since nobody needs all that are shipped.
     return INCOMPLETE if (any(failing) if args.presets else all(cannot_run)) else 0
 
 
@@ -81,7 +81,7 @@ def _look(args: argparse.Namespace, benchmark: Benchmark) -> list[SetState]:
 
 
 def _failures(args: argparse.Namespace, states: Sequence[SetState]) -> list[SetState]:
-    """The sets for which a run would fail. A set that it can do without fails if some of it is there and wrong."""
+    """The sets with which a run would fail. An optional set fails if it exists and is wrong."""
     return [s for s in states if (s.problems or (args.strict and s.notes)) and (s.needed or not s.absent)]
 
 

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         upstream.run(args, benchmark, chosen)
         return
     found = checkpoints(args)
-    shared = sharing.passes_of(args)  # what contradicts itself is said before anything begins
+    shared = sharing.passes_of(args)  # flags that contradict each other are refused before anything begins
     devices = [args.device] if args.ray else several_devices.devices_of(args.device, len(found))
     sets = _check(args, benchmark, chosen, [path for _, path in found])
     elsewhere = several_devices.forward_all(args, benchmark, sets, found, devices) if len(devices) > 1 else 0
@@ -115,14 +115,14 @@ def _check(args: argparse.Namespace, benchmark: Benchmark, chosen: Options, weig
         sets = runner.read_sets(benchmark, args.data_root, chosen)
     except MissingDataError as error:
         raise MissingDataError("; ".join([*gone, str(error)])) from error
-    if len(weights) > 1:  # a broken one is found now, not when the runs before it are done
+    if len(weights) > 1:  # a broken checkpoint is found now, not after the runs before it
         for path in weights:
             options.network_of(args, benchmark, path)
     return sets
 
 
 def options_of(args: argparse.Namespace) -> Options:
-    """What to evaluate."""
+    """The options of the evaluation."""
     from line_plugin.benchmark import methods
     from line_plugin.benchmark.protocol.runner import Options
 
@@ -136,7 +136,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 
 def checkpoints(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
-    """The runs to average: ``root/s*/best.ckpt`` as OpenOOD lays them out, or the one that is given."""
+    """The checkpoints of the runs to average: ``root/s*/best.ckpt``, as in OpenOOD, or the given one."""
     if args.root is None:
         return [("", args.checkpoint)]
     if args.checkpoint is not None:
@@ -155,7 +155,7 @@ def evaluate(
     sets: Sets,
     passes: Passes | None = None,
 ) -> Evaluation:
-    """One network."""
+    """Evaluates one network."""
     from line_plugin.benchmark.protocol import runner
 
     cache = options.cache_of(args, benchmark, checkpoint, passes)
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation], started: datetime) -> None:
-    """Print and save what came out."""
+    """Prints and saves the results."""
     from line_plugin.benchmark import report
 
     summaries = report.summarise(runs)
@@ -198,7 +198,7 @@ def show(args: argparse.Namespace, benchmark: Benchmark, runs: list[Evaluation],
 
 
 def _save_parquet(args: argparse.Namespace, runs: list[Evaluation], folder: Path) -> list[Path]:
-    """One file a network."""
+    """Writes one file for each network."""
     from line_plugin.benchmark.protocol.features import default_cache_dir
     from line_plugin.benchmark.report import parquet
 
@@ -217,7 +217,7 @@ def _save_parquet(args: argparse.Namespace, runs: list[Evaluation], folder: Path
 
 
 def print_tables(args: argparse.Namespace, benchmark: Benchmark, summaries: list[Summary], titles: list[str]) -> None:
-    """One table a method, then all beside each other."""
+    """Prints one table for each method, then all side by side."""
     from line_plugin.benchmark import report
 
     out = options.console()
@@ -233,7 +233,7 @@ def print_tables(args: argparse.Namespace, benchmark: Benchmark, summaries: list
 
 
 def print_notes(args: argparse.Namespace, runs: list[Evaluation]) -> None:
-    """Where each method's settings come from, and what its fit tried."""
+    """Prints the origin of each method's settings, and what its fit tried."""
     from line_plugin.benchmark import report
 
     out = options.console()
@@ -247,7 +247,7 @@ def print_notes(args: argparse.Namespace, runs: list[Evaluation]) -> None:
 
 
 def print_saved(saved: list[Path]) -> None:
-    """What was written, a line a folder."""
+    """Prints what was written, one line for each folder."""
     for parent in dict.fromkeys(p.parent for p in saved):
         names = ", ".join(p.name for p in saved if p.parent == parent)
         options.console().print(f"Saved in {parent}: {names}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``openood export``: write the network as a file for a model server, with the embeddings among its outputs."""
+"""``openood export``: writes the network to a file for a model server, with the embeddings among its outputs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _images(args: argparse.Namespace, benchmark: Benchmark) -> Tensor:
-    """The images to check on, (N, 3, H, W): those that are given, or some of the ID val split, evenly spaced."""
+    """The images to check with, (N, 3, H, W): the given ones, or some of the ID val split, evenly spaced."""
     import torch
 
     from line_plugin.benchmark.protocol import image_list, images

@@ -1,4 +1,4 @@
-"""``openood fit``: write the artifact that the benchmark and the monitor score with."""
+"""``openood fit``: writes the artifact with which the benchmark and the monitor score."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def fitted(args: argparse.Namespace) -> tuple[Method, LINe | Panel]:
-    """The method fitted as the runner fits it, and what its artifact holds."""
+    """Fits the method as the runner does; returns it and the contents of its artifact."""
     from line_plugin.benchmark import methods
     from line_plugin.benchmark.methods.line import LineMethod
     from line_plugin.benchmark.methods.panel import PanelMethod

@@ -30,11 +30,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     board.add_argument("--board-training", default="CrossEntropy", metavar="NAME", help="training (CrossEntropy)")
     board.add_argument("--board-description", default="", metavar="TEXT", help="e.g. '100 epochs'")
     board.add_argument("--board-outlier-data", action="store_true", help="the training saw outlier data")
-    board.add_argument("--board-link", default="", metavar="URL", help="the paper of a method that the board lacks")
+    board.add_argument(
+        "--board-link", default="", metavar="URL", help="the paper of a method that is missing on the board"
+    )
 
 
 def check(args: argparse.Namespace, benchmark: Benchmark, methods: Sequence[str]) -> None:
-    """Refuse what cannot be shown or written before any image is read."""
+    """Refuses, before any image is read, rows that cannot be shown or written."""
     from line_plugin.benchmark import report
 
     if args.published:
@@ -58,7 +60,7 @@ def check(args: argparse.Namespace, benchmark: Benchmark, methods: Sequence[str]
 
 
 def published(args: argparse.Namespace, benchmark: Benchmark) -> list[PublishedRow]:
-    """Published rows of this benchmark on this network, or on every network if there are none on it."""
+    """The published rows of this benchmark on this network, or on all networks if this one has none."""
     from line_plugin.benchmark import report
 
     if args.fsood:
@@ -68,7 +70,7 @@ def published(args: argparse.Namespace, benchmark: Benchmark) -> list[PublishedR
 
 
 def show_published(args: argparse.Namespace, benchmark: Benchmark) -> None:
-    """Print them."""
+    """Prints the published rows."""
     from line_plugin.benchmark import report
 
     options.console().print(report.published_table(published(args, benchmark)))
@@ -82,7 +84,7 @@ def save(
     checkpoints: Sequence[tuple[str, Path | None]],
     folder: Path,
 ) -> list[Path]:
-    """Write the rows and what they stand on."""
+    """Writes the rows, and the checkpoints and settings behind them."""
     from line_plugin.benchmark import report
 
     entry = report.Entry(

@@ -59,6 +59,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _about_costs(method: Described) -> str:
-    """What a method needs, keeps and comes from, as far as its class says so."""
+    """The inputs, the state and the source of a method, as far as its class names them."""
     parts = [method.needs, f"keeps {method.state}" if method.state else "", method.source]
     return "; ".join(part for part in parts if part)

@@ -145,7 +145,7 @@ def build_network(
     """Build the network that the command line names and load its weights.
 
     Args:
-        usual: the architecture if it names none, empty if there is none; owner: whose, for the message.
+        usual: the default architecture, "" for none; owner: the benchmark or artifact it belongs to, for the message.
         num_classes: K.
     """
     from line_plugin import networks
@@ -176,7 +176,7 @@ def cache_of(
     """Make the feature cache of the network.
 
     Args:
-        passes: who runs its passes; by default this process.
+        passes: runs the network's passes; by default in this process.
     """
     from line_plugin.benchmark.protocol.features import FeatureCache, default_cache_dir
 
@@ -192,10 +192,10 @@ def cache_of(
 
 
 def workers_of(args: argparse.Namespace) -> int:
-    """Decoding processes: as asked, else one a core and at most 8.
+    """How many decoding processes to use: the given number, or one for each core and at most 8.
 
-    If the network itself runs on the cores, one for every four of them: decoding is a small share of the work there,
-    and a worker takes a core away from a pass whose threads wait for each other.
+    If the network itself runs on the cores, it is one for every four of them. Decoding is then a small share of the
+    work, and a worker takes a core away from a pass whose threads wait for each other.
     """
     import os
 
@@ -206,7 +206,7 @@ def workers_of(args: argparse.Namespace) -> int:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Make a console that is wide enough not to fold tables if it is not a terminal."""
+    """Makes a console; if it is not a terminal, it is wide enough not to fold tables."""
     from rich.console import Console
 
     out = Console(stderr=stderr, highlight=False)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def save(folder: Path, run: Evaluation) -> list[Path]:
-    """Histograms and ROC curves of the first run."""
+    """Saves histograms and ROC curves of the first run."""
     import numpy as np
 
     from line_plugin.benchmark.report import figures, histograms, roc

@@ -1,4 +1,4 @@
-"""``openood report``, and ``--report`` and ``--save-run`` of ``openood eval``: save runs, and make a page of them."""
+"""``openood report``, and ``--report`` and ``--save-run`` of ``openood eval``: saves runs, and makes a page of them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a results folder, or a folder with run.json")
     parser.add_argument("--output", type=Path, help="the page (RUN/report.html of the first run)")
-    parser.add_argument("--data-root", type=Path, help="where the images are now, if they were moved")
-    parser.add_argument("--cache-dir", type=Path, help="where the features are now, if they were moved")
+    parser.add_argument("--data-root", type=Path, help="the folder of the images, if they were moved")
+    parser.add_argument("--cache-dir", type=Path, help="the folder of the features, if they were moved")
     parser.add_argument(
         "--artifact",
         type=Path,
@@ -45,7 +45,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
 
 
 def add_eval_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare those of ``openood eval``."""
+    """Declares the flags of ``openood eval``."""
     group = parser.add_argument_group("report")
     group.add_argument("--save-run", action="store_true", help="keep everything that a report is made of")
     group.add_argument("--report", action="store_true", help="do so and write report.html: one page, offline")
@@ -66,7 +66,7 @@ def _add_page_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be saved before any image is read."""
+    """Refuses, before any image is read, a report that cannot be saved."""
     if args.engine == "openood" and (args.save_run or args.report):
         raise SettingsError("--save-run and --report need the native engine: leave out --engine openood")
     if args.artifact and not (args.save_run or args.report):
@@ -85,7 +85,7 @@ def save(
     folder: Path,
     started: datetime,
 ) -> list[Path]:
-    """Save every run below ``folder/run``, and write the page if it is asked for."""
+    """Saves every run below ``folder/run``, and writes the page if wanted."""
     from line_plugin.benchmark.report import run_folder
     from line_plugin.benchmark.report.artifacts import describe_artifacts
     from line_plugin.benchmark.report.run_record import Made, Network, Places
@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def write(folders: Sequence[Path], target: Path, chosen: PageOptions, artifacts: Sequence[Path] = ()) -> Path:
-    """Make the page of saved runs, with artifacts beside those that they belong to, and write it whole."""
+    """Makes the page of saved runs and their artifacts, and writes it as a whole."""
     from line_plugin.benchmark.report import html, run_folder, tables
 
     runs = run_folder.name_apart([run_folder.load_run(folder) for folder in folders], folders)
@@ -154,7 +154,7 @@ def write(folders: Sequence[Path], target: Path, chosen: PageOptions, artifacts:
 def _page_options(args: argparse.Namespace) -> PageOptions:
     from line_plugin.benchmark.report.html import PageOptions
 
-    moved = args.command == "report"  # `eval` has just read both from where the run says they are
+    moved = args.command == "report"  # `eval` has just read both from the folders that the run names
     return PageOptions(
         replicates=args.bootstrap,
         seed=args.bootstrap_seed,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from line_plugin.method.panel import Panel
 
 INCOMPLETE = 3
-"""Exit code of a run that came to its end without every image or set."""
+"""The exit code of a run that ended without all of its images or sets."""
 _FORMATS = ("table", "csv", "json", "jsonl", "parquet")
 
 
@@ -42,7 +42,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--artifact", type=Path, required=True, help="written by `openood fit` and `openood calibrate`")
     parser.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="where the paths of a LIST start (the folder of the list)"
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder from which the paths of a LIST start (by default the folder of the list)",
     )
     parser.add_argument("--level", type=float, help="share of ID images that may be flagged (that of the calibration)")
     parser.add_argument("--strict", action="store_true", help="stop at the first image that cannot be scored")
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, form: str, sources: list[Source], scorer: ImageScorer) -> int:
-    """Score, write and draw; the exit code."""
+    """Scores, writes and draws; returns the exit code."""
     from line_plugin.image_scoring import gallery
     from line_plugin.image_scoring.extremes import Extremes
 
@@ -102,7 +105,7 @@ def _score_all(
     receiver: Table | Records,
     drawn: Extremes | None,
 ) -> dict[str, int]:
-    """Pass every row on; how many there were of each kind."""
+    """Passes every row on; returns how many rows of each kind there were."""
     from line_plugin.errors import DataError
     from line_plugin.image_scoring.rows import printable, readable
 
@@ -137,7 +140,7 @@ def _summary(counts: dict[str, int], scorer: ImageScorer) -> str:
 
 
 def _scorer(args: argparse.Namespace, artifact: LINe | Panel, passes: Passes | None) -> ImageScorer:
-    """The network of the command line behind the artifact."""
+    """The scorer, from the artifact and the network of the command line."""
     from line_plugin.image_scoring.scorer import ImageScorer
 
     benchmark = _benchmark(args, artifact)
@@ -157,7 +160,7 @@ def _scorer(args: argparse.Namespace, artifact: LINe | Panel, passes: Passes | N
 
 
 def _benchmark(args: argparse.Namespace, artifact: LINe | Panel) -> Benchmark | None:
-    """The benchmark that is named, else the shipped one of the fit, if it was one."""
+    """The named benchmark, or the shipped benchmark of the fit, if it had one."""
     from line_plugin.benchmark.protocol import spec
 
     if args.id_data is not None:
@@ -167,7 +170,7 @@ def _benchmark(args: argparse.Namespace, artifact: LINe | Panel) -> Benchmark | 
 
 
 def _preprocessing(args: argparse.Namespace, artifact: LINe | Panel, benchmark: Benchmark | None) -> Preprocessing:
-    """That of the fit; images that are prepared in another way have features that the artifact knows nothing about."""
+    """The preprocessing of the fit, since the artifact is not valid for images that are prepared in another way."""
     from line_plugin.benchmark.protocol.spec import Preprocessing
 
     recorded = artifact.provenance.extra.get("preprocessing")

@@ -1,4 +1,4 @@
-"""Where the rows of ``openood score`` go: a table on the terminal, or records of a format."""
+"""Writes the rows of ``openood score``: as a table on the terminal, or as records of a format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def open_receiver(
     args: argparse.Namespace, form: str, scorer: ImageScorer, layout: Layout
 ) -> Iterator[Table | Records]:
-    """Who takes the rows: a table on the terminal, or a writer of a format."""
+    """The receiver of the rows: a table on the terminal, or a writer of a format."""
     from line_plugin.image_scoring import writers
 
     if form == "table":
@@ -42,7 +42,7 @@ def open_receiver(
 
 
 class Records:
-    """Rows as records of a format, written as they come."""
+    """Writes rows as records of a format, one by one."""
 
     def __init__(self, writer: Writer, scorer: ImageScorer, layout: Layout, explain: int) -> None:
         self._writer, self._scorer, self._layout, self._explain = writer, scorer, layout, explain
@@ -63,7 +63,7 @@ class Records:
 
 
 class Table:
-    """A table of all rows if they are few, else of the most OOD ones: a terminal is no place for 100,000 rows."""
+    """Prints a table of all rows if they are few, otherwise of the most OOD ones."""
 
     def __init__(self, args: argparse.Namespace, scorer: ImageScorer, layout: Layout) -> None:
         from line_plugin.image_scoring.extremes import Extremes

@@ -1,7 +1,7 @@
 """Runs several training runs on several devices: each device fills the feature cache for one run at a time.
 
-Only the passes of the networks are shared out. What is fitted and scored comes from the cache afterwards, in one
-process and in the order of the runs, so the figures are those of one device after the other.
+Only the passes of the networks are split among devices. Fitting and scoring then read the cache, in one process and in
+the order of the runs, so the figures are the same as with one device.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from line_plugin.benchmark.protocol.image_list import Sets
     from line_plugin.benchmark.protocol.spec import Benchmark
 
-_POLL_SECONDS = 0.5  # how often it is looked whether a process has died without a word
+_POLL_SECONDS = 0.5  # seconds between checks for a process that died silently
 
 
 def devices_of(name: str, runs: int) -> list[str]:
-    """The devices that are named, or with ``auto`` every CUDA device if there are several runs.
+    """The named devices, or with ``auto`` every CUDA device if there are several runs.
 
     Raises:
-        SettingsError: several for one run, or of several kinds.
+        SettingsError: several devices for one run, or of different kinds.
     """
     named = [part.strip() for part in name.split(",") if part.strip()]
     if not named:
@@ -64,10 +64,10 @@ def forward_all(
     """Forward every run into the cache and give the number of images that were forwarded.
 
     Raises:
-        LinePluginError: what went wrong in a process; the others are ended.
+        LinePluginError: a process failed; the others are ended.
     """
     for device in devices:
-        options.device_of(device)  # one that is not there is said before anything begins
+        options.device_of(device)  # a device that does not exist is refused before anything begins
     import multiprocessing  # takes a quarter of the imports of `openood --help`
 
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
@@ -88,14 +88,14 @@ def forward_all(
         return _collect(results, workers, len(runs))
     finally:
         for worker in workers:
-            worker.terminate()  # of one that has ended nothing is left to end
+            worker.terminate()  # the others have ended already
         for worker in workers:
             worker.join()
         jobs.cancel_join_thread()
 
 
 def _workers(args: argparse.Namespace, count: int) -> int:
-    """Decoding processes for each device: what one device would have, but no more than its share of the cores."""
+    """Decoding processes for each device: as many as one device would have, but no more than its share of the cores."""
     alone = options.workers_of(args)
     return alone if args.num_workers is not None else min(alone, max(1, (os.cpu_count() or 1) // count))
 
@@ -123,9 +123,9 @@ def _collect(results: Any, workers: Sequence[BaseProcess], runs: int) -> int:
 
 
 def _work(args: argparse.Namespace, benchmark: Benchmark, sets: Sets, jobs: Any, results: Any) -> None:
-    """The life of one process: runs on one device, until there are none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business, which then ends this one
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception: half a set is taken away again
+    """Runs in one process: takes runs for one device until none is left."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with an exception, so that half a set is removed
     from line_plugin.benchmark.protocol import forwarding
 
     for name, checkpoint in iter(jobs.get, None):

@@ -1,4 +1,4 @@
-"""``--ray`` and ``--ray-actors``: who runs the passes of the network."""
+"""``--ray`` and ``--ray-actors``: run the passes of the network on Ray."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def _address(text: str) -> str:
 
 
 def passes_of(args: argparse.Namespace) -> contextlib.AbstractContextManager[Passes | None]:
-    """Who runs the passes of the command, while the context lasts; None is this process.
+    """The runner of the command's passes while the context lasts; None stands for this process.
 
     Raises:
-        SettingsError: flags that contradict each other, or Ray is not installed.
+        SettingsError: the flags contradict each other, or Ray is not installed.
     """
     if args.ray is None:
         if args.ray_actors is not None:
@@ -72,7 +72,7 @@ def passes_of(args: argparse.Namespace) -> contextlib.AbstractContextManager[Pas
 
 
 def _workers(args: argparse.Namespace) -> int:
-    """Decoding processes for each actor: as asked, else what one process would have of its share of the cores."""
+    """Decoding processes for each actor: the given number, or as one process would use on its share of the cores."""
     alone = options.workers_of(args)
     if args.num_workers is not None:
         return alone

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Method:
-    """What came out of one method: a table, and the LINe that it fitted, a network each."""
+    """The results of one method: for each network a table, and the LINe that it fitted."""
 
     name: str
     tables: list[dict[str, dict[str, float]]] = field(default_factory=list)
@@ -30,15 +30,18 @@ class _Method:
     origin: str = ""
 
     def keep_line(self, postprocessor: Any) -> None:
-        """LINe's own postprocessor has one, the panel's has one among its experts, upstream's have none."""
+        """Keeps the LINe of a postprocessor.
+
+        LINe's has one, the panel's has one among its experts, upstream's have none.
+        """
         line: LINe | None = getattr(getattr(postprocessor, "panel", postprocessor), "line", None)
-        # A search, or a clip_percentile, puts another clip in the place of the one that the fit chose.
+        # A search or a clip_percentile replaces the clip that the fit chose.
         used = line is not None and line.choice is not None and line.choice.clip == line.settings.clip
         self.lines.append(line if used and not postprocessor.APS_mode else None)
 
 
 def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None:
-    """Evaluate and print what the native engine prints, from upstream's tables.
+    """Evaluates, and prints upstream's tables in the form of the native engine.
 
     Raises:
         SettingsError: a flag that needs the native engine. OpenOODError: upstream is not installed or cannot run.
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None
         raise SettingsError(
             "--save-score, --save-parquet and --plots need the native engine: leave out --engine openood"
         )
-    # Upstream opens every list, and skips nothing.
+    # Upstream opens every list and cannot skip sets.
     image_list.read_all(benchmark, args.data_root, csid=chosen.fsood, ood_val=True, skip_missing=False)
     nets = [options.network_of(args, benchmark, checkpoint) for _, checkpoint in checkpoints(args)]
     methods = [_evaluate(args, benchmark, chosen, name, nets) for name in chosen.methods]
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace, benchmark: Benchmark, chosen: Options) -> None
 def _evaluate(
     args: argparse.Namespace, benchmark: Benchmark, chosen: Options, name: str, nets: list[nn.Module]
 ) -> _Method:
-    """One method on every network."""
+    """Evaluates one method on every network."""
     from line_plugin.benchmark.protocol import images
     from line_plugin.integrations.openood import evaluate_with_openood
 
@@ -88,7 +91,7 @@ def _evaluate(
                 batch_size=args.batch_size or 200,
                 num_workers=options.workers_of(args),
                 fsood=chosen.fsood,
-                # What the native engine does: LINe keeps the benchmark's setting unless a search is asked for.
+                # As in the native engine, LINe keeps the benchmark's setting unless a search is wanted.
                 sweep=False if chosen.search is None and name == "line" else chosen.search,
                 preprocessor=images.transform(benchmark.preprocessing) if own else None,
                 settings=settings,
@@ -99,9 +102,9 @@ def _evaluate(
 
 
 def _settings(name: str, benchmark: Benchmark, net: nn.Module, chosen: Options) -> tuple[dict[str, Any], str]:
-    """What to set over upstream's yml, and where it comes from.
+    """The settings that replace those of upstream's YAML file, and their origin.
 
-    For LINe that is everything, so that both engines start from the same settings.
+    For LINe these are all settings, so that both engines start from the same ones.
     """
     from line_plugin.benchmark.protocol import settings
 
@@ -113,7 +116,7 @@ def _settings(name: str, benchmark: Benchmark, net: nn.Module, chosen: Options) 
 
 
 def _print_choices(method: _Method, *, brief: bool) -> None:
-    """What the fits tried and chose, in the words of the native engine."""
+    """Prints the candidates and choices of the fits in the words of the native engine."""
     from line_plugin.benchmark import report
     from line_plugin.method.auto import describe_choice
 
@@ -132,7 +135,7 @@ def _print_choices(method: _Method, *, brief: bool) -> None:
 
 
 def _choices_json(methods: list[_Method]) -> dict[str, list[Any]]:
-    """As the artifact keeps it; nothing for a method that chose nothing."""
+    """The choices as in an artifact; empty for a method that chose nothing."""
     from line_plugin.method.auto import CHOICE_KEY
 
     found = {m.name: [line.provenance.extra.get(CHOICE_KEY) if line else None for line in m.lines] for m in methods}

@@ -1,5 +1,5 @@
-"""Scores of single images, folders and lists by a fitted artifact: what `openood score` runs.
+"""Scores single images, folders and lists with a fitted artifact, for `openood score`.
 
-An image takes the path of `openood eval`: the same decoding, transforms, traced head, batches and scoring, so equal
-images in equal order have equal bits. Nothing is cached, and nothing grows with the number of images.
+Images are decoded, transformed, batched and scored as in `openood eval`, so equal images in equal order have scores
+with equal bits. Nothing is cached, and memory does not grow with the number of images.
 """

@@ -20,9 +20,9 @@ class Decoded:
     """One batch.
 
     Attributes:
-        items: in order.
-        reasons: why an item cannot be scored, by its place; every other place is in ``groups``.
-        groups: places and their images (n, 3, H, W) float32. One group if the images are of one size, as after a crop.
+        items: the items in order.
+        reasons: the reason for each item that cannot be scored, by position; every other position is in ``groups``.
+        groups: positions and their images (n, 3, H, W) float32, one group if all images have one size, as after a crop.
     """
 
     items: list[Item]
@@ -65,9 +65,9 @@ def decode(plan: Iterator[list[Item]], preprocessing: Preprocessing, num_workers
     """
     loader = DataLoader(
         _Decoder(preprocessing),
-        batch_sampler=plan,  # read as an iterable: torch asks for no length
+        batch_sampler=plan,  # read as an iterable, so that torch does not need its length
         num_workers=num_workers,
         collate_fn=_collate,
-        generator=torch.Generator(),  # leaves torch's global random state alone
+        generator=torch.Generator(),  # does not change torch's global random state
     )
     yield from loader

@@ -1,4 +1,4 @@
-"""The rows at both ends of a stream, however long it is."""
+"""Keeps the most OOD and the most ID rows of a stream of any length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from line_plugin.image_scoring.rows import ImageScore
 
 
 class Extremes:
-    """The ``n`` rows of least and the ``n`` of most confidence; of equal ones those that came first.
+    """The ``n`` rows of least and the ``n`` of most confidence; the first ones win ties.
 
     Args:
         n: rows to keep at each end.
@@ -22,7 +22,7 @@ class Extremes:
         self._count = 0
 
     def add(self, row: ImageScore) -> None:
-        """Take a row in; one without a confidence has no place among them."""
+        """Adds a row; a row without a confidence is ignored."""
         if row.confidence is None or not self._n:
             return
         self._count += 1

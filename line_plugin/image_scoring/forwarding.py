@@ -1,4 +1,4 @@
-"""Batches of items through a network: what goes before every score."""
+"""Forwards batches of items through a network, to get the features that are scored."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ForwardedItems:
     """One batch.
 
     Attributes:
-        items: in order.
-        reasons: why an item cannot be scored, by its place; every other place is in ``groups``.
-        groups: places and the features (n, D) float32 of their images, one group a size of images.
+        items: the items in order.
+        reasons: the reason for each item that cannot be scored, by position; every other position is in ``groups``.
+        groups: positions and the features (n, D) float32 of their images, one group for each size of images.
     """
 
     items: list[Item]
@@ -35,13 +35,13 @@ class ForwardedItems:
 
 @dataclass(frozen=True, eq=False)
 class ForwardItems:
-    """Decode and forward, batch after batch (:class:`line_plugin.benchmark.protocol.passes.Work`).
+    """Decodes and forwards batch after batch (a :class:`line_plugin.benchmark.protocol.passes.Work`).
 
     Attributes:
-        model: on ``device``, in eval mode.
+        model: the network on ``device``, in eval mode.
         preprocessing: how images are prepared.
         head_path: module path of the head; None to find it with the first image.
-        head_weight: (K, D) float32, that of the artifact.
+        head_weight: (K, D) float32, the artifact's.
         num_workers: decoding processes.
     """
 
@@ -68,7 +68,7 @@ class ForwardItems:
             yield ForwardedItems(batch.items, batch.reasons, groups)
 
     def _checked_head(self, head: Head) -> Head:
-        """Refuse a head other than that of the fit: the artifact is not valid for its features."""
+        """Refuses a head other than that of the fit, since the artifact is not valid for its features."""
         weight, own = self.head_weight, head.linear.weight.detach().float().cpu()
         if own.shape != weight.shape or not torch.equal(own, weight):
             raise SettingsError(

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ACROSS, SIDE, PIXELS = 6, 1.75, 224
-"""Images in a row, inches for each, and pixels that are kept of its longer side."""
+"""Images in a row, inches of each, and pixels of its longer side."""
 EACH = 2 * ACROSS
 """Images at each end."""
 
 
 def draw_gallery(path: Path, extremes: Extremes, title: str = "") -> None:
-    """Draw both ends of a run. With few images one may be in both.
+    """Draws both ends of a run. With few images, one may be at both ends.
 
     Args:
-        path: the PNG, written whole or not at all.
-        extremes: of :data:`EACH` rows at most are drawn at each end.
-        title: heading; without it, a general one.
+        path: the PNG, written as a whole or not at all.
+        extremes: the rows; at most :data:`EACH` are drawn at each end.
+        title: the heading; a general one by default.
 
     Raises:
         DataError: no image has a score, or ``path`` cannot be written.
@@ -63,7 +63,7 @@ def _draw_end(axes: Sequence[Axes], rows: Sequence[ImageScore], name: str, colou
 
 
 def caption(row: ImageScore) -> str:
-    """File, class, confidence, p-value and, of a panel, the expert that says least, in three short lines."""
+    """File, class, confidence, p-value and, for a panel, the expert with the lowest score, in three short lines."""
     name = printable(readable(Path(row.path.name)))
     said = f"p {row.p_value:.3g}{', flagged' if row.flagged else ''}" if row.p_value is not None else "no p-value"
     if row.lowest_expert:
@@ -72,7 +72,7 @@ def caption(row: ImageScore) -> str:
 
 
 def _thumbnail(path: Path) -> Any:
-    """The image as it is, not as the network sees it, small; grey if it is gone by now."""
+    """A thumbnail of the original image, not of the network's input; grey if the file has been removed."""
     import numpy as np
     from PIL import Image
 

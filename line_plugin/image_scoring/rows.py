@@ -18,14 +18,14 @@ class ImageScore:
     Attributes:
         path: as it was named or found.
         label: from an image list, else None.
-        predicted: the class, and class_name; None and empty for an image that cannot be scored.
+        predicted, class_name: the class and its name; None and "" for an image that cannot be scored.
         confidence: high = ID; a float32.
-        p_value: share of held-out ID inputs at or below this confidence; None without a calibration.
+        p_value: the share of held-out ID inputs at or below this confidence; None without a calibration.
         flagged: whether the p-value is at most the level; None without a calibration.
-        experts: of a panel, what each says in units of its own spread, by name; p_values: theirs.
-        lowest_expert: the one that says least, as the monitor's alerts name it; empty for LINe alone.
-        error: why it cannot be scored; empty for a score.
-        features: (D,) what entered the head, if it was asked to be kept.
+        experts: each expert's score in units of its own spread, by name, for a panel; p_values: their p-values.
+        lowest_expert: the expert with the lowest score, which the monitor's alerts name; "" for LINe alone.
+        error: why the image cannot be scored; "" if it has a score.
+        features: (D,) the input of the head, if features are kept.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the output: its name and what it holds (``text``, ``integer``, ``number`` or ``truth``)."""
+    """One column of the output: its name and its type (``text``, ``integer``, ``number`` or ``truth``)."""
 
     name: str
     kind: str
@@ -52,7 +52,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns, which are the same for every image of a run, so that a stream can be read as it comes.
+    """The columns. They are the same for every image of a run, so that a stream can be read row by row.
 
     Attributes:
         labels: whether images come from lists with labels.
@@ -75,7 +75,7 @@ class Layout:
         return (*found, Column("error", "text"))
 
     def record(self, row: ImageScore) -> dict[str, Any]:
-        """Return the values of a row by column; None if there is no value."""
+        """Returns the values of a row by column; None for a missing value."""
         found: dict[str, Any] = {"path": readable(row.path)}
         if self.labels:
             found["label"] = row.label
@@ -95,10 +95,10 @@ class Layout:
 
 
 def readable(path: Path) -> str:
-    """A path as UTF-8 text: what is not UTF-8 in a file name is written as ``\\xNN``."""
+    """A path as UTF-8 text. Bytes of a file name that are not UTF-8 are written as ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: a name that holds control characters must not steer it."""
+    """Text that is safe to print on a terminal, without control characters of a file name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -29,19 +29,19 @@ class ImageScorer:
 
     Args:
         model: the classifier; put in eval mode and moved to ``device``.
-        artifact: fitted on this network.
-        preprocessing: how images are prepared; that of the fit.
-        device: where the network runs. Scores are computed on the CPU, as in the benchmark.
-        head: module path of the classifier's ``Linear``; without it, the first image is traced to find it.
-        batch_size: images a forward pass; by default the benchmark's.
+        artifact: a LINe or panel fitted on this network.
+        preprocessing: how images are prepared, as in the fit.
+        device: the device of the network. Scores are computed on the CPU, as in the benchmark.
+        head: module path of the classifier's ``Linear``; by default the first image is traced to find it.
+        batch_size: images in a forward pass; by default the benchmark's.
         num_workers: decoding processes.
-        level: share of ID inputs that may be flagged; by default that of the calibration, which is the monitor's.
-        keep_features: whether rows carry their features, to be explained later.
-        passes: who runs the passes of the network; by default this process. Scores are computed in this one.
+        level: the share of ID inputs that may be flagged; by default that of the calibration, as in the monitor.
+        keep_features: whether rows keep their features, so that they can be explained later.
+        passes: runs the passes of the network, by default in this process. Scores are always computed in this one.
 
     Raises:
-        SettingsError: the artifact was fitted on another network, or a level outside (0, 1).
-        CalibrationError: a level is given, but the artifact holds no calibration.
+        SettingsError: the artifact was fitted on another network, or the level is outside (0, 1).
+        CalibrationError: a level is given, but the artifact has no calibration.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class ImageScorer:
         self._threshold = calibration.threshold_at(self.level) if calibration and self.level is not None else None
 
     def layout(self, sources: Sequence[Source]) -> Layout:
-        """The columns of what :meth:`score` gives for these sources."""
+        """The columns of the rows that :meth:`score` yields for these sources."""
         experts = self.artifact.settings.experts if isinstance(self.artifact, Panel) else ()
         return Layout(any(source.kind == "list" for source in sources), experts)
 
     def limits(self) -> list[str]:
-        """Sentences on what the artifact cannot say about an image."""
+        """The limits of the artifact's scores, as sentences."""
         calibration = self.artifact.calibration
         if calibration is None or self.level is None:
             sentence = (
@@ -106,17 +106,17 @@ class ImageScorer:
         return sentences
 
     def score(self, sources: Sequence[Source]) -> Iterator[ImageScore]:
-        """Yield one row per image, in order. If an image cannot be scored, its row says why.
+        """Yields one row per image, in order. If an image cannot be scored, its row has the reason.
 
         Raises:
             HeadError: the network has no usable head. SettingsError: its head is not the artifact's.
-            DataError: a list that cannot be read.
+            DataError: a list cannot be read.
         """
         for batch in self._passes.run(self._work, batches(sources, self.batch_size)):
             yield from self._score_batch(batch)
 
     def explain(self, row: ImageScore) -> Explanation | PanelExplanation | None:
-        """Explain the confidence of a row; None if it has none, or if its features were not kept."""
+        """Explains the confidence of a row; returns None if it has none, or if its features were not kept."""
         return self.artifact.explain(row.features[None])[0] if row.features is not None else None
 
     def _score_batch(self, batch: ForwardedItems) -> list[ImageScore]:
@@ -133,7 +133,7 @@ class ImageScorer:
         return [next(scored) if f else self._failed(item, reason) for item, f in zip(items, finite, strict=True)]
 
     def _score_features(self, items: Sequence[Item], features: Tensor) -> list[ImageScore]:
-        """Rows of features (N, D) float32, all finite."""
+        """Yields the rows of features (N, D) float32, all finite."""
         artifact, names = self.artifact, self.artifact.provenance.class_names
         each: Tensor | None = None
         if isinstance(artifact, Panel):
@@ -180,5 +180,5 @@ class ImageScorer:
 
 
 def _number(value: np.floating[Any]) -> float:
-    """Return the shortest number that reads as this float32: 0.1 and not 0.10000000149."""
+    """The shortest number that reads as this float32: 0.1 and not 0.10000000149."""
     return float(str(value))

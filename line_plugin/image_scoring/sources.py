@@ -17,9 +17,8 @@ class Item:
     """One image to score.
 
     Attributes:
-        path: of the file.
-        label: from an image list; None if there is none.
-        reason: why it cannot be looked for at all (a folder that may not be entered); empty for an image.
+        path: of the file. label: from an image list; None if there is none.
+        reason: why a folder cannot be searched (no permission to enter it); "" for an image.
     """
 
     path: Path
@@ -29,7 +28,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """One folder, one list, or the images that were named one after the other: what forms batches of its own.
+    """One folder, one list, or the images that were named singly. Batches never mix two sources.
 
     Attributes:
         kind: ``images``, ``folder`` or ``list``.
@@ -45,7 +44,7 @@ class Source:
         """Its images in order.
 
         Raises:
-            DataError: a list that cannot be read, or a malformed line of it.
+            DataError: a list cannot be read, or one of its lines is malformed.
         """
         if self.kind == "folder":
             yield from _walk(self.paths[0])
@@ -59,14 +58,14 @@ class Source:
 
 
 def find_sources(inputs: Sequence[Path], base: Path | None = None) -> list[Source]:
-    """Find out what each input is: a folder, an image by its suffix, or a list of images.
+    """Finds out what each input is: a folder, an image by its suffix, or a list of images.
 
     Args:
-        inputs: as they were named.
+        inputs: the paths as they were named.
         base: folder that the paths of lists start from; by default the folder of each list.
 
     Raises:
-        MissingDataError: an input is not there.
+        MissingDataError: an input does not exist.
     """
     found: list[Source] = []
     for kind, paths in groupby(inputs, _kind_of):
@@ -81,7 +80,7 @@ def _kind_of(path: Path) -> str:
     if path.is_dir():
         return "folder"
     if path.suffix.lower() in image_list.IMAGE_SUFFIXES:
-        return "images"  # one that is not there gets a row that says so, as in a list
+        return "images"  # a missing image gets a row with the reason, as in a list
     if not path.exists():
         raise MissingDataError(f"{path} is not there: give an image, a folder of images, or a list 'path label' a line")
     return "list"
@@ -104,7 +103,7 @@ def _walk(folder: Path) -> Iterator[Item]:
 
 
 def batches(sources: Iterable[Source], size: int) -> Iterator[list[Item]]:
-    """Items in batches of ``size``, never of two sources: the scores of a folder do not depend on what is beside it."""
+    """Yields items in batches of ``size``, never from two sources, so that scores do not depend on other sources."""
     for source in sources:
         items = source.items()
         while batch := list(islice(items, size)):

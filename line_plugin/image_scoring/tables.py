@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def score_table(rows: Sequence[ImageScore], layout: Layout, title: str) -> Table:
-    """One line an image."""
+    """A table with one line for each image."""
     from rich.table import Table
     from rich.text import Text
 
@@ -51,7 +51,7 @@ def _p(value: float | None) -> str:
 
 
 def explanation_table(row: ImageScore, explanation: Explanation | PanelExplanation, n: int) -> tuple[str, Table, str]:
-    """Show what one confidence is made of: a sentence, the ``n`` neurons that matter most, and another sentence."""
+    """Explains one confidence: a sentence, a table of the ``n`` neurons that matter most, and another sentence."""
     from rich.table import Table
 
     line = explanation.line if isinstance(explanation, PanelExplanation) else explanation
@@ -82,15 +82,15 @@ def _sum_of(line: Explanation) -> str:
     p = line.parts
     return (
         f"{line.confidence:.4f} = {float(p.score_contributions.sum()):.4f} from all neurons {p.score_bias:+.4f} from "
-        f"the bias {p.entropy:+.4f} from the spread over classes. Of the logit of class {line.predicted}, clipping "
-        f"took {float(p.clipped_away.sum()):.4g} and the masks took {float(p.masked_away.sum()):.4g} "
-        f"({int((~p.kept).sum())} of {len(p.kept)} neurons masked); the confidence would be {p.score_without_clip:.4f} "
+        f"the bias {p.entropy:+.4f} from the spread over classes. Clipping took {float(p.clipped_away.sum()):.4g} "
+        f"from the logit of class {line.predicted}, and the masks took {float(p.masked_away.sum()):.4g} "
+        f"({int((~p.kept).sum())} of {len(p.kept)} neurons masked). The confidence would be {p.score_without_clip:.4f} "
         f"without clipping and {p.score_without_mask:.4f} without masks."
     )
 
 
 def explanation_json(explanation: Explanation | PanelExplanation, n: int) -> dict[str, Any]:
-    """The same for a script: the sum and its ``n`` largest parts."""
+    """The same explanation for scripts: the sum and its ``n`` largest parts."""
     from dataclasses import asdict
 
     line = explanation.line if isinstance(explanation, PanelExplanation) else explanation

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class LINeDetector(FeatureScorer):
     """LINe with pytorch-ood's interface; scores are *outlier* scores: the negated confidence of :class:`LINe`.
 
-    A setting may be changed after fitting with :meth:`set_hyperparameters`: masks are made again from the class sums.
-    :meth:`auto` makes one that chooses its clip at the fit.
+    Settings can be changed after the fit with :meth:`set_hyperparameters`, which makes the masks again from the class
+    sums. :meth:`auto` makes a detector that chooses its clip at the fit.
 
     Args:
         encoder: maps inputs to the pooled, non-negative features (B, D) that enter the head; put it in eval mode.
@@ -80,8 +80,8 @@ class LINeDetector(FeatureScorer):
     ) -> Self:
         """A detector whose ``clip`` is chosen at the fit, from the training data alone: :meth:`LINe.auto`, bit for bit.
 
-        What was chosen, and from what, is in :attr:`choice`; ``print(detector)`` says it. Every fit chooses anew, until
-        :meth:`set_hyperparameters` names a clip.
+        :attr:`choice` holds the choice and its candidates, and ``print(detector)`` shows it. Every fit chooses again,
+        until :meth:`set_hyperparameters` sets a clip.
 
         Args:
             encoder, w, b: as in :class:`LINeDetector`.
@@ -105,14 +105,14 @@ class LINeDetector(FeatureScorer):
         return self.line
 
     def fit(self, data_loader: Iterable[Any]) -> Self:
-        """Fit in one pass that keeps class sums, and of :meth:`auto` a sample of the rows.
+        """Fits in one pass that keeps class sums, and for :meth:`auto` a sample of the rows.
 
         Args:
             data_loader: batches ``(x, y)``; labels below zero are ignored.
 
         Raises:
-            ModelNotSetException: there is no encoder.
-            FitError: no batch, bad labels, or a class without an image.
+            ModelNotSetException: the detector has no encoder. FitError: no batch was given, a label is wrong, or a
+                class has no image.
         """
         found: Gathered | None = None
         for z, y in self.encode_batches(data_loader):
@@ -141,18 +141,19 @@ class LINeDetector(FeatureScorer):
         return LINe.auto(settings.p_w, settings.p_a, seed=self._rule.seed, rows=self._rule.rows)
 
     def get_hyperparameters(self) -> dict[str, float | str | None]:
-        """``p_w``, ``p_a`` and ``clip``; a clip that is still to be chosen is ``"auto"``."""
+        """``p_w``, ``p_a`` and ``clip``. A clip that the next fit chooses is ``"auto"``."""
         settings: dict[str, float | str | None] = asdict(self.line.settings)
         return settings if self._rule is None or self.line.fitted else {**settings, "clip": AUTO}
 
     def set_hyperparameters(self, **kwargs: float | str | None) -> Self:
-        """Change settings; a fitted detector stays fitted, under the new ones.
+        """Changes settings. A fitted detector stays fitted, with the new settings.
 
-        A clip that is named is kept by later fits. ``clip="auto"`` has them choose; of a detector that is fitted, only
-        if its fit chose, for a clip cannot be chosen without rows.
+        Later fits keep a clip that is set here. With ``clip="auto"`` they choose it. A fitted detector accepts that
+        only if its fit chose a clip, since choosing needs rows.
 
         Raises:
-            SettingsError: an unknown name, a value outside its range, or ``clip="auto"`` if the fit chose none.
+            SettingsError: a name is unknown, a value is outside its range, or ``clip="auto"`` is given but the fit
+                chose none.
         """
         for name, value in kwargs.items():
             if name not in asdict(self.line.settings):
@@ -170,7 +171,7 @@ class LINeDetector(FeatureScorer):
         return self
 
     def _chosen_clip(self) -> float | None:
-        """The clip that the fit chose; None if there is no fit yet."""
+        """The clip that the fit chose; None before the fit."""
         if not self.line.fitted:
             return None
         if self.choice is None:

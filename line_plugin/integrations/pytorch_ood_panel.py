@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class PanelDetector(FeatureScorer):
     """The panel with pytorch-ood's interface; scores are *outlier* scores: the negated confidence of :class:`Panel`.
 
-    The panel has no paper of its own; the library asks for one, so ``info`` names LINe's.
+    The panel has no paper of its own. The library requires one, so ``info`` names LINe's.
 
     Args:
         encoder: maps inputs to the pooled features (B, D) that enter the head; put it in eval mode. ``None`` if only
@@ -61,7 +61,7 @@ class PanelDetector(FeatureScorer):
         """Fit in one pass over batches ``(x, y)``; labels below zero are ignored.
 
         Raises:
-            ModelNotSetException: there is no encoder. FitError: as :meth:`Panel.fit`.
+            ModelNotSetException: the detector has no encoder. FitError: as in :meth:`Panel.fit`.
         """
         panel = self._unfitted()
         gathered = Gathered.nothing(self.weight.shape[0], self.weight.shape[1], panel.settings)
@@ -71,7 +71,7 @@ class PanelDetector(FeatureScorer):
         return self
 
     def fit_features(self, z: Tensor, y: Tensor) -> Self:
-        """Fit from features (N, D) and labels (N,); labels below zero are ignored. Raises what the panel raises."""
+        """Fit from features (N, D) and labels (N,); labels below zero are ignored. Raises the errors of the panel."""
         self.panel = self._unfitted().fit_features(z, y, self.weight.to(z.device), self.bias)
         return self
 

@@ -41,11 +41,11 @@ LINES_INFO = DetectorInfo(
     ),
     tasks={Task.CLASSIFICATION},
 )
-"""What pytorch-ood requires of each detector: the paper and the tasks."""
+"""The paper and the tasks, which pytorch-ood requires of each detector."""
 
 
 class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
-    """Scores are *outlier* scores: the negated confidence of what :meth:`scored_by` gives.
+    """Base class of the detectors. Scores are *outlier* scores: the negated confidence of the object :meth:`scored_by`.
 
     Args:
         encoder: maps inputs to the pooled features (B, D) that enter the head; put it in eval mode. ``None`` if only
@@ -66,7 +66,7 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
 
     @property
     def choice(self) -> LeaveOut | None:
-        """How the fit chose LINe's clip, with every candidate; None if it was given, or before the fit."""
+        """How the fit chose LINe's clip, with all candidates; None before the fit, or if the clip was given."""
         scorer = self.scored_by()
         return scorer.choice if scorer.fitted else None
 
@@ -84,7 +84,7 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
         """Features (B, D) and labels of batches ``(x, y)``, one after the other, without gradients.
 
         Raises:
-            ModelNotSetException: there is no encoder; before the first batch is asked for.
+            ModelNotSetException: the detector has no encoder; raised before the first batch is read.
         """
         if self.encoder is None:
             raise ModelNotSetException("fit needs an encoder; without one, call fit_features")
@@ -96,10 +96,10 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
             return encoder(x if device is None else x.to(device))
 
     def predict(self, x: Tensor) -> Tensor:
-        """Outlier scores (B,) float32 of inputs; larger means more likely out-of-distribution.
+        """The outlier scores (B,) float32 of inputs; larger means more likely out-of-distribution.
 
         Raises:
-            ModelNotSetException: there is no encoder; RequiresFittingException: not fitted.
+            ModelNotSetException: the detector has no encoder; RequiresFittingException: it is not fitted.
         """
         if self.encoder is None:
             raise ModelNotSetException
@@ -109,7 +109,8 @@ class FeatureScorer(FeaturesDetector):  # type: ignore[misc]
         """Outlier scores (B,) float32 of features (B, D); larger means more likely out-of-distribution.
 
         Raises:
-            RequiresFittingException: not fitted; WidthError, NonFiniteError: features that cannot be scored.
+            RequiresFittingException: the detector is not fitted; WidthError, NonFiniteError: the features cannot be
+                scored.
         """
         scorer = self.scored_by()
         if not scorer.fitted:

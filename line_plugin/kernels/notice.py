@@ -1,4 +1,4 @@
-"""What the log says about kernels: that one is being compiled, if that takes long, or why one cannot be used."""
+"""Logs about kernels: that one is being compiled, if that takes long, or why one cannot be used."""
 
 from __future__ import annotations
 

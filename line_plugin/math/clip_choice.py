@@ -1,4 +1,4 @@
-"""A clipping threshold that was chosen from ID data: what was tried, and what the choice cannot stand on."""
+"""The record of a clipping threshold that was chosen from ID data: its candidates, and the reasons to doubt it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class LeaveOut:
         if not self.folds:
             sentences.append(
                 f"The head has one class, so none can be left out: the {USUAL:g}th percentile of the training "
-                "activations was taken without being judged."
+                "activations was taken without a check."
             )
         elif classes < FOLDS:
             sentences.append(
@@ -98,6 +98,6 @@ class LeaveOut:
             sentences.append(
                 f"{self.negative:.1%} of the activations are negative. The rule then still chooses how much of the "
                 "upper end to clip, but LINe assumes activations behind a ReLU and does badly on some networks without "
-                "one (ViT, Swin, ConvNeXt): compare it by `openood eval` with the methods ebo, rmds++ or mds++."
+                "one (ViT, Swin, ConvNeXt). Compare it by `openood eval` with the methods ebo, rmds++ or mds++."
             )
         return sentences

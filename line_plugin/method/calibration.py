@@ -137,9 +137,9 @@ class Calibration:
             )
         if self.n < 10_000:
             sentences.append(
-                f"{self.n} samples tell the masses of the cells too coarsely to take them as they are: a false-alert "
-                "budget needs upper bounds on them, with which weak surges are raised later; 10,000 samples and more "
-                "cost little delay."
+                f"{self.n} samples give only a coarse estimate of each cell's share of ID inputs. A false-alert "
+                "budget therefore uses upper bounds, and weak surges are raised later. With 10,000 samples or more the "
+                "delay is small."
             )
         ties = self.n - len(np.unique(self.ordered))
         if ties > 0.01 * self.n:

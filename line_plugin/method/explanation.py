@@ -61,7 +61,7 @@ class Explanation:
     head: MaskedHead
 
     def contributions_to(self, label: int) -> Tensor:
-        """What each neuron adds to the masked logit of another class, (D,) float64; the sum plus bias is that logit."""
+        """Each neuron's contribution (D,) float64 to another class's masked logit, which is their sum plus its bias."""
         return self.parts.clipped * torch.where(
             self.head.kept(self.predicted)[label], self.head.weight[label], self.head.weight.new_zeros(())
         )

@@ -211,9 +211,9 @@ def _warn_if_negative(features: Tensor, head: str) -> bool:
         share = float((features < 0).float().mean())
         warnings.warn(
             f"{share:.1%} of the features{f' before {head!r}' if head else ''} are negative (least {low:.3g}). "
-            "LINe assumes pooled activations behind a ReLU, so that 0 means 'did not fire'; on ViT, Swin, ConvNeXt and "
-            "other nets without one its masks and its clipping lose that meaning. Scores are computed all the same; on "
-            "some such nets they are poor: compare them by `openood eval` with those of ebo, rmds++ or mds++.",
+            "LINe assumes pooled activations behind a ReLU, so that 0 means 'did not fire'. On ViT, Swin, ConvNeXt and "
+            "other networks without one, its masks and its clipping lose that meaning, and on some of them its scores "
+            "are poor. Compare them by `openood eval` with those of ebo, rmds++ or mds++.",
             NegativeFeatureWarning,
             stacklevel=4,
         )

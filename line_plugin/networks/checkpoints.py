@@ -1,4 +1,4 @@
-"""Read a checkpoint into a network: tensors only, never a pickled object."""
+"""Loads checkpoints into networks. Only tensors are read, never pickled objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> None:
-    """Load a state dict into ``model``, all of it or none.
+    """Loads a state dict into ``model``, completely or not at all.
 
     A ``.safetensors`` file, or a torch file read with ``weights_only=True``; a dict that holds the state dict under
     ``state_dict``, ``model`` or ``model_state_dict`` is unwrapped, and the ``module.`` of DataParallel is taken off.
@@ -85,7 +85,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 def _check_fit(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     wanted = model.state_dict()
-    # Batch counters are not used in eval mode, and checkpoints from before they existed lack them.
+    # Batch counters are not used in eval mode, and old checkpoints do not have them.
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [n for n in state if n not in wanted]
     if missing or unexpected:

@@ -1,4 +1,4 @@
-"""What decides a network's output, as one digest: the key of its cached features and a part of an artifact."""
+"""Computes one digest of a network, which is the key of its cached features and a part of artifacts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PRESENT, _FORMER = "line_plugin.networks.architectures.", "line_plugin.architec
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over what decides a network's output: its tensors, its structure and the code of its modules."""
+    """SHA-256 over all that decides a network's output: its tensors, its structure and the code of its modules."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, Tensor):
@@ -25,17 +25,16 @@ def fingerprint(model: nn.Module) -> str:
     for name in sorted(class_name(kind) for kind in kinds):
         digest.update(f"\0{name}".encode())
     for module in sorted({kind.__module__ for kind in kinds if not kind.__module__.startswith("torch.nn")}):
-        try:  # the whole file: a forward may call functions beside its class
+        try:  # the whole file, since a forward may call functions outside its class
             digest.update(inspect.getsource(sys.modules[module]).encode())
-        except (OSError, TypeError, KeyError):  # defined in a shell or compiled: the names have to be enough
+        except (OSError, TypeError, KeyError):  # defined in a shell or compiled, so only the names count
             continue
     return digest.hexdigest()
 
 
 def class_name(kind: type) -> str:
-    """The full name of a class. The built-in networks keep the name of the package that they were first released in.
+    """The full name of a class. The built-in networks keep the name of the package in which they were first released.
 
-    Otherwise a file that only moves inside this package would make every feature cache and artifact belong to another
-    network.
+    Otherwise moving a file inside this package would invalidate every feature cache and artifact.
     """
     return f"{kind.__module__}.{kind.__qualname__}".replace(_PRESENT, _FORMER, 1)

@@ -1,4 +1,4 @@
-"""The head of a classifier: the ``Linear`` that gives its logits, found by tracing or named."""
+"""Finds the head of a classifier, the ``Linear`` that gives its logits, by tracing or by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPECTED_NETWORK = "LINe needs a classifier whose last layer is a Linear over po
 
 @dataclass(frozen=True)
 class Head:
-    """The classifier head of a network: its module path (``"fc"``), the layer, and how images go in.
+    """The head of a network: its module path (``"fc"``), the layer, and the memory format of images.
 
     Attributes:
         layout: memory format of the images (:func:`input_layout`).
@@ -28,16 +28,16 @@ class Head:
 
 
 def find_head(model: nn.Module, example: Tensor | None, path: str | None = None) -> Head:
-    """Find the head by running ``example`` through ``model``, or take the one that is named.
+    """Finds the head by running ``example`` through ``model``, or takes the named one.
 
     Args:
         model: in eval mode, on the device of ``example``.
-        example: an input batch; one row is used. It may be ``None`` if the head is named: nothing is forwarded then,
-            and the layout is the usual one.
-        path: module path of the ``Linear``; without it, the ``Linear`` whose output is the network's output is taken.
+        example: an input batch, of which one row is used. It may be ``None`` if the head is named. Then nothing is
+            forwarded, and the layout is the usual one.
+        path: module path of the ``Linear``; by default the ``Linear`` whose output is the network's output.
 
     Raises:
-        HeadError: there is none; the message names the candidates.
+        HeadError: no head was found; the message names the candidates.
     """
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     if path is not None:
@@ -59,7 +59,7 @@ def find_head(model: nn.Module, example: Tensor | None, path: str | None = None)
 def _record_outputs(
     model: nn.Module, linears: Mapping[str, nn.Linear], example: Tensor
 ) -> tuple[list[tuple[str, Tensor]], Tensor]:
-    """One pass: what each ``Linear`` gave, in the order in which they ran, and the logits of the network."""
+    """Runs one pass; returns the output of each ``Linear``, in the order of their calls, and the network's logits."""
     outputs: list[tuple[str, Tensor]] = []
 
     def record(name: str) -> Any:
@@ -93,8 +93,8 @@ def input_layout(model: nn.Module, image: Tensor, logits: Tensor) -> torch.memor
     channels and pixels) keeps the usual one.
 
     Args:
-        image: (1, C, H, W) on the network's device; an input with another number of axes has no channels to put last.
-        logits: what the network returned for it.
+        image: (1, C, H, W) on the network's device; an input with another number of axes keeps its layout.
+        logits: the network's output for it.
     """
     if image.ndim != 4 or image.device.type != "cpu":
         return torch.contiguous_format
@@ -115,7 +115,7 @@ def _list_linears(linears: Mapping[str, nn.Linear]) -> str:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The logits among what a network returns: a tensor, ``.logits``, or the first tensor of a tuple or dict."""
+    """The logits in a network's output: a tensor, ``.logits``, or the first tensor of a tuple or dict."""
     if isinstance(output, Tensor):
         return output
     if isinstance(getattr(output, "logits", None), Tensor):

@@ -1,4 +1,4 @@
-"""Image classifiers of Hugging Face's transformers from a folder on disk: nothing is fetched, no code of it is run."""
+"""Loads image classifiers of Hugging Face's transformers from a folder, without downloads or code from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PREFIX = "hf:"
 _CONFIG, _IMAGES = "config.json", "preprocessor_config.json"
-_LARGEST = 16 << 20  # bytes of a JSON file: the labels of ImageNet-21k take 1.3 MB
+_LARGEST = 16 << 20  # the most bytes of a JSON file; the labels of ImageNet-21k take 1.3 MB
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's numbers
 # Processors that resize, crop, divide by 255 and normalise, in this order, as their files say, and nothing else.
 _KNOWN = frozenset(
@@ -26,14 +26,14 @@ _KINDS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureE
 
 
 def load_folder(folder: Path) -> nn.Module:
-    """The classifier in a folder that ``save_pretrained`` wrote, in eval mode, float32.
+    """Loads the classifier from a folder that ``save_pretrained`` wrote, in eval mode and float32.
 
     Returns:
         A module from images (N, 3, H, W) float to logits (N, K); the classifier of transformers is its ``net``.
 
     Raises:
-        SettingsError: the folder is no such, or transformers is not installed. CheckpointError: its weights are not
-            safetensors, cannot be read, or are not all there.
+        SettingsError: the folder does not hold such a classifier, or transformers is not installed. CheckpointError:
+            its weights are not safetensors, cannot be read, or are incomplete.
     """
     config = _read_json(folder, _CONFIG)
     if "auto_map" in config:
@@ -73,7 +73,7 @@ def _load(folder: Path, kind: str) -> Any:
         ) from error
     try:
         with _silent(logging):
-            # An absolute path of a folder that is there is never taken for the name of a repository.
+            # The absolute path of an existing folder is never taken for the name of a repository.
             net, found = AutoModelForImageClassification.from_pretrained(
                 str(folder.resolve()),
                 local_files_only=True,
@@ -82,7 +82,7 @@ def _load(folder: Path, kind: str) -> Any:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-    except Exception as error:  # whatever a wrong file makes of it: the library has no tree of errors
+    except Exception as error:  # a wrong file may raise anything, since the library has no exceptions of its own
         raise CheckpointError(
             f"{folder} cannot be loaded as an image classifier of transformers ({_first_line(error)}): save it again "
             "with save_pretrained"
@@ -99,7 +99,7 @@ def _load(folder: Path, kind: str) -> Any:
 
 @contextmanager
 def _silent(logging: Any) -> Iterator[None]:
-    """No tables of keys and no progress bar of transformers; what is wrong is one line of ours."""
+    """Silences transformers' tables of keys and its progress bar. Errors are one line of ours."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -112,16 +112,16 @@ def _silent(logging: Any) -> Iterator[None]:
 
 
 def _digest(net: Any) -> str:
-    """SHA-256 of what the configuration says of the network, wherever the folder lies."""
+    """SHA-256 of the configuration without the folder's path."""
     told = {k: v for k, v in net.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_preprocessing(folder: Path) -> dict[str, Any]:
-    """What ``preprocessor_config.json`` says, as ``resize``, ``crop``, ``mean``, ``std`` and ``interpolation``.
+    """Reads ``preprocessor_config.json`` as ``resize``, ``crop``, ``mean``, ``std`` and ``interpolation``.
 
     Raises:
-        SettingsError: there is none, or it asks for a step that is not resize, crop, division by 255 or normalisation.
+        SettingsError: the file is missing, or has a step other than resize, crop, division by 255 or normalisation.
     """
     told = _read_json(folder, _IMAGES)
     path = folder / _IMAGES
@@ -148,10 +148,10 @@ def read_preprocessing(folder: Path) -> dict[str, Any]:
 
 
 def _geometry(told: Mapping[str, Any], *, shortest: bool) -> tuple[int | tuple[int, int] | None, int | None]:
-    """Resize and crop.
+    """Reads the resize and the crop.
 
     Args:
-        shortest: whether a bare number is the shorter side; else both sides.
+        shortest: whether a single number is the shorter side; otherwise it is both sides.
     """
     resize: int | tuple[int, int] | None = None
     crop: int | None = None
@@ -160,7 +160,7 @@ def _geometry(told: Mapping[str, Any], *, shortest: bool) -> tuple[int | tuple[i
         if isinstance(size, int):
             size = {"shortest_edge": size} if shortest else {"height": size, "width": size}
         resize = int(size["shortest_edge"]) if "shortest_edge" in size else (int(size["height"]), int(size["width"]))
-        if (share := told.get("crop_pct")) is not None and isinstance(resize, int):  # ConvNeXt's rule, also of ResNet
+        if (share := told.get("crop_pct")) is not None and isinstance(resize, int):  # the rule of ConvNeXt and ResNet
             resize, crop = (int(resize / float(share)), resize) if resize < 384 else ((resize, resize), None)
     if told.get("do_center_crop", False):
         size = told["crop_size"]

@@ -1,4 +1,4 @@
-"""Whether a network is of a named architecture, whoever built it."""
+"""Recognises whether a network has a named architecture, no matter which code built it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def is_architecture(model: nn.Module, name: str, num_classes: int) -> bool:
     """Whether ``model`` has the tensors of the architecture ``name``: the same names, the same shapes.
 
-    It does not matter whether ``--arch`` or your own function built it. How it was trained cannot be seen.
+    It does not matter whether ``--arch`` or your own function built it. Its training is not checked.
 
     Args:
         name: as :func:`line_plugin.networks.build` takes it.
@@ -26,6 +26,6 @@ def is_architecture(model: nn.Module, name: str, num_classes: int) -> bool:
 
     found = shapes(model)
     if sum(len(shape) == 2 and shape[0] == num_classes for shape in found.values()) == 0:
-        return False  # no Linear of that many classes: nothing needs to be built
-    with torch.device("meta"):  # shapes only, no memory and no random numbers
+        return False  # without a Linear of that many classes, nothing needs to be built
+    with torch.device("meta"):  # only shapes, without memory and random numbers
         return shapes(build(name, num_classes)) == found

@@ -1,4 +1,4 @@
-"""Which name builds which network. Torch is imported when one is built."""
+"""Builds networks by name. Torch is imported when a network is built."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _lenet_mnist(num_classes: int) -> nn.Module:
 
 
 def _from_torchvision(name: str) -> Callable[[int], nn.Module]:
-    """For the networks whose OpenOOD class only adds flags to torchvision's: the state dicts are equal."""
+    """Builds networks whose OpenOOD class only adds flags to torchvision's, so that the state dicts are equal."""
 
     def build_one(num_classes: int) -> nn.Module:
         import torchvision
@@ -94,14 +94,14 @@ def build(name: str, num_classes: int) -> nn.Module:
     Args:
         name: one of :func:`names`, OpenOOD's spelling of it (``densenet``, ``wrn``, ``vit-b-16``, ``swin-t``,
             ``regnet``), ``torchvision:NAME``, ``timm:NAME`` or ``hf:FOLDER``.
-        num_classes: width of the head, at least 1; a folder brings its own.
+        num_classes: width of the head, at least 1; a folder has its own.
 
     Returns:
         A module from images (N, 3, H, W) float to logits (N, num_classes).
 
     Raises:
-        SettingsError: an unknown name, fewer than one class, no such folder, or the library is not installed.
-        CheckpointError: the weights in a folder.
+        SettingsError: the name is unknown, ``num_classes`` is below 1, the folder does not exist, or the library is not
+            installed. CheckpointError: the weights in the folder cannot be loaded.
     """
     if num_classes < 1:
         raise SettingsError(f"num_classes={num_classes} given, expected at least 1")
@@ -143,7 +143,10 @@ def _timm(name: str, num_classes: int) -> nn.Module:
 
 
 def _not_in_library(library: str, name: str, known: Iterable[str]) -> SettingsError:
-    """The libraries know hundreds of names: offer the nearest few."""
+    """The error for a name that a library does not have.
+
+    Libraries have hundreds of names, so it offers the nearest few.
+    """
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     lists = {"torchvision": "torchvision.models.list_models(module=torchvision.models)", "timm": "timm.list_models()"}
     hint = f"did you mean {', '.join(near)}? " if near else ""

@@ -1,4 +1,4 @@
-"""Tap a network: the features that enter its head and the logits that leave it, batch by batch."""
+"""Reads the features that enter a network's head and the logits that leave it, batch by batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TappedBatch:
 
 @contextmanager
 def tapped(head: Head) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Collect ``(features, logits)`` of each call of the head while the context lasts."""
+    """Collects ``(features, logits)`` of each call of the head while the context lasts."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -62,13 +62,13 @@ def forward(model: nn.Module, head: Head, images: Tensor) -> tuple[Tensor, Tenso
 def tap_batches(
     model: nn.Module, loader: Iterable[Any], *, head: str | None = None, device: torch.device | str | None = None
 ) -> Iterator[TappedBatch]:
-    """Forward every batch of a loader once and yield what enters and leaves the head.
+    """Forwards every batch of a loader once, and yields the head's inputs and outputs.
 
     Args:
         model: put in eval mode and moved to ``device``.
         loader: batches ``(images, labels, ...)`` or dicts with ``data`` and ``label``.
         head: module path of the ``Linear``; found on the first batch if it is not given.
-        device: the model's own device if not given.
+        device: the device to run on; by default the model's own.
     """
     target = torch.device(device) if device is not None else device_of(model)
     model.to(target).eval()

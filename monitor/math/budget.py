@@ -1,8 +1,8 @@
-"""From the operator's statement ("1 false alert per N requests") to thresholds, and what has been spent.
+"""Turns the operator's budget ("1 false alert per N requests") into thresholds, and counts how much of it is spent.
 
-With one threshold A for every key of a level, a level's false alerts after t samples are at most ``sum_key t_key / A
-= t / A`` in expectation, for any number of keys (each sample belongs to one key a level). Over levels the bounds add:
-``sum_level 1 / A_level = 1 / N``.
+All keys of a level have one threshold A. Each sample belongs to one key of each level, so a level's false alerts after
+t samples are at most ``sum_key t_key / A = t / A`` in expectation, for any number of keys. The bounds of the levels add
+up: ``sum_level 1 / A_level = 1 / N``.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from typing import Literal
 
 Level = Literal["stream", "class", "everything"]
 LEVELS: tuple[Level, ...] = ("stream", "class", "everything")
-"""A stream as a whole, one predicted class of a stream, all streams together."""
+"""The levels: a stream as a whole, one predicted class of a stream, all streams together."""
 
 
 def requests_in(days: float, requests_per_second: float) -> float:
-    """Requests over all streams in so many days."""
+    """How many requests all streams have in a number of days."""
     return days * 86_400 * requests_per_second
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most one false alert per ``requests`` requests, over everything watched.
+    """At most one false alert per ``requests`` requests, over all streams and levels.
 
     Attributes:
         requests: N, ID requests per false alert, in expectation; more than 1.
-        shares: how much of the budget each level may spend; positive shares of levels that are watched. They are
-            divided by their sum. A level that is absent is not watched. Delay grows with the logarithm of
-            ``1 / share`` only.
+        shares: the share of the budget that each watched level may spend, above 0. They are divided by their sum. A
+            level without a share is not watched. The delay grows only with the logarithm of ``1 / share``.
 
     Raises:
-        ValueError: N not above 1, an unknown level, a share that is not positive, or no level.
+        ValueError: N is not above 1, a level is unknown, a share is not positive, or no level is given.
     """
 
     requests: float
@@ -49,20 +48,23 @@ class Budget:
             raise ValueError(f"shares {dict(self.shares)} given, expected a positive one for each level watched")
 
     def threshold(self, level: Level) -> float:
-        """A of this level: its keys raise when their evidence reaches it; infinite if it is not watched."""
+        """The threshold A of a level: a key raises when its evidence reaches it.
+
+        It is infinite if the level is not watched.
+        """
         share = self.shares.get(level, 0.0)
         return self.requests * sum(self.shares.values()) / share if share else math.inf
 
     def spent(self, samples: Mapping[Level, int]) -> float:
-        """Upper bound on the false alerts expected so far.
+        """An upper bound on the expected number of false alerts so far.
 
         Args:
-            samples: of each level, those folded while it could raise.
+            samples: for each level, how many samples were folded while it could raise.
         """
         return sum(n / self.threshold(level) for level, n in samples.items())
 
     def words(self, samples: Mapping[Level, int] | None = None, requests_per_second: float | None = None) -> str:
-        """The budget, and what of it is spent, in one line for people."""
+        """The budget and how much of it is spent, in one line for people."""
         said = f"at most 1 false alert per {self.requests:,.0f} requests"
         if requests_per_second:
             days = self.requests / requests_per_second / 86_400

@@ -1,18 +1,18 @@
-"""A slow drift is not a surge: how far a window of inputs lies from the calibration set, and how likely by chance.
+"""Measures slow drift: how far a window of inputs is from the calibration set, and how likely that is by chance.
 
-Two things are compared for each stream, window by window: how many inputs fall into each conformal cell of the score,
-and how many are predicted as each class. The *size* of a difference is the population stability index (PSI), less what
-chance alone makes of it. Its *p-value* is exact, by simulation:
+Two counts of each stream are compared, window by window: how many inputs fall into each conformal cell of the score,
+and how many are predicted as each class. The *size* of a difference is the population stability index (PSI), minus its
+expectation by chance. Its *p-value* is exact, by simulation:
 
-- **Scores.** The cells are cut at ranks of the calibration scores, so the masses that an exchangeable input has in them
-  are Dirichlet, with the ranks between the cuts as weights. The counts of a window are then Dirichlet-multinomial,
-  whatever the distribution of the scores is.
-- **Classes.** If window and calibration set are of one distribution, the window's counts are a draw without
-  replacement from both together: multivariate hypergeometric.
+- **Scores.** The cells are cut at ranks of the calibration scores, so their probabilities for an exchangeable input are
+  Dirichlet, with the ranks between the cuts as weights. The counts of a window are then Dirichlet-multinomial, for any
+  distribution of the scores.
+- **Classes.** If window and calibration set have the same distribution, the window's counts are a draw without
+  replacement from both together, which is multivariate hypergeometric.
 
-A p-value ``(1 + #{simulated >= seen}) / (1 + simulations)`` is valid for any number of simulations (Besag and Clifford
-1989). A window of n inputs is called different at ``p <= n / budget``, so in the mean at most one of the inputs'
-windows is called so falsely per ``budget`` inputs, over all streams together and over both comparisons.
+A p-value ``(1 + #{simulated >= counted}) / (1 + simulations)`` is valid for any number of simulations (Besag and
+Clifford 1989). A window of n inputs is called different at ``p <= n / budget``. So on average at most one window per
+``budget`` inputs is falsely called different, over all streams and both comparisons together.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 
 SIMULATIONS = 999
-"""p-values are multiples of one over this and one: fine enough for ``n / budget`` of .002 and more."""
+"""How many simulations. p-values are multiples of ``1 / (1 + this)``, which suffices for ``n / budget`` from .002."""
 
 LEAST = 5
-"""Cells or classes of which fewer than this are expected are put together."""
+"""Cells or classes with fewer expected inputs than this are joined."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Difference:
     """How a window differs from the calibration set in one respect.
 
     Attributes:
-        size: PSI less its expectation by chance, 0 or more. By convention .1 is a change, .25 a large one.
-        p_value: in (0, 1]; of differences at least as large if there is none.
-        parts: how many cells or classes were compared, after rare ones were put together. 1 if there is nothing to
-            compare; then ``size`` is 0 and ``p_value`` 1.
+        size: PSI minus its expectation by chance, 0 or more. By convention .1 is a change and .25 a large one.
+        p_value: in (0, 1], the probability of a size at least this large if nothing has changed.
+        parts: how many cells or classes were compared, after rare ones were joined. If it is 1, nothing could be
+            compared: ``size`` is 0 and ``p_value`` 1.
     """
 
     size: float
@@ -50,15 +50,15 @@ class Difference:
 
 
 def population_stability_index(seen: Counts, reference: Counts) -> npt.NDArray[np.float64]:
-    """``sum (a - e) log(a / e)`` of the shares a of what was seen and e of the reference.
+    """``sum (a - e) log(a / e)`` over the shares a of the counts and e of the reference.
 
     Args:
         seen: (..., parts) counts.
         reference: (..., parts) counts.
 
     Returns:
-        (...,) never negative; 0 exactly if the shares are equal. Half a sample is added to every count, so that an
-        empty part is not infinitely far away.
+        (...,), never negative, and exactly 0 if the shares are equal. Half a sample is added to every count, so that an
+            empty part does not give infinity.
     """
     parts = seen.shape[-1]
     a = (seen + 0.5) / (seen.sum(-1, keepdims=True) + 0.5 * parts)
@@ -68,12 +68,12 @@ def population_stability_index(seen: Counts, reference: Counts) -> npt.NDArray[n
 
 
 def compare_cells(seen: Sequence[int] | Counts, weights: Sequence[int], rng: np.random.Generator) -> Difference:
-    """Compare the cells of a window with what the calibration set lets expect.
+    """Compares the cells of a window with those that the calibration set predicts.
 
     Args:
-        seen: (cells,) inputs of the window.
-        weights: (cells,) ranks between the cuts of the cells; they add up to the calibration samples and one.
-        rng: of the simulation, independent of the inputs.
+        seen: (cells,) counts of the window's inputs.
+        weights: (cells,) ranks between the cuts of the cells; their sum is the number of calibration samples plus one.
+        rng: random numbers of the simulation, independent of the inputs.
     """
     window, expected = np.asarray(seen, np.int64), np.asarray(weights, np.int64)
     window, expected = _neighbours_together(window, expected)
@@ -85,12 +85,12 @@ def compare_cells(seen: Sequence[int] | Counts, weights: Sequence[int], rng: np.
 
 
 def compare_classes(seen: Sequence[int] | Counts, reference: Sequence[int], rng: np.random.Generator) -> Difference:
-    """Compare the predicted classes of a window with those of the calibration set.
+    """Compares the predicted classes of a window with those of the calibration set.
 
     Args:
-        seen: (classes,) inputs of the window.
-        reference: (classes,) held-out ID samples.
-        rng: of the simulation, independent of the inputs.
+        seen: (classes,) counts of the window's inputs.
+        reference: (classes,) counts of held-out ID samples.
+        rng: random numbers of the simulation, independent of the inputs.
     """
     window, held = np.asarray(seen, np.int64), np.asarray(reference, np.int64)
     window, held = _rare_together(window, held)
@@ -101,12 +101,15 @@ def compare_classes(seen: Sequence[int] | Counts, reference: Sequence[int], rng:
 
 
 def allowed(samples: int, budget: float) -> float:
-    """The p-value at which one of the two comparisons of a window of so many inputs calls it different."""
+    """The p-value at or below which each of the two comparisons calls a window of ``n`` inputs different."""
     return min(1.0, samples / budget / 2)
 
 
 def _neighbours_together(seen: Counts, weights: Counts) -> tuple[Counts, Counts]:
-    """Join cells of which few are expected to their neighbour. What is seen has no say in it: the test stays exact."""
+    """Joins cells with few expected inputs to their neighbour.
+
+    The counts do not decide this, so the test stays exact.
+    """
     share = min(1.0, float(seen.sum()) / max(1, int(weights.sum())))
     cuts: list[int] = []
     gathered = 0.0
@@ -121,7 +124,7 @@ def _neighbours_together(seen: Counts, weights: Counts) -> tuple[Counts, Counts]
 
 
 def _rare_together(seen: Counts, reference: Counts) -> tuple[Counts, Counts]:
-    """Put rare classes into one. The sum of both says which, and the test is exact given that sum."""
+    """Joins rare classes into one. The sum of both counts decides which, and the test is exact given that sum."""
     both = seen + reference
     rare = both * min(int(seen.sum()), int(reference.sum())) < LEAST * int(both.sum())
     kept = ~rare
@@ -138,10 +141,10 @@ def _difference(seen: Counts, reference: Counts, simulated: Counts, simulated_re
 
 
 def weights_of(ranks: Sequence[int], samples: int) -> tuple[int, ...]:
-    """Ranks between the cuts of the cells: ``ranks`` at or below each cell's upper edge, of ``samples`` and one.
+    """The ranks between the cuts of the cells, from the ``ranks`` at or below each cell's upper edge.
 
     Raises:
-        ValueError: ranks that fall, or that do not end at ``samples + 1``.
+        ValueError: ``ranks`` fall, or do not end at ``samples + 1``.
     """
     found = tuple(b - a for a, b in zip((0, *ranks[:-1]), ranks, strict=True))
     if min(found) < 0 or not math.isclose(sum(found), samples + 1):

@@ -1,9 +1,9 @@
-"""Several experts as one detector: how their cells and their bets lie side by side.
+"""Combines several experts into one detector: the layout of their cells, counts and bets side by side.
 
-Each of E experts puts every sample in a conformal cell of its own, so a sample adds one count for each expert: the
+Each of E experts puts every sample in one of its own conformal cells, so a sample adds one count for each expert. The
 counts of a key are ``(E * cells,)``, the first expert's cells first. Its evidence has ``E * contaminations`` columns in
-the same order. An expert's columns bet on that expert's cells alone: on any other cell they pay 1, whose log is 0, so
-the table of log bets is block-diagonal. One expert is the plain case.
+the same order. An expert's columns bet only on that expert's cells. On any other cell they pay 1, whose log is 0, so
+the table of log bets is block-diagonal. With one expert, nothing changes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ def side_by_side(tables: Sequence[Floats]) -> Floats:
 
 
 def part(expert: int, size: int) -> slice:
-    """Where the ``size`` cells, or columns, of an expert lie among those of all."""
+    """The slice of an expert's ``size`` cells, or columns, among those of all experts."""
     return slice(expert * size, (expert + 1) * size)
 
 
 def samples_of(counts: Ints, cells: int) -> Ints:
-    """(...) samples in (..., E * cells) counts: every expert has counted each of them, so the first one tells."""
+    """The number of samples (...) in (..., E * cells) counts.
+
+    Every expert has counted each of them, so the first is used.
+    """
     return np.asarray(counts[..., :cells].sum(axis=-1))
 
 

@@ -1,4 +1,4 @@
-"""One closed bucket laid out by level, with every key's evidence after it."""
+"""Sums one closed bucket for each level (stream, class, everything), and folds it into the evidence of each key."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Levels:
     """A bucket by level.
 
     Attributes:
-        rows: key to row of ``evidence``, new keys included.
-        evidence: after the bucket.
-        samples: of each level, folded so far while it could raise.
-        streams: with input in this bucket, in order of name.
-        eventful: those of them whose alert fires or whose evidence has reached a threshold.
-        counts: of each eventful stream, (cells,), those of every expert.
-        by_class: of each eventful stream, ``(class, (cells,) counts)``.
-        passed: stream to the classes whose evidence has reached its threshold, None for the stream as a whole.
-        rest: (cells,) counts of all streams that had no alert of their own: everything together.
-        everything_passed: whether their evidence has reached its threshold.
+        rows: the row of ``evidence`` for each key, new keys included.
+        evidence: the evidence after the bucket.
+        samples: for each level, how many samples were folded so far while it could raise.
+        streams: the streams with input in this bucket, in order of name.
+        eventful: those streams whose alert fires or whose evidence has reached a threshold.
+        counts: for each eventful stream, the counts (cells,) of all experts.
+        by_class: for each eventful stream, ``(class, (cells,) counts)``.
+        passed: for each stream the classes whose evidence has reached their threshold, None for the stream as a whole.
+        rest: (cells,) counts of everything together: all streams that had no alert of their own.
+        everything_passed: whether the evidence of everything together has reached its threshold.
     """
 
     rows: Mapping[Key, int]
@@ -45,10 +45,10 @@ class Levels:
 
 
 def laid_out(state: MonitorState, bucket: Bucket, rules: Rules) -> Levels:
-    """Sum the counts of a bucket up to each level and fold them into the evidence.
+    """Sums the counts of a bucket for each level and folds them into the evidence.
 
     Raises:
-        ValueError: counts of another number of cells, below 0, or not the same number of samples for every expert.
+        ValueError: counts have another number of cells, are below 0, or differ in samples between experts.
     """
     keys, counts = _filled(bucket, rules)
     names = list(dict.fromkeys(stream for stream, _ in keys))
@@ -85,7 +85,7 @@ def laid_out(state: MonitorState, bucket: Bucket, rules: Rules) -> Levels:
     calm = int(samples_of(rest, rules.cells))
     spent: dict[Level, int] = {
         "stream": calm,
-        "class": calm if rules.class_nulls else 0,  # an upper bound: classes without nulls of their own cannot raise
+        "class": calm if rules.class_nulls else 0,  # an upper bound: classes without nulls cannot raise
         "everything": 0 if None in firing else calm,
     }
     return Levels(
@@ -123,7 +123,7 @@ def _filled(bucket: Bucket, rules: Rules) -> tuple[list[tuple[str, int]], Ints]:
 
 
 def _grown(state: MonitorState, keys: Sequence[Key], start: float) -> tuple[Mapping[Key, int], Evidence]:
-    """Rows for keys that were never seen; their clock starts with the bucket."""
+    """Adds rows for new keys. Their time without input starts with the bucket."""
     new = [k for k in keys if k not in state.rows]
     if not new:
         return state.rows, state.evidence
@@ -134,14 +134,14 @@ def _grown(state: MonitorState, keys: Sequence[Key], start: float) -> tuple[Mapp
 
 
 def _tables(keys: Sequence[Key], rules: Rules) -> Floats:
-    """One table of log bets for all keys, or one each."""
+    """The table of log bets: one for all keys, or one for each."""
     if not rules.table_of:
         return np.asarray(rules.tables[0])
     return np.asarray(rules.tables[[0 if label is None else rules.table_of.get(label, 0) for _, label in keys]])
 
 
 def _passed(keys: Sequence[Key], strength: Floats, rules: Rules) -> tuple[dict[str, list[int | None]], bool]:
-    """Which keys have reached their threshold."""
+    """The keys whose evidence has reached their threshold."""
     least = math.log(min(rules.budget.threshold(level) for level in LEVELS))
     passed: dict[str, list[int | None]] = {}
     everything = False

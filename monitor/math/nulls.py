@@ -1,8 +1,9 @@
-"""What a calibration set supports about ID traffic: upper bounds on the cell masses, as steps and a margin.
+"""Bounds the cell probabilities of ID traffic from a calibration set, so that bets against them are fair.
 
-The bets of :mod:`monitor.math.evidence` fall with the cell (cell 0, the most OOD, pays most), so their expectation is
-largest when the mass lies as far towards cell 0 as allowed. Bounding the *cumulative* masses from above therefore
-bounds every bet's expectation, ties and discrete scores included: ties only move mass towards the last cell.
+The *mass* of a cell is the probability that an ID input falls into it. The bets of :mod:`monitor.math.evidence` fall
+with the cell (cell 0, the most OOD, pays most). Their expectation is therefore largest when the mass lies as near to
+cell 0 as allowed. So upper bounds on the *cumulative* masses bound every bet's expectation. This includes ties and
+discrete scores, since ties only move mass towards the last cell.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ class Nulls:
 
     Attributes:
         steps: (cells,) non-decreasing, the last one 1: ``P(cell <= k)`` on ID traffic is at most ``steps[k]``.
-        margin: at least 1; what bets are divided by so that they stay fair where ``steps`` alone are not bounds.
-        samples: calibration samples behind it, 0 if the masses are known exactly.
-        rule: how it was bounded.
-        risk: probability, over draws of the calibration set, that the bound does not hold; 0.5 or so for ``nominal``.
+        margin: at least 1; bets are divided by it, so that they stay fair if ``steps`` alone are not bounds.
+        samples: how many calibration samples were used, 0 if the masses are known exactly.
+        rule: the rule of the bounds (:func:`pooled`).
+        risk: the probability, over draws of the calibration set, that the bound does not hold; about 0.5 for
+            ``nominal``.
     """
 
     steps: tuple[float, ...]
@@ -52,12 +54,12 @@ class Nulls:
 
     @property
     def masses(self) -> tuple[float, ...]:
-        """(cells,) the mass of each cell, sums to 1."""
+        """The mass of each cell, (cells,); sums to 1."""
         return tuple(b - a for a, b in zip((0.0, *self.steps[:-1]), self.steps, strict=True))
 
 
 def known(edges: Sequence[float]) -> Nulls:
-    """Exactly known masses: the cells are cut at the true quantiles (simulation, or n without end)."""
+    """Nulls with exactly known masses: the cells are cut at the true quantiles (simulation, or infinite n)."""
     return Nulls(tuple(float(e) for e in edges), rule="known")
 
 
@@ -65,16 +67,17 @@ def pooled(n: int, rule: Rule = "expectation", *, risk: float = 0.05, edges: Seq
     """The null masses that ``n`` calibration samples support.
 
     Args:
-        n: calibration samples behind the cell bounds.
-        rule: ``nominal`` takes the conformal masses as they are: right on average over calibration sets, too low for
-            about half of them, fastest. ``expectation`` bounds the one number that enters the guarantee, the bet's
-            expectation given this calibration set, exactly: the default. ``simultaneous`` bounds each cumulative
-            mass by Clopper-Pearson, all together: any bet that falls with the cell is fair, slowest.
-        risk: probability that the bound fails, over draws of the calibration set.
-        edges: cell edges on the p-value, :data:`line_plugin.math.conformal.CELL_EDGES` if not given.
+        n: how many calibration samples the cells were cut from.
+        rule: ``nominal`` takes the conformal masses unchanged. They are right on average over calibration sets but too
+            low for about half of them; detection is fastest. ``expectation``, the default, bounds exactly the one
+            number that enters the guarantee, the bet's expectation given this calibration set. ``simultaneous`` bounds
+            all cumulative masses together by Clopper-Pearson. Any bet that falls with the cell is then fair; detection
+            is slowest.
+        risk: the probability that the bound fails, over draws of the calibration set.
+        edges: the cells' edges on the p-value, by default :data:`line_plugin.math.conformal.CELL_EDGES`.
 
     Raises:
-        ValueError: n below 1, a risk outside (0, 1), or an unknown rule.
+        ValueError: n is below 1, the risk is outside (0, 1), or the rule is unknown.
     """
     from line_plugin.math import conformal
 
@@ -87,7 +90,7 @@ def pooled(n: int, rule: Rule = "expectation", *, risk: float = 0.05, edges: Seq
         return Nulls(steps, 1.0, n, rule)
     if rule == "simultaneous":
         ranks = [conformal.rank(n, e) for e in edges]
-        # The cutoff is the m-th smallest of n: the mass below it is Beta(m, n + 1 - m), less with ties.
+        # The cutoff is the m-th smallest of n, so the mass below it is Beta(m, n + 1 - m), and less with ties.
         return Nulls(_bounds([m - 1 for m in ranks[:-1]], n, risk), 1.0, n, rule, risk)
     if rule == "expectation":
         return Nulls(steps, _expectation_bound(_weights(n, edges), ratios(steps), risk), n, rule, risk)
@@ -97,20 +100,20 @@ def pooled(n: int, rule: Rule = "expectation", *, risk: float = 0.05, edges: Seq
 def together(
     sizes: Sequence[int], rule: Rule = "expectation", *, risk: float = 0.05, edges: Sequence[float] | None = None
 ) -> Nulls:
-    """One bound for inputs of several models, each with cells of its own, cut at its own calibration samples.
+    """One bound for the inputs of several models, each with cells that were cut at its own calibration samples.
 
-    Evidence is then the same whichever model an input belongs to, so that all of them share one budget. The steps are
-    the highest that any model has; the margin is the largest that any of them needs under these steps. The risk is
-    divided among the models, so that the bounds of all of them hold together.
+    Evidence then does not depend on the model of an input, and all models share one budget. The steps are the highest
+    of any model. The margin is the largest that any of them needs with these steps. The risk is divided among the
+    models, so that the bounds of all of them hold together.
 
     Args:
-        sizes: calibration samples of each model, at least one model.
+        sizes: how many calibration samples each model has, for at least one model.
         rule: see :func:`pooled`.
-        risk: probability that any of the bounds fails.
+        risk: the probability that any of the bounds fails.
         edges: see :func:`pooled`.
 
     Raises:
-        ValueError: no model, or what :func:`pooled` refuses.
+        ValueError: no model is given, or :func:`pooled` refuses the values.
     """
     from line_plugin.math import conformal
 
@@ -131,11 +134,11 @@ def together(
 def of_class(counts: Sequence[int], *, risk: float = 0.05) -> Nulls:
     """The null masses of one predicted class, from that class's own held-out ID samples in the pooled cells.
 
-    Classes differ in how often ID inputs are flagged, so pooled masses are no bound for one of them.
+    Classes differ in how often ID inputs are flagged, so pooled masses do not bound those of a single class.
 
     Args:
-        counts: (cells,) this class's ID samples in each cell; all zero gives a class that can never raise.
-        risk: probability that the bound fails; divide by the number of classes to cover all of them.
+        counts: (cells,) this class's ID samples in each cell; if all are zero, the class can never raise.
+        risk: the probability that the bound fails; divide by the number of classes to cover all of them.
     """
     n = sum(counts)
     return Nulls(_bounds(list(accumulate(counts))[:-1], n, risk), 1.0, n, "simultaneous", risk)
@@ -144,17 +147,17 @@ def of_class(counts: Sequence[int], *, risk: float = 0.05) -> Nulls:
 def _bounds(below: Sequence[int], n: int, risk: float) -> tuple[float, ...]:
     """Upper Clopper-Pearson bounds for ``below[k]`` of ``n``, which hold together with probability ``1 - risk``."""
     each = risk / len(below)
-    # below = -1: no calibration sample can lie under the cutoff, it is -inf, and nothing ever does.
+    # below = -1: the cutoff is -inf, so no calibration sample and no input can lie below it.
     bounds = [0.0 if m < 0 else 1.0 if m >= n else beta.quantile(m + 1, n - m, 1 - each) for m in below]
     return (*accumulate(bounds, max), 1.0)
 
 
 def ratios(steps: Sequence[float]) -> list[float]:
-    """``g_k / pi_k``, (cells,), never rising: how much denser a cell is for ``p = u^2``, u uniform, than on ID traffic.
+    """``g_k / pi_k``, (cells,), never rising: a cell's density for ``p = u^2``, u uniform, relative to ID traffic.
 
-    ``g_k`` are differences of ``sqrt(step)``; as the square root is concave the ratios fall with the cell, and
-    ``sum pi_k ratio_k = 1``. A cell without mass takes the ratio of its neighbour towards the OOD side (the first
-    ones that of the first cell with mass), which keeps the order.
+    ``g_k`` are differences of ``sqrt(step)``. The square root is concave, so the ratios fall with the cell, and
+    ``sum pi_k ratio_k = 1``. A cell without mass takes the ratio of its neighbour on the OOD side (the first ones take
+    that of the first cell with mass), which keeps the order.
     """
     out: list[float] = []
     low = 0.0
@@ -167,7 +170,7 @@ def ratios(steps: Sequence[float]) -> list[float]:
 
 
 def _weights(n: int, edges: Sequence[float]) -> list[int]:
-    """(cells,) how many of the n + 1 spacings between calibration scores lie in each cell."""
+    """How many of the n + 1 spacings between calibration scores lie in each cell, (cells,)."""
     from line_plugin.math import conformal
 
     ranks = [*(conformal.rank(n, e) for e in edges[:-1]), n + 1]
@@ -177,9 +180,9 @@ def _weights(n: int, edges: Sequence[float]) -> list[int]:
 def _expectation_bound(weights: Sequence[int], pays: Sequence[float], risk: float) -> float:
     """The upper ``1 - risk`` quantile of ``sum q_k pays_k``, q the true masses given the calibration set; at least 1.
 
-    Without ties q is Dirichlet with the ranks between cutoffs as weights (spacings of uniform order statistics), a
-    ratio of independent gammas; ``P(sum (pays_k - t) G_k > 0)`` follows from the characteristic function
-    (Gil-Pelaez 1951, Imhof 1961). With ties the sum is stochastically smaller, as ``pays`` falls with the cell.
+    Without ties q is Dirichlet with the ranks between cutoffs as weights (spacings of uniform order statistics), which
+    is a ratio of independent gammas G. ``P(sum (pays_k - t) G_k > 0)`` follows from the characteristic function
+    (Gil-Pelaez 1951, Imhof 1961). With ties the sum is stochastically smaller, since ``pays`` falls with the cell.
     """
     pairs = [(w, r) for w, r in zip(weights, pays, strict=True) if w]
     if len(pairs) < 2:

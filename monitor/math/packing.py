@@ -1,6 +1,6 @@
-"""The state as plain numbers, strings, lists and None, and back, exactly: what a store keeps.
+"""Converts the state to plain numbers, strings, lists and None for a store, and back, exactly.
 
-Per stream, so that a bucket's evaluator writes the streams the bucket touched and one header.
+Streams are packed one by one, so that after a bucket only the streams with input and one header are written.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from monitor.math.lifecycle import Alert, plain
 from monitor.math.state import EVERYTHING, Key, MonitorState
 
 FORMAT, WITHOUT_RHYTHM = 3, 2
-"""Of the packed state, and the one before it, which does not say how regular a stream is; others are refused."""
+"""The formats of packed states that can be read. The older one does not hold how regular a stream is."""
 
 
 def header(state: MonitorState) -> dict[str, Any]:
-    """All but the streams' evidence: firing alerts, what was spent, the last bucket, everything together."""
+    """Packs all but the streams' evidence: firing alerts, the spent budget, the last bucket, everything together."""
     return {
         "format": FORMAT,
         "last_bucket": state.last_bucket,
@@ -35,11 +35,10 @@ def header(state: MonitorState) -> dict[str, Any]:
 
 
 def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str, list[Any]]:
-    """The evidence of ``names`` (all if None), of each ``[classes, text]``.
+    """Packs the evidence of ``names`` (all if None), each as ``[classes, text]``.
 
-    A class of None is the stream as a whole. ``text`` holds a row for each class, base64 of little-endian float64:
-    ``seen_at``, ``heard``, ``gap``, ``log_m``, ``since``. To write and read them as decimal numbers takes several
-    times as long.
+    The class None is the stream as a whole. ``text`` is base64 of little-endian float64, one row for each class:
+    ``seen_at``, ``heard``, ``gap``, ``log_m``, ``since``. Decimal numbers would take several times as long.
     """
     wanted = None if names is None else set(names)
     rows: dict[str, list[int]] = {}
@@ -68,7 +67,7 @@ def streams(state: MonitorState, names: Iterable[str] | None = None) -> dict[str
 
 
 def changed(before: MonitorState, after: MonitorState) -> list[str]:
-    """The streams whose evidence differs: what has to be written after a fold, given that ``before`` was."""
+    """The streams whose evidence differs from ``before``, which must be written after a fold."""
     old = len(before.evidence)
     a, b = before.evidence, after.evidence
     differs = np.ones(len(b), dtype=bool)
@@ -77,15 +76,15 @@ def changed(before: MonitorState, after: MonitorState) -> list[str]:
 
 
 def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], columns: int = 7) -> MonitorState:
-    """The state that :func:`header` and :func:`streams` were taken from.
+    """Restores the state from :func:`header` and :func:`streams`.
 
     Args:
         head: by :func:`header`.
         kept: by :func:`streams`.
-        columns: of the evidence, :attr:`monitor.math.state.Rules.columns`.
+        columns: how many columns the evidence has, :attr:`monitor.math.state.Rules.columns`.
 
     Raises:
-        ValueError: written in another format.
+        ValueError: the state was written in another format.
     """
     if head.get("format") not in (FORMAT, WITHOUT_RHYTHM):
         raise ValueError(
@@ -117,14 +116,14 @@ def unpacked(head: Mapping[str, Any], kept: Mapping[str, list[Any]], columns: in
 
 
 def _rows(stored: list[Any], columns: int, own: int) -> tuple[list[int | None], Floats]:
-    """Classes, and their (rows, 3 + 4 columns) table; what is stored has ``own`` columns before ``log_m``."""
+    """The classes and their (rows, 3 + 4 columns) table. The stored rows have ``own`` columns before ``log_m``."""
     labels, text = stored
     found = np.frombuffer(b64decode(text), dtype="<f8").reshape(len(labels), own + 4 * columns)
     return labels, np.concatenate([found[:, :own], np.zeros((len(labels), 3 - own)), found[:, own:]], axis=1)
 
 
 def _everything(stored: list[Any], columns: int) -> Floats:
-    """The (1, 3 + 4 columns) table of everything together; ``log_m`` is None if nothing is known."""
+    """The (1, 3 + 4 columns) table of everything together; ``log_m`` is None if it had no input."""
     table = np.zeros((1, 3 + 4 * columns))
     table[0, 3 : 3 + columns] = -np.inf
     seen, log_m, *since = stored
@@ -144,5 +143,5 @@ def _row(state: MonitorState, key: Key) -> list[Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, as a store gives them back, as the tuples they were."""
+    """Turns lists from a store back into the tuples that were written."""
     return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value

@@ -1,9 +1,10 @@
-"""What the evaluator is told and what it carries: rules, closed buckets and the state between them.
+"""The data of judging: the rules, closed buckets, and the state that is kept between them.
 
-Keys are a stream as a whole, a predicted class of a stream, and everything together. A *stream* is what alerts: its
-evidence as a whole, or of one of its classes, raises the stream's one alert, and later findings update that alert
-instead of raising another. Everything together counts the streams without an alert of their own, so that it raises
-for a surge too thin to show in any one of them. A resolved or raised alert starts its evidence again at nothing.
+Evidence is kept for keys: a stream as a whole, a predicted class of a stream, and everything together. Alerts are about
+*streams*. The evidence of the stream as a whole, or of one of its classes, raises the stream's one alert, and later
+findings update that alert instead of raising another. Everything together counts the streams without an alert of their
+own, so that it raises for a surge that is too thin to show in any one of them. When an alert is raised or resolved, its
+evidence starts again from none.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from monitor.math.lifecycle import Alert, AlertRules
 from monitor.math.nulls import Nulls
 
 Key = tuple[str | None, int | None]
-"""``(stream, class)``; ``(stream, None)`` the stream as a whole; ``(None, None)`` everything."""
+"""``(stream, class)``; ``(stream, None)`` is the stream as a whole; ``(None, None)`` is everything together."""
 
 EVERYTHING: Key = (None, None)
 
@@ -33,10 +34,10 @@ class Bucket:
     """The counts of a closed span of time.
 
     Attributes:
-        id: rises from one bucket to the next; gaps are buckets without input.
+        id: rises from one bucket to the next; missing ids are buckets without input.
         start: in seconds (any epoch, the same for all).
         end: in seconds.
-        counts: ``(stream, predicted class)`` to the samples in each cell, the most OOD cell first; with several
+        counts: for each ``(stream, predicted class)`` the samples in each cell, the most OOD cell first; with several
             experts, the cells of one expert after those of the other.
     """
 
@@ -48,21 +49,21 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything the fold needs to know besides counts.
+    """The settings of the fold: everything that it needs besides counts.
 
     Attributes:
-        budget: false alerts that are affordable.
-        nulls: cell masses of ID traffic, of all classes together; the same for every expert, as they are calibrated on
+        budget: how many false alerts are affordable.
+        nulls: the cell masses of ID traffic, over all classes; the same for every expert, since they are calibrated on
             the same samples.
-        class_nulls: the same of single predicted classes, for every expert or one for each. Only these classes can
-            raise by themselves: pooled masses are no bound for a class that is flagged more often than the others. The
-            rest take part in naming the classes that surged.
-        alerts: resolve, severity, silence.
-        flag_cells: cells of an expert below this count as flagged: 5 for a threshold at p = .05 with the default cell
+        class_nulls: the masses of single predicted classes, for every expert or one for each. Only these classes can
+            raise by themselves, since pooled masses do not bound those of a class that is flagged more often than the
+            others. The other classes are only named among those that surged.
+        alerts: the rules of resolving, severity and silence.
+        flag_cells: samples in an expert's cells below this are flagged: 5 for a threshold at p = .05 with the default
             edges.
-        contaminations: shares of OOD input that are bet on.
-        unwatched: streams whose silence means nothing.
-        experts: their names, in the order in which their cells lie.
+        contaminations: the shares of OOD inputs that are bet on.
+        unwatched: streams whose silence raises no alert.
+        experts: the experts' names, in the order of their cells.
     """
 
     budget: Budget
@@ -90,18 +91,18 @@ class Rules:
         bets = [[ev.log_bets(n, self.contaminations) for n in each] for each in every]
         plain = np.stack([[ev.log_bets(replace(n, margin=1.0), self.contaminations) for n in each] for each in every])
         object.__setattr__(self, "tables", np.stack([side_by_side(each) for each in bets]))
-        # The margin guards against a wrong raise; a wrong resolve does not depend on the nulls at all.
+        # The margin protects against a false raise. A false resolve does not depend on the nulls.
         object.__setattr__(self, "resolve_tables", plain)
         object.__setattr__(self, "table_of", {k: i + 1 for i, k in enumerate(sorted(self.class_nulls))})
 
     @property
     def cells(self) -> int:
-        """How many cells a sample can fall in, of one expert."""
+        """How many cells one expert has."""
         return len(self.nulls.steps)
 
     @property
     def all_cells(self) -> int:
-        """How many cells there are, those of all experts."""
+        """How many cells all experts have together."""
         return len(self.experts) * self.cells
 
     @property
@@ -110,29 +111,29 @@ class Rules:
         return len(self.experts) * len(self.contaminations)
 
     def counts_of(self, expert: int, counts: Ints) -> Ints:
-        """The (..., cells) counts of one expert among (..., all_cells)."""
+        """The counts (..., cells) of one expert among (..., all_cells)."""
         return np.asarray(counts[..., part(expert, self.cells)])
 
     def columns_of(self, expert: int) -> slice:
-        """Where the evidence of one expert lies."""
+        """The slice of one expert's columns in the evidence."""
         return part(expert, len(self.contaminations))
 
     def resolve_bets(self, alert: Alert, labels: Sequence[int | None] = (None,)) -> Floats:
-        """(labels, cells) log bets that the alert is resolved by, of its expert."""
+        """The log bets (labels, cells) of an alert's expert with which the alert is resolved."""
         tables = [0 if label is None else self.table_of.get(label, 0) for label in labels]
         return np.asarray(self.resolve_tables[tables, alert.expert, alert.bet])
 
     def nulls_of(self, label: int | None = None, expert: int = 0) -> Nulls:
-        """The cell masses of ID traffic, of a class or of all, in the cells of one expert."""
+        """The cell masses of ID traffic in the cells of one expert, for a class or for all classes."""
         found = self.nulls if label is None else self.class_nulls.get(label, self.nulls)
         return found[expert] if isinstance(found, tuple) else found
 
     def null_rate(self, label: int | None = None, expert: int = 0) -> float:
-        """The largest flag rate that counts as ID, of a class or of all, by the threshold of one expert."""
+        """The largest flag rate that counts as ID at the threshold of one expert, for a class or for all classes."""
         return self.nulls_of(label, expert).steps[self.flag_cells - 1]
 
     def log_threshold(self, key: Key) -> float:
-        """``log A`` of a key; inf if it may not raise."""
+        """The threshold ``log A`` of a key; inf if it may not raise."""
         stream, label = key
         if label is not None:
             return math.log(self.budget.threshold("class")) if label in self.class_nulls else math.inf
@@ -141,16 +142,16 @@ class Rules:
 
 @dataclass(frozen=True)
 class MonitorState:
-    """What is known after a bucket. Never changed in place; rows of :attr:`evidence` only grow.
+    """The state after a bucket. It never changes in place, and rows of :attr:`evidence` are only added.
 
     Attributes:
-        rows: key to its row of :attr:`evidence`; everything together is row 0.
-        evidence: of every key.
-        alerts: those that fire, by stream (None: everything) and kind.
-        samples: of each level, inputs folded while it could raise: what the budget has been spent on.
-        raises: OOD alerts raised so far.
-        last_bucket: the last one folded, None before the first.
-        last_end: its end, in seconds.
+        rows: the row of :attr:`evidence` for each key; everything together is row 0.
+        evidence: the evidence of every key.
+        alerts: the firing alerts, by stream (None: everything together) and kind.
+        samples: for each level, how many inputs were folded while it could raise; these have spent the budget.
+        raises: how many surge alerts were raised so far.
+        last_bucket: the id of the last folded bucket, None before the first.
+        last_end: the end of that bucket, in seconds.
     """
 
     rows: Mapping[Key, int]
@@ -163,19 +164,19 @@ class MonitorState:
 
     @classmethod
     def new(cls, rules: Rules) -> MonitorState:
-        """Nothing seen."""
+        """The state before the first bucket."""
         return cls({EVERYTHING: 0}, Evidence.empty(1, rules.columns), {}, dict.fromkeys(LEVELS, 0))
 
     def log_evidence(self, key: Key) -> float:
-        """``log mean_c M_c`` of a key now; compare with :meth:`Rules.log_threshold`."""
+        """``log mean_c M_c`` of a key now, to compare with :meth:`Rules.log_threshold`."""
         return float(ev.taken(self.evidence, np.array([self.rows[key]])).log_mean()[0])
 
     def rows_of(self, stream: str) -> list[int]:
-        """All rows of a stream, its classes included."""
+        """The rows of a stream, its classes included."""
         return [row for (name, _), row in self.rows.items() if name == stream]
 
     def without(self, streams: Collection[str]) -> MonitorState:
-        """The same with ``streams`` forgotten, their alerts included: for streams that will not come back."""
+        """The state without ``streams`` and their alerts, for streams that will not come back."""
         kept = [key for key in self.rows if key[0] not in streams or key[0] is None]
         return replace(
             self,

@@ -87,8 +87,8 @@ def test_images_that_are_gone_or_empty_are_counted_and_the_first_is_named(
     (folder / "7.png").write_bytes(b"")
     code, found = look(world, capsys)
     assert code == 3
-    assert only(found, "near_a", "problems").startswith("lacks 2 of its 18 images: ")
-    assert "3.png is not there, or empty" in found["near_a"]["problems"][0]
+    assert only(found, "near_a", "problems").startswith("is missing 2 of its 18 images: ")
+    assert "3.png does not exist or is empty" in found["near_a"]["problems"][0]
     assert found["near_a"]["present"] == 16
 
 
@@ -219,7 +219,7 @@ def test_a_link_that_leads_back_up_ends_and_is_said(world: Path, capsys: pytest.
     assert code == 3
     assert found["far_a"]["images"] == 16
     assert found["far_a"]["notes"][0].startswith("1 link to a folder not followed: ")
-    assert found["near_a"]["problems"][0].startswith("lacks 1 of its 19 images: ")
+    assert found["near_a"]["problems"][0].startswith("is missing 1 of its 19 images: ")
 
 
 @contextmanager

@@ -278,7 +278,8 @@ def test_a_listed_image_that_is_not_there_or_empty_is_named_before_anything_is_r
 
     monkeypatch.setattr(FileDigests, "of", read)
     expected = (
-        r"lacks 1 of the 30 images in .*9\.png is not there, or empty; get it from the test archive; .*far_b/3\.png"
+        r"is missing 1 of the 30 images in .*9\.png does not exist or is empty; "
+        r"get it from the test archive; .*far_b/3\.png"
     )
     with pytest.raises(MissingDataError, match=expected):
         runner.evaluate(benchmark, root, cache(tmp_path, net), Options(("ebo",)))
@@ -292,7 +293,7 @@ def test_a_test_set_with_a_part_missing_is_left_out_and_never_measured_in_part(
     (root / "images/far_b/3.png").unlink()
     found = runner.evaluate(benchmark, root, cache(tmp_path), Options(("ebo",), skip_missing=True))
     assert "far_b" not in found.labels
-    assert found.missing[0].startswith("data set 'far_b' lacks 1 of the 14 images")
+    assert found.missing[0].startswith("data set 'far_b' is missing 1 of the 14 images")
 
 
 @pytest.mark.parametrize(

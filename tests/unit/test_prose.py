@@ -55,6 +55,24 @@ def test_long_and_short_sentences_are_counted_in_paragraphs_but_not_in_tables(tm
     assert faults(tmp_path, "page.md", page) == {"long": 1, "short": 1}
 
 
+def test_each_entry_of_a_list_of_arguments_is_a_sentence_of_its_own(tmp_path: Path) -> None:
+    entries = "".join(f"        name_{n}: the first of the two words here.\n" for n in range(9))
+    code = f'def f():\n    """Does it well and fast.\n\n    Args:\n{entries.replace(".", "")}    """\n'
+    assert faults(tmp_path, "code.py", code) == {}
+    assert faults(tmp_path, "other.py", code.replace("    Args:\n", "    It takes\n")) == {"long": 1}
+
+
+def test_comments_behind_code_on_lines_that_follow_each_other_are_read_apart(tmp_path: Path) -> None:
+    behind = "".join(f"a{n} = 1  # here are some words about this number\n" for n in range(9))
+    assert faults(tmp_path, "code.py", behind) == {}
+    assert faults(tmp_path, "other.py", "# here are some words about this number\n" * 9) == {"long": 1}
+
+
+def test_there_is_no_is_plain_english(tmp_path: Path) -> None:
+    text = "There is no topic of that name here. A topic is no queue, however long."
+    assert faults(tmp_path, "page.md", text) == {"is no": 1}
+
+
 def test_every_word_to_avoid_comes_from_the_glossary() -> None:
     assert {"told", "whoever"} <= set(prose.avoided())
 

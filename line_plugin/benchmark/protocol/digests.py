@@ -33,9 +33,7 @@ class FileDigests:
                 try:
                     stat = path.stat()
                 except OSError as error:
-                    raise ImageError(
-                        f"image {path} is not there: the list names a file that the folder lacks"
-                    ) from error
+                    raise ImageError(f"image {path} does not exist, although the list names it") from error
                 absolute = str(path.absolute())
                 row = db.execute("SELECT size, mtime, digest FROM file WHERE path = ?", (absolute,)).fetchone()
                 if row is None or row[:2] != (stat.st_size, stat.st_mtime_ns):

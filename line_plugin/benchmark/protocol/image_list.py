@@ -62,8 +62,8 @@ def read(name: str, images: ImageSet, root: Path, num_classes: int | None) -> Im
     if lacking:
         source = f"; get it from {images.source}" if images.source else ""
         raise MissingDataError(
-            f"data set {name!r} lacks {len(lacking):,} of the {len(files):,} images in {path}: {lacking[0]} is not "
-            f"there, or empty{source}"
+            f"data set {name!r} is missing {len(lacking):,} of the {len(files):,} images in {path}: {lacking[0]} does "
+            f"not exist or is empty{source}"
         )
     return _checked(name, path, files, np.array(labels, dtype=np.int64), num_classes)
 

@@ -83,7 +83,7 @@ class _Images(Dataset[Tensor | str]):
         if not isinstance(found, Unreadable):
             return found
         if found.missing:
-            return f"image {path} is not there: the list names a file that the folder lacks"
+            return f"image {path} does not exist, although the list names it"
         return f"image {path} cannot be decoded ({found.reason}): replace it or take it off the list"
 
 

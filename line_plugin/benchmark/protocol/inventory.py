@@ -181,7 +181,7 @@ class _Looker:
             return
         if gone.count:
             state.problems.append(
-                f"lacks {gone.count:,} of its {state.images:,} images: {gone.first} is not there, or empty"
+                f"is missing {gone.count:,} of its {state.images:,} images: {gone.first} does not exist or is empty"
             )
         if state.role not in ("train", "val", "test", "csid"):
             return

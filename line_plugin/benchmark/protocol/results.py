@@ -1,4 +1,4 @@
-"""What a run of the protocol gives: a table, scores and settings for each method."""
+"""The results of a run of the protocol: a table, scores and settings for each method."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ _NEW = {  # our name, and the name and link that a pull request has to add
 
 @dataclass(frozen=True)
 class Entry:
-    """What all rows of one evaluation have in common.
+    """The values that all rows of one evaluation share.
 
     Attributes:
         benchmark: OpenOOD's name of the benchmark.

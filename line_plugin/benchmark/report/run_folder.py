@@ -186,7 +186,7 @@ def load_run(folder: Path) -> Run:
             files={n: os.fsdecode(images[f"{n}/files"].tobytes()).split("\0") for n in sets},
         )
     except KeyError as error:
-        raise DataError(f"{path} names {error}, which its files lack: evaluate again") from error
+        raise DataError(f"{path} names {error}, which is missing in its files: evaluate again") from error
     lengths = [(n, len(each[n])) for each in (found.labels, found.predicted, found.files) for n in sets]
     lengths += [(n, len(values)) for of in found.scores.values() for n, values in of.items()]
     for name, length in lengths:

@@ -1,4 +1,4 @@
-"""The formats that scores are written in, one file each. Each row is written as soon as it is there."""
+"""The formats in which scores are written, one file each. Each row is written as soon as it is scored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from line_plugin.files import open_whole
 from line_plugin.image_scoring.rows import Layout
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
-"""The formats, as files are suffixed."""
+"""The formats by the suffix of the file."""
 NESTED = ("json", "jsonl")
 """The formats that can hold an explanation of a row."""
 
@@ -29,17 +29,17 @@ class Writer(Protocol):
 
 
 def format_of(output: Path | None, given: str | None) -> str:
-    """The format that is given, or that the suffix of the output names; ``table`` if there is neither.
+    """The given format, or the one of the output's suffix; ``table`` without both.
 
     Raises:
-        SettingsError: an output whose suffix names no format, or a table that is to be a file.
+        SettingsError: the suffix of the output belongs to no format, or a table is to be written to a file.
     """
     named = output.suffix.lower().lstrip(".") if output is not None else ""
     chosen = given or (named if named in FORMATS else "table")
     if output is not None and chosen == "table":
         raise SettingsError(
-            f"--output {output} given, which is no format for a file: name it .csv, .json, .jsonl or .parquet, or give "
-            "--format"
+            f"--output {output} given, which is not a format for a file: name it .csv, .json, .jsonl or .parquet, or "
+            "give --format"
         )
     return chosen
 
@@ -48,13 +48,13 @@ def make_writer(name: str, file: IO[bytes], layout: Layout, about: Mapping[str, 
     """A writer of one format.
 
     Args:
-        name: of :data:`FORMATS`.
-        file: binary; what is written to it is UTF-8 or Parquet.
+        name: one of :data:`FORMATS`.
+        file: a binary file; UTF-8 or Parquet is written to it.
         layout: the columns.
-        about: the artifact and the level, for formats that have a place for it.
+        about: the artifact and the level, for formats that can store them.
 
     Raises:
-        SettingsError: Parquet without pyarrow.
+        SettingsError: pyarrow, which Parquet needs, is not installed.
     """
     made: Writer = importlib.import_module(f"{__name__}.{name}_rows").make(file, layout, about)
     return made
@@ -65,7 +65,7 @@ def open_output(path: Path) -> Iterator[IO[bytes]]:
     """Open the file to write to. It gets its name only when it is complete.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from line_plugin.image_scoring.rows import Layout
 
 
 class CsvWriter:
-    """RFC 4180 with ``\\n``, UTF-8; ``true`` and ``false`` as in JSON."""
+    """Writes RFC 4180 with ``\\n``, UTF-8; ``true`` and ``false`` as in JSON."""
 
     def __init__(self, file: IO[bytes], layout: Layout) -> None:
         self._file, self._names = file, [column.name for column in layout.columns]
@@ -37,5 +37,5 @@ def _text(value: object) -> str:
 
 
 def make(file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> CsvWriter:
-    """The writer; a CSV file has no place for ``about``."""
+    """Makes the writer. A CSV file cannot store ``about``."""
     return CsvWriter(file, layout)

@@ -10,7 +10,7 @@ from line_plugin.image_scoring.rows import Layout
 
 
 class JsonWriter:
-    """A document that is written from its beginning to its end, an image a line."""
+    """Writes the document from its beginning to its end, one image on each line."""
 
     def __init__(self, file: IO[bytes], about: Mapping[str, Any]) -> None:
         self._file, self._separator = file, ""
@@ -30,5 +30,5 @@ class JsonWriter:
 
 
 def make(file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> JsonWriter:
-    """The writer; ``about`` has at least one key."""
+    """Makes the writer. ``about`` has at least one key."""
     return JsonWriter(file, about)

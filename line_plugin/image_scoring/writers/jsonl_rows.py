@@ -1,4 +1,4 @@
-"""JSON lines: one object per image, with null if there is no value."""
+"""JSON lines: one object per image, with null for a missing value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from line_plugin.image_scoring.rows import Layout
 
 
 class JsonLinesWriter:
-    """One object a line."""
+    """Writes one object on each line."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -24,5 +24,5 @@ class JsonLinesWriter:
 
 
 def make(file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> JsonLinesWriter:
-    """The writer; every line is an image, so there is no place for ``about``."""
+    """Makes the writer. Every line is an image, so ``about`` is not stored."""
     return JsonLinesWriter(file)

@@ -1,4 +1,4 @@
-"""Parquet through pyarrow, 4,096 rows a row group."""
+"""Parquet through pyarrow, with 4,096 rows in each row group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROWS = 4096
 
 
 class ParquetWriter:
-    """Rows in groups; confidences are float32 as they were computed."""
+    """Writes rows in groups. Confidences are float32, as they were computed."""
 
     def __init__(self, file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
         try:
@@ -50,5 +50,5 @@ class ParquetWriter:
 
 
 def make(file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> ParquetWriter:
-    """The writer; ``about`` is in the metadata of the schema."""
+    """Makes the writer. ``about`` is stored in the metadata of the schema."""
     return ParquetWriter(file, layout, about)

@@ -1,4 +1,4 @@
-"""LINe and the panel inside upstream OpenOOD: their postprocessors, registration, a launcher and an evaluation.
+"""Makes LINe and the panel usable in upstream OpenOOD: postprocessors, registration, a launcher and an evaluation.
 
 This can be imported without OpenOOD.
 """

@@ -1,8 +1,8 @@
 """Makes upstream OpenOOD importable with today's libraries, and runs it without CUDA.
 
-Nothing here lasts longer than its ``with`` block, and nothing is changed unless upstream needs it: the plain import is
-tried first, a stand-in is made only for a library that cannot be imported, a device is exchanged only if upstream asks
-for ``cuda``. Once upstream imports by itself and takes a device, this module does nothing and can be deleted.
+Every change ends with its ``with`` block, and nothing is changed unless upstream needs it. The plain import is tried
+first. A stand-in is made only for a library that cannot be imported. A device is replaced only if upstream asks for
+``cuda``. Once upstream imports by itself and accepts a device, this module does nothing and can be deleted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOW_TO_INSTALL = (
 
 STAND_INS = {
     # module: (package, what of upstream uses it). All are imported by `import openood.evaluation_api`.
-    "libmr": ("libmr", "OpenMax"),  # undeclared; builds only beside numpy, cython and a compiler
+    "libmr": ("libmr", "OpenMax"),  # undeclared; its build needs numpy, cython and a compiler
     "statsmodels": ("statsmodels", "AdaScale"),  # undeclared
     "timm": ("timm", "adversarial attacks"),  # undeclared
     "foolbox": ("foolbox", "adversarial attacks"),  # undeclared
@@ -45,7 +45,7 @@ STAND_INS = {
 
 
 class _StandIn(ModuleType):
-    """A module that gives a class for any name, and says what is missing once such a class is used."""
+    """A module that has a class for any name. Using such a class raises an error that names the missing library."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -75,7 +75,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Do nothing: there is no module to run."""
+        """Does nothing, since a stand-in has no code to run."""
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def _unusable() -> frozenset[str]:
 def _imports(library: str) -> bool:
     try:
         if importlib.import_module(library).__file__:
-            return True  # else a folder of that name on the path, not the library
+            return True  # otherwise it is a folder of that name on the path, not the library
     except Exception:  # noqa: S110 - whatever a broken one raises: imgaug an AttributeError, cv2 an ImportError
         pass
     for name in [n for n in sys.modules if n == library or n.startswith(f"{library}.")]:
@@ -99,10 +99,10 @@ def _imports(library: str) -> bool:
 def importing() -> Iterator[None]:
     """Within this context, libraries that cannot be imported are replaced by stand-ins.
 
-    Afterwards no stand-in is left in ``sys.modules``: ``import cv2`` fails for everyone else as it did before.
+    Afterwards no stand-in is left in ``sys.modules``, so ``import cv2`` fails elsewhere as it did before.
     """
     finder = _Finder(_unusable())
-    sys.meta_path.insert(0, finder)  # first, since a broken library would be found too
+    sys.meta_path.insert(0, finder)  # comes first, since a broken library would be found too
     try:
         yield
     finally:
@@ -115,7 +115,7 @@ class _CudaIs(TorchFunctionMode):
     """Torch calls of this thread that ask for CUDA get ``device``.
 
     Upstream hard-codes ``.cuda()`` in its Evaluator, its BasePostprocessor and 32 methods, and ``device='cuda'`` in
-    temperature scaling. ``Module.cuda`` calls ``Tensor.cuda`` for every parameter, so it needs no line of its own.
+    temperature scaling. ``Module.cuda`` calls ``Tensor.cuda`` for every parameter, so it is not replaced itself.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -141,7 +141,7 @@ def _is_cuda(device: Any) -> bool:
 
 @contextlib.contextmanager
 def running(device: torch.device | str) -> Iterator[None]:
-    """Within this context, what upstream sends to CUDA goes to ``device``. Does nothing if that is CUDA's default."""
+    """Within this context, calls of upstream for CUDA get ``device``. Does nothing if that is CUDA's default."""
     device = torch.device(device)
     if device.type == "cuda" and (device.index is None or device.index == torch.cuda.current_device()):
         yield
@@ -154,11 +154,11 @@ def import_upstream() -> None:
     """Import upstream's evaluation API and methods.
 
     Raises:
-        OpenOODError: it is not installed, or a library it cannot do without is missing.
+        OpenOODError: it is not installed, or a library that it always needs is missing.
     """
     with contextlib.suppress(Exception):
         _import_upstream()
-        return  # upstream needs no help
+        return  # upstream needs nothing replaced
     try:
         with importing():
             _import_upstream()

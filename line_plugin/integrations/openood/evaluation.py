@@ -34,22 +34,22 @@ def evaluate_with_openood(
     config_root: str | Path | None = None,
     after_fit: Callable[[Any], None] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Evaluate ``net`` with upstream's Evaluator. What upstream prints goes to stderr.
+    """Evaluates ``net`` with upstream's Evaluator. Upstream's output goes to stderr.
 
     Args:
-        net: a classifier; moved to ``device``. ``react``, ``ash``, ``dice``, ... need what upstream's networks offer
-            (``return_feature``, ``get_fc``); ``line`` and ``panel`` need none of it.
+        net: a classifier; moved to ``device``. ``react``, ``ash``, ``dice`` and others need methods of upstream's
+            networks (``return_feature``, ``get_fc``); ``line`` and ``panel`` do not.
         id_name: upstream's benchmark: cifar10, cifar100, imagenet200, imagenet.
-        data_root: upstream's data root. Every set must be there; nothing is downloaded.
+        data_root: upstream's data root. It must hold every set; nothing is downloaded.
         method: upstream's name of the postprocessor.
         fsood: count the covariate-shifted ID sets as ID.
         sweep: choose hyper-parameters on the validation sets: True for every method that lists some, False for none,
-            None as the method's yml says (``APS_mode``).
+            None uses the method's YAML file (``APS_mode``).
         preprocessor: image transform; by default upstream's for the benchmark.
-        settings: instead of the yml's ``postprocessor_args``, name by name.
-        config_root: a folder with ``postprocessors/<method>.yml``, looked into before the one shipped here.
-        after_fit: is given the postprocessor once it is fitted and searched: ``postprocessor.line.choice`` tells which
-            clips LINe tried.
+        settings: replace the YAML file's ``postprocessor_args``, name by name.
+        config_root: a folder with ``postprocessors/<method>.yml``, which wins over the one shipped here.
+        after_fit: called with the postprocessor once it is fitted and searched. ``postprocessor.line.choice`` holds the
+            clips that LINe tried.
 
     Returns:
         Upstream's table, in percent: ``{"cifar100": {"FPR@95": ..., "AUROC": ..., "AUPR_IN": ..., "AUPR_OUT": ...,
@@ -57,8 +57,8 @@ def evaluate_with_openood(
 
     Raises:
         OpenOODError: upstream is not installed, or cannot run this method on this network.
-        MissingDataError: a set is absent; the message names its folder.
-        SettingsError: unknown benchmark or method.
+        MissingDataError: a set is missing; the message names its folder.
+        SettingsError: the benchmark or method is unknown.
     """
     register()
     from openood.evaluation_api import Evaluator
@@ -72,7 +72,7 @@ def evaluate_with_openood(
             id_name,
             data_root=str(data_root),
             preprocessor=preprocessor,
-            postprocessor_name=method,  # beside the instance: upstream wraps the network by this name (ReAct, ASH)
+            postprocessor_name=method,  # upstream wraps the network by this name (ReAct, ASH)
             postprocessor=postprocessor,
             batch_size=batch_size,
             num_workers=num_workers,
@@ -105,7 +105,7 @@ def _postprocessor(
 
 @contextlib.contextmanager
 def _explain_errors(method: str, net: nn.Module) -> Iterator[None]:
-    """Explain errors of upstream's methods, which often call what only upstream's networks have."""
+    """Explains errors of upstream's methods, which often call methods that only upstream's networks have."""
     try:
         yield
     except (AttributeError, TypeError) as error:
@@ -117,7 +117,7 @@ def _explain_errors(method: str, net: nn.Module) -> Iterator[None]:
 
 
 def _require_data(id_name: str, data_root: Path, fsood: bool) -> None:
-    """Refuse before upstream would download: it fetches any set whose folder is absent or empty."""
+    """Refuses before upstream would download, since it fetches any set whose folder is missing or empty."""
     from openood.evaluation_api.datasets import DATA_INFO, benchmarks_dict, dir_dict
 
     if id_name not in DATA_INFO:
@@ -129,7 +129,7 @@ def _require_data(id_name: str, data_root: Path, fsood: bool) -> None:
         image_list = data_root / entry["imglist_path"]
         if not image_list.is_file():
             raise _describe_missing(f"the image list of {name}", image_list)
-        if name not in csid or fsood:  # upstream opens every list, but reads these images only when asked
+        if name not in csid or fsood:  # upstream opens every list, but reads these images only for a search
             _require_first_image(name, image_list, data_root / entry["data_dir"])
     for name in benchmarks_dict[id_name]:
         parent = next((key for key, names in dir_dict.items() if name in names), None)

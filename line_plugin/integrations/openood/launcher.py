@@ -1,4 +1,4 @@
-"""Run one of upstream's scripts, unmodified, with LINe registered.
+"""Runs one of upstream's scripts, unmodified, with LINe and the panel registered.
 
 ::
 
@@ -21,10 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script as ``__main__``.
 
     Returns:
-        The exit status: 1 after an error of this package; the script's own exceptions are its own.
+        The exit status, which is 1 after an error of this package. Exceptions of the script are not caught.
     """
     parser = argparse.ArgumentParser(prog="python -m line_plugin.openood", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="auto", help="where upstream's .cuda() goes (default: what there is)")
+    parser.add_argument(
+        "--device", default="auto", help="the device for upstream's .cuda() (default: CUDA, else MPS, else the CPU)"
+    )
     parser.add_argument("script", type=Path, help="upstream's script, e.g. OpenOOD/scripts/eval_ood.py")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed to the script")
     given = parser.parse_args(argv)
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(script: Path, arguments: list[str], device: str) -> None:
     if importlib.util.find_spec("openood") is None:
-        sys.path.append(str(script.parent.parent))  # a clone that is not installed, as its scripts allow
+        sys.path.append(str(script.parent.parent))  # a clone need not be installed, as its scripts allow
     from line_plugin.integrations.openood import compat, register
 
     register()

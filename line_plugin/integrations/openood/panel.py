@@ -30,7 +30,8 @@ class PanelPostprocessor(BasePostprocessor):  # type: ignore[misc]
 
     Args:
         config: upstream's Config with ``postprocessor.postprocessor_args``; wins over the arguments below.
-        experts: names with a plus in between. prototypes: a class. Both as in :class:`line_plugin.Panel`.
+        experts: names with a plus in between. prototypes: how many for each class. Both are as in
+            :class:`line_plugin.Panel`.
         head: module path of the ``Linear``; without it, the network is traced to find it.
 
     Attributes:
@@ -67,5 +68,5 @@ class PanelPostprocessor(BasePostprocessor):  # type: ignore[misc]
         return logits.argmax(dim=1), self.panel.score(features)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle on the CPU, so that what was fitted on a GPU can be loaded anywhere."""
+        """Pickles on the CPU, so that a fit from a GPU can be loaded on any machine."""
         return {**self.__dict__, "panel": copy.copy(self.panel).to("cpu") if self.panel.fitted else self.panel}

@@ -78,16 +78,16 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         self.APS_mode = bool(given.get("APS_mode", bool(sweep)))
         self.hyperparam_search_done = False
         self.setup_flag = False
-        self._seen: dict[int, tuple[Any, list[_Batch]]] | None = None  # by id of the loader, which is kept with it
+        self._seen: dict[int, tuple[Any, list[_Batch]]] | None = None  # by id of the loader, which is kept too
         self._by_p_w: dict[float | None, LINe] = {}
         self._clips: dict[float, float] = {}  # clip_percentile: clip
-        self._chosen: float | None = None  # what clip="auto" stands for
+        self._chosen: float | None = None  # the settings that clip="auto" stands for
 
     def setup(self, net: nn.Module, id_loader_dict: Mapping[str, Any], ood_loader_dict: Mapping[str, Any]) -> None:
         """Fit on ``id_loader_dict['train']``, once for each network.
 
-        Upstream skips this for an object that was set up before, whatever the network; here another network, or the
-        same one with other weights, is fitted (and searched) again.
+        Upstream skips this for an object that was set up before, even with another network. Here another network, or
+        the same one with other weights, is fitted (and searched) again.
         """
         net.eval()
         weights = fingerprint(net)
@@ -124,7 +124,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         return {p: clip_at_percentile(features, p) for p in wanted}
 
     def _apply(self) -> None:
-        """Bring a fitted ``line`` to ``settings``: the masks are made again, no image is seen."""
+        """Applies ``settings`` to a fitted ``line``: makes the masks again, without any images."""
         p_w, p_a, clip, percentile = (self.settings[name] for name in _SETTINGS)
         if percentile is not None:
             if percentile not in self._clips:
@@ -133,7 +133,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             clip = self._clips[percentile]
         elif clip == _AUTO:
             clip = self._chosen
-        # The percentiles of WP are what costs; an earlier fit with this p_w has them.
+        # The percentiles of WP take most of the time. An earlier fit with this p_w has them.
         base = self._by_p_w.get(p_w, self.line)
         self.line = self._by_p_w[p_w] = base.with_settings(p_w, p_a, clip)
 
@@ -145,8 +145,8 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
             data: (N, C, H, W) on the network's device.
 
         Returns:
-            ``(pred, conf)``: (N,) int64, the network's own argmax, which is what upstream reports as ACC (LINe's
-            internal class is :meth:`line_plugin.LINe.predict`'s), and (N,) float32, high = ID.
+            ``(pred, conf)``: (N,) int64, the network's own argmax, from which upstream computes ACC (LINe's internal
+                class is that of :meth:`line_plugin.LINe.predict`), and (N,) float32, high = ID.
         """
         features, classes = self._forward(net, data)
         return classes, self.line.score(features)
@@ -161,7 +161,10 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         return classes.astype(int), confidence, labels.astype(int)
 
     def _batches(self, net: nn.Module, data_loader: Any, progress: bool) -> Iterator[_Batch]:
-        """Forward a loader; during a search, what was kept of it. Batch by batch, so that both round alike."""
+        """Forwards a loader, or during a search returns its kept features.
+
+        Both are batch by batch, so that they round alike.
+        """
         if self._seen is not None and id(data_loader) in self._seen:
             yield from self._seen[id(data_loader)][1]
             return
@@ -184,7 +187,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def searching(self) -> Iterator[None]:
-        """Keep the features of the validation sets during upstream's search.
+        """Keeps the features of the validation sets during upstream's search.
 
         The search scores the same two loaders for every combination, and nothing else runs in between.
         """
@@ -207,7 +210,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
         return [self.settings[name] for name in self._swept or _SETTINGS]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle on the CPU, so that what was fitted on a GPU can be loaded anywhere."""
+        """Pickles on the CPU, so that a fit from a GPU can be loaded on any machine."""
         state = {**self.__dict__, "_seen": None, "_by_p_w": {}}
         if self.line.fitted:
             state["line"] = copy.copy(self.line).to("cpu")
@@ -215,7 +218,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
 
 
 def _swept_name(key: str) -> str:
-    """``p_w_list`` or ``p_w``: upstream's configs write both."""
+    """Accepts ``p_w_list`` and ``p_w``, since upstream's configs write both."""
     name = key.removesuffix("_list")
     if name not in _SETTINGS:
         raise unknown_name("LINe setting in postprocessor_sweep", name, _SETTINGS)

@@ -1,4 +1,4 @@
-"""``register()``: make upstream know the names ``line`` and ``panel``."""
+"""``register()`` adds the methods ``line`` and ``panel`` to upstream OpenOOD."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MARK = "_line_plugin_registered"
 def register() -> None:
     """Register LINe and the panel in upstream OpenOOD as ``line`` and ``panel``. Calling it again changes nothing.
 
-    Afterwards ``Evaluator(net, id_name, postprocessor_name='line')`` works, with or without CUDA: on the device the
-    network is on. A ``postprocessors/line.yml`` in the caller's ``config_root`` wins over the one shipped here.
+    Afterwards ``Evaluator(net, id_name, postprocessor_name='line')`` works on the network's device, with or without
+    CUDA. A ``postprocessors/line.yml`` in the caller's ``config_root`` wins over the one shipped here.
 
     Raises:
         OpenOODError: upstream is not installed.
@@ -56,7 +56,7 @@ def _class_of(name: str) -> Any:
 
 
 def _rebind(function: Callable[..., Any], wrap: Callable[[Any], Any]) -> None:
-    """Put ``wrap(function)`` wherever upstream's loaded modules bind ``function``."""
+    """Replaces ``function`` by ``wrap(function)`` in all of upstream's loaded modules."""
     wrapped = functools.wraps(function)(wrap(function))
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "openood":
@@ -69,7 +69,7 @@ def _named(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_postprocessor(config_root: str, postprocessor_name: str, id_data_name: str) -> Any:
         name = postprocessor_name
         if name in NAMES and not Path(config_root, "postprocessors", f"{name}.yml").exists():
-            config_root = str(config_dir())  # else upstream looks for line.yml on its own GitHub
+            config_root = str(config_dir())  # otherwise upstream would look for line.yml on its own GitHub
         return original(config_root, postprocessor_name, id_data_name)
 
     return get_postprocessor
@@ -96,7 +96,7 @@ def _on_the_networks_device(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forwarding_once(search: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Upstream decodes and forwards both validation sets again for every combination; for LINe once will do."""
+    """Upstream decodes and forwards both validation sets again for every combination. LINe needs them once."""
 
     @functools.wraps(search)
     def hyperparam_search(self: Any) -> None:
@@ -109,7 +109,10 @@ def _forwarding_once(search: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _with_known_predictions(eval_acc: Callable[..., float]) -> Callable[..., float]:
-    """Upstream forwards ID-test again for ACC; our ``pred`` is the network's own argmax already."""
+    """Upstream forwards ID-test again for ACC.
+
+    This skips it, since our ``pred`` is the network's own argmax already.
+    """
 
     @functools.wraps(eval_acc)
     def with_predictions(self: Any, data_name: str = "id") -> float:

@@ -1,4 +1,4 @@
-"""What runs on the other side: one process that has the network and makes results of shares of the plan."""
+"""The actor: a process that holds the network and computes the results of shares of the plan."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "pillow")
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What features depend on beside the network and the images.
+    """The state of a process that features depend on, besides the network and the images.
 
     Attributes:
-        versions: of the libraries that decode and compute, which have to be equal.
-        threads: of torch on the CPU: another number adds up in another order.
-        matmul: torch's precision of float32 products; cudnn: its switches; deterministic: whether it is asked for.
-        processor: what the CPU can do, as torch sees it; another one rounds in another way.
+        versions: versions of the libraries that decode and compute; these must be equal.
+        threads: torch's threads on the CPU; another number adds in another order.
+        matmul: torch's precision of float32 products; cudnn: its switches; deterministic: whether it is switched on.
+        processor: the CPU's instruction sets according to torch; another CPU rounds differently.
     """
 
     versions: dict[str, str]
@@ -37,7 +37,7 @@ class Surroundings:
 
     @classmethod
     def here(cls) -> Surroundings:
-        """Those of this process."""
+        """The surroundings of this process."""
         found = {"openood-line": __version__, "python": platform.python_version()}
         cudnn = torch.backends.cudnn
         return cls(
@@ -50,7 +50,7 @@ class Surroundings:
         )
 
     def take_over(self) -> None:
-        """Compute here as there."""
+        """Makes this process compute like the process that these surroundings describe."""
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.matmul)
         cudnn: Any = torch.backends.cudnn
@@ -60,11 +60,11 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a share.
+    """The outcome of a share.
 
     Attributes:
-        results: one a batch, in order, of those before the error.
-        error: what the work raised, and trace: where; None and empty if it went through.
+        results: one for each batch before the error, in order.
+        error: the error that the work raised, or None; trace: its traceback, or "".
     """
 
     results: list[Any]
@@ -73,10 +73,10 @@ class Outcome:
 
 
 class Actor:
-    """Holds one piece of work at a time.
+    """An actor, which holds one piece of work at a time.
 
     Args:
-        wanted: the surroundings of the process that asks.
+        wanted: the surroundings of the process that started it.
     """
 
     def __init__(self, wanted: Surroundings) -> None:
@@ -84,9 +84,9 @@ class Actor:
         self._work: Any = None
 
     def prepare(self, pickled: bytes) -> Outcome:
-        """Take over a piece of work; its one result is what is to be said of this machine, empty if nothing is.
+        """Takes over a piece of work. Its one result is a warning about this machine, or "".
 
-        The error is a ClusterError: other libraries than there, or a network that cannot be loaded.
+        The error is a ClusterError: this machine has other libraries, or the network cannot be loaded.
         """
         from ray import cloudpickle
 
@@ -107,17 +107,17 @@ class Actor:
         return Outcome([f"{said}the last bits of its features may differ"])
 
     def run(self, share: Sequence[Any]) -> Outcome:
-        """The results of the batches of a share. Errors are handed back, since Ray would wrap them."""
+        """Computes the results of the batches of a share. Errors are returned, since Ray would wrap a raised one."""
         results: list[Any] = []
         try:
-            results.extend(self._work(share))  # one after the other: those before an error are kept
+            results.extend(self._work(share))  # one after the other, so that results before an error are kept
         except Exception as error:
             return Outcome(results, _portable(error), traceback.format_exc())
         return Outcome(results)
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, or one that says the same if it cannot be handed over."""
+    """The error itself, or one with the same text if it cannot be pickled."""
     from ray import cloudpickle as untyped
 
     cloudpickle: Any = untyped

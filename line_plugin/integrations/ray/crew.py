@@ -1,4 +1,4 @@
-"""The actors of a command: how many, with what of a machine, and a new one for each that is lost."""
+"""Starts the actors of a command, decides how many and with which share of a machine, and replaces lost ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from line_plugin.errors import ClusterError, ClusterWarning, SettingsError
 from line_plugin.integrations.ray.actor import Actor, Outcome, Surroundings
 
 FAILED_STARTS = 3
-"""How many actors in a row may die before they are ready."""
+"""How many actors in a row may die before one is ready."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many actors, and what each takes of its machine."""
+    """How many actors run, and how many CPUs and GPUs each takes."""
 
     actors: int
     cpus: float
@@ -27,14 +27,14 @@ class Size:
 
 
 def size_of(nodes: list[dict[str, float]], asked: int | None, *, cuda: bool, threads: int) -> Size:
-    """One actor a GPU, or one for as many cores as this process has threads: on a CPU an actor has them all.
+    """One actor for each GPU. On CPUs, one for each group of as many cores as this process has threads.
 
     Args:
-        nodes: what each machine of the cluster has (``CPU``, ``GPU``).
-        asked: how many are wanted; more than there are GPUs share them.
+        nodes: the resources of each machine of the cluster (``CPU``, ``GPU``).
+        asked: how many actors to run; if they outnumber the GPUs, they share them.
 
     Raises:
-        SettingsError: there is no GPU, or fewer cores than actors.
+        SettingsError: the cluster has no GPU, or fewer cores than actors.
     """
     cores, gpus = int(sum(n.get("CPU", 0) for n in nodes)), sum(n.get("GPU", 0) for n in nodes)
     if cuda and gpus < 1:
@@ -52,17 +52,17 @@ def size_of(nodes: list[dict[str, float]], asked: int | None, *, cuda: bool, thr
 
 
 def local_cores(asked: int | None) -> int:
-    """Cores that a Ray of our own is told of: those there are, or more if more actors are wanted."""
+    """How many cores a local Ray is started with: those of the machine, or more if more actors are wanted."""
     return max(os.cpu_count() or 1, asked or 1)
 
 
 class Crew:
-    """Actors that hold one piece of work, idle, starting or busy.
+    """The actors of a command. All hold the same piece of work; each is idle, starting or busy.
 
     Args:
-        ray: connected.
-        size: how many there should be.
-        patience: seconds without a single actor until that is an error.
+        ray: the module of a connected Ray.
+        size: how many actors to keep running.
+        patience: how many seconds without a single actor are an error.
     """
 
     def __init__(self, ray: Any, size: Size, patience: float) -> None:
@@ -79,7 +79,7 @@ class Crew:
         self._since = time.monotonic()
 
     def prepare(self, pickled: bytes) -> None:
-        """Give every actor a new piece of work."""
+        """Gives every actor a new piece of work."""
         self._work = self._ray.put(pickled)
         actors, self.idle, self._since = self.idle, [], time.monotonic()
         for actor in [*actors, *(self._new() for _ in range(self.size - len(actors)))]:
@@ -92,26 +92,26 @@ class Crew:
         self._starting[actor.prepare.remote(self._work)] = actor
 
     def replace(self, actor: Any) -> None:
-        """Let one go and start another in its place."""
+        """Ends one actor and starts another in its place."""
         self.dismiss([actor])
         self._begin(self._new())
 
     def dismiss(self, actors: Iterable[Any]) -> None:
-        """End actors, whatever they are doing."""
+        """Ends actors, even busy ones."""
         for actor in actors:
-            with contextlib.suppress(Exception):  # it may be gone by itself
+            with contextlib.suppress(Exception):  # it may have ended by itself
                 self._ray.kill(actor)
 
     def abandon(self, busy: Iterable[Any]) -> None:
-        """A pass has come to an early end: what is not idle is of no use to the next one."""
+        """Ends the actors that are not idle, after a pass ended early, since the next pass cannot use them."""
         self.dismiss([*busy, *self._starting.values()])
         self._starting.clear()
 
     def wait(self, running: Iterable[Any], seconds: float) -> list[Any]:
-        """The calls among ``running`` that have come to an end; meanwhile actors that are ready become idle.
+        """Waits for calls among ``running`` and returns those that have ended. Meanwhile ready actors become idle.
 
         Raises:
-            ClusterError: no actor can be had, or a machine is not fit for the work.
+            ClusterError: no actor starts, or a machine cannot do the work.
         """
         running = list(running)
         waiting = [*running, *self._starting]
@@ -155,6 +155,6 @@ class Crew:
 
 
 def reason(error: BaseException) -> str:
-    """Why Ray lost something, in its first line."""
+    """The first line of Ray's reason for losing something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""A Ray of this command's own, on loopback and gone when it ends; or a place in a cluster that runs already."""
+"""Starts a Ray for this command alone, on loopback, and ends it afterwards; or joins a running cluster."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from line_plugin.errors import ClusterError, MissingLibraryError
 from line_plugin.optional import say_missing
 
 PATIENCE = {"RAY_raylet_start_wait_time_s": "90", "RAY_agent_register_timeout_ms": "90000"}
-"""Ray gives up on itself after 15 and 30 seconds, which a machine that does much else may need to start it."""
+"""Ray's own limits for its start are 15 and 30 seconds, which is too short on a busy machine."""
 STARTS = 3
-"""How often a Ray of our own is started before that is an error: now and then one of its processes hangs."""
-_LONGEST_FOLDER = 30  # Ray's sockets lie 60 characters below, and the name of a socket has 107 at most
+"""How often to try to start Ray. Now and then one of its processes hangs."""
+_LONGEST_FOLDER = 30  # Ray adds 60 characters for its sockets, and the name of a socket has 107 at most
 _CONNECT_SECONDS = 10.0
-_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, Ray's word for: every socket on 127.0.0.1
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 makes Ray open every socket on 127.0.0.1
 _Process = tuple[int, str]
 """Process id and start time, which together name one process."""
 _NEEDLESS = ("start_monitor", "start_api_server", "start_log_monitor")
 _SILENCE = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone without a GPU, instead of warning
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # CUDA_VISIBLE_DEVICES stays, without a warning
 }
 
 
 def require_ray() -> None:
-    """Refuse before anything begins. Ray is not imported, since it reads its settings when it is.
+    """Refuses before the run begins. Ray is not imported here, since it reads its settings when imported.
 
     Raises:
-        MissingLibraryError: it is not installed.
+        MissingLibraryError: Ray is not installed.
     """
     try:
         found = importlib.util.find_spec("ray")
-    except ValueError:  # something else took its name
+    except ValueError:  # another module has its name
         found = None
     if found is None:
         raise MissingLibraryError(say_missing("ray", "--ray"))
@@ -52,19 +52,21 @@ def require_ray() -> None:
 
 @contextlib.contextmanager
 def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
-    """A Ray on loopback, without a dashboard, in a folder of its own; afterwards its processes and folder are gone.
+    """Runs a Ray on loopback, without a dashboard, in a folder of its own.
+
+    Afterwards its processes and folder are removed.
 
     Args:
         cpus: how many actors without a GPU may run.
-        store_bytes: memory for what is on its way between processes; what is beyond goes to disk.
+        store_bytes: memory for data on its way between processes; more than that goes to disk.
 
     Raises:
-        ClusterError: it does not start. MissingLibraryError: Ray is not installed.
+        ClusterError: Ray does not start. MissingLibraryError: Ray is not installed.
     """
     base = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="openood-ray-", dir=base if len(base) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108
     with _environment(_local_environment(folder)), _signals_kept(), contextlib.ExitStack() as last:
-        os.environ.pop("RAY_ADDRESS", None)  # would be taken for the address of another
+        os.environ.pop("RAY_ADDRESS", None)  # Ray would take it for the address of another cluster
         last.callback(shutil.rmtree, folder, ignore_errors=True)
         ray = quiet_ray()
         last.callback(_stop, ray, folder)
@@ -73,7 +75,7 @@ def local_ray(cpus: int, store_bytes: int) -> Iterator[Any]:
 
 
 def _start(ray: Any, folder: str, **room: int) -> None:
-    """Start a Ray on this machine, again if that fails, after what is left of the failed start was ended."""
+    """Starts a Ray on this machine. If that fails, ends the processes of the failed start and tries again."""
     quiet = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
     for attempt in range(1, STARTS + 1):
         try:
@@ -90,10 +92,10 @@ def _start(ray: Any, folder: str, **room: int) -> None:
 
 @contextlib.contextmanager
 def joined_ray(address: str) -> Iterator[Any]:
-    """A place in the cluster at ``HOST:PORT``; afterwards it runs on without us.
+    """Joins the cluster at ``HOST:PORT``, and leaves it running afterwards.
 
     Raises:
-        ClusterError: there is none. MissingLibraryError: Ray is not installed.
+        ClusterError: no cluster answers. MissingLibraryError: Ray is not installed.
     """
     host, _, port = address.rpartition(":")
     with _environment(_SILENCE), _signals_kept(), contextlib.ExitStack() as last:
@@ -117,14 +119,14 @@ def joined_ray(address: str) -> Iterator[Any]:
 
 
 def quiet_ray() -> Any:
-    """Ray under the environment as it is now, which says nothing by itself: what matters becomes our own errors."""
+    """Imports Ray with the current environment and silences it. Problems that matter become errors of this package."""
     import ray
     from ray import _raylet
     from ray._private import ray_constants
 
     raylet: Any = _raylet
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)
-    with contextlib.suppress(AttributeError, TypeError):  # if somebody has imported it before
+    with contextlib.suppress(AttributeError, TypeError):  # if it was imported before
         raylet.Config.initialize("")
         if os.environ.get(_LOOPBACK) == "0":
             ray_constants.ENABLE_RAY_CLUSTER = False
@@ -133,10 +135,10 @@ def quiet_ray() -> Any:
 
 @contextlib.contextmanager
 def fewer_processes() -> Iterator[None]:
-    """Meanwhile a Ray is started without its autoscaler, its dashboard's server and its reader of logs.
+    """Within this context, Ray starts without its autoscaler, its dashboard's server and its reader of logs.
 
-    Nobody would look at them, and each of them takes seconds of CPU to begin. Its agent starts in the form that it has
-    without ``ray[default]``.
+    They are not used, and each of them takes seconds of CPU to start. Ray's agent starts as it does without
+    ``ray[default]``.
     """
     from ray._private import utils
     from ray._private.node import Node
@@ -155,22 +157,22 @@ def fewer_processes() -> Iterator[None]:
 
 
 def _local_environment(folder: str) -> dict[str, str]:
-    """What makes Ray stay on loopback, refuse strangers on this machine, and report to nobody."""
+    """The settings that make Ray stay on loopback, refuse other users of this machine, and send no reports."""
     return {
         _LOOPBACK: "0",
-        "TMPDIR": folder,  # of its processes, not of this one, which has looked it up
+        "TMPDIR": folder,  # for Ray's processes, not for this one, which has read it already
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(),
         "RAY_USAGE_STATS_ENABLED": "0",
         **PATIENCE,
-        "RAY_worker_niceness": "0",  # actors are the work itself, not something beside it
+        "RAY_worker_niceness": "0",  # an actor's own process does the work
         **_SILENCE,
     }
 
 
 @functools.cache
 def _token() -> str:
-    """One for the life of this process, since Ray reads it once; in no file."""
+    """The token of this process. It never changes, since Ray reads it once, and is not written to a file."""
     return secrets.token_hex(32)
 
 
@@ -189,7 +191,7 @@ def _environment(changed: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; give it back. While Ray runs it is an orderly end, like Ctrl-C."""
+    """Restores SIGTERM, which Ray takes over. While Ray runs, SIGTERM ends the command in order, like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -201,7 +203,7 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _stop(ray: Any, folder: str) -> None:
-    """Shut Ray down, and end what outlives it: decoding processes of actors notice only seconds later."""
+    """Shuts Ray down, and ends processes that outlive it, since decoding processes run on for seconds."""
     before = _running_below(folder)
     try:
         ray.shutdown()
@@ -210,12 +212,12 @@ def _stop(ray: Any, folder: str) -> None:
 
 
 def end_leftovers(folder: str, known: frozenset[_Process] = frozenset(), seconds: float = 10.0) -> None:
-    """End what still runs in a folder that is ours alone, such as the half of a Ray whose start was interrupted.
+    """Ends the processes that still run in a folder of ours, such as half of a Ray whose start was interrupted.
 
     Args:
-        folder: named in the command lines of Ray's own processes.
-        known: further ones, which do not name it.
-        seconds: when to give up.
+        folder: the folder that the command lines of Ray's own processes name.
+        known: other processes to end, which do not name it.
+        seconds: how long to try.
     """
     until = time.monotonic() + seconds
     while found := _running_below(folder) | (known & {process for process, _, _ in _processes()}):
@@ -228,7 +230,7 @@ def end_leftovers(folder: str, known: frozenset[_Process] = frozenset(), seconds
 
 
 def _running_below(folder: str) -> frozenset[_Process]:
-    """Processes whose command line names a file in the folder, and all that they have started."""
+    """Processes whose command line names a file in the folder, and all processes that they have started."""
     listed = [row for row in _processes() if row[0][0] != os.getpid()]
     found = {process for process, _, args in listed if f"{folder}/" in args}
     while more := {process for process, parent, _ in listed if parent in {pid for pid, _ in found}} - found:
@@ -237,13 +239,13 @@ def _running_below(folder: str) -> frozenset[_Process]:
 
 
 def _processes() -> list[tuple[_Process, int, str]]:
-    """Each process that has not ended, its parent and its command line."""
+    """All running processes, each with its parent and its command line."""
     try:
         command = ["ps", "-ww", "-eo", "pid=,ppid=,stat=,lstart=,args="]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return []
-    rows = [line.split(None, 8) for line in listed.splitlines()]  # lstart is five words
+    rows = [line.split(None, 8) for line in listed.splitlines()]  # lstart has five words
     return [((int(r[0]), " ".join(r[3:8])), int(r[1]), r[8]) for r in rows if len(r) == 9 and "Z" not in r[2]]
 
 

@@ -1,4 +1,4 @@
-"""Deals shares of a plan out to actors and hands results on in the order of the plan."""
+"""Splits a plan into shares, has actors compute them, and returns results in the order of the plan."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from line_plugin.integrations.ray.crew import Crew, local_cores, reason, size_of
 from line_plugin.integrations.ray.session import joined_ray, local_ray, require_ray
 
 RETRIES = 3
-"""How often a share that was lost with its actor is computed again."""
+"""How often a share whose actor was lost is computed again."""
 SHARE, UNKNOWN = 16, 8
-"""Batches in a share at most, and if nobody knows how many there are."""
-_AHEAD = 2  # shares for each actor that may be running, or wait for those before them
+"""The most batches in a share, and the number if the length of the plan is unknown."""
+_AHEAD = 2  # shares of each actor that may run, or wait for earlier ones
 _STORE_BYTES = 256 << 20
 _POLL_SECONDS = 1.0
 
 
 class RayPasses:
-    """The passes of a network by actors: :class:`line_plugin.benchmark.protocol.passes.Passes`, to be closed.
+    """Runs the passes of a network on actors.
 
-    Ray is started with the first pass that has something to do, and ends with the context.
+    It is a :class:`line_plugin.benchmark.protocol.passes.Passes` and a context.
+
+    Ray starts with the first pass that has batches, and ends with the context.
 
     Args:
         address: ``HOST:PORT`` of a cluster; None for a Ray of our own on this machine.
-        actors: how many; None for one a GPU, or one for as many cores as torch has threads.
+        actors: how many; None for one for each GPU, or one for as many cores as torch has threads.
         cuda: whether the network runs on CUDA.
-        retries: how often a share that was lost is computed again.
+        retries: how often a lost share is computed again.
         patience: seconds to wait for the first actor.
 
     Raises:
@@ -61,10 +63,10 @@ class RayPasses:
         self._last.close()
 
     def run(self, work: Any, plan: Iterable[Any]) -> Iterator[Any]:
-        """The result of every batch in the order of the plan, equal bit for bit to what this process would make of it.
+        """Yields the result of every batch in the order of the plan, with the bits that this process would compute.
 
         Raises:
-            ClusterError: Ray cannot be had, or a share was lost too often. LinePluginError: what the work raises.
+            ClusterError: Ray cannot be reached, or a share was lost too often. LinePluginError: the work raised it.
         """
         crew = self._ready_crew(sum(p.nbytes for p in work.model.state_dict().values()))
         crew.prepare(_pickled(work))
@@ -90,23 +92,23 @@ class RayPasses:
 
 
 class _Deal:
-    """One pass: which share is where."""
+    """One pass: which actor has which share."""
 
     def __init__(self, ray: Any, crew: Crew, shares: Iterator[list[Any]], retries: int) -> None:
         self._ray, self._crew, self._shares, self._retries = ray, crew, enumerate(shares), retries
         self._running: dict[Any, tuple[Any, int, list[Any]]] = {}
-        self._again: list[tuple[int, list[Any]]] = []  # a heap: the first ones are waited for
+        self._again: list[tuple[int, list[Any]]] = []  # a heap, since the caller waits for the earliest
         self._done: dict[int, Outcome] = {}
         self._lost: Counter[int] = Counter()
         self._next, self._dealt, self._all_dealt = 0, 0, False
 
     @property
     def busy(self) -> list[Any]:
-        """Actors that are at work."""
+        """The busy actors."""
         return [actor for actor, _, _ in self._running.values()]
 
     def results(self) -> Iterator[Any]:
-        """In order; actors go on while the caller uses one."""
+        """Yields results in order. Actors work on while the caller uses one."""
         found: deque[Any] = deque()
         while True:
             self._give_out()
@@ -132,7 +134,7 @@ class _Deal:
             self._running[actor.run.remote(share[1])] = (actor, *share)
 
     def _take(self) -> tuple[int, list[Any]] | None:
-        """What is to be computed next, if there may be more of it in memory."""
+        """The next share to compute, if memory allows another."""
         if self._again:
             return heapq.heappop(self._again)
         if self._all_dealt or self._dealt >= self._next + _AHEAD * self._crew.size:
@@ -173,14 +175,14 @@ class _Deal:
 
 
 class _There(Exception):  # noqa: N818
-    """Where an error arose, as text: the frames are those of another process."""
+    """The traceback of an error as text, since its frames belong to another process."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 def _shares(plan: Iterable[Any], actors: int) -> Iterator[list[Any]]:
-    """Consecutive batches; fewer to a share if there are so few that an actor would have nothing to do."""
+    """Splits the plan into consecutive batches. Shares are smaller if otherwise an actor would get none."""
     size = min(SHARE, max(1, -(-len(plan) // (4 * actors)))) if isinstance(plan, Sized) else UNKNOWN
     batches = iter(plan)
     while share := list(islice(batches, size)):
@@ -188,7 +190,7 @@ def _shares(plan: Iterable[Any], actors: int) -> Iterator[list[Any]]:
 
 
 def _pickled(work: Any) -> bytes:
-    """The work with its network; classes of your own travel with it, those of installed libraries by name.
+    """Pickles the work with its network. Your own classes are included; those of installed libraries go by name.
 
     Raises:
         ClusterError: the network cannot be pickled.
@@ -211,7 +213,7 @@ def _pickled(work: Any) -> bytes:
 
 
 def _own_module(name: str) -> ModuleType | None:
-    """A module that other machines need not have: neither ours nor an installed library's."""
+    """Whether a module may be missing on other machines: it is neither ours nor an installed library's."""
     module = sys.modules.get(name)
     if module is None or name.partition(".")[0] in ("line_plugin", "builtins", "__main__"):
         return None

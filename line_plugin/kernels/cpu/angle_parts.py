@@ -1,4 +1,4 @@
-"""What turns LINe's sums into the panel's angle: ``U_k (z - m) = W_k z - W_k m - w (z - m)``, ``w`` the mean weight."""
+"""Turns LINe's sums into the panel's angle: ``U_k (z - m) = W_k z - W_k m - w (z - m)``, ``w`` the mean weight."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class DenseNetBC(nn.Module):
 
     Args:
         num_classes: K.
-        depth: layers in all; (depth - 4) / 6 bottlenecks a block.
+        depth: layers in all; each block has (depth - 4) / 6 bottlenecks.
         growth: channels that each bottleneck adds.
         reduction: share of the channels that a transition keeps.
     """

@@ -12,8 +12,8 @@ class HuggingFaceClassifier(nn.Module):
 
     Args:
         net: the classifier of transformers.
-        config_sha256: of its configuration. It is part of the ``repr``, and with that of fingerprints: two networks may
-            have the same tensors and modules, and another number of attention heads.
+        config_sha256: the SHA-256 of its configuration. It is part of the ``repr`` and so of fingerprints, since two
+            networks may have the same tensors and modules but different numbers of attention heads.
     """
 
     def __init__(self, net: Any, config_sha256: str) -> None:
@@ -27,5 +27,5 @@ class HuggingFaceClassifier(nn.Module):
         return logits
 
     def extra_repr(self) -> str:
-        """What the modules do not show."""
+        """The hash of the configuration, which the modules do not show."""
         return f"config={self._config_sha256}"

@@ -30,7 +30,8 @@ class LeNet(nn.Module):
 class WideLeNet(nn.Module):
     """Images (N, 3, 28, 28) to logits (N, K); features are (N, 128), non-negative.
 
-    No batch norm and no global pooling: a digit net that has both calls bright photographs in-distribution.
+    It has no batch norm and no global pooling, since a digit network with both gives bright photographs a high
+    confidence.
     """
 
     def __init__(self, num_classes: int) -> None:

@@ -14,8 +14,8 @@ class WideResNet(nn.Module):
 
     Args:
         num_classes: K.
-        depth: 6 n + 4, n blocks a stage.
-        widen: width over that of the thin ResNet.
+        depth: 6 n + 4, for n blocks in each stage.
+        widen: the width divided by that of the thin ResNet.
     """
 
     def __init__(self, num_classes: int, *, depth: int, widen: int) -> None:
@@ -60,5 +60,5 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = relu(self.bn1(x))
         out: Tensor = self.conv2(relu(self.bn2(self.conv1(active))))
-        # Where the width changes, the shortcut leaves from the activated input too.
+        # If the width changes, the shortcut starts from the activated input too.
         return out + (x if self.convShortcut is None else self.convShortcut(active))

@@ -1,7 +1,7 @@
-"""A classifier as a file for model servers, with two named outputs: ``logits``, and ``embedding``, the head's input.
+"""Exports a classifier to a file for model servers, with the outputs ``logits`` and ``embedding`` (the head's input).
 
-A model server that returns both needs no code beside it to be monitored. :func:`export_network` writes the file and
-checks it against the network; :func:`read_about` says which network a file holds. A further format is one file in
+A model server that returns both can be monitored without further code. :func:`export_network` writes the file and
+compares it with the network. :func:`read_about` reads which network a file holds. Each format is one file in
 ``formats``.
 """
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEY = "openood_line"
-"""Name of the entry in ONNX metadata; the archives of torch hold a file of this name with ``.json`` behind it."""
+"""The name of the entry in ONNX metadata. Torch's archives hold a file of this name with the suffix ``.json``."""
 
 _LARGEST = 1 << 20
 
@@ -26,8 +26,8 @@ class About:
 
     Attributes:
         head: module path of the head.
-        head_sha256: digest of the head's weight and bias (:func:`head_digest`).
-        model_sha256: fingerprint of the whole network, as an artifact keeps it.
+        head_sha256: digest of the head's weight and bias (:func:`head_digest`). model_sha256: fingerprint of the whole
+            network, as in an artifact.
         num_classes: K, width of ``logits``.
         width: D, width of ``embedding``.
         input_shape: (C, H, W) of the images; the batch is free.
@@ -41,12 +41,15 @@ class About:
     input_shape: tuple[int, ...]
 
     def as_json(self) -> str:
-        """For the file, in one line."""
+        """The description as one line of JSON for the file."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def head_digest(weight: Tensor, bias: Tensor | None) -> str:
-    """SHA-256 over weight (K, D) and bias (K,) of a head in float32; no bias counts as zeros, as in an artifact."""
+    """SHA-256 over weight (K, D) and bias (K,) of a head in float32.
+
+    A missing bias counts as zeros, as in an artifact.
+    """
     import torch
 
     digest = hashlib.sha256()
@@ -79,7 +82,7 @@ def read_about(path: str | Path) -> About:
 
 
 def _entry_of_archive(path: Path) -> str | None:
-    """From the zip archive that TorchScript and torch.export write (torch.export up to 2.6 in ``extra_files``)."""
+    """Reads it from the zip archive of TorchScript or torch.export (torch.export up to 2.6 in ``extra_files``)."""
     names = (f"extra/{KEY}.json", f"extra_files/{KEY}.json")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Export a classifier, check the file against it on images, and write it whole or not at all."""
+"""Exports a classifier, compares the export with it on images, and writes the file as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ from line_plugin.networks.head import Head, find_head
 from line_plugin.networks.tap import forward
 
 TOLERANCE = 1e-4
-"""Largest difference that is accepted, as a share of the largest absolute value of the output over all images."""
+"""The largest accepted difference, as a share of the largest absolute value of the output over all images."""
 
 _GROUPS = (1, 2)
-"""Sizes of the first batches that are checked; the others have :data:`_BATCH` images. The batch must be free."""
+"""Sizes of the first batches that are checked; the others have :data:`_BATCH` images. The batch size must be free."""
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how near it is to the network.
+    """The result of an export: the file, and how near its outputs are to the network's.
 
     Attributes:
-        format: of :data:`line_plugin.networks.export.FORMATS`.
-        images: how many it was checked on.
+        format: one of :data:`line_plugin.networks.export.FORMATS`. images: how many images it was checked on.
         logits_error, embedding_error: largest difference as a share of the largest absolute value.
         ties: images whose class differs because the network's two best logits lie within the tolerance.
         size: bytes of the file.
@@ -51,7 +50,7 @@ class Exported:
 
 
 class TwoOutputs(nn.Module):
-    """A network that returns what leaves and what enters its head.
+    """A network that returns its head's output and input.
 
     Args:
         network: the classifier, in eval mode.
@@ -86,16 +85,16 @@ def export_network(
 
     Args:
         model: on the CPU; put in eval mode.
-        images: (N, C, H, W) float32 on the CPU, at least 4, prepared as the network expects them; real ones, because
-            on noise a network may use few of its features.
-        path: of the file; its suffix chooses the format unless that is named.
+        images: (N, C, H, W) float32 on the CPU, at least 4, prepared as the network expects them. Use real images,
+            because noise may use few of a network's features.
+        path: the file; its suffix chooses the format if no format is given.
         head: module path of the ``Linear``; found by tracing if not given.
         format: of :data:`line_plugin.networks.export.FORMATS`.
 
     Raises:
         HeadError: the network has no usable head.
-        ExportError: the network cannot be exported, or what was exported does not give what the network gives. Nothing
-            is written then.
+        ExportError: the network cannot be exported, or the export gives other outputs than the network. Nothing is
+            written then.
     """
     target = Path(path)
     kind = format_of(target, format)
@@ -103,7 +102,7 @@ def export_network(
         raise ExportError(f"images of shape {tuple(images.shape)} given, expected at least 4 of (C, H, W) to check on")
     model.eval()
     found = find_head(model, images, head)
-    plain = Head(found.path, found.linear)  # a server gives images in the usual order in memory
+    plain = Head(found.path, found.linear)  # a server passes images in the usual memory order
     weight, bias = found.linear.weight, found.linear.bias
     about = About(
         head=found.path,
@@ -139,7 +138,7 @@ def _run(run: Run, images: Tensor, kind: str) -> tuple[Tensor, Tensor]:
 
 
 def _in_groups(run: Run, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Run on a batch of one, a batch of two, and the rest."""
+    """Runs on a batch of one, a batch of two, and the rest."""
     sizes = [*_GROUPS]
     while sum(sizes) < len(images):
         sizes.append(min(_BATCH, len(images) - sum(sizes)))
@@ -148,10 +147,10 @@ def _in_groups(run: Run, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check(name: str, expected: Tensor, got: Tensor, kind: str) -> float:
-    """The largest difference as a share of the largest value.
+    """Returns the largest difference as a share of the largest value.
 
     Raises:
-        ExportError: it is over the tolerance.
+        ExportError: it is above the tolerance.
     """
     if expected.shape != got.shape:
         raise ExportError(
@@ -163,20 +162,20 @@ def _check(name: str, expected: Tensor, got: Tensor, kind: str) -> float:
     if not error <= TOLERANCE:  # NaN too
         raise ExportError(
             f"the exported network ({kind}) gives other {name} than the network itself: the largest difference is "
-            f"{error:.2g} of the largest value, at most {TOLERANCE:g} is accepted; its code may draw random numbers, "
-            "or branch on its input"
+            f"{error:.2g} of the largest value, at most {TOLERANCE:g} is accepted. Check that its code draws no random "
+            "numbers and does not branch on its input"
         )
     return error
 
 
 def _check_classes(expected: Tensor, got: Tensor, kind: str) -> int:
-    """How many classes differ because of a tie.
+    """Counts the classes that differ because of a tie.
 
     Raises:
-        ExportError: one differs for another reason.
+        ExportError: a class differs for another reason.
     """
     if expected.shape != got.shape:
-        return 0  # :func:`_check` says it better
+        return 0  # :func:`_check` has the better error for this
     chosen = expected.gather(1, got.argmax(dim=1, keepdim=True)).squeeze(1)
     behind = expected.max(dim=1).values - chosen
     wrong = int((behind > TOLERANCE * expected.abs().max()).sum())
@@ -190,7 +189,7 @@ def _check_classes(expected: Tensor, got: Tensor, kind: str) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's exporters warn of their own deprecations and log pages; what fails is raised, in one line."""
+    """Silences torch's exporters, which warn of their own deprecations and log pages. Errors are raised in one line."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export", "onnxscript")]
     before = [logger.level for logger in loggers]
     try:

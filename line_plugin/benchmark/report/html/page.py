@@ -34,7 +34,7 @@ class PageOptions:
         replicates, seed: bootstrap draws for the intervals (0 leaves them out), and their seed.
         misses: the most images of ID and of each OOD set that are shown, worst first.
         neighbours: how many training images are shown beside each.
-        data_root, cache: where images and features are now; None if they have not moved since the run.
+        data_root, cache: the folders of images and features; None if they have not moved since the run.
     """
 
     replicates: int = 1000

@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Run = Callable[["Tensor"], "tuple[Tensor, Tensor]"]
-"""From images (N, C, H, W) to logits (N, K) and embedding (N, D)."""
+"""A function from images (N, C, H, W) to logits (N, K) and embedding (N, D)."""
 
 
 class Format(Protocol):
-    """What a module in this folder provides."""
+    """The interface of a module in this folder."""
 
     def encode(self, network: nn.Module, images: Tensor, about: str) -> bytes:
-        """The file of a network that gives ``(logits, embedding)``, traced on images (2, C, H, W), with its entry.
+        """Makes a file with its entry from a network that returns ``(logits, embedding)``; images: (2, C, H, W).
 
         Raises:
-            ExportError: it cannot be exported to this format, or a library is missing.
+            ExportError: the network cannot be exported to this format, or a library is missing.
         """
 
     def opened(self, blob: bytes) -> Run:
-        """What a model server would run from this file, on the CPU."""
+        """Opens the file on the CPU, as a model server would."""
 
 
 FORMATS = {"onnx": (".onnx",), "torchscript": (".pt", ".ts"), "torch_export": (".pt2",)}
-"""Formats by name, each with the suffixes that choose it; the first is the usual one."""
+"""The formats by name, each with the suffixes that choose it; the first suffix is the usual one."""
 
 
 def format_of(path: Path, name: str | None) -> str:
-    """The format that is named, or the one that the suffix of the output stands for.
+    """The named format, or the one that belongs to the suffix of the output.
 
     Raises:
-        SettingsError: an unknown name. ExportError: a suffix that stands for none.
+        SettingsError: the name is unknown. ExportError: the suffix belongs to no format.
     """
     if name is not None:
         if name not in FORMATS:
@@ -52,12 +52,12 @@ def format_of(path: Path, name: str | None) -> str:
 
 
 def load_format(name: str) -> Format:
-    """The module of a format of :data:`FORMATS`."""
+    """Imports the module of a format of :data:`FORMATS`."""
     module: Format = import_module(f"{__name__}.{name}")
     return module
 
 
 def first_line(error: BaseException) -> str:
-    """What torch's exporters say first; the rest is pages long."""
+    """The first line of an exporter's error; the rest is pages long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

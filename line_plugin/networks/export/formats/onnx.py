@@ -35,11 +35,11 @@ def encode(network: nn.Module, images: Tensor, about: str) -> bytes:
             output_names=["logits", "embedding"],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         )
-    except Exception as error:  # the exporter raises whatever the network's code does
+    except Exception as error:  # the exporter raises any error of the network's code
         raise ExportError(f"this network cannot be exported to ONNX ({first_line(error)})") from error
     model = program.model_proto
     for node in model.graph.node:
-        del node.metadata_props[:]  # stack traces: the folders of whoever exports, and of no use to a server
+        del node.metadata_props[:]  # stack traces, which name the exporting user's folders and are useless to a server
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         del value.metadata_props[:]
     _name_batch(model)
@@ -49,7 +49,10 @@ def encode(network: nn.Module, images: Tensor, about: str) -> bytes:
 
 
 def _name_batch(model: Any) -> None:
-    """Call the free size ``batch`` in every shape. Torch 2.6 names it by itself (``s3``), and takes no name as text."""
+    """Names the free size ``batch`` in every shape.
+
+    Torch 2.6 names it itself (``s3``) and does not accept a name as text.
+    """
     given = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for size in value.type.tensor_type.shape.dim:
@@ -75,7 +78,7 @@ def read_entry(path: Path, key: str) -> str | None:
     """An entry of a file's metadata.
 
     Raises:
-        ExportError: it is not an ONNX file, or onnx is not installed.
+        ExportError: the file is not ONNX, or onnx is not installed.
     """
     onnx = _imported("onnx")
     try:

@@ -13,7 +13,7 @@ from line_plugin.networks.export.formats import Run, first_line
 
 
 class _Named(nn.Module):
-    """A dict instead of a tuple: this format keeps the names."""
+    """Returns a dict instead of a tuple, since this format keeps names."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ def encode(network: nn.Module, images: Tensor, about: str) -> bytes:
     batch = torch.export.Dim("batch", min=1)
     try:
         program = torch.export.export(_Named(network).eval(), (images,), dynamic_shapes=({0: batch},), strict=False)
-    except Exception as error:  # the exporter raises whatever the network's code does
+    except Exception as error:  # the exporter raises any error of the network's code
         raise ExportError(f"this network cannot be exported with torch.export ({first_line(error)})") from error
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={f"{KEY}.json": about})

@@ -1,6 +1,6 @@
 """TorchScript by tracing: a named tuple of ``logits`` and ``embedding``.
 
-Triton's PyTorch backend knows outputs of a tuple by their place: ``OUTPUT__0`` is logits, ``OUTPUT__1`` embedding.
+Triton's PyTorch backend names the outputs of a tuple by position: ``OUTPUT__0`` is logits, ``OUTPUT__1`` embedding.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from line_plugin.networks.export.formats import Run, first_line
 
 
 class Outputs(NamedTuple):
-    """What the file gives, also by place."""
+    """The outputs of the file, by name and by position."""
 
     logits: Tensor
     embedding: Tensor
 
 
 class _Named(nn.Module):
-    """Tracing knows no names; scripting this little around what was traced adds them."""
+    """Adds names to the outputs. Tracing has no names, so this small wrapper is scripted around the traced network."""
 
     def __init__(self, traced: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def encode(network: nn.Module, images: Tensor, about: str) -> bytes:
         with torch.no_grad():
             traced = torch.jit.trace(network, images, check_trace=False)  # type: ignore[no-untyped-call]
             named = torch.jit.script(_Named(traced).eval())
-    except Exception as error:  # tracing raises whatever the network's code does
+    except Exception as error:  # tracing raises any error of the network's code
         raise ExportError(f"this network cannot be exported to TorchScript ({first_line(error)})") from error
     file = io.BytesIO()
     torch.jit.save(named, file, _extra_files={f"{KEY}.json": about})
