@@ -64,7 +64,7 @@ def wait(what: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, 
 
 def counted(port: int) -> float:
     """Embeddings that the worker has counted."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("ood_monitor_samples_total"))
 
@@ -143,16 +143,18 @@ def main() -> None:
     """Measure each process twice."""
     parser = argparse.ArgumentParser(description="What one worker and one ingest take.")
     parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--heads", nargs="+", default=["10x512", "1000x2048"], help="classes x width of each artifact")
     parser.add_argument("--turns", type=int, default=2, help="how often each process is measured")
     parser.add_argument("--mappings", action="store_true", help="say what the memory is made of")
     arguments = parser.parse_args()
     records, turns = arguments.records, arguments.turns
+    heads = [tuple(map(int, head.split("x"))) for head in arguments.heads]
     print(f"torch {torch.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, {records} records")
     print("| process | MB at rest | USS | MB after | USS | % of a core at rest | s to be ready | s to end | exit |")
     print("|-|-|-|-|-|-|-|-|-|")
     with launcher.local() as (broker, store), tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for (classes, width), turn in itertools.product(((10, 512), (1000, 2048)), range(1, turns + 1)):
+        for (classes, width), turn in itertools.product(heads, range(1, turns + 1)):
             topic = f"{TOPIC}-{classes}-{turn}"
             launcher.create_topic(broker.address, topic, 6)
             launcher.create_topic(broker.address, f"{topic}.dead-letter", 1)
