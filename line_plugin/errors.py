@@ -117,7 +117,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:
     """The error for a name that is not known, offering the nearest one.
 
     Args:
-        kind: what is named, for the message (``"method"``). name: the unknown name.
+        kind: what is named, for the message (``"method"``).
+        name: the unknown name.
         known: the names that exist.
     """
     names = sorted(known)

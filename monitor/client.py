@@ -1,4 +1,4 @@
-"""The public door to the publishing side: ``from monitor.client import EmbeddingPublisher, Tap, request``."""
+"""The public names of the publishing side: ``from monitor.client import EmbeddingPublisher, Tap, request``."""
 
 from __future__ import annotations
 

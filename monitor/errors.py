@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""All errors that this package raises, as one tree of exceptions.
 
 ::
 

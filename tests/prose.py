@@ -25,7 +25,7 @@ LONG, SHORT = 35, 4
 _PLACE = re.compile(
     r"\b(?:from|know|knows|knew|see|shows?|names?|says?|finds?|found|asks?|place|places|folder|file|page|line|machine|"
     r"point|position|column|address|exactly|of|and|or|matter|is|are|the|than|goes on|went on)\s+where\b|"
-    r"\bwhere\s+(?:to|is|are|does|do)\b|"
+    r"\bwhere(?:\s+(?:to|is|are|does|do)\b|:)|"
     r"\bwhere\s+(?:\w+\s+){1,3}(?:goes|begins?|began|comes? from|stood|stands?|belongs?|ends?|ended|lies?|was)\b",
     re.IGNORECASE,
 )

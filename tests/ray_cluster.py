@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +22,12 @@ SETTINGS = {
 @contextlib.contextmanager
 def start_cluster(cpus: int, more: int = 0) -> Iterator[Any]:
     """A head with so many cores, as Ray's own tests start one, and more nodes of one core each."""
-    with contextlib.ExitStack() as last, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as last:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
+        usual = last.enter_context(node_folder())  # a cluster notes its address there, and makes no folder
+        (Path(usual) / "ray").mkdir()
+        patch.setenv("RAY_TMPDIR", usual)
         quiet_ray()  # which reads them
         from ray.cluster_utils import Cluster
 

@@ -121,7 +121,7 @@ def compare(
     return {
         "rate/s": round(rate), "burst/s": round(real), "burst s": round(burst_s, 1), "capacity/s": round(capacity),
         "most behind": round(most), "simulated most": round(told.most),
-        "simulated / seen, most": round(told.most / max(1.0, most), 2),
+        "simulated / measured, most": round(told.most / max(1.0, most), 2),
         "drained s": round(until - begin, 1), "simulated drained s": round(sent[1] / capacity, 1),
     }  # fmt: skip
 

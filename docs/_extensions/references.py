@@ -77,7 +77,7 @@ def explained(command: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def default(action: argparse.Action) -> str:
-    """What holds without it, unless that is nothing."""
+    """The text for a default, unless it is nothing."""
     nothing = action.default in (None, False, [], "", argparse.SUPPRESS) or action.dest == "by"  # that is a login name
     return "" if nothing or not action.option_strings else f"`{action.default}`"
 

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 1 after an error, which is one line on stderr. A command may return 3: it ran to its end, but some of its
-            images or sets are missing or broken. 130 after Ctrl-C.
+        images or sets are missing or broken. 130 after Ctrl-C.
     """
     args = parser().parse_args(argv)
     args.typed = report.typed(argv)

@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "val split of a benchmark, or features of your own traffic.",
     )
     parser.add_argument("artifact", type=Path, help="written by `openood fit`")
-    parser.add_argument("--output", type=Path, help="where to write (over the artifact)")
+    parser.add_argument("--output", type=Path, help="the file to write (replaces the artifact)")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--tpr", type=float, help="share of ID inputs to keep (0.95)")
     rate.add_argument("--fpr", type=float, help="share of ID inputs to flag (0.05)")
@@ -37,7 +37,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "--evidence",
         nargs="+",
         metavar="NAME",
-        help="of a panel: who gathers evidence of its own in the monitor, `panel` as a whole or experts (panel line)",
+        help="for a panel: the scores that collect evidence of their own in the monitor, "
+        "`panel` as a whole or experts (panel line)",
     )
     options.add_network(parser, runs=False)
     return parser

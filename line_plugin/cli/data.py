@@ -23,10 +23,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     """Declare the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "data",
-        help="what a benchmark's data needs, what is there, what differs",
-        description="Look at the image lists and images of benchmarks: what is there, what is missing and where it "
-        "comes from, and what differs from the published counts and lists. Without a benchmark: a line for each that "
-        "ships.",
+        help="check a benchmark's data: what is missing, and what differs from the published data",
+        description="Check the image lists and images of benchmarks: what exists, what is missing and where to get "
+        "it, and what differs from the published counts and lists. Without a "
+        "benchmark, print one line for each shipped one.",
     )
     parser.add_argument("presets", nargs="*", metavar="PRESET", help="benchmark by name, or your own YAML file")
     parser.add_argument(
@@ -38,9 +38,9 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "--verify", action="store_true", help="read and decode every image: hours for ImageNet from a slow disk"
     )
     parser.add_argument(
-        "--strict", action="store_true", help="fail as well if anything differs from what was published, or is odd"
+        "--strict", action="store_true", help="fail also if anything differs from the published data, or is odd"
     )
-    parser.add_argument("--workers", type=options.positive, help="threads of --verify (one a core)")
+    parser.add_argument("--workers", type=options.positive, help="threads of --verify (one for each core)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -160,7 +160,7 @@ def _sources(states: Sequence[SetState]) -> list[str]:
 def _verdict(args: argparse.Namespace, name: str, benchmark: Benchmark, states: Sequence[SetState]) -> str:
     failing = _failures(args, states)
     if benchmark.volumes:
-        there = f"Look at {', '.join(s.name for s in failing)} above" if failing else "All that it names is there"
+        there = f"Look at {', '.join(s.name for s in failing)} above" if failing else "Everything that it names exists"
         return f"{there}. Its files are volumes, and `openood eval` reads images."
     if not failing:
         checked = "every image decodes" if args.verify else "images were not opened, --verify does that"

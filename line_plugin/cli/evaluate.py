@@ -47,7 +47,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         metavar="METHOD.SETTING=VALUE",
         help="e.g. line.p_w=10, line.clip=auto, line.clip=off",
     )
-    parser.add_argument("--skip-missing", action="store_true", help="evaluate the data sets that are there")
+    parser.add_argument("--skip-missing", action="store_true", help="evaluate the data sets that exist")
     parser.add_argument(
         "--engine", choices=("native", "openood"), default="native", help="openood: upstream's own Evaluator"
     )
@@ -61,7 +61,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         nargs="?",
         const="test",
         choices=("test", "all"),
-        help="features.parquet: a row an image with its scores and features; all: the training images too",
+        help="features.parquet: one row for each image with its scores and features; all: also the training images",
     )
     out.add_argument("--plots", action="store_true", help="score histograms and ROC curves, PNG")
     out.add_argument("--brief", action="store_true", help="print the comparison of all methods only")

@@ -14,8 +14,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     """Declare the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "match",
-        help="whether an exported network and an artifact belong together",
-        description="Compare what an exported file and an artifact say of the network that they come from. The scores "
+        help="check whether an exported network and an artifact belong together",
+        description="Compare the networks that an exported file and an artifact come from. The scores "
         "of one network mean nothing under the artifact of another.",
     )
     parser.add_argument("exported", type=Path, help="written by `openood export`")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def add_network(parser: argparse.ArgumentParser, *, runs: bool) -> None:
     """Add the flags for data, network, and how it is run."""
     add_work(parser, add_classifier(parser, runs=runs))
-    parser.add_argument("--cache-dir", type=Path, help="where features are kept (~/.cache/openood-line)")
+    parser.add_argument("--cache-dir", type=Path, help="folder of cached features (~/.cache/openood-line)")
 
 
 def add_work(parser: argparse.ArgumentParser, net: argparse._ArgumentGroup) -> None:
@@ -33,7 +33,9 @@ def add_work(parser: argparse.ArgumentParser, net: argparse._ArgumentGroup) -> N
     )
     work = parser.add_argument_group("work")
     work.add_argument("--batch-size", type=positive, help="images a forward pass (200, on a CPU 32)")
-    work.add_argument("--num-workers", type=natural, help="decoding processes (8 at most; on a CPU a core in 4)")
+    work.add_argument(
+        "--num-workers", type=natural, help="decoding processes (8 at most; on a CPU one for every 4 cores)"
+    )
 
 
 def add_classifier(parser: argparse.ArgumentParser, *, runs: bool) -> argparse._ArgumentGroup:

@@ -47,8 +47,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
 def add_eval_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of ``openood eval``."""
     group = parser.add_argument_group("report")
-    group.add_argument("--save-run", action="store_true", help="keep everything that a report is made of")
-    group.add_argument("--report", action="store_true", help="do so and write report.html: one page, offline")
+    group.add_argument("--save-run", action="store_true", help="save everything that a report is made from")
+    group.add_argument(
+        "--report", action="store_true", help="do the same and write report.html: one page that works offline"
+    )
     group.add_argument(
         "--artifact", type=Path, action="append", default=[], metavar="FILE", help="show its calibration in the report"
     )
@@ -61,7 +63,11 @@ def _add_page_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
     )
     parser.add_argument("--bootstrap-seed", type=options.natural, default=0, metavar="N", help="of the draws (0)")
     parser.add_argument(
-        "--misses", type=options.natural, default=6, metavar="N", help="worst images of a set that are shown (6)"
+        "--misses",
+        type=options.natural,
+        default=6,
+        metavar="N",
+        help="how many of the worst images of each set are shown (6)",
     )
 
 

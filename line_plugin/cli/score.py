@@ -38,7 +38,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="IMAGE|FOLDER|LIST",
-        help="images, folders, or lists 'path label' a line",
+        help="images, folders, or lists with 'path label' on each line",
     )
     parser.add_argument("--artifact", type=Path, required=True, help="written by `openood fit` and `openood calibrate`")
     parser.add_argument(
@@ -52,7 +52,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     out = parser.add_argument_group("output")
     out.add_argument("--format", choices=_FORMATS, help="by the suffix of the output if not given, else table")
     out.add_argument("--output", type=Path, help="the file, written whole or not at all (standard output)")
-    out.add_argument("--rows", type=options.positive, default=40, metavar="N", help="rows of the table at most (40)")
+    out.add_argument("--rows", type=options.positive, default=40, metavar="N", help="the most rows of the table (40)")
     out.add_argument(
         "--explain", type=options.natural, default=0, metavar="N", help="the N neurons that made each confidence"
     )

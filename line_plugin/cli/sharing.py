@@ -25,13 +25,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         const=LOCAL,
         type=_address,
         metavar="HOST:PORT",
-        help="share the passes of the network out to Ray actors: on this machine, or of the cluster at HOST:PORT",
+        help="run the passes of the network on Ray actors: on this machine, or on the cluster at HOST:PORT",
     )
     work.add_argument(
         "--ray-actors",
         type=options.positive,
         metavar="N",
-        help="how many (one a GPU; on a CPU one for as many cores as torch has threads)",
+        help="how many (one for each GPU; on a CPU one for as many cores as torch has threads)",
     )
 
 

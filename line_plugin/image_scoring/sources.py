@@ -17,7 +17,8 @@ class Item:
     """One image to score.
 
     Attributes:
-        path: of the file. label: from an image list; None if there is none.
+        path: of the file.
+        label: from an image list; None if there is none.
         reason: why a folder cannot be searched (no permission to enter it); "" for an image.
     """
 

@@ -118,7 +118,8 @@ def fault_of_experts(score: ScoreExperts, experts: ArrayExperts, names: Sequence
 
     Args:
         score: takes (N, D) features, (N,) classes and the names of experts.
-        experts: those of the fit. names: the experts that were fitted.
+        experts: those of the fit.
+        names: the experts that were fitted.
     """
     x, classes = sample(experts.weight), sample_classes(len(experts.weight))
     found = score(x, classes, names)

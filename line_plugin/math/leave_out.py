@@ -38,7 +38,7 @@ def deal_classes(num_classes: int, seed: int = 0, folds: int = FOLDS) -> tuple[t
 
     Returns:
         The classes of each fold, ascending. They are the same on every machine, and do not depend on other random
-            numbers.
+        numbers.
     """
     if num_classes < 2:
         return ()

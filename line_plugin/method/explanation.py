@@ -44,8 +44,8 @@ class Explanation:
     ``parts.score_contributions.sum() + parts.score_bias + parts.entropy`` is the confidence, up to rounding.
 
     Attributes:
-        predicted: the class; class_name: its name, empty if the artifact has no names. confidence: as
-            :meth:`LINe.predict` gives it, high = ID.
+        predicted: the class; class_name: its name, empty if the artifact has no names.
+        confidence: as :meth:`LINe.predict` gives it, high = ID.
         p_value: the share of held-out ID inputs at or below it; None without a calibration.
         bias: the head's bias for the predicted class.
         parts: the tensors (:class:`line_plugin.math.decomposition.Decomposition`).
@@ -108,8 +108,8 @@ class PanelExplanation:
     """One confidence of a panel as a sum over experts.
 
     Attributes:
-        predicted: the class; class_name: its name, empty if the artifact has no names. confidence: as
-            :meth:`Panel.predict` gives it, the sum of the experts' scores; high = ID.
+        predicted: the class; class_name: its name, empty if the artifact has no names.
+        confidence: as :meth:`Panel.predict` gives it, the sum of the experts' scores; high = ID.
         p_value: as in :class:`Explanation`.
         experts: the experts' scores, in the order in which they are added.
         line: LINe's own confidence as a sum over neurons.

@@ -30,7 +30,8 @@ class FittedLine:
     """The part of :class:`line_plugin.LINe` that reads a fit and does not change it.
 
     Attributes:
-        settings: the three settings; provenance: the origin of the fit. calibration: None until :meth:`calibrate`.
+        settings: the three settings; provenance: the origin of the fit.
+        calibration: None until :meth:`calibrate`.
         content_sha256: the hash of the artifact that was read or written, empty if there is none.
     """
 
@@ -114,7 +115,7 @@ class FittedLine:
 
         Returns:
             ``(classes, confidence)``: (N,) int64, the argmax of the head on the *clipped* features (the network's own
-                argmax can differ), and (N,) float32, high = ID.
+            argmax can differ), and (N,) float32, high = ID.
         """
         with torch.no_grad():
             classes, confidence = self._state.scorer.predict(self.prepare(features), self.settings.clip)

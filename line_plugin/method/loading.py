@@ -22,7 +22,7 @@ def load_artifact(path: str | Path, device: torch.device | str = "cpu") -> LINe 
 
     Returns:
         The LINe or Panel. Both have ``predict``, ``score``, ``calibrate``, ``calibration``, ``provenance`` and
-            ``save``.
+        ``save``.
 
     Raises:
         ArtifactError: the file does not exist or is of another kind; ArtifactCorruptError: its bytes have changed;

@@ -126,7 +126,7 @@ class PanelScores:
 
         Returns:
             ``(classes, confidence, each)``: (N,) int64, (N,) float32 and (N, E) float32, high = ID, one column for each
-                of ``settings.experts``.
+            of ``settings.experts``.
 
         Raises:
             WidthError, NonFiniteError, NotFittedError.

@@ -124,7 +124,7 @@ def load_scorer(path: str | Path) -> LineScorer | PanelScorer | None:
 
     Returns:
         ``None`` if numba is not installed or its kernels cannot be used here (the reason is logged). Then use
-            :func:`line_plugin.load_artifact`, which scores with torch.
+        :func:`line_plugin.load_artifact`, which scores with torch.
 
     Raises:
         ArtifactError: the file does not exist or is of another kind; ArtifactCorruptError: its bytes have changed;

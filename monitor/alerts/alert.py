@@ -17,7 +17,7 @@ from monitor.store.counts import Example
 
 def fingerprint(group: str, alert: Alert) -> str:
     """Return the identity of an alert within its group: each time the same alert fires again, it has the same one."""
-    # Everything together is "None" here; a stream of that name is told apart, every other name stands as it is.
+    # Everything together is "None" here, so a stream of that name is escaped. Every other name stays as it is.
     name = str(alert.stream)
     if alert.stream is not None and (name == "None" or name.startswith("\0")):
         name = f"\0{name}"

@@ -129,21 +129,24 @@ class Delivery:
             )
 
     def _keep(self) -> None:
-        """Note that the sinks are switched on. What is written while a sink is switched off is never sent to it."""
+        """Note that the sinks are switched on.
+
+        Changes that are written while a sink is switched off are never sent to it.
+        """
         while not self._stop.wait(KEEP_SECONDS):
             for runner in self._runners:
                 try:
                     if runner.sink.mode == "transitions":
                         self._store.begin(runner.sink.name)
                 except MonitorError as error:
-                    log.debug("nothing could be noted about %s: %s", runner.sink.name, error)
+                    log.debug("the status of %s could not be stored: %s", runner.sink.name, error)
 
 
 def _runner(
     sink: Sink, store: DeliveryStore, holder: str, config: DeliveryConfig, uniform: Callable[[float, float], float]
 ) -> Runner:
     if sink.mode == "transitions":
-        # The right to send must outlast a call, or every slow receiver would be told everything twice.
+        # The right to send must outlast a call, or every slow receiver would get everything twice.
         lease_seconds = max(LEASE_SECONDS, 2 * config.timeout_seconds + 5)
         return TransitionRunner(sink, store, holder, lease_seconds=lease_seconds, uniform=uniform)
     if sink.mode == "state":

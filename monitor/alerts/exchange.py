@@ -1,4 +1,4 @@
-"""One HTTP exchange that ends in time, whatever the other side does.
+"""Makes HTTP exchanges that end in time, even if the receiver hangs or drips.
 
 A read timeout is not enough: it starts again with each byte, so a receiver that sends one byte a second is never late.
 A deadline that we check between reads is not enough either: a name lookup, or slow headers, never give us the chance to
@@ -31,14 +31,14 @@ LEFT_BEHIND = 4
 """How many exchanges of a sink may hang at once, for instance in a name lookup. Above that, no more are started."""
 
 BODY = 2048
-"""How much of an answer is read, in bytes."""
+"""How many bytes of an answer are read."""
 
 _WAIT_AND_REPEAT = frozenset({408, 425, 429})
 
 
 @dataclass
 class Answer:
-    """What a receiver answered.
+    """The answer of a receiver.
 
     Attributes:
         status: the HTTP status; 0 if there was no answer.
@@ -76,7 +76,7 @@ class Answer:
         return Outcome("again", why, _seconds(self.header("retry-after")))
 
     def clock(self) -> float | None:
-        """The receiver's time when it answered, in seconds since the epoch; ``None`` if it did not say."""
+        """The receiver's time when it answered, in seconds since the epoch; ``None`` if the answer has no date."""
         found = _date(self.header("date"))
         return found.timestamp() if found else None
 

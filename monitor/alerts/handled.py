@@ -1,8 +1,8 @@
-"""Applies mutes and acknowledgements to what receivers are sent.
+"""Applies mutes and acknowledgements to the alerts that are sent to receivers.
 
-If a receiver has heard of an alert, it also hears of its end, muted or not: an end wakes nobody, and an incident that
-is never closed misleads. An alert that begins and ends while it is muted is never sent. An alert that still fires when
-its mute ends is sent then.
+If a receiver was sent an alert, it is also sent its end, even if the alert is muted. An end wakes nobody, and an
+incident that is never closed misleads. An alert that begins and ends while it is muted is never sent. An alert that
+still fires when its mute ends is sent then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Handled:
-    """Mutes and acknowledgements as they were last read. A mute ends in time even if Redis is away.
+    """Mutes and acknowledgements as they were last read. A mute ends in time even if Redis cannot be reached.
 
     Args:
         store: holds them.
@@ -30,10 +30,10 @@ class Handled:
         self._store, self._read, self._read_at = store, Handling(), time.monotonic()
 
     def look(self) -> bool:
-        """Read them again, and return whether something changed that receivers may have to hear of.
+        """Read them again, and return whether a change may have to be sent to receivers.
 
         Raises:
-            StoreUnavailableError: what was read before stays in effect.
+            StoreUnavailableError: the last reading stays in effect.
         """
         before, self._read = self._read, self._store.handling()
         self._read_at = time.monotonic()
@@ -52,7 +52,7 @@ class Handled:
         return found
 
     def annotated(self, alert: Fields) -> dict[str, str]:
-        """The alert with the name of whoever acknowledged it, if somebody has."""
+        """The alert with the name of the person who acknowledged it, if somebody has."""
         return self._read.annotated(alert)
 
 
@@ -169,8 +169,8 @@ def standing(
     Args:
         alerts: in their present state.
         handled: the mutes.
-        was_told: fingerprints of the alerts that the receiver has heard of in this episode.
-        resolved_seconds: if the receiver has heard of an alert that is now muted, it is sent as resolved for this long.
+        was_told: fingerprints of the alerts that were sent to the receiver in this episode.
+        resolved_seconds: if an alert was sent and is now muted, it is sent as resolved for this long.
     """
     given = [(alert, handled.mute_of(alert)) for alert in alerts]
     muted = [alert for alert, mute in given if mute is not None]
@@ -183,7 +183,7 @@ def standing(
         elif alert.get("ended_at"):
             yield {**alert, "status": "resolved"}
         elif handled.now_ms - mute.begun_ms <= 1000 * resolved_seconds:
-            # Its end, for this receiver: else it would go on notifying people, whom the mute keeps from it.
+            # For this receiver the alert ends. Otherwise it would go on notifying people, against the mute.
             yield {**alert, "status": "resolved", "ended_at": moment(mute.begun_ms), "muted": mute.words()}
 
 

@@ -1,10 +1,10 @@
 """Decides how long a resolved alert is still sent as firing: until the receiver can have notified people.
 
 Alertmanager notifies only after ``group_wait``, or with the next ``group_interval`` of a group that exists already, and
-only of what fires at that moment. A surge that is read late, after an outage, is raised and resolved within seconds;
-one that comes and goes while Alertmanager is away is resolved before it can be sent at all. So an alert is sent as
-firing for some minutes after the receiver first heard of it. The store remembers when that was, so every process sends
-the same, even one that has just started.
+only of alerts that fire at that moment. But a surge that is read late, after an outage, is raised and resolved within
+seconds. A surge during an outage of Alertmanager is resolved before it can be sent at all. So an alert is sent as
+firing for some minutes after it was first sent to the receiver. The store keeps that time, so every process sends the
+same, even one that has just started.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class KeepFiring:
     """Decides which alerts a receiver is sent, and whether as firing or as resolved.
 
     Args:
-        store: remembers when the receiver first heard of an episode.
+        store: keeps when each episode was first sent to the receiver.
         sink: name of the sink.
         seconds: a resolved alert is sent as firing until this long after it was first sent; 0 sends it as it is.
-        resolved_seconds: after that it is sent as resolved for this long, in case the receiver was away.
+        resolved_seconds: after that it is sent as resolved for this long, in case the receiver could not be reached.
     """
 
     def __init__(self, store: DeliveryStore, sink: str, seconds: float, resolved_seconds: float) -> None:
         self._store, self._sink = store, sink
         self._seconds, self._resolved_seconds = seconds, resolved_seconds
-        self._first: dict[str, float] = {}  # episode to the monotonic time at which it was first told
-        self._since = float("-inf")  # what ended before the receiver was ever told anything is not for it
+        self._first: dict[str, float] = {}  # for each episode the monotonic time at which it was first sent
+        self._since = float("-inf")  # alerts that ended before anything was sent to the receiver are not for it
         self._apart: float | None = None  # the monotonic clock minus the store's, in seconds
 
     def begin(self) -> None:
-        """Note that the receiver is switched on. It is not sent what ended before it was first switched on.
+        """Note that the receiver is switched on. Alerts that ended before it was first switched on are not sent to it.
 
         Raises:
             StoreUnavailableError: call it again.
@@ -66,14 +66,14 @@ class KeepFiring:
                 yield alert
 
     def was_told(self, alerts: Sequence[Fields]) -> frozenset[str]:
-        """Fingerprints of the alerts that the receiver has heard of in this episode."""
+        """The fingerprints of the alerts that were sent to the receiver in this episode."""
         unknown = [episode(alert) for alert in alerts if episode(alert) not in self._first]
         if unknown:
             self._ask(unknown, note=False)
         return frozenset(a.get("fingerprint", "") for a in alerts if episode(a) in self._first)
 
     def note(self, told: Sequence[Fields]) -> None:
-        """Note that the receiver has just heard of these alerts."""
+        """Note that these alerts were just sent to the receiver."""
         new = [episode(a) for a in told if a.get("status") == "firing" and episode(a) not in self._first]
         if new:
             self._ask(new, note=True)
@@ -87,7 +87,7 @@ class KeepFiring:
         try:
             self._take(self._store.told(self._sink, episodes, note=note))
         except MonitorError as error:
-            log.debug("it is not known when %s first heard of its alerts: %s", self._sink, error)
+            log.debug("it is not known when alerts were first sent to %s: %s", self._sink, error)
 
     def _take(self, found: Told) -> None:
         self._apart = time.monotonic() - found.now / 1000

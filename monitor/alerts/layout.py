@@ -91,7 +91,7 @@ def summary(alert: Fields) -> str:
 def description(alert: Fields) -> str:
     """Give more details than the summary; empty if there are none."""
     over = alert.get("ended_at", "") if alert.get("status") == "firing" else ""
-    found = [f"It is over since {over}, and is shown as firing so that people hear of it."] if over else []
+    found = [f"It is over since {over}, and is shown as firing so that people are notified of it."] if over else []
     if alert.get("muted"):
         found.append(f"It still fires, and is shown as over because it is muted: {alert['muted']}.")
     if alert.get("acknowledged_by"):

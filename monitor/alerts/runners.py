@@ -63,8 +63,8 @@ class SinkStatus:
 class Backoff:
     """How long to wait after a failure: twice as long each time, with jitter so that processes do not call in step.
 
-    A library's retry loop does not fit here, because other work goes on during the wait: the thread must renew the
-    right to send, stop when it is asked to, and respect what the receiver asks for.
+    A library's retry loop does not fit here, because other work goes on during the wait. The thread must renew the
+    right to send, stop on request, and respect the delay that the receiver asks for.
     """
 
     def __init__(self, cap: float = LONGEST_WAIT, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -84,7 +84,7 @@ class Backoff:
 
 
 class Runner:
-    """What the threads of all sinks have in common. Subclasses implement :meth:`turn`.
+    """The base class of the threads of all sinks. Subclasses implement :meth:`turn`.
 
     Args:
         sink: the receiver.
@@ -103,7 +103,7 @@ class Runner:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Ask the thread to stop. It still sends what has just changed, but starts nothing after ``seconds``."""
+        """Ask the thread to stop. It still sends the last changes, but starts nothing after ``seconds``."""
         self._leave_at = time.monotonic() + seconds
         self._stop.set()
         self._wake.set()
@@ -131,7 +131,7 @@ class Runner:
         raise NotImplementedError
 
     def last(self) -> None:
-        """Do one more round before the thread ends: the process may be stopping because of what has just changed."""
+        """Do one more round before the thread ends, since the last change may be the reason why the process stops."""
         self.turn()
 
     def end(self) -> None:
@@ -161,7 +161,7 @@ class Runner:
     def _store_failed(self, error: MonitorError) -> float:
         if not self._store_away:
             self._store_away = True
-            log.warning("delivery to %s cannot read new alerts, and goes on trying: %s", self.sink.name, error)
+            log.warning("delivery to %s cannot read new alerts, and keeps trying: %s", self.sink.name, error)
         return POLL_SECONDS
 
     def attempt(self, alerts: Sequence[Fields]) -> Outcome:

@@ -35,7 +35,7 @@ TAKEN = Outcome("taken")
 
 @dataclass(frozen=True)
 class Context:
-    """What a sink may need when it is opened.
+    """Things that a sink may need when it is opened.
 
     Attributes:
         group: the consumer group of this monitor, a label of every alert.

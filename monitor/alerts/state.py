@@ -22,14 +22,14 @@ from monitor.store.deliveries import DeliveryStore, Snapshot
 log = logging.getLogger(__name__)
 
 RESOLVED_SECONDS = 900.0
-"""For how many seconds a resolved alert is still sent, in case the receiver was away."""
+"""For how many seconds a resolved alert is still sent, in case the receiver could not be reached."""
 
 LOOK_BACK_SECONDS = 86_400.0
-"""For how many seconds an alert that is over is still sent, if the receiver was away and never heard of it."""
+"""For how many seconds an alert that is over is still sent, if it could never be sent before."""
 
 
 class StateRunner(Runner):
-    """Sends all current alerts. While Redis is away, it sends what it last read.
+    """Sends all current alerts. While Redis cannot be reached, it sends what it last read.
 
     Args:
         sink: the receiver.
@@ -61,7 +61,10 @@ class StateRunner(Runner):
         self._noted: bool | None = None  # an earlier process may have left a note that the sink fails
 
     def tell(self, alert: Fields) -> None:
-        """Take an alert that could not be written to Redis. From now on it counts; once it is resolved, Redis does."""
+        """Take an alert that could not be written to Redis.
+
+        It counts from now on. Once it is resolved, the alert in Redis counts again.
+        """
         with self._lock:
             self._direct[alert["fingerprint"]] = (alert, time.monotonic())
             self._told_anew = True
@@ -87,7 +90,10 @@ class StateRunner(Runner):
         return min(LONGEST_WAIT, self.sink.every)
 
     def _look(self) -> MonitorError | None:
-        """Read what changed. Returns the error if Redis is away; what is known is then sent all the same."""
+        """Read what changed.
+
+        Returns the error if Redis cannot be reached; the last known alerts are then still sent.
+        """
         try:
             self._keeping.begin()
             newest = self._store.newest()
@@ -140,7 +146,7 @@ class StateRunner(Runner):
         shown = standing([*firing.values(), *over], self._handled, self._keeping.was_told, self._resolved_seconds)
         return [*shown]
 
-    # -- what is said of it ----------------------------------------------------------------------------------------
+    # -- what is logged about it -----------------------------------------------------------------------------------
 
     def _say_refused(self, outcome: Outcome) -> None:
         self.status.dropped += 1
@@ -160,4 +166,4 @@ class StateRunner(Runner):
             self._store.note(self.sink.name, fields, dropped=int(outcome.status == "refused"))
             self._noted = failing
         except MonitorError as error:
-            log.debug("nothing could be noted about %s: %s", self.sink.name, error)
+            log.debug("the status of %s could not be stored: %s", self.sink.name, error)

@@ -76,7 +76,7 @@ class TransitionRunner(Runner):
             lost = self._outbox.popleft() if len(self._outbox) > OUTBOX else None
         if lost is not None:
             self.status.dropped += 1
-            log.error("%s never gets %s: %d newer ones wait", self.sink.name, describe(lost), OUTBOX)
+            log.error("%s never gets %s, since %d newer ones wait", self.sink.name, describe(lost), OUTBOX)
         self.wake()
 
     def turn(self) -> float:
@@ -138,7 +138,10 @@ class TransitionRunner(Runner):
     # -- what mutes held back ---------------------------------------------------------------------------------------
 
     def _send_due(self) -> bool:
-        """Send what still fires and is no longer muted. False if the sink failed or another process took over."""
+        """Send alerts that still fire and are no longer muted.
+
+        False if the sink failed or another process took over.
+        """
         for alert in self._held.due():
             if self.leaves() or not self._token():
                 return False
@@ -161,7 +164,7 @@ class TransitionRunner(Runner):
             if not token or self._outbox:
                 return bool(token)
             if event["id"] in backlog.passed:
-                log.info("%s does not get %s: it was switched off then", self.sink.name, describe(event))
+                log.info("%s does not get %s, since it was switched off at that time", self.sink.name, describe(event))
                 self._held.pass_over(event)
                 done = self._done(token, event, "passed")
             elif self._held.withholds(event):
@@ -185,7 +188,7 @@ class TransitionRunner(Runner):
             return self._done(token, event, "dropped", outcome.why)
         stuck = self._failing_since and time.monotonic() - self._failing_since > self._stuck_seconds
         if stuck and self._is_to_blame(later):
-            why = f"{outcome.why}, time and again, while later alerts were taken"
+            why = f"{outcome.why}, again and again, while later alerts were accepted"
             self._say_dropped(event, why)
             self._suspicions = 0
             return self._done(token, event, "dropped", why)
@@ -195,7 +198,7 @@ class TransitionRunner(Runner):
     def _is_to_blame(self, later: Sequence[Fields]) -> bool:
         """Find out whether the first transition is at fault or the receiver, by sending a later transition.
 
-        Without this, one transition (and whoever chose the names in it) could hold back all others for good.
+        Without this, one transition (or a sender that chose the names in it) could hold back all others for good.
         """
         untold = [e for e in later if e["id"] not in self._ahead and not self._held.concerns(e)]
         if not untold:
@@ -218,10 +221,10 @@ class TransitionRunner(Runner):
             if self._noted and what == "delivered":
                 self._noted = not self._note({"failing_since": "", "failing_why": ""})
             return True
-        log.info("another process tells %s now; %s may reach it twice", self.sink.name, describe(event))
+        log.info("another process sends to %s now; %s may reach it twice", self.sink.name, describe(event))
         return False
 
-    # -- what is said of it ----------------------------------------------------------------------------------------
+    # -- what is logged about it -----------------------------------------------------------------------------------
 
     def _failed(self, outcome: Outcome, event: Fields) -> None:
         if not self._failing_since:
@@ -254,6 +257,6 @@ class TransitionRunner(Runner):
         try:
             self._store.note(self.sink.name, fields)
         except MonitorError as error:
-            log.debug("nothing could be noted about %s: %s", self.sink.name, error)
+            log.debug("the status of %s could not be stored: %s", self.sink.name, error)
             return False
         return True

@@ -20,14 +20,14 @@ COMMANDS = (
 
 
 EXTRA = {"demo": "monitor,quickstart,local", "local": "monitor,local"}
-"""The extras that bring all that a command needs, if ``monitor`` does not."""
+"""The extras that install everything a command needs, if ``monitor`` does not."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code (:mod:`monitor.cli.exit_codes`). An error is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # no name that a sender chose ends a command
+            stream.reconfigure(errors="backslashreplace")  # a name that a sender chose must not end a command
     options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:

@@ -1,4 +1,4 @@
-"""``ood-monitor acknowledge``: tell everybody that you take care of an alert."""
+"""``ood-monitor acknowledge``: shows everybody that you take care of an alert."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from monitor.cli.options import Commands, read_config, takes_config, takes_words
 
 def add(commands: Commands) -> None:
     """Describe the command."""
-    command = takes_config(commands.add_parser("acknowledge", help="tell everybody that you are at an alert"), run)
-    command.add_argument("alert", metavar="FINGERPRINT", help="of the alert; `ood-monitor alerts --json` shows it")
-    command.add_argument("--undo", action="store_true", help="you are not at it any more")
+    command = takes_config(
+        commands.add_parser("acknowledge", help="show everybody that you take care of an alert"), run
+    )
+    command.add_argument(
+        "alert", metavar="FINGERPRINT", help="fingerprint of the alert; `ood-monitor alerts --json` shows it"
+    )
+    command.add_argument("--undo", action="store_true", help="withdraw your acknowledgement")
     takes_words(command)
 
 
@@ -24,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     if options.undo:
         if not store.unacknowledge(options.alert):
             raise HandlingError(f"nobody has acknowledged an alert {options.alert[:40]!r}")
-        print(f"alert {options.alert} is acknowledged no more")
+        print(f"alert {options.alert} is no longer acknowledged")
         return 0
     done = store.acknowledge(options.alert, options.by, options.reason or "")
     print(f"alert {options.alert} is acknowledged by {done.author}, until it is over")

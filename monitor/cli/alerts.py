@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Describe the command."""
     command = takes_config(commands.add_parser("alerts", help="current alerts from Redis"), run)
-    command.add_argument("--watch", action="store_true", help="go on, one line a transition")
+    command.add_argument("--watch", action="store_true", help="go on with one line for each transition")
     command.add_argument("--history", type=int, default=0, metavar="N", help="the last N transitions instead")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
 

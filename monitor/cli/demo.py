@@ -11,7 +11,9 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     demo = commands.add_parser("demo", help="a broker, a Redis, a surge: one alert raised, one resolved")
     demo.set_defaults(command=run)
-    demo.add_argument("--folder", default="quickstart", help="where the quickstart model lies or is made")
+    demo.add_argument(
+        "--folder", default="quickstart", help="folder of the quickstart model, which is made if it is missing"
+    )
     demo.add_argument("--postprocessor", default="line", choices=("line", "panel"), help="what scores (line)")
     demo.add_argument("--contamination", type=float, default=0.2, help="share of OOD inputs during the surge")
     demo.add_argument("--seed", type=int, default=0)

@@ -23,13 +23,13 @@ class ExitCode(IntEnum):
     DONE = (
         0,
         (
-            "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the batch in hand, "
+            "it did what was asked; `run` was stopped by SIGTERM or Ctrl-C and counted the current batch, "
             "so was `ingest`, and it answered its posts; so was `local`, and it ended its servers"
         ),
     )
     FAILED = (
         1,
-        "a setting, Kafka, Redis, the artifact or a receiver is at fault: the last line says which, and what to do",
+        "a setting, Kafka, Redis, the artifact or a receiver is at fault: the last line names it, and says what to do",
     )
     USAGE = 2, "the command line is wrong: `ood-monitor COMMAND --help` shows the right one"
     FAULT = 70, "a fault of the program itself: start it again (no record is lost) and report the last line"

@@ -11,11 +11,12 @@ from monitor.cli.options import Commands
 
 def add(commands: Commands) -> None:
     """Describe the command."""
-    help_text = "take CloudEvents and plain posts over HTTP and write them to Kafka; SIGTERM finishes what is under way"
+    help_text = "take CloudEvents and plain posts over HTTP and write them to Kafka; "
+    "SIGTERM finishes the posts in progress"
     command = commands.add_parser("ingest", help=help_text)
     command.add_argument("--config", required=True, metavar="FILE", help="settings, see configs/ingest.yml")
     command.add_argument(
-        "--log-format", choices=("text", "json"), help="in place of logging.format; json: one object a line"
+        "--log-format", choices=("text", "json"), help="replaces logging.format; json writes one object on each line"
     )
     command.set_defaults(command=run)
 
@@ -33,7 +34,9 @@ def run(options: argparse.Namespace) -> int:
     config = load_as(IngestConfig, options.config)
     hide_secrets(Redactor(secrets_of(config)))
     log_to_stderr(options.debug, options.log_format or config.logging.format)
-    if not options.debug:  # it repeats itself ten times a second while Kafka is away, and our own lines say the same
+    if (
+        not options.debug
+    ):  # it repeats itself ten times a second while Kafka cannot be reached, and our own lines say the same
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
     Ingest(config).run()
     return ExitCode.DONE

@@ -18,27 +18,33 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Describe the command."""
     words = (
-        "Write a settings file, and see whether Kafka and Redis answer. On a terminal it asks for what no option "
-        "gives; elsewhere, and with --yes, it takes the defaults. Passwords are asked for, taken from files that "
+        "Write a settings file, and check whether Kafka and Redis answer. On a terminal it asks for everything "
+        "that no option sets; elsewhere, and with --yes, it takes the defaults. "
+        "Passwords are asked for, taken from files that "
         "options name, or left to the variables OOD_MONITOR__REDIS__PASSWORD and OOD_MONITOR__KAFKA__SASL_PASSWORD; "
-        "they never stand in the settings."
+        "they are never written into the settings."
     )
     command = commands.add_parser("init", help="write a settings file, make the topics", description=words)
     command.set_defaults(command=run)
     option = command.add_argument
-    option("--output", default="monitor.yml", metavar="FILE", help="where the settings go (monitor.yml)")
+    option("--output", default="monitor.yml", metavar="FILE", help="path of the settings file (monitor.yml)")
     option("--force", action="store_true", help="overwrite what is there")
     option("--yes", action="store_true", help="ask nothing")
-    option("--offline", action="store_true", help="write the file and reach nothing")
+    option("--offline", action="store_true", help="write the file without reaching Kafka or Redis")
     option("--artifact", metavar="FILE", help="written by `openood fit` and `openood calibrate`")
     option("--bootstrap-servers", metavar="HOST:PORT,...", help="of Kafka")
-    option("--topic", metavar="NAME,...", help="that holds the embeddings (embeddings); several with commas")
-    option("--dead-letter-topic", default="", metavar="NAME", help="for what cannot be scored (TOPIC.dead-letter)")
-    option("--group", help="consumer group, and the name of what is kept in Redis (ood-monitor)")
-    option("--start", choices=("latest", "earliest"), default="latest", help="where a group that never ran begins")
+    option("--topic", metavar="NAME,...", help="topic with the embeddings (embeddings); separate several by commas")
+    option(
+        "--dead-letter-topic",
+        default="",
+        metavar="NAME",
+        help="topic for records that cannot be scored (TOPIC.dead-letter)",
+    )
+    option("--group", help="consumer group, also part of the keys in Redis (ood-monitor)")
+    option("--start", choices=("latest", "earliest"), default="latest", help="the offset at which a new group begins")
     option("--redis-url", metavar="URL", help="redis://HOST:6379/0 and others, see docs/monitor.md")
     option("--requests-per-false-alert", type=float, metavar="N", help="the budget (100000)")
-    port_words = "for the status page, metrics and health, on loopback; 0: none"
+    port_words = "port of the status page, metrics and health, on loopback; 0 for none"
     option("--http-port", "--metrics-port", type=int, default=0, metavar="PORT", help=port_words)
     option("--alertmanager-url", default="", metavar="URL", help="Alertmanager, which gets the alerts")
     option("--log-format", choices=("text", "json"), default="text")
@@ -46,7 +52,9 @@ def add(commands: Commands) -> None:
     option("--partitions", type=int, default=6, metavar="N", help="of a topic that is made (6): at most N workers")
     option("--replication-factor", type=int, default=-1, metavar="N", help="of a topic that is made (the broker's)")
     option("--security-protocol", choices=("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), default="PLAINTEXT")
-    option("--ssl-cafile", default="", metavar="FILE", help="certificates that Kafka's own are checked against")
+    option(
+        "--ssl-cafile", default="", metavar="FILE", help="certificates of the authorities that sign Kafka's certificate"
+    )
     option("--sasl-mechanism", default="", metavar="NAME", help="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")
     option("--sasl-username", default="", metavar="NAME")
     option("--sasl-password-file", metavar="FILE")
@@ -66,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.partitions < 1:
         raise ConfigError(f"--partitions is {options.partitions}: expected 1 or more")
-    refuse_existing(Path(options.output), options.force)  # before anybody is asked anything
+    refuse_existing(Path(options.output), options.force)  # before any question is asked
     choices = _choose(options)
     config = write_files(choices, print)
     hide_secrets(Redactor(secrets_of(config)))
@@ -93,11 +101,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _say_next_steps(options: argparse.Namespace, failed: list[str]) -> None:
     name = options.output
-    steps = [f"ood-monitor check --config {name}     is everything reached?"] if failed or options.offline else []
+    steps = [f"ood-monitor check --config {name}     can everything be reached?"] if failed or options.offline else []
     if not options.create_topics and (options.offline or "kafka" in failed):
         steps.append("ood-monitor init --create-topics --force ...   or make the topics by hand, if they are missing")
     steps += [
-        f"ood-monitor replay --config {name} --arm   judge what the topic holds: is the budget right?",
+        f"ood-monitor replay --config {name} --arm   judge the topic's records: is the budget right?",
         f"ood-monitor run --config {name}       count and judge; start as many as the topic has partitions",
         f"ood-monitor alerts --config {name}    look at the alerts",
     ]
@@ -118,7 +126,7 @@ def _choose(options: argparse.Namespace) -> Choices:
         ("artifact", "The artifact that scores, written by `openood calibrate`", "", setup.check_artifact),
         ("bootstrap_servers", "Kafka, HOST:PORT", "127.0.0.1:9092" if asks else "", setup.check_servers),
         ("topic", "Topic with the embeddings", "embeddings", setup.check_topic_names),
-        ("group", "Consumer group, also the name of what is kept in Redis", "ood-monitor", _check_group),
+        ("group", "Consumer group, also part of the keys in Redis", "ood-monitor", _check_group),
         ("redis_url", "Redis", "redis://127.0.0.1:6379/0", setup.split_redis_url),
         ("requests_per_false_alert", "Requests per false alert that you can afford", "100000", _check_requests),
     )

@@ -46,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
                 if server.process.poll() is not None:
                     said = " ".join(server.log().split())[-400:]
                     raise LaunchError(
-                        f"{server.name} ended with {server.process.returncode}, and what it held is gone: "
+                        f"{server.name} ended with {server.process.returncode}, and its data is gone: "
                         f"{said or 'no output'}; start `ood-monitor local` again, and make the topics again"
                     )
-    print("stopped; what the broker and Redis held is gone")
+    print("stopped; all data of the broker and Redis is gone")
     return ExitCode.DONE
 
 

@@ -14,7 +14,7 @@ _UNITS = {"m": 1, "h": 60, "d": 1440}
 def add(commands: Commands) -> None:
     """Describe the command."""
     command = takes_config(commands.add_parser("mute", help="keep alerts from receivers for a while"), run)
-    command.epilog = "Without a stream, an alert or a kind: what is muted now."
+    command.epilog = "Without a stream, an alert or a kind, it lists the mutes in force."
     command.add_argument("--stream", help="alerts on the inputs of this stream")
     command.add_argument("--alert", metavar="FINGERPRINT", help="this alert; `ood-monitor alerts --json` shows it")
     command.add_argument("--kind", help="alerts of this kind, such as ood, silence or stalled")
@@ -58,5 +58,7 @@ def minutes(text: str) -> float:
     """Read a duration such as ``30m``, ``2h`` or ``1d``, and return minutes."""
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([mhd])", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: expected such as 30m, 2h or 1d")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time: expected a number with a unit, such as 30m, 2h or 1d"
+        )
     return float(found[1]) * _UNITS[found[2]]

@@ -24,7 +24,7 @@ def takes_config(command: argparse.ArgumentParser, run: Callable[[argparse.Names
 def takes_words(command: argparse.ArgumentParser) -> None:
     """Add the options ``--by`` and ``--reason`` to a command, which people want to know later."""
     command.add_argument("--reason", help="why, for everybody who looks")
-    command.add_argument("--by", default=_user(), metavar="NAME", help="who; your login name if you do not say")
+    command.add_argument("--by", default=_user(), metavar="NAME", help="your name; by default your login name")
 
 
 def _user() -> str:

@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     help_text = "start the evidence of a group afresh, with another artifact or other settings; no record is lost"
     command = takes_config(commands.add_parser("promote", help=help_text), run)
-    command.add_argument("artifact", nargs="?", metavar="ARTIFACT", help="in place of model.artifact in the settings")
+    command.add_argument("artifact", nargs="?", metavar="ARTIFACT", help="replaces model.artifact of the settings")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"epoch {done.epoch} of group {config.kafka.group} begins: {done.changed}")
     if done.dropped:
         print(f"{done.dropped} buckets were counted but not judged, and are not judged any more")
-    print("every worker with the settings before stops at its next batch; start workers with the new ones")
+    print("every worker with the old settings stops at its next batch; start workers with the new ones")
     if options.artifact:
         print(f"set model.artifact to {options.artifact} in {options.config}: a worker with another is refused now")
     sys.stdout.flush()

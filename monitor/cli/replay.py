@@ -13,9 +13,9 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     help_text = "judge a range of the topic as the monitor would have"
     codes = (
-        "Times are the timestamps that Kafka keeps of records. Exit codes: 0 if the whole range was judged; 1 if it "
-        "could not be read to its end or holds nothing to judge, or if --arm is given and the traffic breaks the "
-        "calibration; 2 if the command line is wrong."
+        "Times are the timestamps that Kafka keeps of records. Exit code 0: the whole range was judged. "
+        "Exit code 1: it could not be read to its end or holds nothing to judge, or --arm is given and the traffic "
+        "breaks the calibration. Exit code 2: the command line is wrong."
     )
     command = takes_config(commands.add_parser("replay", help=help_text, description=codes), run)
     command.add_argument(
@@ -38,12 +38,15 @@ def add(commands: Commands) -> None:
         help="read it over actors of the Ray cluster at ADDRESS, or of one on this machine: the same result",
     )
     command.add_argument(
-        "--ray-actors", type=_at_least_one, metavar="N", help="how many actors read at once, with --ray (one a CPU)"
+        "--ray-actors",
+        type=_at_least_one,
+        metavar="N",
+        help="how many actors read at once, with --ray (one for each CPU)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out; the exit code."""
+    """Run the command, and return the exit code."""
     if options.ray_actors is not None and options.ray is None:
         print("ood-monitor replay: --ray-actors was given without --ray: add --ray", file=sys.stderr)
         return ExitCode.USAGE

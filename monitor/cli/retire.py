@@ -11,7 +11,7 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     help_text = "forget a stream that will not come back: its evidence, its alerts and its place under streams.limit"
     command = takes_config(commands.add_parser("retire", help=help_text), run)
-    command.add_argument("stream", nargs="+", metavar="STREAM", help="name of a stream, as the record key has it")
+    command.add_argument("stream", nargs="+", metavar="STREAM", help="name of a stream, as in the record key")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -14,13 +14,15 @@ log = logging.getLogger(__name__)
 
 def add(commands: Commands) -> None:
     """Describe the command."""
-    help_text = "count and judge until stopped; SIGTERM finishes the batch in hand"
+    help_text = "count and judge until stopped; SIGTERM finishes the current batch"
     command = takes_config(commands.add_parser("run", help=help_text), run)
-    command.add_argument("--until-idle", type=float, metavar="SECONDS", help="stop after so long without a record")
+    command.add_argument(
+        "--until-idle", type=float, metavar="SECONDS", help="stop after this many seconds without a record"
+    )
     command.add_argument(
         "--log-format",
         choices=("text", "json"),
-        help="in place of logging.format; json: one object a line",
+        help="replaces logging.format; json writes one object on each line",
     )
 
 
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
                 last = time.monotonic()
     finally:
         process.close()
-    log.info("stopped; the batch in hand is counted")
+    log.info("stopped; the current batch is counted")
     return ExitCode.DONE
 
 

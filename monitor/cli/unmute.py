@@ -10,7 +10,7 @@ from monitor.cli.options import Commands, read_config, takes_config
 def add(commands: Commands) -> None:
     """Describe the command."""
     command = takes_config(commands.add_parser("unmute", help="end a mute before its time"), run)
-    command.add_argument("mute", metavar="ID", help="of the mute; `ood-monitor mute` lists them")
+    command.add_argument("mute", metavar="ID", help="id of the mute; `ood-monitor mute` lists them")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The settings of ``ood-monitor ingest``: what it accepts over HTTP, and where it writes to."""
+"""The settings of ``ood-monitor ingest``: the posts that it accepts, and the topic that it writes to."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ class IngestKafkaConfig(KafkaConnection):
 
     topic: str = Field(description="the topic that posts are written to; make it first")
     client: Literal["kafka-python", "confluent-kafka"] = Field(
-        "kafka-python", description="library that writes; confluent-kafka costs less CPU and is an extra"
+        "kafka-python", description="library that writes; confluent-kafka needs less CPU and is an extra"
     )
 
 
 class PostsConfig(Section):
     """Which posts are accepted, and how they become records."""
 
-    path: str = Field("/", description="where posts are taken; everything else but probes and metrics is a 404")
+    path: str = Field(
+        "/", description="the path that takes posts; every other path, except probes and metrics, is a 404"
+    )
     content_types: list[str] = Field(
         default_factory=list, description="media types of data; empty: every one that the monitor decodes"
     )
     key_attributes: list[str] = Field(
         default_factory=lambda: ["partitionkey"],
-        description="attributes of CloudEvents that name the stream, the record's key; the first that an event has",
+        description="attributes of CloudEvents that name the stream (the record's key); an event's first one is used",
     )
     key_headers: list[str] = Field(
         default_factory=list, description="headers of HTTP that name the stream if no attribute does"
     )
     id_headers: list[str] = Field(
-        default_factory=lambda: ["x-request-id"], description="headers that name a plain post, which is no CloudEvent"
+        default_factory=lambda: ["x-request-id"],
+        description="headers whose value is the id of a plain post (one that is not a CloudEvent)",
     )
     carried_headers: list[str] = Field(
         default_factory=lambda: ["inference-header-content-length"],
@@ -99,16 +102,18 @@ class BoundsConfig(Section):
         64_000_000, ge=100, description="bodies that are being read at once; further posts are answered 503"
     )
     header_bytes: int = Field(16_384, ge=1024, le=1_000_000, description="request line and headers of one post")
-    header_seconds: float = Field(5.0, gt=0, le=300, description="within this the headers of a request must be here")
-    body_seconds: float = Field(10.0, gt=0, le=300, description="within this its body must be here")
-    idle_seconds: int = Field(30, ge=1, le=3600, description="a connection without a request is closed after this")
+    header_seconds: float = Field(
+        5.0, gt=0, le=300, description="the headers of a request must arrive within this time"
+    )
+    body_seconds: float = Field(10.0, gt=0, le=300, description="its body must arrive within this time")
+    idle_seconds: int = Field(30, ge=1, le=3600, description="a connection without a request is closed after this time")
 
     @model_validator(mode="after")
     def _fits(self) -> BoundsConfig:
         if self.body_bytes_together < self.body_bytes:
             raise ValueError(
-                f"body_bytes_together {self.body_bytes_together} is below body_bytes {self.body_bytes}: no post of "
-                "that size would ever be read"
+                f"body_bytes_together {self.body_bytes_together} is below body_bytes {self.body_bytes}, so a post "
+                "of that size would never be read"
             )
         return self
 
@@ -121,11 +126,11 @@ class QueueConfig(Section):
     )
     max_bytes: int = Field(64_000_000, ge=1000, description="the same in bytes")
     ack_seconds: float = Field(
-        5.0, gt=0, le=60, description="a post that Kafka has not acknowledged after this is answered 503"
+        5.0, gt=0, le=60, description="a post that Kafka has not acknowledged after this time is answered 503"
     )
     retry_after_seconds: int = Field(2, ge=1, le=300, description="Retry-After of an answer 503")
     drain_seconds: float = Field(
-        20.0, gt=0, le=600, description="how long the end waits for posts that are under way, and for Kafka"
+        20.0, gt=0, le=600, description="how long a stopping process waits for posts in progress, and for Kafka"
     )
 
 
@@ -147,7 +152,7 @@ class IngestConfig(ProcessSettings):
             raise ValueError("http.port is 0: name the port on which posts are taken")
         if self.queue.max_bytes < self.bounds.body_bytes:
             raise ValueError(
-                f"queue.max_bytes {self.queue.max_bytes} is below bounds.body_bytes {self.bounds.body_bytes}: a post "
-                "of that size would never be taken"
+                f"queue.max_bytes {self.queue.max_bytes} is below bounds.body_bytes {self.bounds.body_bytes}, so a "
+                "post of that size would never be accepted"
             )
         return self

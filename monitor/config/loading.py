@@ -1,6 +1,6 @@
 """Reads the settings from a YAML file, a folder of secrets and the environment. Later sources override earlier ones.
 
-A value in the environment is text, and the type of its key decides how it is read: a password stays exactly as it is;
+A value in the environment is text, and the type of its key decides how it is read. A password stays exactly as it is;
 lists and mappings are JSON.
 """
 
@@ -70,7 +70,7 @@ def _read_yaml(path: str | Path, kind: type[ProcessSettings]) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # The parser's own words quote the file, secrets and all.
+        # The parser's own message quotes the file, including secrets.
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(
@@ -84,7 +84,7 @@ def _read_yaml(path: str | Path, kind: type[ProcessSettings]) -> dict[str, Any]:
 
 
 def _refuse_cut_secrets(document: Any, lines: Sequence[str], kind: type[ProcessSettings]) -> None:
-    """Refuse ``password: S3cret #1``, which YAML reads as ``S3cret``: only quotes tell whether ``#1`` is a comment."""
+    """Refuse ``password: S3cret #1``, which YAML reads as ``S3cret``. Only quotes show that ``#1`` is not a comment."""
     for section, keys in document.value:
         for key, value in keys.value if isinstance(keys, yaml.MappingNode) else ():
             if not isinstance(value, yaml.ScalarNode) or value.style is not None:

@@ -75,7 +75,7 @@ def _secrets_in(url: SecretUrl) -> Iterator[str]:
     redis = is_redis(parts.scheme)
     users = parts.netloc.rpartition("@")[0]
     user, _, password = users.partition(":")
-    secret = password or ("" if redis else user)  # https://TOKEN@host has its secret in the place of the user
+    secret = password or ("" if redis else user)  # in https://TOKEN@host the user is the secret
     yield from (secret, unquote(secret))
     if parts.query:
         yield parts.query

@@ -39,7 +39,7 @@ environment are read, and [Settings](config.md) shows the files. In a variable, 
 """
 
 UNITS = {"seconds": "seconds", "ms": "milliseconds", "bytes": "bytes"}
-"""What the last word of a key says about its value."""
+"""The unit that the last word of a key gives to its value."""
 
 NAMES: dict[Any, str] = {
     bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", SecretStr: "secret text",
@@ -48,7 +48,7 @@ NAMES: dict[Any, str] = {
 
 
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-"""How pydantic names bounds, and how people do."""
+"""The words for pydantic's bounds."""
 
 
 def page() -> str:

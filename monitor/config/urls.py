@@ -69,7 +69,7 @@ def split_url(url: str) -> SplitResult | None:
 class SecretUrl(str):
     """A URL that holds a secret. It is text, but it is never shown whole if the settings are printed.
 
-    Where a line for people names the URL, it takes :func:`show_url` of it.
+    A line for people that names the URL takes :func:`show_url` of it.
     """
 
     __slots__ = ()

@@ -24,10 +24,10 @@ LEAST = 10
 """At least this many bad records are needed for an alert: one or two say nothing about a share."""
 
 AGAIN_SECONDS = 60.0
-"""A firing alert gets new numbers this often, in seconds."""
+"""How often, in seconds, a firing alert is updated."""
 
 QUIET_SECONDS = 600.0
-"""If a partition has had no records for this many seconds, its alert is resolved: there is nothing more to see."""
+"""If a partition has had no records for this many seconds, its alert is resolved."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Share:
 
 @dataclass
 class _Telling:
-    """What was reported about a partition under one claim, and when it last had records.
+    """The last report about a partition under one claim, and the time of its last records.
 
     ``severity`` is empty if its alert does not fire, and None if that is not known.
     """
@@ -88,7 +88,7 @@ class BadShares:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit, self._window, self._at_limit, self._topic = limit, window, at_limit, topic
-        self._clock, self._least = clock, min(LEAST, window / 2)  # of a small window there are never ten
+        self._clock, self._least = clock, min(LEAST, window / 2)  # a small window never holds ten
         self._tellings: dict[Partition, _Telling] = {}
 
     def check(self, progress: Iterable[Progress]) -> None:
@@ -143,7 +143,7 @@ class BadShares:
         held.severity, held.at = notice.severity if notice.firing else "", self._clock()
 
     def _telling(self, partition: Partition, epoch: int) -> _Telling:
-        """Return what was reported under this claim. What another worker reported before is not known."""
+        """Return what was reported under this claim. Earlier reports of another worker are not known."""
         held = self._tellings.get(partition)
         if held is None or held.epoch != epoch:
             held = self._tellings[partition] = _Telling(epoch, self._clock())

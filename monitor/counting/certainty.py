@@ -1,7 +1,8 @@
-"""Knows up to which offset records were certainly read from the topic that was claimed.
+"""Tracks up to which offset records were certainly read from the topic that was claimed.
 
 If a topic is deleted and created again, a client that fetches by name continues with the new one, and nothing in the
-records shows it. The topic's id is asked every few seconds. What was polled before that is certain once it is answered.
+records shows it. So the broker is asked for the topic's id every few seconds. Once it answers, the records that were
+polled before the question are certain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who judges a row: those that gather evidence apart, each with a calibration of its own. LINe is a single one."""
+"""The scores that collect evidence separately, each with its own calibration. LINe is one; a panel has several."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class Members:
     """Who judges a row.
 
     Attributes:
-        names: of those that gather evidence apart.
-        calibrations: of each, on the same held-out inputs.
-        experts: names of what the artifact's confidence is made of, empty if that is one thing.
-        predict: (N, D) features to classes (N,), confidence (N,) and what each expert says (N, experts), high = ID.
+        names: the names of the scores that collect evidence.
+        calibrations: the calibration of each, on the same held-out inputs.
+        experts: the names of a panel's experts; empty for LINe.
+        predict: from features (N, D) to classes (N,), confidence (N,) and the score of each expert (N, experts), high =
+            ID.
     """
 
     names: tuple[str, ...]
@@ -39,12 +40,12 @@ class Members:
 
     @classmethod
     def of(cls, artifact: LINe | Panel | LineScorer | PanelScorer) -> Members:
-        """The experts of a calibrated artifact.
+        """The members of a calibrated artifact.
 
         Raises:
-            ModelError: a panel that does not say who gathers evidence.
+            ModelError: a panel does not name the scores that collect evidence.
         """
-        # Of a panel and of LINe, each by torch and by numpy alone, asked in one way.
+        # One interface for a panel and for LINe, each with torch or with numpy alone.
         scorer: Any = artifact if isinstance(artifact, (LineScorer, PanelScorer)) else TensorScorer(artifact)
         held: dict[str, Calibration] | None = getattr(artifact, "evidence_calibrations", None)
         if held is None:
@@ -52,17 +53,17 @@ class Members:
             return cls(("line",), (artifact.calibration,), (), _alone(scorer.predict))
         if not held:
             raise ModelError(
-                "the artifact holds a calibration of the panel, but does not say who of it gathers evidence: calibrate "
-                "it again with `openood calibrate`"
+                "the artifact holds a calibration of the panel, but does not name the scores that collect evidence: "
+                "calibrate it again with `openood calibrate`"
             )
         return cls(tuple(held), tuple(held.values()), scorer.experts, scorer.predict_experts)
 
     def place(self, confidence: Floats, each: Floats) -> tuple[Ints, Ints]:
-        """The cells (N, members), and the expert (N,) that says least, in units of its own spread.
+        """The cells (N, members), and the expert (N,) with the lowest score in units of its own spread.
 
         Args:
-            confidence: (N,) of the artifact.
-            each: (N, experts) what each expert says; high = ID.
+            confidence: (N,), the artifact's.
+            each: (N, experts), the score of each expert; high = ID.
         """
         own = dict(zip(self.experts, each.T, strict=False))
         cells = [c.cells(own.get(name, confidence)) for name, c in zip(self.names, self.calibrations, strict=True)]

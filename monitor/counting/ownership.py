@@ -31,7 +31,7 @@ So the partitions that can be read lose at most a tenth of their time to those t
 """
 
 UNSEEN = Sight()
-"""Stands for a topic that was not seen yet."""
+"""Stands for a topic that the broker has not described yet."""
 
 QUIET_SECONDS = 5.0
 """If a partition had no records for this many seconds, it is compared with the broker's view of its log."""
@@ -104,7 +104,10 @@ class Ownership:
                 self._certainty.confirm(topic, sight.topic_id, sight.asked_at)
 
     def _is_suspect(self, p: Partition, polled: Mapping[Partition, list[Record]], now: float) -> bool:
-        """Whether what was last seen of the topic contradicts what was read. A new claim then finds out why."""
+        """Whether the last description of the topic contradicts the records that were read.
+
+        A new claim then finds out why.
+        """
         owned, sight = self._owned[p], self._sights.get(p.topic, UNSEEN)
         if sight.asked_at <= self._claimed[p]:
             return False
@@ -157,7 +160,7 @@ class Ownership:
             said = None
         if said is not None and said.first <= owned.due and said.topic_id in ("", owned.topic_id):
             return True
-        del self._owned[p]  # the claim finds the gap, tells it and moves on
+        del self._owned[p]  # the claim finds the gap, reports it and moves on
         return False
 
     # -- claiming --------------------------------------------------------------------------------------------------
@@ -208,7 +211,7 @@ class Ownership:
             if skip[0] < skip[1]:  # up to there it is certain that the old log was read
                 gap = replace(gap, start=skip[0], doubtful=skip[1] - skip[0])
             log.error("%s", gap.sentence(), extra={**p.fields(), "offset": gap.start})
-            self._store.notice(gap.notice())  # before the move: whoever dies in between has it told again
+            self._store.notice(gap.notice())  # before the move, so that a worker that dies in between reports it again
         move = Move(p, claim.epoch, claim.next, following, said.topic_id, skip)
         needed = gap is not None or (said.topic_id and not claim.topic_ids)
         if needed and not self._store.move(move):
@@ -227,17 +230,17 @@ class Ownership:
         if claim.fresh:
             return None, said
         if find_gap(p, claim, said, came_from_below=below) is not None or is_stale(claim, said):
-            # Others may have counted on since the broker was asked: ask again, now that nobody can.
+            # Others may have counted on since the broker was asked, so ask again now, when nobody can.
             again = self._source.logs([p], {p: claim.next}).get(p)
             if again is None:
                 raise BrokerUnavailableError("it has no leader, or is not there any more")
             said = again
         if is_stale(claim, said):
-            raise BrokerUnavailableError("the broker that answered still speaks of the topic as it was before")
+            raise BrokerUnavailableError("the broker that answered still describes the old topic")
         return find_gap(p, claim, said, came_from_below=below), said
 
     def _counted_already(self, gap: Gap, claim: Claim, said: Log) -> tuple[int, int]:
-        """Return the offsets that were read from a new log before anybody noticed that it is new."""
+        """Returns the offsets that were read from a new log before it was known to be new."""
         if gap.why != "remade" or not claim.topic_ids:
             return 0, 0
         low, high = self._certainty.doubtful(gap.partition, claim.topic_ids[0], claim.next)

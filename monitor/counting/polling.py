@@ -31,10 +31,10 @@ class Polling:
 
     Args:
         source: records are read from it.
-        observer: hears whether Kafka could be read, and for how long a poll took.
+        observer: called with whether Kafka could be read, and how long a poll took.
         poll_ms: the longest poll while nothing is being scored.
         max_records: how many records are polled at once at most.
-        wait: pauses while Kafka is away; called with seconds.
+        wait: pauses while Kafka cannot be reached; called with seconds.
         clock: seconds that only rise.
 
     Attributes:
@@ -60,8 +60,8 @@ class Polling:
 
         Args:
             owned: how many partitions the worker has.
-            scored: whether the batch in hand is scored; ``None`` if there is none. Polls last no longer than scoring.
-            away: the store is away, so the poll is only to stay in the group.
+            scored: whether the current batch is scored; ``None`` without a batch. A poll lasts no longer than scoring.
+            away: the store cannot be reached, so the poll only keeps the worker in the group.
         """
         began = time.perf_counter()
         try:
@@ -85,7 +85,7 @@ class Polling:
         """Wait before Kafka is tried again, and log why at most once a minute. The source logs its own trouble."""
         if not self._source.trouble() and self._clock() - self._warned_at >= WARN_SECONDS:
             self._warned_at = self._clock()
-            log.warning("%s; this is tried again twice a second, and said once a minute", error)
+            log.warning("%s; the worker tries again twice a second, and logs this once a minute", error)
         self._wait(AGAIN_SECONDS)
 
     def _poll(self, scored: Callable[[], bool] | None, poll_ms: int) -> Polled:

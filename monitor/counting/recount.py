@@ -13,7 +13,7 @@ from monitor.store.counts import CountKey, samples_in
 
 @dataclass(frozen=True)
 class Part:
-    """What a piece of one partition's log adds, counted by itself.
+    """The counts of a piece of one partition's log.
 
     Attributes:
         counts: bucket to ``(stream, class, cell)`` to samples.

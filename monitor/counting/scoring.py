@@ -1,4 +1,4 @@
-"""Batches to LINe or the panel: one copy into one matrix, the bits of the benchmark's ``predict``."""
+"""Scores batches with LINe or the panel: copies rows once into one matrix; scores have the bits of the benchmark's."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class Scored:
     """One batch: (N,) arrays. ``confidence`` float32, high = ID; ``predicted`` the class.
 
-    ``cells`` (N, E) is the cell of each expert, 0 the most OOD; (N,) is taken for that of a single one. ``expert`` is
-    the one of a panel's experts that takes a row for the most OOD.
+    ``cells`` (N, E) is the cell of each expert, 0 the most OOD; (N,) stands for a single expert. ``expert`` is the
+    panel's expert with the lowest score of the row.
 
-    A row with NaN or Inf has ``finite`` False; one that is finite and holds a number beyond the largest magnitude, or
-    that the head turns into no finite confidence, has ``in_range`` False. Their other entries mean nothing.
+    A row with NaN or Inf has ``finite`` False. A finite row has ``in_range`` False if a number is beyond the largest
+    magnitude, or if its confidence is not finite. The other entries of such rows mean nothing.
     """
 
     confidence: npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ class Scored:
 
     @property
     def cell(self) -> npt.NDArray[np.int64]:
-        """(N,) the cell of the first expert."""
+        """The cell of the first expert, (N,)."""
         return self.cells[:, 0]
 
     @property
@@ -59,10 +59,12 @@ class Scored:
 
 
 class Scorer:
-    """A fitted and calibrated LINe or Panel, fed with bytes, by one thread: two at once would share its staging memory.
+    """Scores bytes with a fitted and calibrated LINe or Panel.
+
+    Only one thread may use it, because of its staging memory.
 
     Raises:
-        ModelError: the artifact holds no calibration, or a panel's does not say who gathers evidence.
+        ModelError: the artifact has no calibration, or a panel does not name the scores that collect evidence.
     """
 
     def __init__(self, line: LINe | Panel | LineScorer | PanelScorer) -> None:
@@ -82,8 +84,8 @@ class Scorer:
 
         Args:
             artifact: file of ``LINe.save`` or ``Panel.save``.
-            device: that scores.
-            threads: that score on the CPU; 0 for as many as there are cores, or torch's own choice if it scores.
+            device: the device that scores.
+            threads: how many score on the CPU; 0 for one for each core, or for torch's own choice if it scores.
 
         Raises:
             ModelError: the artifact cannot be used.
@@ -110,28 +112,28 @@ class Scorer:
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """Who gathers evidence apart, each in cells of its own: experts, or the panel as a whole; LINe alone is one."""
+        """The names of the scores that collect evidence in their own cells. LINe has one; a panel may have several."""
         return self._members.names
 
     def name_expert(self, expert: int) -> str:
-        """The expert of :attr:`Scored.expert`; empty if the confidence is not made of several."""
+        """The name of :attr:`Scored.expert`; "" for LINe."""
         return self._members.experts[expert] if len(self._members.experts) > 1 else ""
 
     @property
     def artifact(self) -> str:
-        """Content hash of the artifact; it is in every alert and metric."""
+        """The content hash of the artifact, which is in every alert and metric."""
         return self.line.content_sha256
 
     def class_name(self, predicted: int) -> str:
-        """The class for people."""
+        """The name of a class for people."""
         names = self.line.provenance.class_names
         return names[predicted] if 0 <= predicted < len(names) else str(predicted)
 
     def score(self, vectors: Sequence[bytes], magnitude: float = Limits.magnitude) -> Scored:
-        """Score N vectors of D little-endian float32, those whose elements are numbers up to ``magnitude``.
+        """Scores N vectors of D little-endian float32, if their elements are numbers up to ``magnitude``.
 
-        The rows are joined once; the matrix is a view of that memory, and goes to the device from there. The scores
-        are back before this returns, so the next call may use the same memory.
+        The rows are joined once. The matrix is a view of that memory, from which it goes to the device. The scores are
+        complete before this returns, so the next call may use the same memory.
         """
         n = len(vectors)
         matrix: npt.NDArray[np.float32]
@@ -154,7 +156,7 @@ class Scorer:
 
 
 def _judged(matrix: npt.NDArray[np.float32], magnitude: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which rows are finite, and which hold nothing beyond ``magnitude``; two passes if all of them are and do."""
+    """Which rows are finite, and which have no element beyond ``magnitude``. Takes two passes if all rows are good."""
     n = len(matrix)
     # A NaN makes both comparisons false.
     if not n or (matrix.max() <= magnitude and matrix.min() >= -magnitude):
@@ -168,13 +170,13 @@ Batch = TypeVar("Batch")
 
 
 class ScoringThread(Generic[Batch]):
-    """Scores batches one after the other in a thread of its own, while the caller polls and counts.
+    """Scores batches one after the other in a separate thread, while the caller polls and counts.
 
-    Every batch goes through that thread, whatever its size: a batch on the caller's thread would fill the scorer's
-    memory while another batch is still being read out of it.
+    Every batch goes through that thread, even a small one. A batch on the caller's thread would fill the scorer's
+    memory while another batch is still being read from it.
 
     Args:
-        score: what to do with a batch. It is never called twice at once.
+        score: the function that scores a batch. It is never called twice at the same time.
     """
 
     def __init__(self, score: Callable[[Batch], Scored]) -> None:
@@ -182,7 +184,7 @@ class ScoringThread(Generic[Batch]):
         self._thread = ThreadPoolExecutor(1, "scoring")
 
     def begin(self, batch: Batch) -> Future[Scored]:
-        """The scores of a batch, soon. What scoring raises is raised by the future's ``result``."""
+        """Starts scoring a batch and returns a future. Its ``result`` raises the errors of scoring."""
         return self._thread.submit(self._score, batch)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""LINe or the panel on torch's device: what scores if the device is not the CPU, or no compiled kernel can be used."""
+"""Scores with LINe or the panel on torch, if the device is not the CPU or if no compiled kernel can be used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load(artifact: str | Path, device: str) -> LINe | Panel:
     """Read an artifact onto a device.
 
     Raises:
-        MissingLibraryError: what scores is not installed.
+        MissingLibraryError: torch is not installed.
         ModelError: torch cannot use the device.
         LinePluginError: of :func:`line_plugin.load_artifact`.
     """
@@ -46,10 +46,10 @@ def load(artifact: str | Path, device: str) -> LINe | Panel:
 
 
 class TensorScorer:
-    """A LINe or a Panel that is asked with arrays, as the scorers without torch are.
+    """A LINe or a Panel that takes and returns arrays, like the scorers without torch.
 
     Args:
-        fit: on the device where it scores.
+        fit: the LINe or Panel, on the device on which it scores.
     """
 
     def __init__(self, fit: LINe | Panel) -> None:
@@ -66,7 +66,7 @@ class TensorScorer:
         return classes, confidence
 
     def predict_experts(self, rows: Floats) -> tuple[Ints, Floats, Floats]:
-        """Class (N,), confidence (N,) of a panel and what each expert says (N, E)."""
+        """Class (N,) and confidence (N,) of a panel, and the score of each expert (N, E)."""
         classes, confidence, each = (t.cpu().numpy() for t in self._fit.predict_experts(self._moved(rows)))
         return classes, confidence, each
 
@@ -80,10 +80,10 @@ class TensorScorer:
 
 
 class Staging:
-    """Memory in which the rows of a batch are joined on their way to a device, kept from batch to batch.
+    """Memory in which the rows of a batch are joined before they go to a device. It is kept from batch to batch.
 
-    Pinned memory is what a GPU reads without a copy in between. Whoever fills it again must know that the transfer of
-    the rows before is over.
+    A GPU reads pinned memory without another copy. It must not be filled again before the transfer of the previous rows
+    has ended.
 
     Args:
         width: D.

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Trouble:
-    """What keeps a worker from its records, and since when. It is reported if it lasts.
+    """The trouble that keeps a worker from its records, and since when. It is reported if it lasts.
 
     Attributes:
         what: a text for people; empty if nothing is wrong.

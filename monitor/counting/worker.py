@@ -1,11 +1,11 @@
 """The worker: it polls, decodes, scores and counts, with one round trip to the store for each batch.
 
 Scoring has a thread of its own, so the next batch is scored while the last one is still being counted. Everything else
-happens in one thread. The order of the steps makes the counts exact: a batch is scored, its dead letters are
-acknowledged, counts and next offsets are written by one script, and only then is it decided which records of the next
-batch are to be counted. If something fails before that script, the records are read again. If something fails after it,
-a repeat is refused. :mod:`monitor.counting.ownership` decides who owns a partition and at which offset it continues,
-and :mod:`monitor.counting.writing` does what the store answers to a batch.
+happens in one thread. The order of the steps makes the counts exact. A batch is scored, its dead letters are
+acknowledged, and one script writes counts and next offsets. Only then is it decided which records of the next batch are
+counted. If something fails before that script, the records are read again. If something fails after it, a repeat is
+refused. :mod:`monitor.counting.ownership` decides who owns a partition and at which offset it continues, and
+:mod:`monitor.counting.writing` handles the store's answer to a batch.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Worker:
         dead_letters: takes records that cannot be scored.
         settings: intervals and limits.
         clock: gives milliseconds since the epoch.
-        wait: pauses between attempts while something is away; called with seconds.
+        wait: pauses between attempts while something cannot be reached; called with seconds.
         observer: called for each batch.
         name: the name of this worker in reports. Each process needs its own.
     """
@@ -97,7 +97,9 @@ class Worker:
 
     @property
     def trouble(self) -> str:
-        """What keeps this worker from its records now, for people; empty if nothing does. Any thread may read it.
+        """The trouble that keeps this worker from its records now, for people; "" if there is none.
+
+        Any thread may read it.
 
         If one topic cannot be read and others can, this stays empty: the worker does what it can, and a restart does
         not help.
@@ -129,7 +131,7 @@ class Worker:
         except StoreUnavailableError as error:
             self._go_away(error)
         except BrokerUnavailableError as error:
-            # What was polled and not counted must be read again.
+            # Records that were polled but not counted must be read again.
             self._ownership.clear()
             self._in_hand = None
             self._trouble.begins(str(error))
@@ -141,7 +143,7 @@ class Worker:
         try:
             self._finish()
         except (StoreUnavailableError, BrokerUnavailableError) as error:
-            log.warning("%s; the batch in hand is left to the next worker", error)
+            log.warning("%s; the current batch is left to the next worker", error)
         finally:
             self._scoring.close()
             offsets = {p: o.next for p, o in self._ownership.owned.items()}
@@ -156,17 +158,22 @@ class Worker:
             log.warning("%s; partitions are paused, nothing is lost", error)
             self._away_why = str(error) or "Redis cannot be reached"
             self._observer.store_away(True)
+        # The store may come back older than this batch, and is asked where to go on: what is in hand is read again.
+        self._in_hand = None
         self._source.pause(self._source.assigned())
         self._wait(0.2)
 
     def _try_again(self) -> int:
-        """While the store is away, try it again. What was polled meanwhile is read again after the next claim."""
+        """Tries the store again while it cannot be reached.
+
+        Records polled meanwhile are read again after the next claim.
+        """
         self._source.pause(self._source.assigned())
         self._store.ping()
         self._away_why = ""
-        log.warning("the store answers again; carrying on")
+        log.warning("the store answers again, and counting continues")
         self._observer.store_away(False)
-        # The store may have come back older, or empty: ask it where to go on.
+        # The store may have come back with older data, or empty, so ask it for the offsets.
         self._ownership.clear()
         self._source.resume(self._source.assigned())
         self._ownership.accepted({})

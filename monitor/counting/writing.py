@@ -1,4 +1,4 @@
-"""Writes counts and next offsets to the store, and does what its answer asks for."""
+"""Writes counts and next offsets to the store, and handles its answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOVED = {
     "ahead": "were stamped later than the clock of Redis and count in the bucket of the present",
     "overflow": "are of streams beyond streams.limit and count together as one stream",
 }
-"""What happened to samples that were not counted in their own bucket or stream."""
+"""The texts about samples that were not counted in their own bucket or stream."""
 
 
 class BatchWriter:

@@ -1,4 +1,7 @@
-"""Hands events to Kafka and waits until they are acknowledged. What is answered with 202 is in Kafka."""
+"""Hands events to Kafka and waits until they are acknowledged.
+
+Events of a post that is answered with 202 are in Kafka.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,15 @@ from monitor.publishing.outbox import CLOSED, Outbox
 class Handover:
     """Puts messages into the queue and waits until Kafka has acknowledged them.
 
-    While Kafka is away, only one post at a time waits for it, and all others are answered at once: a sender that
-    waits for our answer is not held up, and the queue does not fill with what will be sent again anyway.
+    While Kafka cannot be reached, only one post at a time waits for it, and all others are answered at once. So senders
+    do not wait for our answer, and the queue does not fill with events that will be sent again anyway.
 
     Args:
         outbox: the queue.
-        max_events, max_bytes: its limits, to tell a batch that never fits from one that does not fit now.
+        max_events, max_bytes: the limits of the queue, which show whether a batch never fits or only not now.
         ack_seconds: how long a post waits.
         retry_after_seconds: how long a sender must wait before it posts again.
-        where: the Kafka that is meant, for people.
+        where: the name of the Kafka, for people.
         clock: seconds that only rise.
 
     Attributes:
@@ -83,7 +86,7 @@ class Handover:
             raise PostError(413, f"Kafka refuses the event for good: {why}")
 
     def _refuse_now(self, messages: Sequence[Message]) -> None:
-        """Refuse at once what would be refused anyway.
+        """Refuse at once a post that would be refused anyway.
 
         Raises:
             PostError: see :meth:`hand_over`.
@@ -131,7 +134,7 @@ class _Receipt:
                 self._loop.call_soon_threadsafe(self._acknowledged)
             if last:
                 self._loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed, so nobody waits any more
             return
 
     def _finish(self) -> None:

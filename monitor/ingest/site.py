@@ -33,7 +33,7 @@ class Desk:
 
     Args:
         bodies: reads bodies.
-        accepted: what a post may be.
+        accepted: which posts are accepted.
         key_from: the source of the key.
         handover: hands events to Kafka.
         metrics: counts every post.
@@ -55,7 +55,7 @@ class Desk:
         self._handover, self._metrics, self._complaints, self._now_ms = handover, metrics, complaints, now_ms
 
     async def post(self, request: Request) -> Response:
-        """Answer 202 without a body if Kafka has all events of the post, else say what is wrong."""
+        """Answer 202 without a body if Kafka has all events of the post, otherwise the reason."""
         try:
             body = await self._bodies.read(request)
             headers: list[tuple[bytes, bytes]] = request.scope["headers"]
@@ -112,14 +112,14 @@ def build_site(
 
 
 class Door(Gate):
-    """Lets in who may post and read metrics. Each refusal is counted, and closes the connection."""
+    """Lets in clients that may post and read metrics. Each refusal is counted, and closes the connection."""
 
     def __init__(self, app: ASGIApp, access: Access, metrics: Metrics, complaints: Complaints) -> None:
         super().__init__(app)
         self._access, self._metrics, self._complaints = access, metrics, complaints
 
     def admit(self, scope: Scope) -> None:
-        """No page of another site may post here with what a browser knows, or by a name that leads here."""
+        """Refuse posts of other sites' pages, by a browser's credentials or by a host name that leads here."""
         if scope["path"] in OPEN_PATHS:
             return
         headers = headers_of(scope)
@@ -135,7 +135,7 @@ class Door(Gate):
         return self._answer(refused.status, refused.sentence, refused.headers)
 
     def answer_fault(self, scope: Scope, error: Exception) -> Response:
-        """Log a fault of the program at most once a minute, and answer 500 without a word of it."""
+        """Log a fault of the program at most once a minute, and answer 500 without its details."""
         log.debug("a request failed", exc_info=error)
         about = f"a request failed by a fault of this program ({type(error).__name__}): --debug shows where"
         self._complaints.warn("fault", about)

@@ -96,7 +96,7 @@ def _data(given: dict[str, Any], content_type: str, which: str) -> bytes:
         if isinstance(data, str) and not _is_json(content_type):
             return data.encode("utf-8")
         return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError:  # not a number of JSON, or half a character
+    except ValueError:  # not a number of JSON, or half a surrogate pair
         raise PostError(
             400, f"{which}data holds what JSON cannot: NaN, a number beyond doubles, half a character"
         ) from None

@@ -69,14 +69,14 @@ def bind(store: Store, binding: Binding, group: str) -> None:
     """Bind the group to these settings, or raise if it is already bound to others.
 
     Raises:
-        StoreError: the group stands on other settings; the message names each and says how to go on.
+        StoreError: the group has other settings; the message names each and says how to go on.
     """
     name, held = store.bind(binding.name, binding.text, binding.bucket_ms, binding.artifact)
     if name == binding.name:
         return
     raise StoreError(
-        f"the evidence of group {group!r} was gathered under other settings: {differences(held, binding)}. "
-        "Evidence under one is not evidence under the other. Set them back, use another group, or start the evidence "
+        f"the evidence of group {group!r} was collected under other settings: {differences(held, binding)}. "
+        "It means nothing under these. Set them back, use another group, or start the evidence "
         "afresh under these with `ood-monitor promote --config FILE`: every worker with other settings then stops"
     )
 

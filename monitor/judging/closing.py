@@ -22,9 +22,9 @@ def closable(
     """Return the last bucket that may be judged.
 
     A partition keeps its current bucket and all later ones open as long as it receives records or has records left to
-    read. Three kinds of partition keep nothing open: one that has been read to its end and has received nothing for
-    ``idle_ms``; one whose records all belong to buckets that were judged already; and one that other partitions
-    overtook more than ``hold_ms`` ago. No bucket closes before its end by the store's clock.
+    read. Three kinds of partition keep nothing open. One has been read to its end and has received nothing for
+    ``idle_ms``. The records of another all belong to buckets that were judged already. The third was overtaken by
+    other partitions more than ``hold_ms`` ago. No bucket closes before its end by the store's clock.
 
     Args:
         partitions: their states, as stored.

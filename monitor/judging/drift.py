@@ -112,7 +112,7 @@ class DriftWatch:
                 found.append(self._compare(stream, reference, *window))
                 begun[stream] = self._began(counts, now_ms, reference.artifact)
         gone = sorted(kept.keys() - totals.keys())
-        found += [Notice(KIND, stream, False, "info") for stream in gone]
+        found += [Notice(KIND, stream, firing=False) for stream in gone]
         changes = [notice for notice in found if self._store.notice(notice)]
         self._store.keep_windows(begun, gone)
         return changes
@@ -156,7 +156,8 @@ class DriftWatch:
             "p_scores": f"{scores.p_value:.3g}",
             "p_classes": f"{shares.p_value:.3g}",
         }
-        return Notice(KIND, stream, bool(told), "info", _summary(reference, window, dict(told)), details)
+        summary = _summary(reference, window, dict(told)) if told else ""
+        return Notice(KIND, stream, bool(told), "info", summary, details)
 
 
 def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference]) -> str:
@@ -170,7 +171,7 @@ def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference
         )
     if "classes" in told:
         changed = ", ".join(_changes(classes, reference.class_counts, reference.class_name))
-        parts.append(f"the predicted classes have other shares (PSI {told['classes'].size:.2f}; {changed})")
+        parts.append(f"the shares of the predicted classes have changed (PSI {told['classes'].size:.2f}; {changed})")
     return (
         f"The last {int(cells.sum())} inputs differ from what the artifact was calibrated on: "
         f"{' and '.join(parts)}. This is information and no surge. If it lasts, find out what has changed in the "

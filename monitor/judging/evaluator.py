@@ -71,7 +71,7 @@ class Evaluator:
         try:
             return self._step()
         except StoreUnavailableError:
-            self._kept = None
+            self._lose()
             raise
 
     def _step(self) -> list[Transition]:
@@ -83,7 +83,7 @@ class Evaluator:
         partitions = partitions_of(s.topics, self._store.partitions())
         now = self._store.now_ms()
         since = self._kept.since_ms if self._kept and self._kept.token == token else now
-        # While nobody watched, nobody could have passed anything.
+        # A partition counts as overtaken only once this process has watched for `hold_ms`.
         leads = self._store.leads(now - s.hold_ms if now - since >= s.hold_ms else 0)
         last = closable(
             partitions.values(), leads, now_ms=now, bucket_ms=s.bucket_ms, idle_ms=s.idle_ms, since_ms=since
@@ -111,12 +111,13 @@ class Evaluator:
             if time.monotonic() > until:
                 return changes
         changes += self._silence(now, offsets)
-        if now >= self._forget_at:
+        if self._kept is not None and now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY_MS
             changes += self._forget(now, offsets)
         return changes
 
     def _lose(self) -> None:
+        """Forget what was known: others may have judged meanwhile, and who was silent meanwhile nobody can tell."""
         self._kept, self._listening_since = None, math.inf
 
     def release(self) -> None:
@@ -152,7 +153,7 @@ class Evaluator:
         written = {HEADER: header, **packed, **more_state}
         done = Fold(kept.token, bucket, kept.folded, written, writes, streams, marks=marks)
         if self._store.apply(done) == "refused":
-            self._kept = None
+            self._lose()
             return None
         self._kept = replace(kept, folded=bucket, state=state, header=header, examples=examples, canary=canary)
         _log(writes)
@@ -164,7 +165,7 @@ class Evaluator:
         Its alert is never shown to people. Only the time at which it was noticed is kept.
 
         Returns:
-            The canary's state, what to write of it, and the times to note.
+            The canary's state, the fields to write, and the times to note.
         """
         if not bucket.counts:
             return before, {}, {}
@@ -232,5 +233,5 @@ class Evaluator:
 def _log(writes: Iterable[AlertWrite]) -> None:
     for write in writes:
         if write.event:
-            about = {"alert": write.fields["episode"], "stream": write.fields.get("stream", "")}
+            about = {"alert": write.fields["episode"], "stream": write.fields["stream"]}
             log.warning("%s", alerts.line(write.fields), extra=about)

@@ -56,8 +56,8 @@ def load(store: Store, rules: Rules, token: int, since: int, folded: int) -> Kep
 
     Args:
         store: the state and the alerts are read from it.
-        rules: those that a new state begins with.
-        token: of the lease.
+        rules: the rules with which a new state begins.
+        token: the fencing token of the lease.
         since: since when, in ms by the store's clock, this process holds the lease.
         folded: the last bucket in the state.
 

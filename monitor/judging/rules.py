@@ -18,7 +18,10 @@ from monitor.math.state import Rules
 from monitor.store.counts import CELLS, OVERFLOW
 
 RISK = 0.05
-"""Probability that the bounds on the null masses fail, for all experts together; for the classes' the same again."""
+"""The probability that the bounds on the null masses fail, for all experts together.
+
+The bounds of classes have it again.
+"""
 
 
 def rules(
@@ -32,11 +35,11 @@ def rules(
     """Build everything that judging needs besides the counts.
 
     Args:
-        config: the budget and how an alert lives.
-        calibration_samples: n behind the artifact's cell bounds; of several models that share the budget, of each.
-        artifact: content hash; a class calibration of another one is refused. Empty accepts any.
-        tpr: share of ID samples that the artifact's threshold keeps: what lies beyond it counts as flagged.
-        experts: of the artifact, all calibrated on those samples. The bounds of all of them hold together.
+        config: the budget, and the rules of alerts.
+        calibration_samples: how many calibration samples the artifact has; for several models, one number for each.
+        artifact: content hash of the artifact; a class calibration of another one is refused. "" accepts any.
+        tpr: the share of ID samples that the artifact's threshold keeps; the others are flagged.
+        experts: the artifact's experts, all calibrated on those samples. The bounds of all of them hold together.
 
     Raises:
         ConfigError: the class calibration cannot be read or is another artifact's, or no cell ends at ``1 - tpr``.

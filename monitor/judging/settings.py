@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Served:
-    """What an alert says about the model of a stream: the artifact's content hash and the names of its classes."""
+    """The model of a stream as alerts name it: the artifact's content hash and the names of its classes."""
 
     artifact: str
     class_name: Callable[[int], str] = str

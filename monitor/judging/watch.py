@@ -1,6 +1,6 @@
 """The monitor watches itself: if it could miss a surge, it raises an alert about that.
 
-Every process does this in a thread of its own, and any of them may raise or resolve an alert: they all read the same
+Every process does this in a thread of its own, and any of them may raise or resolve an alert. They all read the same
 facts from the store, so they come to the same result. Each finding is a :class:`monitor.store.verdicts.Notice`, which
 is sent once when it begins and once when it ends.
 """
@@ -8,8 +8,9 @@ is sent once when it begins and once when it ends.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from monitor.messages.record import Partition
 from monitor.messages.text import name_topics
@@ -33,10 +34,11 @@ class WatchSettings:
         stalled_ms: an alert is raised if nothing was judged, read or reported for this long.
         lag_ms: an alert is raised if a partition has been behind its end for this long.
         gap_ms: an alert about lost records is resolved after this long.
-        grace_ms: a process raises nothing for this long after its start, since others may still be joining.
+        grace_ms: a process raises nothing for this long after its start, since others may still be joining. The same
+            holds if it could not look for longer than this, since the others could not report either.
         canary_ms: time between two canaries; 0 if none are sent.
         canary_timeout_ms: a canary must be detected within this time.
-        streams: how many streams are told apart at most.
+        streams: the most streams that are counted separately.
     """
 
     topics: frozenset[str] = frozenset()
@@ -124,8 +126,8 @@ def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: Wat
         return None
     return _stalled(
         "late",
-        f"{_names(old)} bring records that are older than what has been judged. They count and are judged with the "
-        "records of the present. Look at the clocks of the senders, or at why these partitions are read late.",
+        f"Records that are older than what has been judged come from {_names(old)}. They are counted and judged with "
+        "current records. Look at the clocks of the senders, or at why they are read late.",
         "warning",
         partitions=json.dumps([str(p) for p in old[:50]]),
     )
@@ -139,7 +141,7 @@ def _lasts(health: Health, state: PartitionState, s: WatchSettings) -> bool:
 def _kafka(health: Health, s: WatchSettings) -> Notice | None:
     for name, (at, entry) in sorted(health.workers.items()):
         report = json.loads(entry)
-        trouble, since = report.get("trouble", ""), int(report.get("trouble_for_ms", 0))
+        trouble, since = report.get("trouble"), int(report.get("trouble_for_ms", 0))
         if trouble and since > s.stalled_ms and health.now_ms - at < s.stalled_ms:
             topics = [str(topic) for topic in report.get("topics", ())]
             if not topics:
@@ -198,7 +200,7 @@ class Watch:
         observe: Observe = observe_nothing,
     ) -> None:
         self._store, self._settings, self._extra, self._observe = store, settings, extra, observe
-        self._started_ms: int | None = None
+        self._begun_ms = self._looked_ms = -math.inf
 
     def step(self) -> list[Notice]:
         """Check once, and return the notices that were raised or resolved.
@@ -207,11 +209,13 @@ class Watch:
             StoreUnavailableError: the store cannot be reached. The caller reports it.
         """
         health, partitions = self._store.health(), self._store.partitions()
-        self._started_ms = self._started_ms or health.now_ms
+        if health.now_ms - self._looked_ms > self._settings.grace_ms:
+            self._begun_ms = health.now_ms
+        self._looked_ms = health.now_ms
         found = {(n.kind, n.subject): n for n in (*find_trouble(health, partitions, self._settings), *self._extra())}
         self._observe(health, partitions_of(self._settings.topics, partitions), list(found.values()))
         changes = self._settle(found, partitions, health.now_ms)
-        if health.now_ms - self._started_ms >= self._settings.grace_ms:
+        if health.now_ms - self._begun_ms >= self._settings.grace_ms:
             changes += [n for n in found.values() if self._store.notice(n)]
         return changes
 
@@ -223,12 +227,11 @@ class Watch:
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
-            notice = Notice(alert["kind"], alert["subject"], True, alert["severity"], alert["summary"])
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found
             left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
             if gone or left_out or (alert["kind"] == "gap" and old):
-                over.append(replace(notice, firing=False))
+                over.append(Notice(alert["kind"], alert["subject"], firing=False))
         return [n for n in over if self._store.notice(n)]
 
     def _left_out(self, partitions: Mapping[Partition, PartitionState], now_ms: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""May the monitor be armed on past traffic: its rates, its order, the calibration, and what would have been raised."""
+"""Decides whether the monitor may be armed on past traffic, from its flag rates and the alerts it would raise."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ from monitor.math.nulls import ratios
 from monitor.math.state import Bucket, Key, MonitorState, Rules
 
 Counts = dict[Key, npt.NDArray[np.int64]]
-"""Samples by cell, of each stream (label None) and of each predicted class of it."""
+"""Samples by cell, for each stream (label None) and each of its predicted classes."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Flag rate of a stream (``label`` None) or of one predicted class of it, against what counts as ID.
+    """The flag rate of a stream (``label`` None) or of one of its predicted classes, and the largest ID rate.
 
     Attributes:
-        low, high: Clopper-Pearson interval of the rate, 95 %, which takes the samples as independent.
-        allowed: the largest rate the calibration allows; of all classes together if the class has none of its own.
-        bet: estimated mean of the bet on ID traffic less 1; above 0 it breaks the guarantee.
-        bet_low: lower confidence bound of it, widened for autocorrelation, shared among all streams and classes.
+        low, high: 95 % Clopper-Pearson interval of the rate, for independent samples.
+        allowed: the largest rate that the calibration allows; that of all classes together if the class has none of its
+            own.
+        bet: the estimated mean of the bet on ID traffic minus 1; above 0 it breaks the guarantee.
+        bet_low: the lower confidence bound of ``bet``, widened for autocorrelation, shared among all streams and
+            classes.
         cells: samples in each cell, the most OOD first.
-        expert: whose cells and threshold these are; empty if there is one expert only.
+        expert: the expert of these cells and this threshold; "" with a single expert.
     """
 
     stream: str
@@ -50,25 +52,25 @@ class Rate:
 
     @property
     def rate(self) -> float:
-        """Share of flagged samples."""
+        """The share of flagged samples."""
         return self.flagged / self.samples
 
 
 @dataclass(frozen=True)
 class Arming:
-    """A replay, judged as ID traffic.
+    """The result of judging a replay as ID traffic.
 
     Attributes:
-        requests: samples replayed.
-        rates: streams first, then their classes; each by every expert.
-        order: flags in order, by stream; empty if it was not given. A sample is flagged if any expert flags it.
-        transitions: what would have fired.
+        requests: how many samples were replayed.
+        rates: the rates of streams, then of their classes, each by every expert.
+        order: the flags in order, by stream; empty if not given. A sample is flagged if any expert flags it.
+        transitions: the alerts that would have fired.
         budget: the budget it was judged with.
         quiet_requests: the least budget N at which nothing would have been raised; inf beyond 1e12.
         breaches: the rates that break the calibration.
         too_many: more alerts would have been raised than the budget makes probable on ID traffic.
-        bursts: streams that come in bursts; thinned to 1 sample in so many a client, they would not.
-        unarmed: classes without a calibration of their own that are flagged more often than all together may be.
+        bursts: the streams that come in bursts, each with n: with 1 sample in n of each client, it would not.
+        unarmed: classes without their own calibration that are flagged more often than all classes together may be.
     """
 
     requests: int
@@ -94,30 +96,30 @@ class Arming:
 
     @property
     def affordable(self) -> float:
-        """False alerts that the budget allows in so many requests."""
+        """How many false alerts the budget allows in this many requests."""
         return self.requests / self.budget.requests
 
     @property
     def too_short(self) -> bool:
-        """Whether alerts were raised in fewer requests than one budget, which says little."""
+        """Whether alerts were raised in fewer requests than one budget, which shows little."""
         return self.raised > 0 and self.requests < self.budget.requests
 
     @property
     def suggested_requests(self) -> float:
-        """A budget to use: the one that keeps quiet, rounded up, and at least the one asked for."""
+        """A budget to use: the one that raises nothing here, rounded up, and at least the configured one."""
         return max(self.budget.requests, _rounded_up(self.quiet_requests))
 
 
 def judge(
     buckets: Iterable[Bucket], rules: Rules, order: Mapping[str, FlagOrder] | None = None, *, risk: float = 0.01
 ) -> Arming:
-    """Fold a bounded range through the evaluator's own code and judge it as ID traffic.
+    """Folds a bounded range with the evaluator's own code, and judges it as ID traffic.
 
     Args:
-        buckets: closed, in order.
-        rules: those the monitor would be armed with.
+        buckets: closed buckets in order.
+        rules: the rules with which the monitor would be armed.
         order: the flags in order, by stream, if they are known.
-        risk: probability of refusing traffic that is in fact within the calibration, at most.
+        risk: the largest probability of refusing traffic that is within the calibration.
     """
     order = order or {}
     counts, transitions, quiet = _folded(buckets, rules)
@@ -136,7 +138,7 @@ def judge(
         rules.budget,
         quiet,
         breaches=tuple(r for r in over if r.label is None or r.label in rules.class_nulls),
-        # Markov: as many raises as this have probability affordable / raised at most on ID traffic.
+        # By Markov's inequality, this many raises have a probability of at most affordable / raised on ID traffic.
         too_many=raised > 0 and affordable / raised < risk,
         bursts={stream: _apart(flags) for stream, flags in sorted(order.items()) if _is_bursty(flags)},
         unarmed=tuple(r for r in over if r.label is not None and r.label not in rules.class_nulls),
@@ -144,9 +146,9 @@ def judge(
 
 
 def _folded(buckets: Iterable[Bucket], rules: Rules) -> tuple[Counts, list[Transition], float]:
-    """Fold all buckets. Returns the counts, what would have fired, and the least budget at which nothing would have."""
+    """Folds all buckets. Returns the counts, the alerts that would have fired, and the least budget without any."""
     state = MonitorState.new(rules)
-    # The same evidence with thresholds out of reach: how high it climbs is the budget that would have kept quiet.
+    # The same evidence with infinite thresholds: how high it climbs gives the budget that would have raised nothing.
     unreached = replace(rules, budget=replace(rules.budget, requests=1e280))
     shadow = MonitorState.new(unreached)
     counts: Counts = {}
@@ -164,10 +166,10 @@ def _folded(buckets: Iterable[Bucket], rules: Rules) -> tuple[Counts, list[Trans
 
 
 def _climb(state: MonitorState, rules: Rules) -> float:
-    """How far the evidence has climbed, in logs, on the scale of the budget's requests."""
+    """How high the evidence has climbed, in logs, on the scale of the budget's requests."""
     strength = state.evidence.log_mean()
     asked = math.log(rules.budget.requests)
-    near = strength >= strength.max() - 20  # thresholds of the levels lie less than that apart
+    near = strength >= strength.max() - 20  # the thresholds of the levels differ by less
     over = [float(strength[row]) - rules.log_threshold(key) for key, row in state.rows.items() if near[row]]
     return max(over, default=-math.inf) + asked
 
@@ -209,7 +211,7 @@ def _is_bursty(flags: FlagOrder) -> bool:
 
 
 def _apart(flags: FlagOrder) -> int:
-    """How far apart two samples must be so that the autocorrelation between them is 0.05 at most."""
+    """How far apart two samples must be for an autocorrelation of 0.05 at most."""
     return max(2, math.ceil(math.log(0.05) / math.log(min(flags.autocorrelation, 0.95))))
 
 

@@ -49,33 +49,33 @@ class Difference:
     parts: int
 
 
-def population_stability_index(seen: Counts, reference: Counts) -> npt.NDArray[np.float64]:
+def population_stability_index(counted: Counts, reference: Counts) -> npt.NDArray[np.float64]:
     """``sum (a - e) log(a / e)`` over the shares a of the counts and e of the reference.
 
     Args:
-        seen: (..., parts) counts.
+        counted: (..., parts) counts.
         reference: (..., parts) counts.
 
     Returns:
         (...,), never negative, and exactly 0 if the shares are equal. Half a sample is added to every count, so that an
-            empty part does not give infinity.
+        empty part does not give infinity.
     """
-    parts = seen.shape[-1]
-    a = (seen + 0.5) / (seen.sum(-1, keepdims=True) + 0.5 * parts)
+    parts = counted.shape[-1]
+    a = (counted + 0.5) / (counted.sum(-1, keepdims=True) + 0.5 * parts)
     e = (reference + 0.5) / (reference.sum(-1, keepdims=True) + 0.5 * parts)
     found: npt.NDArray[np.float64] = ((a - e) * np.log(a / e)).sum(-1)
     return found
 
 
-def compare_cells(seen: Sequence[int] | Counts, weights: Sequence[int], rng: np.random.Generator) -> Difference:
+def compare_cells(counted: Sequence[int] | Counts, weights: Sequence[int], rng: np.random.Generator) -> Difference:
     """Compares the cells of a window with those that the calibration set predicts.
 
     Args:
-        seen: (cells,) counts of the window's inputs.
+        counted: (cells,) counts of the window's inputs.
         weights: (cells,) ranks between the cuts of the cells; their sum is the number of calibration samples plus one.
         rng: random numbers of the simulation, independent of the inputs.
     """
-    window, expected = np.asarray(seen, np.int64), np.asarray(weights, np.int64)
+    window, expected = np.asarray(counted, np.int64), np.asarray(weights, np.int64)
     window, expected = _neighbours_together(window, expected)
     if len(window) < 2:
         return Difference(0.0, 1.0, 1)
@@ -84,15 +84,15 @@ def compare_cells(seen: Sequence[int] | Counts, weights: Sequence[int], rng: np.
     return _difference(window, expected, simulated, expected)
 
 
-def compare_classes(seen: Sequence[int] | Counts, reference: Sequence[int], rng: np.random.Generator) -> Difference:
+def compare_classes(counted: Sequence[int] | Counts, reference: Sequence[int], rng: np.random.Generator) -> Difference:
     """Compares the predicted classes of a window with those of the calibration set.
 
     Args:
-        seen: (classes,) counts of the window's inputs.
+        counted: (classes,) counts of the window's inputs.
         reference: (classes,) counts of held-out ID samples.
         rng: random numbers of the simulation, independent of the inputs.
     """
-    window, held = np.asarray(seen, np.int64), np.asarray(reference, np.int64)
+    window, held = np.asarray(counted, np.int64), np.asarray(reference, np.int64)
     window, held = _rare_together(window, held)
     if len(window) < 2:
         return Difference(0.0, 1.0, 1)
@@ -105,12 +105,12 @@ def allowed(samples: int, budget: float) -> float:
     return min(1.0, samples / budget / 2)
 
 
-def _neighbours_together(seen: Counts, weights: Counts) -> tuple[Counts, Counts]:
+def _neighbours_together(counted: Counts, weights: Counts) -> tuple[Counts, Counts]:
     """Joins cells with few expected inputs to their neighbour.
 
     The counts do not decide this, so the test stays exact.
     """
-    share = min(1.0, float(seen.sum()) / max(1, int(weights.sum())))
+    share = min(1.0, float(counted.sum()) / max(1, int(weights.sum())))
     cuts: list[int] = []
     gathered = 0.0
     for cell, weight in enumerate(weights.tolist()):
@@ -120,24 +120,24 @@ def _neighbours_together(seen: Counts, weights: Counts) -> tuple[Counts, Counts]
         gathered += weight * share
     if cuts and gathered < LEAST:
         cuts.pop()
-    return np.add.reduceat(seen, [0, *cuts]), np.add.reduceat(weights, [0, *cuts])
+    return np.add.reduceat(counted, [0, *cuts]), np.add.reduceat(weights, [0, *cuts])
 
 
-def _rare_together(seen: Counts, reference: Counts) -> tuple[Counts, Counts]:
+def _rare_together(counted: Counts, reference: Counts) -> tuple[Counts, Counts]:
     """Joins rare classes into one. The sum of both counts decides which, and the test is exact given that sum."""
-    both = seen + reference
-    rare = both * min(int(seen.sum()), int(reference.sum())) < LEAST * int(both.sum())
+    both = counted + reference
+    rare = both * min(int(counted.sum()), int(reference.sum())) < LEAST * int(both.sum())
     kept = ~rare
     if not rare.any():
-        return seen, reference
-    return np.append(seen[kept], seen[rare].sum()), np.append(reference[kept], reference[rare].sum())
+        return counted, reference
+    return np.append(counted[kept], counted[rare].sum()), np.append(reference[kept], reference[rare].sum())
 
 
-def _difference(seen: Counts, reference: Counts, simulated: Counts, simulated_reference: Counts) -> Difference:
-    found = float(population_stability_index(seen, reference))
+def _difference(counted: Counts, reference: Counts, simulated: Counts, simulated_reference: Counts) -> Difference:
+    found = float(population_stability_index(counted, reference))
     chance = population_stability_index(simulated, simulated_reference)
     beyond = int((chance >= found * (1 - 1e-12)).sum())
-    return Difference(max(0.0, found - float(chance.mean())), (1 + beyond) / (1 + len(simulated)), len(seen))
+    return Difference(max(0.0, found - float(chance.mean())), (1 + beyond) / (1 + len(simulated)), len(counted))
 
 
 def weights_of(ranks: Sequence[int], samples: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Flags of one stream in their order: do flagged samples come in bursts?"""
+"""Measures whether flagged samples of a stream come in bursts, from the autocorrelation of its flags in order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class FlagOrder:
-    """Flags of one stream in order, as O(1) sums; fed in pieces of any size.
+    """The flags of one stream in order, as O(1) sums, added in pieces of any size.
 
     Attributes:
-        pairs: neighbouring samples seen.
-        first: flagged ones among the earlier of each pair.
-        second: flagged ones among the later of each pair.
-        both: pairs with both flagged.
+        pairs: how many pairs of neighbouring samples there are.
+        first: how many of the earlier samples of the pairs are flagged.
+        second: how many of the later samples of the pairs are flagged.
+        both: how many pairs have both samples flagged.
         last: the last flag, None before the first.
         begin: the first flag, None before it.
     """
@@ -31,7 +31,7 @@ class FlagOrder:
     begin: bool | None = None
 
     def then(self, flags: Sequence[bool] | npt.NDArray[np.bool_]) -> FlagOrder:
-        """After more flags, in order."""
+        """These flags followed by more, in order."""
         if not len(flags):
             return self
         run = np.asarray(flags, dtype=bool)
@@ -48,7 +48,7 @@ class FlagOrder:
         )
 
     def followed_by(self, later: FlagOrder) -> FlagOrder:
-        """As if the samples of ``later`` had come right behind these, in one log."""
+        """These flags followed directly by those of ``later``, as in one log."""
         if self.last is None or later.begin is None:
             return later if self.last is None else self
         return FlagOrder(
@@ -61,14 +61,14 @@ class FlagOrder:
         )
 
     def beside(self, other: FlagOrder) -> FlagOrder:
-        """The pairs of two logs, of which neither follows the other."""
+        """The pairs of two logs that do not follow each other."""
         return FlagOrder(
             self.pairs + other.pairs, self.first + other.first, self.second + other.second, self.both + other.both
         )
 
     @property
     def autocorrelation(self) -> float:
-        """Lag-1 autocorrelation of the flags, in [-1, 1]; 0 if it is not defined."""
+        """The lag-1 autocorrelation of the flags, in [-1, 1]; 0 if it is not defined."""
         if not self.pairs:
             return 0.0
         a, b = self.first / self.pairs, self.second / self.pairs
@@ -77,5 +77,5 @@ class FlagOrder:
 
     @property
     def error(self) -> float:
-        """Standard error of :attr:`autocorrelation` on independent samples."""
+        """The standard error of :attr:`autocorrelation` on independent samples."""
         return 1 / math.sqrt(self.pairs) if self.pairs else math.inf

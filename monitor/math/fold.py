@@ -1,7 +1,8 @@
-"""One closed bucket, over all levels at once: the function an evaluator calls.
+"""Folds one closed bucket into the state: adds it to the evidence of all levels, and raises and resolves alerts.
 
 Folding is deterministic and idempotent: a bucket at or before :attr:`~monitor.math.state.MonitorState.last_bucket`
-changes nothing, the order of the counts has no part in the result, and events carry names that repeat.
+changes nothing, the result does not depend on the order of the counts, and a repeated fold gives its events the same
+names.
 """
 
 from __future__ import annotations
@@ -21,26 +22,27 @@ from monitor.math.silence import find_silence
 from monitor.math.state import EVERYTHING, Bucket, Key, MonitorState, Rules
 
 LEADS = 0.75
-"""Part of its own threshold, in logs, at which a stream is named as being behind the alert of everything together."""
+"""The share of its own threshold, in logs, from which a stream is named as a cause of the alert of everything together.
+"""
 
 
 def fold(
     state: MonitorState, bucket: Bucket, rules: Rules, listening_since: float = -math.inf
 ) -> tuple[MonitorState, tuple[Transition, ...]]:
-    """Fold one closed bucket.
+    """Folds one closed bucket.
 
     Args:
-        state: as it was; it is left as it is.
-        bucket: later than the last one, or it changes nothing.
-        rules: what to raise and resolve on.
-        listening_since: since when, in seconds, every record that was sent has been read in time; inf if that is not
-            so now. Nobody is silent whom nobody could have heard.
+        state: the state before; it is not changed.
+        bucket: the bucket; it changes nothing unless it is later than the last one.
+        rules: the rules of raising and resolving.
+        listening_since: since when, in seconds, every record that was sent has been read in time; inf if that is not so
+            now. A stream is not called silent for a time in which its records could not be read.
 
     Returns:
-        The new state and what changed: streams in order of name, then everything together, then silence.
+        The new state and the changes: streams in order of name, then everything together, then silence.
 
     Raises:
-        ValueError: counts that :func:`monitor.math.levels.laid_out` refuses.
+        ValueError: :func:`monitor.math.levels.laid_out` refuses the counts.
     """
     if state.last_bucket is not None and bucket.id <= state.last_bucket:
         return state, ()
@@ -63,11 +65,11 @@ def fold(
 def quiet(
     state: MonitorState, now: float, rules: Rules, listening_since: float = -math.inf
 ) -> tuple[MonitorState, tuple[Transition, ...]]:
-    """Silence by the clock: for an evaluator that has caught up and gets no more buckets to fold.
+    """Finds silence by the clock, for an evaluator that has caught up and has no more buckets to fold.
 
     Args:
         state: as it was.
-        now: on the clock of the buckets' ends, in seconds.
+        now: the time on the clock of the buckets' ends, in seconds.
         rules: :attr:`AlertRules.silence_after`.
         listening_since: see :func:`fold`.
     """
@@ -76,7 +78,7 @@ def quiet(
 
 
 class _Pass:
-    """The working copy of one fold: alerts and what is said of them; evidence is cleared once, at the end."""
+    """The working copy of one fold: alerts and their changes. Evidence is cleared once, at the end."""
 
     def __init__(self, state: MonitorState, bucket: int, at: float, rules: Rules) -> None:
         self.state, self.bucket, self.at, self.rules = state, bucket, at, rules
@@ -86,7 +88,7 @@ class _Pass:
         self.raises = 0
 
     def result(self, heard: Iterable[str], listening_since: float) -> tuple[MonitorState, tuple[Transition, ...]]:
-        """The new state and all changes, after a look at who of the regular streams is silent."""
+        """The new state and all changes, after checking which regular streams are silent."""
         changes = find_silence(self.state, self.alerts, self.bucket, self.at, self.rules, heard, listening_since)
         self.said += changes
         evidence = ev.reset(self.state.evidence, self.cleared) if self.cleared else self.state.evidence
@@ -96,12 +98,12 @@ class _Pass:
     # -- a stream --------------------------------------------------------------------------------------------------
 
     def stream(self, stream: str, level: Levels) -> None:
-        """A stream whose alert fires, or whose evidence has reached a threshold."""
+        """Handles a stream whose alert fires, or whose evidence has reached a threshold."""
         passed = level.passed.get(stream, [])
         firing, overall = self.alerts.get((stream, "ood")), self.alerts.get((None, "ood"))
         if firing is not None:
             self._settle(firing, self._judged(self._advanced(firing, passed, level)))
-        elif overall is not None:  # one surge, one alert: the stream is named in the one that fires
+        elif overall is not None:  # one surge has one alert, so the stream is named in the one that fires
             self.alerts[None, "ood"] = replace(overall, streams=tuple(sorted({*overall.streams, stream})))
             self.cleared += self.state.rows_of(stream)
         elif None in passed:
@@ -111,7 +113,7 @@ class _Pass:
             self._raise_stream(max(((stream, c) for c in classes), key=self.state.log_evidence), classes)
 
     def _raise_stream(self, key: Key, scope: tuple[int, ...] = ()) -> None:
-        """Raise the alert of a stream on the evidence of ``key``."""
+        """Raises the alert of a stream because of the evidence of ``key``."""
         stream = str(key[0])
         alert, history = self._opened(key, scope), []
         for (name, label), row in self.state.rows.items():
@@ -122,7 +124,7 @@ class _Pass:
         self._raised(self._judged(alert), self.state.rows_of(stream))
 
     def _advanced(self, alert: Alert, passed: Sequence[int | None], level: Levels) -> Alert:
-        """A stream's alert after one more bucket: wider if more of it has surged, else nearer its resolve."""
+        """A stream's alert after one more bucket: wider if more of it has surged, otherwise nearer its resolve."""
         stream, rules = str(alert.stream), self.rules
         found = {label for label in passed if label is not None}
         counts = [(label, rules.counts_of(alert.expert, row)) for label, row in level.by_class[stream]]
@@ -145,25 +147,25 @@ class _Pass:
     # -- everything together ---------------------------------------------------------------------------------------
 
     def everything(self, level: Levels) -> None:
-        """All streams without an alert of their own."""
+        """Handles everything together: all streams without an alert of their own."""
         before, now = self.state.alerts.get((None, "ood")), self.alerts.get((None, "ood"))
         row = self.state.rows[EVERYTHING]
         if before is not None and now is not None:
             rest = self.rules.counts_of(before.expert, level.rest)
             after = lc.advanced(now, rest[None], self.rules.resolve_bets(before), self.rules.flag_cells)
             self._settle(before, self._judged(after))
-        elif self.raises:  # what it had gathered is explained
+        elif self.raises:  # the evidence that it had collected is explained
             self.cleared.append(row)
         elif level.everything_passed:
             leads = self._leads()
-            if len(leads) == 1:  # one stream is behind it: the alert is that stream's
+            if len(leads) == 1:  # one stream is the cause, so the alert is that stream's
                 self._raise_stream((leads[0], None))
                 self.cleared.append(row)
             else:
                 self._raised(self._judged(replace(self._opened(EVERYTHING, ()), streams=leads)), [row])
 
     def _leads(self) -> tuple[str, ...]:
-        """Streams without an alert whose own evidence is most of the way to its threshold, in logs."""
+        """The streams without an alert whose own evidence is most of the way to its threshold, in logs."""
         strength = self.state.evidence.log_mean()
         return tuple(
             sorted(
@@ -192,7 +194,7 @@ class _Pass:
         )
 
     def _judged(self, alert: Alert) -> Alert:
-        """Severity and the classes that surged, from the counts since the onset."""
+        """Finds the severity and the classes that surged, from the counts since the onset."""
         rates = [self.rules.null_rate(label, alert.expert) for label, _, _ in alert.by_class]
         return lc.graded(lc.attributed(alert, rates, self.rules.alerts), self.rules.alerts)
 
@@ -203,7 +205,7 @@ class _Pass:
         self._say("raised", alert)
 
     def _settle(self, before: Alert, alert: Alert) -> None:
-        """Keep a firing alert, or resolve it."""
+        """Keeps a firing alert, or resolves it."""
         if lc.is_over(alert, self.rules.alerts):
             del self.alerts[alert.stream, alert.kind]
             self.cleared += [self.state.rows[EVERYTHING]] if alert.stream is None else self.state.rows_of(alert.stream)

@@ -6,7 +6,7 @@ from line_plugin.math import beta
 
 
 def interval(samples: float, flagged: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a rate; the whole of [0, 1] without samples."""
+    """The Clopper-Pearson interval of a rate; [0, 1] without samples."""
     if samples <= 0:
         return (0.0, 1.0)
     tail = (1 - confidence) / 2

@@ -1,15 +1,15 @@
-"""An alert from raise to resolve: pure transitions, one raise and one resolve a surge.
+"""The life of an alert from raise to resolve, as pure functions. Each surge has one raise and one resolve.
 
-While an alert fires, a downward CUSUM asks whether its inputs look like ID traffic again. Its alternative is a bet
-that the raise supports, a share c of OOD input: ``S <- max(0, S - sum_k count_k log e_c(k))``; it resolves at
+While an alert fires, a downward CUSUM tests whether its inputs look like ID traffic again. Its alternative is a bet on
+a share c of OOD inputs that the raise supports: ``S <- max(0, S - sum_k count_k log e_c(k))``. The alert resolves at
 ``S >= log B``.
 
 **Guarantee.** While ``E[1 / e_c] <= 1``, the mean time to a (wrong) resolve is at least B samples (Lorden 1971: each
 return of S to 0 starts a test whose likelihood ratio reaches B with probability at most 1 / B). That holds for every
-score distribution whose flag rate is at least :func:`held_rate`, and far below it for scores that are further out than
-the threshold. It needs no calibration: it speaks of the surge, not of ID traffic.
+score distribution whose flag rate is at least :func:`held_rate`, and for far lower rates if the scores are further out
+than the threshold. It needs no calibration, since it is about the surge and not about ID traffic.
 
-Silence is an alert of its own. Without samples S stands still, so silence never resolves anything.
+Silence is an alert of its own. Without samples S does not change, so silence never resolves an alert.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ Severity = Literal["warning", "critical"]
 
 @dataclass(frozen=True)
 class AlertRules:
-    """How an alert lives once it is raised.
+    """The rules of an alert's resolve, its severity and its silence.
 
     Attributes:
-        resolve_after: B, mean samples to a wrong resolve, at least, while the surge lasts; more than 1.
-        resolve_contamination: (least, most) share c of OOD input that the resolve is tested against. Small: holds on to
-            weak surges, and takes about ``log B / c^2`` samples to resolve.
+        resolve_after: B, the least mean number of samples to a wrong resolve while the surge lasts; more than 1.
+        resolve_contamination: the (least, most) share c of OOD inputs that the resolve is tested against. A small share
+            keeps weak surges firing, and takes about ``log B / c^2`` samples to resolve.
         critical_rate: severity is critical once the flag rate is above this with confidence :attr:`confidence`.
-        confidence: level of the intervals.
-        silence_after: seconds without input from a regular stream until that is an alert; inf for never.
+        confidence: the confidence level of the intervals.
+        silence_after: after how many seconds without input a regular stream raises an alert; inf for never.
     """
 
     resolve_after: float = 100_000.0
@@ -63,26 +63,27 @@ class AlertRules:
 
 @dataclass(frozen=True)
 class Alert:
-    """One alert that fires. Everything in it is a plain number, string or tuple of them.
+    """One firing alert. All of its values are plain numbers, strings or tuples of them.
 
     Attributes:
         stream: the stream, or None for everything together.
         kind: ``ood`` or ``silence``.
         bucket: the bucket that raised it; ``stream, kind, bucket`` identify the alert.
-        raised_at: end of that bucket, in seconds.
-        onset_at: estimated begin of the surge (:meth:`Evidence.since_change`), or of the silence, in seconds.
-        log_evidence: natural logarithm of the evidence that raised it.
-        scope: predicted classes whose own evidence raised it while the stream as a whole had none; empty: the whole.
-        classes: predicted classes seen to have surged so far, in rising order.
-        streams: for everything together: streams seen to have surged by their own evidence.
-        samples: inputs since the onset, up to the raise as expected under the posterior.
-        flagged: flagged ones among :attr:`samples`, by the threshold of :attr:`expert`.
-        bet: index into the contaminations that resolve is tested with.
-        cusum: S, resolve at ``log B``.
+        raised_at: the end of that bucket, in seconds.
+        onset_at: the estimated begin of the surge (:meth:`Evidence.since_change`), or of the silence, in seconds.
+        log_evidence: the natural logarithm of the evidence that raised it.
+        scope: the predicted classes whose own evidence raised it, if the stream's as a whole did not; empty for the
+            whole.
+        classes: the predicted classes that have surged so far, in rising order.
+        streams: for everything together, the streams that surged by their own evidence.
+        samples: inputs since the onset; up to the raise this is their expectation under the posterior.
+        flagged: how many of :attr:`samples` are flagged by :attr:`expert`.
+        bet: index of the contamination that the resolve is tested with.
+        cusum: S; the alert resolves at ``log B``.
         severity: only ever rises while the alert fires.
         by_class: ``(class, samples, flagged)`` since the onset, of the classes of this stream.
-        expert: the one that held most of the evidence when it was raised. The alert follows that expert's cells alone:
-            its rate, its classes, its severity and its resolve.
+        expert: the expert with most of the evidence at the raise. The alert's rate, classes, severity and resolve use
+            that expert's cells alone.
     """
 
     stream: str | None
@@ -104,17 +105,17 @@ class Alert:
 
     @property
     def identity(self) -> str:
-        """The same for a raise that is folded again after a crash: stream, kind and bucket."""
+        """Stream, kind and bucket, which are the same if a raise is folded again after a crash."""
         return f"{self.kind}:{self.bucket}:{'' if self.stream is None else self.stream}"
 
     @property
     def rate(self) -> float:
-        """Flag rate since the onset."""
+        """The flag rate since the onset."""
         return self.flagged / self.samples if self.samples else 0.0
 
 
 def plain(alert: Alert) -> dict[str, Any]:
-    """The alert as plain values by name. The first expert is not named, as an alert of a single one never was."""
+    """The alert as plain values by name. The first expert is left out, as in alerts of a single expert."""
     values = asdict(alert)
     if not alert.expert:
         del values["expert"]
@@ -123,13 +124,13 @@ def plain(alert: Alert) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Transition:
-    """What happened to an alert in one bucket.
+    """One change of an alert in one bucket.
 
     Attributes:
         change: ``raised``, ``updated`` (severity, scope, classes or streams changed) or ``resolved``.
-        alert: after the change.
-        bucket: the bucket it happened in.
-        at: end of that bucket, in seconds.
+        alert: the alert after the change.
+        bucket: the bucket in which it happened.
+        at: the end of that bucket, in seconds.
     """
 
     change: Change
@@ -141,21 +142,21 @@ class Transition:
     def of(cls, change: Change, alert: Alert, bucket: int, at: float) -> Transition:
         """A change at ``at``, or when the alert was raised if that is later.
 
-        Nothing is over before it began, whatever clock the last bucket went by.
+        So an alert never ends before it begins, even if the clock of the last bucket was behind.
         """
         return cls(change, alert, bucket, max(at, alert.raised_at))
 
     @property
     def event(self) -> str:
-        """Unique and repeatable: a store that has it may drop it."""
+        """The name of the event. It is unique, and the same if the fold is repeated, so a store can drop repeats."""
         return f"{self.alert.identity}:{self.change}:{self.bucket}"
 
 
 def held_rate(log_bet: Floats, flag_cells: int) -> float:
-    """p_hi: flag rate from which the resolve guarantee holds whatever the scores within flagged and other cells.
+    """The flag rate from which the resolve guarantee holds for any scores within the flagged and the other cells.
 
-    ``1 / e_c`` rises with the cell, so the worst case has all flagged inputs in the last flagged cell and all others
-    in the last cell of all.
+    ``1 / e_c`` rises with the cell. In the worst case, all flagged inputs are in the last flagged cell and all others
+    in the last cell.
 
     Args:
         log_bet: (cells,) ``log e_c`` of the alert's bet.
@@ -177,13 +178,14 @@ def raised(
     contaminations: Sequence[float] = CONTAMINATIONS,
     experts: int = 1,
 ) -> Alert:
-    """The alert that the evidence of ``key`` has raised, before that evidence is reset."""
+    """Makes the alert that the evidence of ``key`` raises, before that evidence is reset."""
     expert = evidence.leader(key, experts)
     own = part(expert, len(contaminations))
     weights, since = evidence.weights(key, own), evidence.since_change(key, own)
     least, most = rules.resolve_contamination
     believed = min(max(float(weights @ np.array(contaminations)) / 2, least), most)
-    # Halved, as what raised an alert overstates it: a bet too high lets go of a weak surge. The largest one not above.
+    # Halved, since the evidence at a raise overstates the share, and too high a bet would resolve a weak surge too
+    # soon. The largest contamination not above that is taken.
     bet = max((i for i, c in enumerate(contaminations) if c <= believed * (1 + 1e-9)), default=0)
     return Alert(
         stream=stream,
@@ -202,11 +204,12 @@ def raised(
 
 
 def advanced(alert: Alert, counts: Ints, log_bet: Floats, flag_cells: int) -> Alert:
-    """One more bucket while the alert fires.
+    """The alert after one more bucket while it fires.
 
     Args:
-        alert: as it was.
-        counts: (rows, cells) the samples within its scope, in the cells of the alert's expert; no row for none.
+        alert: the alert before.
+        counts: (rows, cells) the samples within its scope, in the cells of the alert's expert; without samples, no
+            rows.
         log_bet: (rows, cells) ``log e_c`` of the alert's bet for each row.
         flag_cells: cells below this count as flagged.
     """
@@ -226,7 +229,7 @@ def is_over(alert: Alert, rules: AlertRules) -> bool:
 
 
 def graded(alert: Alert, rules: AlertRules) -> Alert:
-    """The same alert with the severity that its rate supports; never lower than before."""
+    """The alert with the severity that its rate supports, which is never lower than before."""
     if alert.severity == "critical" or alert.rate <= rules.critical_rate:
         return alert
     low, _ = interval(alert.samples, alert.flagged, rules.confidence)
@@ -234,12 +237,12 @@ def graded(alert: Alert, rules: AlertRules) -> Alert:
 
 
 def attributed(alert: Alert, null_rates: Sequence[float], rules: AlertRules) -> Alert:
-    """The same alert with the classes whose flag rate since the onset lies above their ID rate, all classes together.
+    """The alert with the classes whose flag rate since the onset is above their ID rate, tested together.
 
     Args:
-        alert: with :attr:`Alert.by_class` up to date.
-        null_rates: the ID flag rate of each class in :attr:`Alert.by_class`, same order.
-        rules: their confidence, shared among the classes.
+        alert: the alert with a current :attr:`Alert.by_class`.
+        null_rates: the ID flag rate of each class in :attr:`Alert.by_class`, in the same order.
+        rules: give the confidence, which is shared among the classes.
     """
     found = set(alert.classes)
     each = 1 - 2 * (1 - rules.confidence) / max(1, len(alert.by_class))  # one-sided, Bonferroni
@@ -249,10 +252,8 @@ def attributed(alert: Alert, null_rates: Sequence[float], rules: AlertRules) -> 
     return alert if len(found) == len(alert.classes) else replace(alert, classes=tuple(sorted(found)))
 
 
-def told(before: Alert | None, after: Alert) -> bool:
-    """Whether people should hear of the difference."""
-    if before is None:
-        return True
+def told(before: Alert, after: Alert) -> bool:
+    """Whether people should be notified of the difference."""
     return (before.severity, before.scope, before.classes, before.streams) != (
         after.severity,
         after.scope,

@@ -1,7 +1,7 @@
-"""When the silence of a stream is an alert: a stream that came regularly sends nothing any more.
+"""Finds silent streams, and raises an alert if a stream that had regular input has none any more.
 
-A stream is given ten times its usual gap, and nobody is silent whom nobody could have heard. If many fall silent at
-once, the cause is common to them, and one alert names them all.
+A stream is silent after ten times its usual gap. It is not called silent for a time in which its records could not be
+read. If many fall silent at once, they have a common cause, and one alert names them all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from monitor.math.lifecycle import Alert, Change, Kind, Transition
 from monitor.math.state import MonitorState, Rules
 
 REGULAR_AFTER = 20
-"""Buckets with input after which a stream is regular enough for its silence to mean something."""
+"""How many buckets with input make a stream regular enough for its silence to mean something."""
 
 TOGETHER = 5
 """If more streams than this fall silent at once, one alert names them all."""
@@ -31,19 +31,19 @@ def find_silence(
     heard: Iterable[str],
     listening_since: float,
 ) -> list[Transition]:
-    """Resolve the silence of streams that are heard again, and raise it for regular ones that fell silent.
+    """Resolves the silence of streams with new input, and raises it for regular streams that fell silent.
 
     Args:
-        state: says when each stream was last seen, and how regular it is.
-        alerts: those that fire, by ``(stream, kind)``; they are changed in place.
-        bucket: the last one.
+        state: holds when each stream last had input, and how regular it is.
+        alerts: the firing alerts, by ``(stream, kind)``; changed in place.
+        bucket: the id of the last bucket.
         at: the time now, in seconds, on the clock of the buckets' ends.
-        rules: :attr:`AlertRules.silence_after` and the streams that nobody watches.
-        heard: the streams in this bucket.
+        rules: give :attr:`AlertRules.silence_after` and the streams that are not watched.
+        heard: the streams with input in this bucket.
         listening_since: since when, in seconds, every record that was sent has been read in time.
 
     Returns:
-        What changed: first what is over, then what begins.
+        The changes: resolved alerts first, then raised ones.
     """
     look = _Look(state, alerts, bucket, at, rules)
     look.find(heard, listening_since)
@@ -51,7 +51,7 @@ def find_silence(
 
 
 class _Look:
-    """The working copy of one look."""
+    """The working copy of one search."""
 
     def __init__(
         self, state: MonitorState, alerts: dict[tuple[str | None, Kind], Alert], bucket: int, at: float, rules: Rules
@@ -67,7 +67,8 @@ class _Look:
         late = self._late(listening_since)
         together = self.alerts.get((None, "silence"))
         if together is not None:
-            if len(late) > min(TOGETHER, together.samples / 2):
+            # Input alone ends silence: a process that has only begun to listen takes it for no end.
+            if len(self._late(-math.inf)) > min(TOGETHER, together.samples / 2):
                 return
             del self.alerts[None, "silence"]
             self._say("resolved", together)
@@ -81,11 +82,11 @@ class _Look:
                 self._raise(self._silent(stream, self._heard_at(stream)))
 
     def _late(self, listening_since: float) -> list[str]:
-        """Regular streams that have sent nothing for too long, in order of name."""
+        """The regular streams without input for too long, in order of name."""
         e, limit = self.state.evidence, self.rules.alerts.silence_after
         if math.isinf(limit) or listening_since > self.at:
             return []
-        # A stream that is often quiet is given ten times its usual gap.
+        # A stream that often pauses is silent only after ten times its usual gap.
         patience = np.maximum(limit, 10 * e.gap)
         late = (np.maximum(e.seen_at, listening_since) + patience <= self.at) & (e.heard >= REGULAR_AFTER)
         if not late.any():
@@ -97,7 +98,7 @@ class _Look:
         )
 
     def _regular(self) -> int:
-        """How many streams come regularly."""
+        """How many streams have regular input."""
         heard = self.state.evidence.heard
         return sum(
             s is not None and label is None and s not in self.rules.unwatched and heard[row] >= REGULAR_AFTER

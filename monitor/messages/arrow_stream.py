@@ -1,9 +1,9 @@
 """Checks the structure of an Arrow IPC stream before Arrow's own library is given a byte of it.
 
-That library trusts lengths: it decompresses to whatever size a buffer claims, and reads at whatever offset it finds.
-So this walks through the messages (https://arrow.apache.org/docs/format/Columnar.html), bounds what they ask for,
-and refuses what the wire contract does not allow: compressed buffers, dictionaries, extension types, and bytes in the
-other order. It reads only the few fields that it needs, each within its message.
+That library trusts lengths: it decompresses to whatever size a buffer claims, and reads at whatever offset it finds. So
+this walks through the messages (https://arrow.apache.org/docs/format/Columnar.html), bounds the memory that they ask
+for, and refuses data that the wire contract does not allow. These are compressed buffers, dictionaries, extension
+types, and bytes in the other order. It reads only the few fields that it needs, each within its message.
 """
 
 from __future__ import annotations

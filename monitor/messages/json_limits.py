@@ -1,6 +1,4 @@
-"""How deep JSON nests and how many digits its numbers have, seen before it is parsed, in time that grows with its
-length alone.
-"""
+"""Checks how deep JSON nests and how many digits its numbers have, before it is parsed, in linear time."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ def check(value: bytes, limits: Limits) -> None:
         value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
     text = np.frombuffer(value, np.uint8)
     if b'"' in value:
-        text = text[(np.cumsum(text == QUOTE) & 1) == 0]  # what stands outside of quotes
+        text = text[(np.cumsum(text == QUOTE) & 1) == 0]  # the text outside of quotes
     opens = (text == OPEN[0]) | (text == OPEN[1])
     if np.count_nonzero(opens) > limits.depth:
         depth = np.cumsum(opens.astype(np.int32) - ((text == CLOSE[0]) | (text == CLOSE[1])))

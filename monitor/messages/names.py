@@ -71,7 +71,7 @@ class StreamFrom:
     def of(self, record: Record, headers: Mapping[str, bytes], field: str | None, default: str, longest: int) -> str:
         """Return the stream that a record is counted under. A long name is cut, and a reserved one is marked.
 
-        A canary keeps the stream named by its key, so that it can be told from traffic whatever the settings are.
+        A canary keeps the stream named by its key, so that it differs from traffic with any settings.
 
         Args:
             record: its key and topic may name the stream.

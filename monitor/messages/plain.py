@@ -1,6 +1,6 @@
-"""Reads records whose value is itself the vector, from memory of what earlier ones looked like.
+"""Reads records whose value is itself the vector. It is fast because it remembers the headers of earlier records.
 
-Few senders differ in the names of their headers, in keys and in times, so most of what a header says was read before.
+Few senders differ in the names of their headers, in keys and in times, so most headers are equal to earlier ones.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PlainReader:
     """Reads records whose value is the vector.
 
     Args:
-        contract: what a record must be. It reads what this class leaves to it, with the same result if both can.
+        contract: reads the records that this class cannot read. If both can, the result is the same.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -71,7 +71,9 @@ class PlainReader:
 
     @property
     def read(self) -> Callable[[Record, int], Found | None]:
-        """A function of a record, whose value has the length of the vector, and of the time now.
+        """The function that reads a record whose value has the length of the vector.
+
+        It takes the record and the time now.
 
         It returns ``None`` if the contract must read the record.
         """
@@ -86,7 +88,7 @@ class PlainReader:
             stream = self._contract.stream(record, headers)
             if len(headers.get(self._contract.stream_from.name, b"")) > self._limits.header_bytes:
                 return None
-        except Exception:  # the contract says what is wrong, if anything is
+        except Exception:  # the contract names the fault, if there is one
             return None
         return self._read(record, now, stream)
 
@@ -113,7 +115,7 @@ class PlainReader:
             arrived = stamp if stamp <= now else now
             time_ms = self._time(record, values[layout.time], arrived) if layout.time >= 0 else arrived
             name = (values[layout.id].decode() if layout.id >= 0 else "") or place(record)
-        except Exception:  # the contract says what is wrong, if anything is
+        except Exception:  # the contract names the fault, if there is one
             return None
         if len(name) > self._id_length:
             return None

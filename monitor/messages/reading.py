@@ -34,7 +34,7 @@ class Reader:
     """Reads records by a contract.
 
     Args:
-        contract: what a record must be.
+        contract: the contract that each record is checked against.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -42,7 +42,7 @@ class Reader:
         self._limits: Limits = contract.limits
         self._size = 4 * contract.width if 4 * contract.width <= contract.max_bytes else -1
         self._plain = PlainReader(contract)
-        self._leads: list[int] = []  # of records stamped after now, by how much
+        self._leads: list[int] = []  # by how much records are stamped after now
 
     @property
     def room(self) -> int:
@@ -105,7 +105,7 @@ class Reader:
             else:
                 rejected.append((record, error.reason, printable(error.detail, DETAIL)))
             return False
-        except Exception as error:  # nobody foresaw it: one record's fault must not become everybody's
+        except Exception as error:  # an unexpected error: one bad record must not harm the others
             rejected.append((record, "undecodable", printable(_unforeseen(error), DETAIL)))
             return False
         if isinstance(record.timestamp_ms, int) and now_ms is not None and record.timestamp_ms > now_ms:
@@ -119,7 +119,7 @@ class Reader:
 
 
 def _unforeseen(error: Exception) -> str:
-    """Describe an exception by its type, text and origin, for whoever repairs the decoder."""
+    """Describes an exception by its type, text and origin, for the person who repairs the decoder."""
     frames = traceback.extract_tb(error.__traceback__)
     came = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{UNFORESEEN}{type(error).__name__}: {str(error)[:DETAIL] or 'no words'}{came}"

@@ -61,7 +61,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a decoder found for one vector. A field is ``None`` if the value does not hold it."""
+    """A decoder's result for one vector. A field is ``None`` if the value does not hold it."""
 
     vector: bytes
     dtype: str | None = None

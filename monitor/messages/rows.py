@@ -22,7 +22,7 @@ class Rows:
         times_ms: the event times.
         vectors: D little-endian float32 each, as bytes.
         model_of: the index of each vector's model; empty if there is only one model.
-        taken: how many records were read, whatever became of them.
+        taken: how many records were read, with any result.
         skipped: how many records were skipped: those of another model, and those that ``messages.accept`` excludes.
         ahead: how many records had a timestamp after the time now; ``ahead_ms`` is by how much at most.
     """

@@ -109,7 +109,7 @@ def split_rows(
         dtype: dtype of the elements.
         rows, dim: the shape.
         response: ``id`` (text), ``model_name`` (text) and ``parameters`` are read.
-        wanted: what the settings ask for.
+        wanted: the settings of decoders.
     """
     model, name = response.get("model_name") or None, response.get("id") or None
     stream, width = find_stream(response, wanted), len(flat) // max(1, rows)

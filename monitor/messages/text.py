@@ -12,7 +12,7 @@ RESERVED = ("__", MARK)
 """The monitor's own names begin with these. A sender's stream that begins so gets :data:`MARK` in front."""
 
 CANARY = "__canary__"
-"""The begin of the canary's stream, which comes through the topic. What follows it cannot be guessed."""
+"""The begin of the canary's stream, which comes through the topic. The text after it cannot be guessed."""
 
 
 def valid(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a decoder looks for in a value, and within which limits."""
+"""The fields that a decoder reads from a value, and the limits that it checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages that one producer has, and what becomes of each when Kafka answers."""
+"""Tracks the messages that one producer has, and handles Kafka's answer to each."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Flight:
     Answers may come from any thread; they are ignored after the producer is gone.
 
     Args:
-        outbox: learns what became of each message.
-        lines: what the log says about it.
+        outbox: gets the result of each message.
+        lines: writes log lines about them.
 
     Attributes:
         broken: why the producer can no longer be used; empty if it can.
-        rest_until: when to continue after Kafka refused something that somebody can repair.
-        closing: the producer is being closed. What it abandons then is not the fault of a message.
+        rest_until: when to continue after Kafka refused a message for a reason that can be repaired.
+        closing: the producer is being closed. A message that is abandoned then is not at fault.
     """
 
     def __init__(self, outbox: Outbox, lines: SendingLog) -> None:

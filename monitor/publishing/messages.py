@@ -22,7 +22,7 @@ class Block:
 
     Attributes:
         rows: (N, D) little-endian float32 or float16, a copy.
-        stream: what they are counted under.
+        stream: the stream they are counted under.
         ids: N request ids; if empty, ids are made up.
         times_ms: N event times, milliseconds since the epoch.
     """
@@ -45,8 +45,8 @@ class Message:
         attempts: how often Kafka has refused it.
         alone: it must be sent in a batch of its own, because Kafka found a batch with it too large.
         beside: bytes besides its value that count against the queue.
-        answered: called once, from any thread: with an empty text when Kafka has acknowledged it, else with why it was
-            given up.
+        answered: called once, from any thread: with an empty text when Kafka has acknowledged it, otherwise with the
+            reason why it was given up.
     """
 
     key: bytes | None
@@ -145,7 +145,7 @@ class Encoder:
             try:
                 time = moment(at_ms / 1000).encode()
                 name = encode_text(block.ids[n]) if len(block.ids) else uuid.uuid4().hex.encode()
-            except Exception as error:  # a time that no calendar holds, or whatever the text of an id raises
+            except Exception as error:  # a time beyond the calendar, or an error of an id's text
                 why = f"its id or its event time, {at_ms} ms since 1970, is not valid"
                 yield Unsendable(row.nbytes, f"{why} ({type(error).__name__}: {error})")
                 continue

@@ -1,4 +1,4 @@
-"""The outbox: a bounded queue of what was published and is not acknowledged yet.
+"""The outbox: a bounded queue of published rows that are not acknowledged yet.
 
 The threads that serve the model only call :meth:`Outbox.offer`. It never waits for Kafka, only for a lock that is held
 for no longer than a few assignments.

@@ -2,8 +2,8 @@
 
 :class:`EmbeddingPublisher` sends arrays. :class:`monitor.publishing.tap.Tap` hooks into a network's head and sends its
 input. Serving comes first: neither the constructor nor :meth:`EmbeddingPublisher.publish` waits for Kafka or raises
-because of it. A thread connects, sends and tries again. What does not fit into the bounded queue meanwhile is dropped,
-counted, and logged once a minute.
+because of it. A thread connects, sends and tries again. Messages that do not fit into the bounded queue meanwhile are
+dropped, counted, and logged once a minute.
 """
 
 from __future__ import annotations

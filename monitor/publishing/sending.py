@@ -34,7 +34,7 @@ class Sending:
         encoder: turns rows into messages.
         open_producer: connects. It may take long and raise anything.
         topic: where to.
-        where: names the Kafka for people.
+        where: the name of the Kafka, for people.
         complaints: writes rate-limited log lines.
         wording: the words in these lines.
         prompt: somebody waits for each answer, so look for answers often, and for the topic as soon as there is a

@@ -1,4 +1,4 @@
-"""What the log says about sending: what Kafka does not take, what waits for it, and what to do."""
+"""Logs what Kafka does not take, how many messages wait for it, and what to do."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class SendingLog:
 
     Args:
         outbox: says how many messages are waiting and were dropped.
-        topic: where messages are sent to.
-        where: names the Kafka for people.
+        topic: the topic that messages are sent to.
+        where: the name of the Kafka, for people.
         complaints: writes rate-limited log lines.
         wording: the words for what is sent.
     """

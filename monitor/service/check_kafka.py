@@ -42,8 +42,8 @@ def check_kafka(config: MonitorConfig) -> str:
         questions.close()
     if not letters:
         said.append(
-            f"topic {config.dead_letter_topic!r} for dead letters does not exist: create it, else the first record "
-            "that cannot be scored makes it, or stops the worker if the broker makes no topics by itself"
+            f"topic {config.dead_letter_topic!r} for dead letters does not exist: create it. Otherwise the first "
+            "record that cannot be scored creates it, or stops the worker if the broker creates no topics by itself"
         )
     of_all = len(k.topic_names)
     said += [text if len(of) == of_all else f"{name_topics(of)}: {text}" for text, of in means.items()]

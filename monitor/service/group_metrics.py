@@ -24,8 +24,8 @@ REMEMBERED = 512
 class LagClock:
     """Measures how long a partition has been behind: since when the next record to count has been in the log.
 
-    This is when the end of the log was seen to pass that record, by the clock of Redis. Times that senders chose
-    play no part, and neither do the clocks of workers.
+    This is when the end of the log passed that record, by the clock of Redis. Times that senders chose play no part,
+    and neither do the clocks of workers.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class _Seen:
 
 @dataclass(eq=False)
 class GroupCollector:
-    """Shows what was last seen of the group. Ages keep growing while Redis is away.
+    """Shows the last known facts about the group. Ages keep growing while Redis cannot be reached.
 
     Attributes:
         redis_seconds: if Redis has not answered for this long, that counts as stalled.
@@ -80,7 +80,7 @@ class GroupCollector:
         self._seen = _Seen(Health(0), {}, {}, frozenset(), self.monotonic())
 
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
-        """Take over what the watch has seen of the group."""
+        """Takes over the facts that the watch found about the group."""
         lag = {p: max(0, state.lag) for p, state in partitions.items()}
         stalled = frozenset(n.subject for n in found if n.kind == "stalled")
         self._seen = _Seen(health, lag, self._lag.seconds(health.now_ms, partitions), stalled, self.monotonic())

@@ -59,7 +59,10 @@ class Progress:
         return self._monotonic() - self._stepped < PROGRESS_SECONDS
 
     def healthy(self) -> str:
-        """A sentence on why a restart would help; empty if it would not. It would not if Redis or Kafka is away."""
+        """A sentence on why a restart would help; empty if it would not.
+
+        It would not if Redis or Kafka cannot be reached.
+        """
         waited, judged = self._monotonic() - self._stepped, self._monotonic() - self._judged
         if waited >= PROGRESS_SECONDS:
             return f"the loop that counts has not come round for {waited:.0f} seconds: restart this process"

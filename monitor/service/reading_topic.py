@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from monitor.sources.topic import TopicQuestions
 
 PATIENCE = 60.0
 """After this many seconds without progress, reading a range fails."""
-
+ATTEMPTS = 2
+"""How often the topics are asked for their ends before Kafka counts as unreachable: one answer may be late."""
 
 Ranges = Mapping[Partition, tuple[int, int]]
 """The first offset of each partition, and the one behind the last."""
@@ -61,6 +62,13 @@ def pin(config: KafkaConfig, begin_ms: int | None = None) -> dict[Partition, tup
 
 
 def _ends(config: KafkaConfig) -> dict[Partition, int]:
+    for _ in range(ATTEMPTS - 1):
+        with suppress(BrokerUnavailableError):
+            return _ask_ends(config)
+    return _ask_ends(config)
+
+
+def _ask_ends(config: KafkaConfig) -> dict[Partition, int]:
     questions = TopicQuestions(config)
     try:
         partitions: list[Partition] = []
@@ -86,7 +94,7 @@ def _pinned(consumer: Any, ends: Mapping[Partition, int], begin_ms: int | None) 
 
 @dataclass(frozen=True)
 class Polled:
-    """What one poll brought: records of each partition, none of them behind its end, and where reading goes on."""
+    """The result of one poll: the records of each partition, none after its end, and the next offset to read."""
 
     records: dict[Partition, list[Record]]
     at: dict[Partition, int]

@@ -132,7 +132,7 @@ def _put(written: Path, path: Path, force: bool) -> None:
         written.replace(path)
         return
     try:
-        os.link(written, path)  # fails if the file exists, whoever made it in the meantime
+        os.link(written, path)  # fails if the file exists, even if it was made in the meantime
     except FileExistsError:
         refuse_existing(path, force)
         raise

@@ -98,7 +98,7 @@ class Role:
 
 def _judging(judges: bool, group: str) -> str:
     if judges:
-        return f"it became the one that judges for group {group}"
+        return f"it took over judging for group {group}"
     return "it gave up judging, or lost the lease: another worker judges, or Redis cannot be reached"
 
 

@@ -82,7 +82,7 @@ class Telemetry:
         self._group = GroupCollector(redis_seconds, tuple(topics))
         self.registry.register(self._group)
 
-    # -- told by the loop, once a batch ----------------------------------------------------------------------------
+    # -- reported by the loop, once a batch ------------------------------------------------------------------------
 
     def polled(self, reachable: bool, partitions: int) -> None:
         """The loop has done one round."""
@@ -117,7 +117,7 @@ class Telemetry:
         """The store went away or came back."""
         self._store_away.set(away)
 
-    # -- told by the watch and the evaluator -------------------------------------------------------------------------
+    # -- reported by the watch and the evaluator ---------------------------------------------------------------------
 
     def watched(self, health: Health, partitions: Mapping[Partition, PartitionState], found: Sequence[Notice]) -> None:
         """The watch has checked the group: its health, as every process sees it."""

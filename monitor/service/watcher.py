@@ -1,4 +1,4 @@
-"""The watching thread of a process. It continues if the poll loop hangs or Redis is away."""
+"""The watching thread of a process. It continues if the poll loop hangs or Redis cannot be reached."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Watcher:
 
     Args:
         watch: the checks to run.
-        tell: delivers the alert that Redis is away.
+        tell: delivers the alert that Redis cannot be reached.
         group: the consumer group, part of the identity of that alert.
-        redis_seconds: an alert is raised if Redis is away for this long.
+        redis_seconds: an alert is raised if Redis cannot be reached for this long.
         canary: sent by the process that judges; None if there is none.
         judges: whether this process judges now.
         drift: the drift watch, which only the process that judges runs.
@@ -76,7 +76,7 @@ class Watcher:
             except MonitorError as error:
                 log.error("the monitor could not watch itself: %s", error)
             except Exception:
-                log.exception("the monitor could not watch itself; it goes on")
+                log.exception("the monitor could not watch itself; it tries again")
 
     def look(self, monotonic: float) -> None:
         """Check once, at this time of a monotonic clock."""

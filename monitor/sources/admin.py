@@ -24,7 +24,7 @@ class Admin:
     """One connection of kafka-python's admin client. It is opened by the first question.
 
     Args:
-        config: where Kafka is, and the topics that errors name.
+        config: the address of Kafka, and the topics that errors name.
     """
 
     def __init__(self, config: KafkaConfig) -> None:

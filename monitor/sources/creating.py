@@ -43,6 +43,6 @@ def advise(error: BrokerError, topic: str) -> str:
     """Say what to do after a refusal."""
     return (
         f"topic {topic!r} could not be made: {error}. Grant the user CREATE on the cluster or the topic, correct "
-        "--partitions and --replication-factor, or have it made by whoever keeps this Kafka, and run "
+        "--partitions and --replication-factor, or let the operator of this Kafka make it, and run "
         "`ood-monitor check` then"
     )

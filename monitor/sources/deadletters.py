@@ -3,8 +3,9 @@
 Delivery is at least once; repeats have the same source offset. The producer is separate and not idempotent, because one
 record that is too large makes an idempotent producer useless for good.
 
-If a record cannot be sent as it is, a stub is sent: where it came from and the reason, without anything that its sender
-chose. If Kafka refuses even that, the place is logged. So a bad record never holds up the others.
+If a record cannot be sent as it is, a stub is sent with its topic, partition, offset and the reason, but without
+anything that its sender chose. If Kafka refuses even that, the place is logged. So a bad record never holds up the
+others.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class KafkaDeadLetters:
     def check(self) -> None:
         """Look for the topic, which a broker may create on this occasion. Call it once, at the start.
 
-        If Kafka is away, the topic is looked for again before the first letter is sent.
+        If Kafka cannot be reached, the topic is looked for again before the first letter is sent.
 
         Raises:
             BrokerError: the topic does not exist, or may not be written to.

@@ -31,7 +31,7 @@ ANSWER_MS = 10_000
 class KafkaSource(Looking):
     """A :class:`monitor.sources.protocol.Source` on kafka-python.
 
-    If Kafka is away at the start, the first poll that finds it back connects.
+    If Kafka cannot be reached at the start, the first poll that finds it back connects.
 
     Raises:
         TopicMissingError: no topic exists.

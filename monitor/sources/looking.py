@@ -1,4 +1,4 @@
-"""What a source knows of the broker besides its records, whichever library reads them."""
+"""Keeps what a source knows about the broker besides its records. It is the same for each client library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Looking:
         self._questions, self._lookout = questions, lookout
 
     def look(self) -> Mapping[str, Sight]:
-        """Return each topic as it was last seen."""
+        """Returns the last description of each topic."""
         return self._lookout.sights
 
     def trouble(self) -> str:

@@ -30,7 +30,7 @@ GROUP_SECONDS = 3.0
 
 
 class Lookout:
-    """Remembers what was last seen of each topic, and what is wrong with it.
+    """Remembers the last description of each topic, and what is wrong with it.
 
     Args:
         config: the Kafka settings.
@@ -67,7 +67,7 @@ class Lookout:
 
     @property
     def sights(self) -> Mapping[str, Sight]:
-        """Return each topic as it was last seen."""
+        """Returns the last description of each topic."""
         return self._sights
 
     @property
@@ -94,7 +94,9 @@ class Lookout:
         return [topic for topic in due if topic not in ours]
 
     def begin(self) -> None:
-        """Check once, then start the thread. If Kafka is away, wait for it. Trouble that does not pass is raised.
+        """Check once, then start the thread.
+
+        If Kafka cannot be reached, wait for it. Trouble that does not pass is raised.
 
         If some of several topics are missing, the others are read, and a log line says so.
 
@@ -201,7 +203,7 @@ class Lookout:
     def _wrong(self, topic: str, seen: Described) -> tuple[str, str]:
         """Return kind and text of what is wrong with a topic; empty if nothing is wrong."""
         if isinstance(seen, TopicMissingError):
-            before = "it was there before" if topic in self._sights else "it was not there when this worker began"
+            before = "it was there before" if topic in self._sights else "it did not exist when this worker began"
             return "missing", f"Topic {missing(self._config, topic).removeprefix('topic ')}; {before}"
         if isinstance(seen, BrokerUnavailableError):
             return "away", f"{seen}; nothing is lost, counting goes on there if it can be read"

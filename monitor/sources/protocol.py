@@ -12,7 +12,7 @@ from monitor.messages.record import Partition, Record
 
 @dataclass(frozen=True)
 class Log:
-    """What the broker says about the log of one partition.
+    """The broker's description of the log of one partition.
 
     Attributes:
         topic_id: id of the topic. A topic that was deleted and created again has another one. Empty if the broker has
@@ -29,11 +29,11 @@ class Log:
 
 @dataclass(frozen=True)
 class Sight:
-    """What was last seen of a topic.
+    """The broker's last description of a topic.
 
     Attributes:
-        topic_id: id of the topic; empty if the broker has no ids, or if nothing was seen yet.
-        partitions: how many partitions it has; 0 if nothing was seen yet.
+        topic_id: id of the topic; "" if the broker has no ids, or has not described the topic yet.
+        partitions: how many partitions it has; 0 if the broker has not described the topic yet.
         logs: the logs of the partitions assigned to this worker.
         asked_at: when the broker was asked, in seconds of ``time.monotonic``.
     """
@@ -45,7 +45,10 @@ class Sight:
 
 
 class Source(Protocol):
-    """What the worker needs of Kafka. Every method that asks the broker may raise ``BrokerUnavailableError``."""
+    """The interface of Kafka that the worker uses.
+
+    Every method that asks the broker may raise ``BrokerUnavailableError``.
+    """
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
         """Return new records by partition, in offset order, and keep the group membership alive."""
@@ -66,7 +69,10 @@ class Source(Protocol):
         """Fetch these partitions again."""
 
     def look(self) -> Mapping[str, Sight]:
-        """Return each topic as it was last seen, by name. Topics that were never seen are absent. Never waits."""
+        """Returns the last description of each topic, by name.
+
+        Topics that were never described are missing. Never waits.
+        """
 
     def trouble(self) -> str:
         """Why something cannot be read now, in one sentence for people; empty if everything can. Never waits."""

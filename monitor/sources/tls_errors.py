@@ -1,4 +1,4 @@
-"""What a failed TLS handshake, or silence behind it, says about the settings."""
+"""Explains what a failed TLS handshake, or silence after it, means for the settings."""
 
 from __future__ import annotations
 

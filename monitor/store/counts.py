@@ -63,9 +63,9 @@ class Batch:
         counts: samples by ``(stream, class, cell)``, by bucket.
         rejected: number of records that cannot be scored, by reason.
         examples: the most OOD samples of each bucket and stream, the most OOD first.
-        sums: further numbers that the store adds up forever: ``late``: samples counted in a later bucket than
-            their own; ``ahead``: samples whose time lies ahead of the store's clock; ``overflow``: samples counted
-            under :data:`OVERFLOW`; ``skipped``: skipped records.
+        sums: further numbers, which the store adds up forever. ``late`` are samples counted in a later bucket than
+            their own. ``ahead`` are samples whose time lies ahead of the store's clock. ``overflow`` are samples
+            counted under :data:`OVERFLOW`. ``skipped`` are skipped records.
     """
 
     progress: list[Progress] = field(default_factory=list)

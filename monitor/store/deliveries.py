@@ -68,7 +68,7 @@ class Told:
 
 
 class DeliveryStore(Protocol):
-    """What delivery needs of Redis. Every method may raise ``StoreUnavailableError``."""
+    """The interface of the store that delivery uses. Every method may raise ``StoreUnavailableError``."""
 
     def newest(self) -> str:
         """Return the id of the newest transition. It changes with every transition."""

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LONGEST_MUTE_MS = 7 * 86_400_000
-"""The longest mute. It ends even if whoever set it has left."""
+"""The longest mute. It ends even if the person who set it has left."""
 
 MOST_MUTES = 100
 """How many mutes may be in force at once."""
@@ -92,7 +92,7 @@ def _read(kind: type[T], text: str) -> T:
     except (TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
     if not all(isinstance(getattr(made, name), int) for name in known if name.endswith("_ms")):
-        raise ValueError("a time is no whole number of milliseconds")
+        raise ValueError("a time is not a whole number of milliseconds")
     return made
 
 
@@ -150,7 +150,7 @@ class Handling:
         return next((m for m in reversed(self.in_force(at_ms)) if m.covers(alert)), None)
 
     def annotated(self, alert: Mapping[str, str]) -> dict[str, str]:
-        """The alert with the name of whoever acknowledged this episode of it, if somebody has."""
+        """The alert with the name of the person who acknowledged this episode of it, if somebody has."""
         found = self.acknowledged.get(alert.get("fingerprint", ""))
         if found is None or found.episode != alert.get("episode"):
             return dict(alert)

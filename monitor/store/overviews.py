@@ -66,7 +66,7 @@ class Look:
 
 
 class OverviewStore(Protocol):
-    """What the status page needs of Redis. Every method may raise ``StoreUnavailableError``."""
+    """The interface of the store that the status page uses. Every method may raise ``StoreUnavailableError``."""
 
     def look(self, sinks: Sequence[str] = (), history: int = 100) -> Look:
         """Read the state of the group, with what is kept about ``sinks``."""

@@ -97,7 +97,7 @@ class PartitionState:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a worker reports about one of its partitions.
+    """A worker's report about one of its partitions.
 
     Attributes:
         epoch: the fencing token of its claim.

@@ -13,7 +13,10 @@ from monitor.store.verdicts import Fold, Health, Notice, Promotion
 
 
 class Store(Protocol):
-    """What the worker and the evaluator need of Redis. Every method may raise ``StoreUnavailableError``."""
+    """The interface of the store that the worker and the evaluator use.
+
+    Every method may raise ``StoreUnavailableError``.
+    """
 
     def ping(self) -> None:
         """Raise if it cannot be reached or speaks another schema."""

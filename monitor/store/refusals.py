@@ -47,7 +47,7 @@ PASSING = {
     "NOMASTER": "No sentinel knows a working master. Look at the sentinels, and at the name of the master in redis.url",
     "UNBLOCKED": "Redis gave up a read that was waiting: it may have become a replica",
     "NOSCRIPT": "Redis has forgotten a script while it was being called. It is sent again",
-    "PROTOCOL": "What answers there does not speak Redis' protocol. Look at the host and port in redis.url",
+    "PROTOCOL": "The server at that address does not speak Redis' protocol. Look at the host and port in redis.url",
 }
 FINAL = {
     "NOAUTH": "Redis asks for a password, and none is set. Set redis.password_file or OOD_MONITOR__REDIS__PASSWORD",

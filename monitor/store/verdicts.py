@@ -54,7 +54,7 @@ class AlertWrite:
 
 @dataclass(frozen=True)
 class Fold:
-    """What judging one bucket changed.
+    """The changes of judging one bucket.
 
     ``bucket`` is ``None`` for changes that no bucket caused (silence). Then ``guard`` is a state entry that must still
     be as it was read, as ``(key, text)``, so that a retry does not write twice. ``remove`` are state entries to delete,
@@ -97,13 +97,14 @@ class Notice:
     """An alert of the monitor about itself: it is blind, or it has missed something.
 
     Attributes:
-        kind: ``stalled`` (it cannot tell whether inputs surge), ``gap`` (records were lost before they were counted),
-            ``bad-records`` (too many records cannot be scored), ``streams`` (the limit of streams is reached) or
-            ``epoch`` (the evidence was started afresh); ``drift`` is information (traffic is not what the artifact was
-            calibrated on).
+        kind: ``stalled``: the monitor cannot tell whether inputs surge. ``gap``: records were lost before they were
+            counted. ``bad-records``: too many records cannot be scored. ``streams``: the limit of streams is reached.
+            ``epoch``: the evidence was started again. ``drift`` is only information: traffic differs from the
+            artifact's calibration set.
         subject: what it is about, such as ``group``, ``redis`` or ``embeddings/3``. Kind and subject identify the
             alert.
-        firing: False resolves the alert, or does nothing if it is not firing.
+        firing: False resolves the alert, or does nothing if it is not firing. What is over keeps the severity and the
+            summary that it fired with, and its details if no others are given.
         severity: ``warning`` or ``critical``; ``info`` if nobody needs to act now.
         summary: for people: what is wrong and what to do.
         details: further facts as text, by name.

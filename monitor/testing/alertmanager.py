@@ -33,7 +33,7 @@ def start_alertmanager(
     """Start Alertmanager with empty storage. It passes every alert on to ``webhook_url``.
 
     Args:
-        webhook_url: told of each change, one group an alert.
+        webhook_url: gets each change, one group for each alert.
         resolve_timeout: an alert that was posted without an end ends after this.
         port: to listen on; a free one if not given.
         group_wait: the first alert of a group is handed on after this.

@@ -79,7 +79,7 @@ class MemoryBroker:
     ) -> Record:
         """Append one record."""
         if self.away:
-            raise BrokerUnavailableError("the broker is away")
+            raise BrokerUnavailableError("the broker cannot be reached")
         self.create(topic)
         number = sum(key or b"") % self.partitions if partition is None else partition
         log = self.logs[Partition(topic, number)]
@@ -134,7 +134,7 @@ class MemorySource:
     def poll(self, _timeout_ms: int, max_records: int) -> dict[Partition, list[Record]]:
         """Return new records by partition, in offset order. Partitions without new records are left out."""
         if self.broker.away:
-            raise BrokerUnavailableError("the broker is away")
+            raise BrokerUnavailableError("the broker cannot be reached")
         found: dict[Partition, list[Record]] = {}
         for p in sorted(set(self._position) - self._paused):
             at = self._position[p]
@@ -186,7 +186,7 @@ class MemorySource:
     def trouble(self) -> str:
         """Why something cannot be read now; empty if everything can."""
         if self.broker.away:
-            return "the broker is away"
+            return "the broker cannot be reached"
         return "; ".join(f"topic {topic!r} does not exist" for topic in self._missing())
 
     def unreadable(self) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ class MemorySource:
     ) -> dict[Partition, Log]:
         """Ask the broker about the logs of these partitions. Those without a leader are left out."""
         if self.broker.away:
-            raise BrokerUnavailableError("the broker is away")
+            raise BrokerUnavailableError("the broker cannot be reached")
         return self._logs(p for p in partitions if p in self.broker.logs and p not in self.broker.muted)
 
     def _logs(self, partitions: Iterable[Partition]) -> dict[Partition, Log]:
@@ -210,7 +210,7 @@ class MemorySource:
         return {p: Log(b.topic_ids.get(p.topic, ""), b.first.get(p, 0), b.ends.get(p, 0)) for p in partitions}
 
     def end_known(self) -> dict[Partition, int]:
-        """The end of each partition as the last fetch told it, without asking."""
+        """The end of each partition from the last fetch, without a question to the broker."""
         return {p: self.broker.ends.get(p, 0) for p in self._position}
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:

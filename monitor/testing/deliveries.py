@@ -44,7 +44,7 @@ class MemoryDeliveries:
         return snapshot_of(self._store.alerts(), late)
 
     def told(self, sink: str, episodes: Sequence[str], *, note: bool) -> Told:
-        """When a sink was first told of these episodes."""
+        """When these episodes were first sent to a sink."""
         now = self._now()
         since, known = self._told.setdefault(sink, (now, {}))
         for episode in episodes if note else ():
@@ -79,7 +79,7 @@ class MemoryDeliveries:
         return token
 
     def backlog(self, sink: str, count: int = 20) -> Backlog:
-        """What the sink has not had yet."""
+        """The changes that the sink has not had yet."""
         record = self._records.get(sink, {})
         cursor = record.get("cursor", "0-0")
         history = list(reversed(self._store.history(10**9)))
@@ -118,7 +118,7 @@ class MemoryDeliveries:
         return self._store.handling()
 
     def held_back(self, sink: str) -> dict[str, str]:
-        """What mutes keep from a sink."""
+        """The changes that mutes keep from a sink."""
         self._now()
         return dict(self._held.get(sink, {}))
 

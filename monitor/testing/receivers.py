@@ -112,7 +112,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
 
 
 class Receiver:
-    """Listens on a loopback port and answers as it is told to; keeps what it was asked.
+    """Listens on a loopback port, answers as configured, and keeps the requests.
 
     Args:
         behaviour: a name in :data:`BEHAVIOURS`, or a function of a connection. :attr:`behaviour` may be changed.

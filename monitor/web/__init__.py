@@ -1,1 +1,1 @@
-"""What a monitor process serves over HTTP: health, metrics, alerts, mutes and the status page."""
+"""The HTTP side of a monitor process: health, metrics, alerts, mutes and the status page."""

@@ -151,7 +151,9 @@ class Guard(Gate):
         """Log the fault at most once a minute, so that a client that repeats its request does not fill the log."""
         if time.monotonic() - self._said_at > 60:
             self._said_at = time.monotonic()
-            log.error("a request to %s failed; this is said once a minute", scope["path"][:200], exc_info=error)
+            log.error(
+                "a request to %s failed; this is logged at most once a minute", scope["path"][:200], exc_info=error
+            )
         return error_answer(500, "this is a fault of the monitor; its log says more", {"connection": "close"})
 
     def missing_headers(self, message: Message) -> list[Header]:

@@ -1,4 +1,4 @@
-"""What stands before every route: asks who may come in, and answers refusals and faults in JSON."""
+"""Runs before every route: checks access, and answers refusals and faults in JSON."""
 
 from __future__ import annotations
 

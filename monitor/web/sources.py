@@ -1,4 +1,4 @@
-"""What routes may read of a running process, and the store that they may change."""
+"""The parts of a running process that routes may read, and the store that they may change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a process offers to routes. Any thread may call all of it.
+    """The parts of a process that routes may use. Any thread may call all of it.
 
     Attributes:
         store: alerts, counts and mutes, over connections of their own. Its methods wait for Redis, so call them in a

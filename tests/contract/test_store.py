@@ -547,6 +547,24 @@ def test_a_notice_is_told_once_while_it_fires_and_once_if_it_is_over(store):
     assert len({e["episode"] for e in store.history()}) == 1
 
 
+def test_what_is_over_is_told_with_the_words_it_fired_with(store):
+    store.notice(replace(TROUBLE, severity="critical"))
+    store.notice(replace(TROUBLE, severity="critical", summary="Nothing has been judged for three minutes."))
+    assert store.notice(Notice("stalled", "group", firing=False)) is True
+    for over in (store.alerts()[0], store.history()[0]):
+        assert (over["status"], over["severity"]) == ("resolved", "critical")
+        assert over["summary"] == "Nothing has been judged for three minutes."
+        assert json.loads(over["details"]) == {"seconds": "120"}
+
+
+def test_details_of_the_end_take_the_place_of_those_of_the_beginning(store):
+    store.notice(TROUBLE)
+    assert store.notice(Notice("stalled", "group", firing=False, details={"judged": "7"})) is True
+    over = store.history()[0]
+    assert (over["severity"], over["summary"]) == (TROUBLE.severity, TROUBLE.summary)
+    assert json.loads(over["details"]) == {"judged": "7"}
+
+
 def test_a_notice_of_another_subject_is_another_alert(store):
     store.notice(TROUBLE)
     store.notice(replace(TROUBLE, subject="requests/0"))

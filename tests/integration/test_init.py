@@ -98,7 +98,7 @@ def test_without_a_terminal_it_writes_makes_topics_and_a_worker_counts_with_what
         40,
         "warning",
     )
-    assert said[-1]["event"] == "stopped; the batch in hand is counted"
+    assert said[-1]["event"] == "stopped; the current batch is counted"
 
 
 def send(bootstrap: str, topic: str) -> None:
@@ -273,7 +273,7 @@ def test_a_file_that_is_not_valid_is_never_there_and_one_that_exists_is_never_cu
 
 def test_the_comments_are_those_of_the_reference():
     comments = read_comments(config_dir() / "monitor.yml")
-    assert comments["kafka", "start"] == "where a group that never ran begins: latest or earliest"
+    assert comments["kafka", "start"] == "the offset at which a new group begins: latest or earliest"
     assert len(comments) > 60
 
 
@@ -285,7 +285,7 @@ def test_a_worker_says_when_it_becomes_the_judge_and_when_it_gives_it_up(cluster
     c.wait(lambda: "starts:" in log_of(c, 1))
     c.leave(first)
     c.wait(lambda: "judges" in "".join(roles(c, 1)[-1:]), 30)  # Tansu takes its time to deal out partitions again
-    assert "it became the one that judges for group" in log_of(c, 1)
+    assert "it took over judging for group" in log_of(c, 1)
 
 
 def log_of(c, n: int) -> str:

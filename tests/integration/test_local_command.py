@@ -70,7 +70,7 @@ def test_both_answer_on_loopback_until_a_signal_and_nothing_is_left_behind(local
     assert connect(f"redis://127.0.0.1:{one.redis}/0").ping()
     assert len(one.children()) == 2
     code, said = one.end(number)
-    assert (code, said) == (0, "stopped; what the broker and Redis held is gone\n")
+    assert (code, said) == (0, "stopped; all data of the broker and Redis is gone\n")
     assert not launcher.listens(one.kafka)
     assert not launcher.listens(one.redis)
 

@@ -34,7 +34,7 @@ def test_redis_away_and_back_loses_nothing(broker, tmp_path):
         c.wait_until_counted()
         assert differences(c.store.totals(), c.recounted()) == (0, 0)
         assert "nothing is lost" in c.logs()
-        assert "carrying on" in c.logs()
+        assert "counting continues" in c.logs()
     finally:
         c.stop()
         redis.stop()

@@ -85,7 +85,7 @@ def test_a_redis_that_refuses_for_a_while_is_waited_for_and_every_record_is_coun
             c.wait_until_counted()
             assert differences(c.store.totals(), c.recounted()) == (0, 0)
             assert "nothing is lost" in log_of(c)
-            assert "carrying on" in log_of(c)
+            assert "counting continues" in log_of(c)
         finally:
             c.stop()
 
@@ -134,7 +134,7 @@ def test_a_failover_in_the_middle_of_counting_loses_nothing(broker, tmp_path):
             wait_for(lambda: answers(c), 60)
             c.wait_until_counted()
             assert differences(c.store.totals(), c.recounted()) == (0, 0)
-            assert "carrying on" in log_of(c)
+            assert "counting continues" in log_of(c)
         finally:
             c.stop()
 

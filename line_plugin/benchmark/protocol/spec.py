@@ -112,7 +112,8 @@ class Published(_Frozen):
     """Settings that a paper gives for one network on this ID data.
 
     Attributes:
-        network: its name, as ``--arch`` takes it. settings: the settings by name.
+        network: its name, as ``--arch`` takes it.
+        settings: the settings by name.
     """
 
     network: str

@@ -28,7 +28,8 @@ def describe_artifacts(
     """Read artifacts and compare them with the methods of a run.
 
     Args:
-        paths: of the artifacts. scores: each method's confidences (N,) of the ID test images.
+        paths: of the artifacts.
+        scores: each method's confidences (N,) of the ID test images.
         key: the key of those images' features in the cache.
         cache: the folder of the feature cache.
 

@@ -45,7 +45,8 @@ def score_histograms(
         sets: the names of the ID and the OOD sets in ``scores``.
         thresholds: the confidence below which a method flags an input as OOD; a method without one gets no line.
         threshold_label: what the line means.
-        labels: texts for methods and sets that are not printed by name. title: the heading; a general one by default.
+        labels: texts for methods and sets that are not printed by name.
+        title: the heading; a general one by default.
 
     Raises:
         SettingsError: no method or no OOD set is given, or a set is not among the scores.

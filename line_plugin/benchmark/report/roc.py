@@ -47,7 +47,8 @@ def roc_curves(
         sets: the names of the ID and the OOD sets in ``scores``.
         log_fpr: draw each panel again below with a logarithmic false positive rate, which separates good methods.
         highlight: the method to draw boldly, if it was evaluated.
-        labels: texts for methods and sets that are not printed by name. title: the heading; a general one by default.
+        labels: texts for methods and sets that are not printed by name.
+        title: the heading; a general one by default.
 
     Raises:
         SettingsError, NonFiniteError, DataError: as in :func:`.histograms.score_histograms`.

@@ -146,7 +146,7 @@ class LINePostprocessor(BasePostprocessor):  # type: ignore[misc]
 
         Returns:
             ``(pred, conf)``: (N,) int64, the network's own argmax, from which upstream computes ACC (LINe's internal
-                class is that of :meth:`line_plugin.LINe.predict`), and (N,) float32, high = ID.
+            class is that of :meth:`line_plugin.LINe.predict`), and (N,) float32, high = ID.
         """
         features, classes = self._forward(net, data)
         return classes, self.line.score(features)

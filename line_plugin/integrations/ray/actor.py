@@ -100,7 +100,7 @@ class Actor:
             self._work = cloudpickle.loads(pickled)
         except Exception as error:
             said = f"node {self._node} cannot load the network ({type(error).__name__}: {error}): "
-            return Outcome([], ClusterError(f"{said}what it is made of must be installed there too"))
+            return Outcome([], ClusterError(f"{said}the code of its classes must be installed there too"))
         if own.processor == there.processor:
             return Outcome([""])
         said = f"node {self._node} computes with {own.processor} and this machine with {there.processor}: "

@@ -165,7 +165,7 @@ def _local_environment(folder: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN": _token(),
         "RAY_USAGE_STATS_ENABLED": "0",
         **PATIENCE,
-        "RAY_worker_niceness": "0",  # an actor's own process does the work
+        "RAY_worker_niceness": "0",  # actors do the actual work
         **_SILENCE,
     }
 

@@ -213,7 +213,7 @@ def _pickled(work: Any) -> bytes:
 
 
 def _own_module(name: str) -> ModuleType | None:
-    """Whether a module may be missing on other machines: it is neither ours nor an installed library's."""
+    """The module of this name if other machines may not have it: neither ours nor an installed library's."""
     module = sys.modules.get(name)
     if module is None or name.partition(".")[0] in ("line_plugin", "builtins", "__main__"):
         return None

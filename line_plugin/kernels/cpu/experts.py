@@ -29,7 +29,8 @@ class PackedExperts:
         angle: its kernel, the mean, the tiles of the centred head, and its bias (0, or -inf for padding).
         residual: its kernel, the mean, the tiles of the basis, whether that spans the residual.
         of_class: its kernel, weight, bias and prototypes, shared with the fit.
-        clip: the clipping threshold, inf for none. alpha: the weight of the residual.
+        clip: the clipping threshold, inf for none.
+        alpha: the weight of the residual.
     """
 
     angle: tuple[Any, Floats, Floats, Floats]

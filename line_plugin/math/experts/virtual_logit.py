@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PRINCIPAL = 256
 """Dimensions of the principal subspace, OpenOOD's default.
 
-A network whose features are no wider than this gets half of their width.
+A network whose features are at most this wide gets half of their width.
 """
 
 

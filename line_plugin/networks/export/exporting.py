@@ -33,7 +33,8 @@ class Exported:
     """The result of an export: the file, and how near its outputs are to the network's.
 
     Attributes:
-        format: one of :data:`line_plugin.networks.export.FORMATS`. images: how many images it was checked on.
+        format: one of :data:`line_plugin.networks.export.FORMATS`.
+        images: how many images it was checked on.
         logits_error, embedding_error: largest difference as a share of the largest absolute value.
         ties: images whose class differs because the network's two best logits lie within the tolerance.
         size: bytes of the file.

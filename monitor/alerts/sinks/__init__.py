@@ -1,8 +1,8 @@
-"""One file a sink: each has ``open(settings, context)``, which returns a sink, or ``None`` if it is not switched on.
+"""The sinks, one in each file. Each has ``open(settings, context)``, which returns a sink, or ``None`` if switched off.
 
 A new sink is one new module in this folder. A module may have a class ``Settings`` (a section of the settings); then
-``delivery.NAME`` in the settings file is read as that, where ``NAME`` is the module's. ``open`` gets it, or ``None`` if
-the module has none. Libraries are imported when the sink is opened.
+``delivery.NAME`` in the settings file is read as that. ``NAME`` is the name of the module. ``open`` gets it, or
+``None`` if the module has none. Libraries are imported when the sink is opened.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @cache
 def modules() -> dict[str, ModuleType]:
-    """Name of each sink to its module.
+    """The module of each sink, by name.
 
     Raises:
         ConfigError: a module cannot be imported.
@@ -36,12 +36,12 @@ def modules() -> dict[str, ModuleType]:
 
 
 def sections() -> dict[str, type[Any]]:
-    """Name of each sink that has settings of its own, to the class they are read as."""
+    """The settings class of each sink that has settings of its own, by name."""
     return {name: module.Settings for name, module in modules().items() if hasattr(module, "Settings")}
 
 
 def open_sinks(context: Context) -> list[Sink]:
-    """Every sink that the settings switch on.
+    """Open every sink that the settings switch on.
 
     Raises:
         ConfigError: the settings of a sink cannot be used.

@@ -1,8 +1,8 @@
-"""Alertmanager, which holds no alert by itself: it must hear of every alert that fires again and again.
+"""The sink of Alertmanager, which forgets alerts: every firing alert must be posted again and again.
 
-All alerts as they stand are posted on each transition and every ``delivery.resend_seconds``. ``endsAt`` lies a few
-intervals ahead, so an alert ends by itself if every monitor dies, and an Alertmanager that lost everything has it back
-with the next post. What was resolved is posted for a while longer.
+All current alerts are posted on each transition and every ``delivery.resend_seconds``. ``endsAt`` lies a few intervals
+ahead, so an alert ends by itself if every monitor dies. An Alertmanager that lost everything gets it back with the next
+post. Resolved alerts are posted for a while longer.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from monitor.errors import MonitorError
 log = logging.getLogger(__name__)
 
 INTERVALS_AHEAD = 4
-"""An alert that is not posted again ends after so many intervals."""
+"""An alert that is not posted again ends after this many intervals."""
 
 BATCH = 64
 """Alerts in one post."""
 
 CLOCK_SECONDS = 5.0
-"""Clocks that differ by less are not corrected: the header has whole seconds, and the way takes time."""
+"""Clocks that differ by fewer seconds are not corrected, since the header has whole seconds and posting takes time."""
 
 CENTURY = 3.2e9
-"""Seconds. Clocks that differ by more are no clocks, and such times cannot be written."""
+"""Seconds. Clocks that differ by more are broken, and such times cannot be written."""
 
 Posted = dict[str, Any]
 
 
 class Alertmanager:
-    """Posts all alerts as they stand."""
+    """Posts all current alerts."""
 
     name = "alertmanager"
     mode: Mode = "state"
@@ -57,24 +57,24 @@ class Alertmanager:
         self._exchange = Exchange(d.timeout_seconds)
 
     def send(self, alerts: Sequence[Fields]) -> Outcome:
-        """Post them all; once more if the other clock turns out to differ, as the ends were wrong then."""
+        """Post them all. If Alertmanager's clock turns out to differ, the ends were wrong, so post them once more."""
         before = self._skew
         outcome = self._post_all(alerts)
         return outcome if self._skew == before else self._post_all(alerts)
 
     def check(self) -> str:
-        """Whether it is ready."""
+        """Check whether Alertmanager is ready."""
         answer = self._exchange("GET", self._ready_url)
         if answer.outcome.status != "taken":
             raise MonitorError(f"delivery.alertmanager_url {self.shown}: {answer.outcome.why}")
         return f"ready (it answered {answer.status})"
 
     def documents(self, alerts: Sequence[Fields]) -> list[Posted]:
-        """What is posted, what fires first. Times are on Alertmanager's clock as far as that is known."""
+        """Build the alerts to post, firing ones first. Times are on Alertmanager's clock if its difference is known."""
         now = self._clock() + self._skew
         firing = [a for a in alerts if a.get("status") == "firing"]
         resolved = [a for a in alerts if a.get("status") != "firing"]
-        # The monitor's own alerts are few: what a sender can multiply comes behind them.
+        # The monitor's own alerts are few and come first, since senders can multiply the others.
         firing.sort(key=lambda a: "subject" not in a)
         found = [posted for a in (*firing, *resolved) if (posted := self._written(a, now)) is not None]
         return [self._alive(now), *found] if self._heartbeat and self._healthy() else found
@@ -87,7 +87,8 @@ class Alertmanager:
             return None
 
     def _document(self, alert: Fields, now: float) -> Posted:
-        # An alert's times are those of its inputs, and may lie ahead, or end before they begin: both would be refused.
+        # An alert has the times of its inputs. They may lie ahead, or end before they begin, which Alertmanager
+        # refuses.
         starts = max(0.0, min(_seconds(alert.get("started_at", ""), now) + self._skew, now))
         ends = now + self._ahead
         if alert.get("status") != "firing":
@@ -100,7 +101,8 @@ class Alertmanager:
         }
 
     def _alive(self, now: float) -> Posted:
-        summary = f"The monitor of group {self._group} is alive. It always fires: route it to what notices its absence."
+        summary = f"The monitor of group {self._group} is alive. It always fires: route it to a "
+        "service that raises the alarm if it stops."
         return {
             "labels": {**self._extra, "alertname": HEARTBEAT, "group": self._group},
             "annotations": {"summary": summary, "severity": "none"} | self._link,
@@ -109,7 +111,7 @@ class Alertmanager:
         }
 
     def _post_all(self, alerts: Sequence[Fields]) -> Outcome:
-        """In batches. A batch that is refused is posted one by one, so that one alert never holds back another."""
+        """Post in batches. A refused batch is posted one by one, so that one alert never holds back another."""
         found = self.documents(alerts)
         batches = [found[first : first + BATCH] for first in range(0, len(found), BATCH)]
         outcomes: list[Outcome] = []
@@ -120,7 +122,7 @@ class Alertmanager:
             if answer.outcome.status != "taken" and len(batch) > 1:
                 if not answer.status:
                     outcomes.append(answer.outcome)
-                    break  # nobody is there: the others would wait as long for nothing
+                    break  # nobody answers, so the others would only wait as well
                 outcomes += self._one_by_one(alone)
         return _worst(outcomes)
 
@@ -133,7 +135,7 @@ class Alertmanager:
                 break
             down = answer.outcome.status == "again"
             if down and len(outcomes) == 3 and all(o.status == "again" for o in outcomes):
-                break  # not one bad alert, but Alertmanager as a whole
+                break  # Alertmanager as a whole fails, not one bad alert
         return outcomes
 
     def _post(self, batch: list[Posted]) -> Answer:
@@ -145,7 +147,7 @@ class Alertmanager:
         return answer
 
     def _compare(self, apart: float) -> None:
-        """Take over the difference of the clocks: with a wrong one every alert would end at once, or hang on."""
+        """Take over the difference of the clocks. With a wrong one every alert would end at once, or too late."""
         if abs(apart - self._skew) < CLOCK_SECONDS or abs(apart) > CENTURY:
             return
         self._skew = apart if abs(apart) >= CLOCK_SECONDS else 0.0

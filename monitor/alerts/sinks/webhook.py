@@ -32,8 +32,8 @@ class Webhook:
         return self._exchange("POST", self._url, body).outcome
 
     def check(self) -> str:
-        """Describe the receiver without calling it: it would take a check for an alert."""
-        return "not called, because it would take that for an alert"
+        """Describe the receiver without calling it, since it would take a check for an alert."""
+        return "not called, because it would take the check for an alert"
 
     def document(self, event: Fields) -> dict[str, Any]:
         """Build the body that is posted for one transition."""

@@ -76,8 +76,8 @@ class MonitorConfig(ProcessSettings):
         topics = self.kafka.topic_names
         if len(topics) > 1 and not self.dead_letters.topic:
             raise ValueError(
-                "dead_letters.topic is missing: kafka.topics names several, and what cannot be scored of all of them "
-                f"goes to one topic, which you name, such as {topics[0]}.dead-letter; each letter says where it is from"
+                "dead_letters.topic is missing: kafka.topics names several, and their records that cannot be scored "
+                f"go to one topic. Name it, such as {topics[0]}.dead-letter; each letter names its own topic"
             )
         if self.dead_letter_topic in topics:
             which = "the topic that is read" if len(topics) == 1 else "one of the topics that are read"
@@ -97,14 +97,19 @@ class MonitorConfig(ProcessSettings):
             raise ValueError("model.artifact and models are both given: keep one")
         names = [m.name for m in self.models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"models holds {', '.join(twice)} twice: the name stands in front of its streams")
+            raise ValueError(
+                f"models holds {', '.join(twice)} twice: names must differ, since they begin the names of streams"
+            )
         if wrong := find_contradiction(self.models, self.kafka.topic_names):
             raise ValueError(wrong)
         if self.messages.model:
-            raise ValueError("messages.model and models are both given: each of models says which model it takes")
+            raise ValueError(
+                "messages.model and models are both given: each entry of models names the model that it takes"
+            )
         if self.alerts.class_calibration:
             raise ValueError(
-                "alerts.class_calibration is of one artifact, and models names several: leave it out, or run a worker "
+                "alerts.class_calibration belongs to one artifact, and models names "
+                "several: leave it out, or run a worker "
                 "for that artifact alone"
             )
         return self

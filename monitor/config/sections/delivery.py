@@ -24,18 +24,22 @@ class DeliveryConfig(Section):
     )
     webhook_url_file: str = Field("", description="file that holds webhook_url")
     alertmanager_url: SecretUrl = Field(SecretUrl(""), description="base URL; alerts go to /api/v2/alerts under it")
-    timeout_seconds: float = Field(5.0, gt=0, description="one call to a receiver, from its name to its answer")
-    resend_seconds: float = Field(30.0, gt=0, le=3600, description="Alertmanager hears of firing alerts again")
+    timeout_seconds: float = Field(
+        5.0, gt=0, description="limit on one call of a receiver, from the name lookup to the end of its answer"
+    )
+    resend_seconds: float = Field(
+        30.0, gt=0, le=3600, description="Alertmanager gets firing alerts again after this time"
+    )
     keep_firing_seconds: float = Field(
         330.0, ge=0, le=86_400,
-        description="Alertmanager hears of an alert as firing for at least so long, even if it is over sooner: it "
-        "notifies nobody of what ends within its group_wait (30 s) or, in a group that exists, group_interval (5 min)",
+        description="Alertmanager gets an alert as firing for at least this long, even if it is over sooner. It "
+        "does not notify of alerts that end within its group_wait (30 s), or group_interval (5 min) in an old group",
     )  # fmt: skip
     runbook_url: str = Field(
-        "", description="where you keep docs/runbook.md; each alert links to its entry there; empty: no link"
+        "", description="address of your copy of docs/runbook.md; each alert links to its entry there; empty: no link"
     )
     information: bool = Field(
-        False, description="receivers also get information (kind drift, severity info), which needs no haste"
+        False, description="receivers also get information (kind drift, severity info), which is not urgent"
     )
     labels: dict[str, str] = Field(default_factory=dict, description="fixed labels of every alert, such as team")
     heartbeat: bool = Field(True, description="Alertmanager gets an alert that always fires, MonitorHeartbeat")
@@ -62,7 +66,7 @@ class DeliveryConfig(Section):
     @field_validator("sinks")
     @classmethod
     def _known_sinks(cls, given: dict[str, Any]) -> dict[str, Any]:
-        from monitor.config.explaining import explain_error  # which knows this module
+        from monitor.config.explaining import explain_error  # imported here, since it imports this module
 
         known = _sink_sections()
         for name in given:

@@ -11,12 +11,12 @@ from monitor.math.drift import SIMULATIONS, allowed
 class DriftConfig(Section):
     """Slow drift is reported as information and never pages by itself (``delivery.information``)."""
 
-    window: int = Field(20_000, ge=0, description="inputs of a stream that are compared at once; 0: no comparison")
-    size: float = Field(0.1, gt=0, description="population stability index that is worth telling; .25 is a large one")
+    window: int = Field(20_000, ge=0, description="inputs of a stream that are compared together; 0: no comparison")
+    size: float = Field(0.1, gt=0, description="population stability index that is reported; .25 is a large one")
     requests_per_false_information: float = Field(
         1_000_000, ge=1000, description="at most one window is falsely called different per this many requests"
     )
-    look_seconds: float = Field(60, gt=0, description="time between two looks at the counts")
+    look_seconds: float = Field(60, gt=0, description="time between two checks of the counts")
 
     @model_validator(mode="after")
     def _fine_enough(self) -> DriftConfig:

@@ -21,11 +21,11 @@ class HttpConfig(Section):
     allowed_hosts: list[str] = Field(
         default_factory=list, description="names under which browsers reach this process, besides IP addresses"
     )
-    token: SecretStr = Field(SecretStr(""), description="asked of everybody but health probes")
+    token: SecretStr = Field(SecretStr(""), description="every client but health probes must show it")
     token_file: str = Field("", description="file that holds token")
-    tls_certfile: str = Field("", description="certificate of this server: it then speaks HTTPS only")
+    tls_certfile: str = Field("", description="certificate of this server, which then speaks only HTTPS")
     tls_keyfile: str = Field("", description="key of tls_certfile")
-    tls_client_cafile: str = Field("", description="authority of the clients' certificates, which are then asked for")
+    tls_client_cafile: str = Field("", description="authority of the clients' certificates, which are then required")
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +59,7 @@ class HttpConfig(Section):
             raise ValueError("tls_client_cafile is given without tls_certfile: only TLS has certificates")
         if self.port and not self.guarded and not is_loopback(self.host):
             raise ValueError(
-                f"host {self.host!r} is not a loopback address, and nothing tells who may ask: set http.token_file (or "
+                f"host {self.host!r} is not a loopback address, and any client could use it: set http.token_file (or "
                 "http.token in the environment), or http.tls_client_cafile, or leave http.host at 127.0.0.1"
             )
         return self
@@ -89,7 +89,10 @@ class StatusConfig(HttpConfig):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can only be reached from this machine. Of names, this is only known of ``localhost``."""
+    """Whether an address can only be reached from this machine.
+
+    The only name for which this is known is ``localhost``.
+    """
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

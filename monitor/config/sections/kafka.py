@@ -23,11 +23,11 @@ class KafkaConnection(Section):
         "PLAINTEXT", description="with SSL in it the connection is encrypted, with SASL in it there is a login"
     )
     ssl_cafile: str = Field(
-        "", description="PEM certificates that the broker's own is checked against; empty: the system's"
+        "", description="PEM certificates of the authorities that sign the broker's; empty: the system's"
     )
     ssl_certfile: str = Field("", description="PEM certificate of this client, if the broker asks for one")
     ssl_keyfile: str = Field("", description="PEM key of that certificate")
-    ssl_key_password: SecretStr = Field(SecretStr(""), description="opens ssl_keyfile if it is encrypted")
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="password of ssl_keyfile if it is encrypted")
     ssl_key_password_file: str = Field("", description="file that holds ssl_key_password")
     sasl_mechanism: str = Field("", description="how to log in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
     sasl_username: str = Field("", description="user of the login")
@@ -49,16 +49,18 @@ class KafkaConfig(KafkaConnection):
     topic: str = Field("", validate_default=True, description="the topic that is read; or topics, a list of several")
     group: str = Field("ood-monitor", description="consumer group; also names the keys in Redis")
     client: Literal["kafka-python", "confluent-kafka"] = Field(
-        "kafka-python", description="library that reads the topic; confluent-kafka costs less CPU and is an extra"
+        "kafka-python", description="library that reads the topic; confluent-kafka needs less CPU and is an extra"
     )
-    start: Literal["earliest", "latest"] = Field("latest", description="where a group that never ran begins")
+    start: Literal["earliest", "latest"] = Field("latest", description="the offset at which a new group begins")
     max_poll_records: int = Field(1000, ge=1, description="largest batch")
-    max_partition_fetch_bytes: int = Field(1_048_576, ge=1, description="most that one fetch takes from a partition")
+    max_partition_fetch_bytes: int = Field(
+        1_048_576, ge=1, description="the most that one fetch takes from a partition"
+    )
     max_poll_interval_ms: int = Field(
-        300_000, ge=1000, description="a worker that has not polled for so long loses its partitions to the others"
+        300_000, ge=1000, description="a worker that has not polled for this long loses its partitions to the others"
     )
     session_timeout_ms: int = Field(
-        45_000, ge=100, description="a worker that dies without a word is replaced after this"
+        45_000, ge=100, description="a worker that dies silently is replaced after this time"
     )
     heartbeat_interval_ms: int = Field(
         3_000,
@@ -72,10 +74,10 @@ class KafkaConfig(KafkaConnection):
         "read_committed", description="read_committed leaves out records of aborted transactions, with either client"
     )
     metadata_max_age_ms: int = Field(
-        10_000, ge=1000, le=30_000, description="partitions that are added are found within this"
+        10_000, ge=1000, le=30_000, description="new partitions are found within this time"
     )
-    look_seconds: float = Field(2.0, gt=0, le=30, description="time between two looks at whether the topic is there")
-    instance_id: str = Field("", description="static membership: a restart keeps its partitions")
+    look_seconds: float = Field(2.0, gt=0, le=30, description="time between two checks that the topic exists")
+    instance_id: str = Field("", description="static membership: after a restart the worker keeps its partitions")
 
     @field_validator("topics", mode="before")
     @classmethod
@@ -99,7 +101,7 @@ class KafkaConfig(KafkaConnection):
     @field_validator("topic")
     @classmethod
     def _one_or_several(cls, given: str, info: ValidationInfo) -> str:
-        several = info.data.get("topics", (given,))  # not there if it has an error of its own
+        several = info.data.get("topics", (given,))  # missing if it has an error of its own
         if given and several and "topics" in info.data:
             raise ValueError(
                 "topic and topics are both given, expected one of them: take one out, or empty the other with "
@@ -138,4 +140,4 @@ class DeadLetterConfig(Section):
         "continue", description="continue raises an alert and counts the others; stop ends the worker"
     )
     window: int = Field(2000, ge=10, description="recent records over which the share is taken")
-    max_bytes: int = Field(900_000, ge=1000, description="larger values are cut, and say so")
+    max_bytes: int = Field(900_000, ge=1000, description="larger values are cut and marked")

@@ -12,4 +12,6 @@ from monitor.config.sections.base import Section
 class LoggingConfig(Section):
     """The log on stderr."""
 
-    format: Literal["text", "json"] = Field("text", description="text for people; json: one JSON object a line, in UTC")
+    format: Literal["text", "json"] = Field(
+        "text", description="text for people; json: one JSON object on each line, in UTC"
+    )

@@ -19,7 +19,7 @@ class ModelConfig(Section):
         None, description="fitted and calibrated artifact of LINe or the panel; left out if models: names several"
     )
     device: str = Field("cpu", description="cpu, or a device of torch (openood-line[torch]): cuda, cuda:0")
-    threads: int = Field(1, ge=0, description="CPU threads that score; 0 for one a core")
+    threads: int = Field(1, ge=0, description="CPU threads that score; 0 for one on each core")
 
     @field_validator("artifact", mode="before")
     @classmethod
@@ -31,12 +31,14 @@ class ServedModel(Section):
     """One of several models whose records one worker scores."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="stands in front of its streams: NAME/STREAM"
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="begins the names of its streams: NAME/STREAM"
     )
     artifact: Path = Field(description="its artifact")
-    model: tuple[str, ...] = Field((), description="values of the model header that are its own; none: any, or none")
+    model: tuple[str, ...] = Field(
+        (), description="values of the model header of its records; empty: any value, or no header"
+    )
     topics: tuple[str, ...] = Field(
-        (), validate_default=True, description="its records come from these of kafka.topics; none: from all"
+        (), validate_default=True, description="the topics of kafka.topics with its records; empty: all"
     )
 
     @field_validator("model", "topics", mode="before")

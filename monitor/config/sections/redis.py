@@ -21,16 +21,20 @@ class RedisConfig(Section):
     username: str = Field("", description="user of Redis' ACL; empty for the default user")
     password: SecretStr = Field(SecretStr(""), description="password of the login")
     password_file: str = Field("", description="file that holds password")
-    ca_file: str = Field("", description="certificates that Redis' own is checked against; empty for the system's")
+    ca_file: str = Field(
+        "", description="certificates of the authorities that sign Redis' certificate; empty for the system's"
+    )
     cert_file: str = Field("", description="certificate of this client, if Redis asks for one")
     key_file: str = Field("", description="key of cert_file")
-    key_password: SecretStr = Field(SecretStr(""), description="opens key_file if it is encrypted")
+    key_password: SecretStr = Field(SecretStr(""), description="password of key_file if it is encrypted")
     key_password_file: str = Field("", description="file that holds key_password")
-    sentinel_password: SecretStr = Field(SecretStr(""), description="what the sentinels themselves ask for, if they do")
+    sentinel_password: SecretStr = Field(SecretStr(""), description="password of the sentinels, if they ask for one")
     sentinel_password_file: str = Field("", description="file that holds sentinel_password")
-    socket_timeout_seconds: float = Field(2.0, gt=0, description="one answer of Redis; after this it counts as away")
-    bucket_retention_seconds: float = Field(86_400, gt=0, description="counts of a folded bucket stay this long")
-    alert_ttl_seconds: float = Field(604_800, gt=0, description="a resolved alert stays readable this long")
+    socket_timeout_seconds: float = Field(
+        2.0, gt=0, description="limit on one answer of Redis; after this it counts as unreachable"
+    )
+    bucket_retention_seconds: float = Field(86_400, gt=0, description="how long the counts of a judged bucket are kept")
+    alert_ttl_seconds: float = Field(604_800, gt=0, description="how long a resolved alert can be read")
     history_length: int = Field(10_000, ge=10, description="alert events kept, about")
 
     @model_validator(mode="before")

@@ -86,7 +86,7 @@ def decode(value: bytes | Document, headers: Mapping[str, bytes], wanted: Wanted
     Args:
         value: bytes, or the JSON object from an envelope.
         headers: those of the record or the envelope.
-        wanted: what to look for in the value.
+        wanted: the settings of decoders.
         default: the format of values whose content type does not name one.
 
     Raises:

@@ -1,8 +1,8 @@
 """Decodes CloudEvents in structured mode: a JSON object with the event's attributes and ``data`` or ``data_base64``.
 
 The envelope is opened before it is known whether the record is scored at all, since that may depend on its attributes
-(:meth:`monitor.messages.contract.Contract.read`). What is found within is then read as in binary mode: the attributes
-stand for the headers ``ce_*``, and ``datacontenttype`` chooses the decoder. An envelope within an envelope is refused.
+(:meth:`monitor.messages.contract.Contract.read`). The data in it is then read as in binary mode: the attributes stand
+for the headers ``ce_*``, and ``datacontenttype`` chooses the decoder. An envelope within an envelope is refused.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_data(envelope: Document, limits: Limits) -> bytes | Document:
 
 
 def _is_attribute(given: object) -> bool:
-    return isinstance(given, str | int)  # and so a boolean
+    return isinstance(given, str | int)  # a boolean is an integer in Python
 
 
 def _as_text(given: object) -> str:

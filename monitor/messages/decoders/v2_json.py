@@ -2,7 +2,7 @@
 
 The embeddings are the output tensor that ``messages.output`` names, of shape ``[batch, D]`` or ``[D]``. Triton's
 extension for binary data is read too: the header ``inference-header-content-length`` says how many bytes are JSON, and
-behind them follow the tensors that have ``binary_data_size`` among their parameters, in the order of ``outputs``.
+after them come the tensors that have ``binary_data_size`` among their parameters, in the order of ``outputs``.
 """
 
 from __future__ import annotations

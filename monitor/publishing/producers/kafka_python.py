@@ -11,7 +11,7 @@ from monitor.publishing.producers import Answer, SendError
 DEFAULTS = {
     "linger_ms": 20,
     "acks": "all",
-    "bootstrap_timeout_ms": 5_000,  # then it is tried again, and a person is told
+    "bootstrap_timeout_ms": 5_000,  # then it is tried again, and the log says so
     "max_block_ms": 5_000,  # only the publisher's own thread ever waits
     "request_timeout_ms": 10_000,
     "delivery_timeout_ms": 2**31 - 1,  # the library repeats without duplicates, the publisher could not

@@ -19,8 +19,8 @@ INGEST: tuple[Metric, ...] = (
         "ood_monitor_ingest_posts_total",
         "counter",
         "Requests to the ingest server by what they were answered: 202 means that Kafka has the events",
-        "400, 413 or 415: a sender is set up wrongly, the log says how. 401 or 403: its token or certificate is wrong. "
-        "503: Kafka cannot be reached, or more is posted than Kafka takes; senders that do not send again lose events",
+        "400, 413 or 415: a sender is set up wrongly, and the log says how. 401 or 403: its token or certificate is "
+        "wrong. 503: Kafka cannot be reached, or takes less than is posted. Senders that do not send again lose events",
         "ingest",
         labels={"status": STATUSES},
     ),

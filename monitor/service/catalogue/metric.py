@@ -11,7 +11,7 @@ TOPICS = "each topic that is read, 100 at most"
 """The values of the label ``topic``."""
 
 Scope = Literal["process", "group", "judge", "ingest"]
-"""What a metric is about.
+"""The subject of a metric.
 
 ``process``: only this process, so sum over processes. ``group``: the whole group, as this process last saw it in
 Redis, so every process shows about the same: take the maximum. ``judge``: known to the one process that judges; the

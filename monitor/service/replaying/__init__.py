@@ -1,1 +1,1 @@
-"""What a replay is made of: what it adds up, the pinned pieces of the topic, and the actors that read them."""
+"""The parts of a replay: the sums of counts, the pinned pieces of the topic, the actors that read them, the report."""

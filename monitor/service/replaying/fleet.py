@@ -1,4 +1,4 @@
-"""Where the actors of a replay run, and how many there are."""
+"""Says on which machines the Ray actors of a replay run, and how many of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class Fleet:
     """Actors of Ray.
 
     Attributes:
-        address: of a Ray cluster that runs; empty for one on this machine that ends with the replay.
-        actors: how many read at once; 0 for one a CPU.
+        address: the address of a running Ray cluster; "" for a Ray on this machine that ends with the replay.
+        actors: how many read at once; 0 for one for each CPU.
     """
 
     address: str = ""

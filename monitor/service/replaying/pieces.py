@@ -1,4 +1,4 @@
-"""Pinned offsets of a topic cut into pieces, and the proof that each of them was read once."""
+"""Cuts pinned offsets of a topic into pieces, and proves that each offset was read once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.errors import ReplayError
 from monitor.messages.record import Partition, Record
 
 LEAST, MOST = 2_000, 250_000
-"""Offsets in a piece: fewer are not worth a consumer of their own, more are lost if the actor that reads them dies."""
+"""Offsets in a piece. Fewer are not worth a consumer of their own, and more are lost if their actor dies."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class OffsetSum:
-    """How many offsets, and their sum: exact, and of the same size however many there are."""
+    """How many offsets there are, and their exact sum, in constant memory."""
 
     number: int = 0
     total: int = 0
@@ -37,22 +37,22 @@ class OffsetSum:
 
     @classmethod
     def over(cls, begin: int, end: int) -> OffsetSum:
-        """Of every offset in ``[begin, end)``."""
+        """The sum over every offset in ``[begin, end)``."""
         number = max(0, end - begin)
         return cls(number, number * (begin + end - 1) // 2)
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> OffsetSum:
-        """Of these records."""
+        """The sum over the offsets of these records."""
         offsets = [r.offset for r in records]
         return cls(len(offsets), sum(offsets))
 
 
 class EmptyOffsets:
-    """The offsets of a piece that hold no record: the broker went past them (compaction, transactions).
+    """The offsets of a piece without a record, which the broker skipped (compaction, transactions).
 
     Args:
-        piece: which is read in order.
+        piece: the piece, which is read in order.
     """
 
     def __init__(self, piece: Piece) -> None:
@@ -60,7 +60,7 @@ class EmptyOffsets:
         self.sum = OffsetSum()
 
     def pass_by(self, records: Iterable[Record], at: int) -> None:
-        """Note what lies between these records, and up to offset ``at``, where reading goes on.
+        """Notes the offsets between these records, and up to offset ``at``, at which reading continues.
 
         Raises:
             ReplayError: an offset came twice, or after a later one.
@@ -79,7 +79,7 @@ class EmptyOffsets:
 
 
 def cut(pinned: Mapping[Partition, tuple[int, int]], actors: int) -> list[Piece]:
-    """Pieces of all ranges, partition after partition, in order: about four for each actor.
+    """Cuts all ranges into pieces, partition after partition, in order; about four for each actor.
 
     Args:
         pinned: begin and end of each partition.
@@ -95,11 +95,11 @@ def cut(pinned: Mapping[Partition, tuple[int, int]], actors: int) -> list[Piece]
 
 
 def check_offsets(pinned: Mapping[Partition, tuple[int, int]], found: Mapping[Partition, OffsetSum]) -> None:
-    """Hold what was read against what was pinned.
+    """Compares the offsets that were read with those that were pinned.
 
     Args:
         pinned: begin and end of each partition.
-        found: of each partition, the offsets that were counted, left out by their time, or hold no record.
+        found: for each partition, the offsets that were counted, left out by their time, or hold no record.
 
     Raises:
         ReplayError: an offset was read twice or not at all.

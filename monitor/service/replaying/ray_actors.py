@@ -1,7 +1,7 @@
-"""A replay over actors of Ray: each reads and scores pieces of the logs, and this process joins what they counted.
+"""Replays with Ray actors: each reads and scores pieces of the logs, and this process joins their counts.
 
-What an actor is asked for depends on nothing but the offsets of a piece, so a piece whose actor died is read again by
-another one. Counts travel, records do not.
+A task is only the offsets of a piece, so if an actor dies, another one reads its piece again. Actors send counts, never
+records.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from monitor.service.replaying.ray_session import open_ray
 from monitor.service.replaying.tally import TalliedPart, Tally
 
 ATTEMPTS = 3
-"""How many actors may die over one piece before the replay is given up."""
+"""How many actors may die while reading one piece before the replay fails."""
 
 AHEAD = 4
-"""Pieces for each actor that are read or wait to be joined, at most: what this process holds beside the counts."""
+"""The most pieces of each actor that are being read or wait to be joined, which limits the memory of this process."""
 
 READY_SECONDS = 120.0
 """How long the first actor may take to load the artifact."""
@@ -34,12 +34,12 @@ READY_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class ReadPiece:
-    """What an actor gives back of a piece.
+    """An actor's result for a piece.
 
     Attributes:
-        part: what it adds.
-        offsets: of the records that were counted, rejected, skipped, or left out by their time.
-        empty: offsets that hold no record.
+        part: the counts and flags that it adds.
+        offsets: the offsets of the records that were counted, rejected, skipped, or left out by their time.
+        empty: the offsets without a record.
     """
 
     part: TalliedPart
@@ -48,18 +48,18 @@ class ReadPiece:
 
 
 class PieceReader:
-    """What runs in an actor: reads pieces with the worker's own code.
+    """The code of an actor: it reads pieces with the worker's own code.
 
     Args:
         config: settings of the monitor that would be armed.
-        begin_ms, end_ms: the times that belong to the range.
+        begin_ms, end_ms: the times of the range.
     """
 
     def __init__(self, config: MonitorConfig, begin_ms: int | None, end_ms: int | None) -> None:
         from monitor.service.assembly import open_models, rules_of
 
         self._config, self._begin_ms, self._end_ms = config, begin_ms, end_ms
-        logging.disable(logging.WARNING)  # what becomes of records stands in the report
+        logging.disable(logging.WARNING)  # the report says what happened to records
         try:
             self._models, self._fault = open_models(config), ("", "")
             self._rules = rules_of(config, self._models)
@@ -67,7 +67,7 @@ class PieceReader:
             self._fault = (type(error).__name__, str(error))
 
     def fault(self) -> tuple[str, str]:
-        """Why it cannot read: the name of an error of this package and its text; two empty ones if it can."""
+        """Why it cannot read: the name of an error of this package and its text; two empty strings if it can."""
         return self._fault
 
     def process(self) -> int:
@@ -92,7 +92,7 @@ class PieceReader:
             inside = keep_within(records, self._begin_ms, self._end_ms)
             kept = {r.offset for r in inside}
             offsets += OffsetSum.of(r for r in records if r.offset not in kept)
-            # Of those within, what counts is what was counted, not what was read.
+            # For records within the range, the counted ones are compared, not those that were read.
             for read in tally.add({p: inside} if inside else {}):
                 offsets += OffsetSum.of(read.records[p])
         return ReadPiece(tally.part(p), offsets, empty.sum)
@@ -101,18 +101,18 @@ class PieceReader:
 def read_over_actors(
     config: MonitorConfig, tally: Tally, begin_ms: int | None, end_ms: int | None, fleet: Fleet
 ) -> str:
-    """Read a range of the topics over actors of Ray; one sentence about how that went.
+    """Reads a range of the topics with Ray actors; returns one sentence about the result.
 
     Args:
         config: settings of the monitor that would be armed.
         tally: everything is added to it.
-        begin_ms, end_ms: the times that belong to the range.
-        fleet: where the actors run, and how many.
+        begin_ms, end_ms: the times of the range.
+        fleet: the machines and the number of the actors.
 
     Raises:
         MissingLibraryError: Ray is not installed.
         ReplayError: Ray cannot be reached, a piece cannot be read, or an offset was read twice or not at all.
-        MonitorError: what the plain replay raises.
+        MonitorError: the errors of a replay without Ray.
     """
     from monitor.service.reading_topic import pin
 
@@ -155,7 +155,7 @@ class _Crew:
         self._starting[actor.fault.remote()] = actor
 
     def read(self, pieces: list[Piece]) -> Iterator[tuple[Piece, ReadPiece]]:
-        """Every piece with what was read of it, in order, however the actors finish."""
+        """Yields every piece with its result, in order, no matter in which order the actors finish."""
         waiting, done, joined = deque(range(len(pieces))), dict[int, ReadPiece](), 0
         while joined < len(pieces):
             while self._idle and waiting and waiting[0] < joined + AHEAD * self.size:
@@ -174,7 +174,7 @@ class _Crew:
         self._reading[actor.read.remote(pieces[n])] = actor, n
 
     def _finished(self, pieces: list[Piece]) -> list[tuple[int, ReadPiece | None]]:
-        """Pieces that were read, and None for those whose actor died."""
+        """The results of the finished pieces, None for those whose actor died."""
         pending = [*self._reading, *self._starting]
         ready, _ = self._ray.wait(pending, num_returns=1, timeout=READY_SECONDS if not self._reading else None)
         if not ready:
@@ -213,7 +213,7 @@ class _Crew:
         return found
 
     def _get(self, reference: Any) -> Any:
-        """What an actor gave; None if it died."""
+        """The actor's result; None if it died."""
         try:
             return self._ray.get(reference)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.WorkerCrashedError):

@@ -1,4 +1,4 @@
-"""Opens the Ray that a replay runs on: one of its own on this machine, or a cluster that runs already.
+"""Opens the Ray of a replay: one of its own on this machine, or a running cluster.
 
 :mod:`line_plugin.integrations.ray.session` starts, joins and ends it. Here its errors become this package's.
 """

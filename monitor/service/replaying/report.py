@@ -1,4 +1,4 @@
-"""The report of a replay, for people and as JSON: what was found, and what to do about it."""
+"""Writes the report of a replay, for people and as JSON: what was found, and what to do about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.service.replaying.tally import Tally
 
 
 def lines(judged: Arming) -> list[str]:
-    """Say in sentences what was judged, the verdict last."""
+    """Says in sentences what was judged, the verdict last."""
     found = [f"{judged.requests:,} requests replayed, {judged.budget.words()}"]
     found += [
         f"{name(r)}: {r.rate:.2%} flagged ({r.low:.2%} to {r.high:.2%}) of {r.samples:,}, {r.allowed:.2%} allowed"
@@ -25,7 +25,7 @@ def lines(judged: Arming) -> list[str]:
         f"stream {stream!r}: lag-1 autocorrelation of flags {order.autocorrelation:+.3f}"
         for stream, order in sorted(judged.order.items())
     ]
-    found.append(f"{judged.raised} alerts would have been raised, {judged.affordable:.2g} are affordable")
+    found.append(f"alerts that would have been raised: {judged.raised}, affordable: {judged.affordable:.2g}")
     if math.isfinite(judged.suggested_requests):
         found.append(f"suggested budget: 1 false alert per {judged.suggested_requests:,.0f} requests")
     else:
@@ -35,7 +35,7 @@ def lines(judged: Arming) -> list[str]:
 
 
 def refusals(judged: Arming) -> Iterator[str]:
-    """Say why the monitor must not be armed on this traffic as ID; nothing if it may."""
+    """Says why the monitor must not be armed on this traffic as ID; empty if it may."""
     for r in judged.breaches:
         yield (
             f"{name(r)} breaks the calibration: each sample adds {r.bet:.1%} to the evidence on average (at least "
@@ -43,11 +43,11 @@ def refusals(judged: Arming) -> Iterator[str]:
             "Calibrate on this traffic, or raise the upper bounds on the cell masses"
         )
     if judged.too_many:
-        yield f"{judged.raised} alerts would have been raised on it, {judged.affordable:.2g} are affordable"
+        yield f"alerts that would have been raised on it: {judged.raised}, affordable: {judged.affordable:.2g}"
 
 
 def warnings(judged: Arming) -> Iterator[str]:
-    """Say what else to know before the monitor is armed."""
+    """Says what else to know before the monitor is armed."""
     for stream, every in judged.bursts.items():
         yield (
             f"stream {stream!r} comes in bursts (autocorrelation {judged.order[stream].autocorrelation:+.2f}): the "

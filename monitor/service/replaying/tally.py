@@ -1,4 +1,4 @@
-"""What a replay adds up: counts by the worker's own code, and the flags in the order of each log."""
+"""Adds up a replay: counts by the worker's own code, and the flags in the order of each log."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from monitor.store.counts import by_key
 
 @dataclass(frozen=True)
 class TalliedPart:
-    """What one piece of a partition's log adds: its counts, and its flags in order, by stream."""
+    """The part of one piece of a partition's log: its counts, and its flags in order, by stream."""
 
     part: Part
     order: Mapping[str, FlagOrder]
 
 
 class Tally:
-    """What is replayed. It is the same however the logs are cut into polls or pieces.
+    """The sums of a replay. They do not depend on how the logs are cut into polls or pieces.
 
     Args:
         config: settings of the monitor that would be armed.
-        models: what a record must be, and embeddings to cells.
-        cells: how many there are, those of all experts.
-        flag_cells: how many of an expert's cells lie beyond its threshold.
+        models: the contracts that records are checked against, and the scorers.
+        cells: how many cells all experts have together.
+        flag_cells: samples in an expert's cells below this are flagged.
     """
 
     def __init__(self, config: MonitorConfig, models: Models, cells: int, flag_cells: int) -> None:
@@ -50,7 +50,7 @@ class Tally:
         return dict(sorted(found.items()))
 
     def add(self, records: Mapping[Partition, list[Record]]) -> Iterator[Read]:
-        """Count them and note their flags; yields what was read, part by part, once it was counted."""
+        """Counts records and notes their flags; yields each part after it was counted."""
         for read, scored in self.recount.add(records):
             self._order_flags(read, scored)
             yield read
@@ -68,7 +68,7 @@ class Tally:
                 kept[stream] = kept.get(stream, FlagOrder()).then(run)
 
     def part(self, partition: Partition) -> TalliedPart:
-        """All that was added, if it came from this partition alone."""
+        """Everything that was added, if it came from this partition alone."""
         return TalliedPart(self.recount.part(partition), self._orders.get(partition, {}))
 
     def join(self, partition: Partition, piece: TalliedPart, end: int) -> None:
@@ -93,7 +93,7 @@ class Tally:
         return dict(sorted(table.items()))
 
     def words(self) -> str:
-        """How many records there were, and what became of them."""
+        """How many records were read, and what happened to them."""
         r = self.recount
         refused = ", ".join(f"{n} {reason}" for reason, n in sorted(r.rejected.items()))
         total = sum(r.rejected.values())

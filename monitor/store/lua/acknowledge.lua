@@ -1,4 +1,4 @@
--- Somebody takes a firing alert on, for as long as this episode lasts.
+-- Acknowledges a firing alert until this episode of it ends.
 -- KEYS: the alert's key, acknowledged
 -- ARGV: fingerprint, author, reason, now (ms)
 -- Returns {'ok', episode} | {'gone'} if there is no such alert | {'over'} if it does not fire

@@ -1,6 +1,6 @@
--- Tie a group to the settings that its evidence stands on. Only the first call does; later ones learn what it is.
+-- Binds a group to the settings of its evidence. Only the first call binds it; later ones return the binding.
 -- KEYS: meta   ARGV: binding, settings (text), bucket_ms, artifact
--- Returns {binding, settings} as they stand now.
+-- Returns {binding, settings} as they are now.
 local held = redis.call('HMGET', KEYS[1], 'binding', 'settings', 'artifact')
 if held[1] then return {held[1], held[2]} end
 -- A group of an earlier release knows its artifact alone.

@@ -1,4 +1,4 @@
--- Take partitions: raise the epoch of each, so that every earlier owner is refused, and learn where to read on.
+-- Claims partitions: raises the epoch of each, so that every earlier owner is refused, and returns the next offset.
 -- KEYS: partitions
 -- ARGV: one JSON document: topic_id, count (partitions that the topic has), partitions: [{name, topic, first}] with
 --   first the offset to begin at if nothing is stored

@@ -1,7 +1,7 @@
--- One transition is done with: taken by the sink, dropped because the sink refuses it, or passed over.
+-- Moves a sink past one transition: it was accepted, dropped because the sink refuses it, or passed over.
 -- KEYS: the sink's lease, the sink's record
 -- ARGV: token, id of the transition, what happened (delivered, dropped, passed, muted), why, now (RFC 3339)
--- Returns 1, also if it was done before, or 0 if another process holds the lease by now or the cursor is further.
+-- Returns 1, also if this was done before, or 0 if another process holds the lease by now or the cursor is further.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
 local function parts(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')

@@ -1,7 +1,7 @@
--- A sink is switched on in some process, which says so again every half minute.
+-- Notes that a process has a sink switched on. The process repeats this every half minute.
 -- KEYS: the sink's record, history
 -- ARGV: ms after which a sink that nobody had switched on counts as having been off
--- A sink that is new begins at the newest transition: what is older is never sent. Transitions that were written while
+-- A new sink begins at the newest transition, so older ones are never sent. Transitions that were written while
 -- no process had the sink switched on lie between off_from and off_until, and are passed over.
 -- Returns the cursor.
 local time = redis.call('TIME')

@@ -1,7 +1,7 @@
--- When a receiver of all alerts as they stand was first told of each episode, by this clock.
--- KEYS: sorted set of the receiver: episode to ms; '' to the time at which it was told anything first
--- ARGV: '1' if the episodes have just been told, '0' to ask only; how many to remember; then episodes
--- Returns {now, '' , each episode}: ms as text, '' for an episode that was never told.
+-- When each episode was first sent to a receiver of all current alerts, by this clock.
+-- KEYS: sorted set of the receiver: episode to ms; '' to the time of the first alert that was sent
+-- ARGV: '1' if the episodes have just been sent, '0' to ask only; how many to remember; then episodes
+-- Returns {now, '' , each episode}: ms as text, '' for an episode that was never sent.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('ZADD', KEYS[1], 'NX', now, '')

@@ -1,7 +1,7 @@
--- Set a partition to another offset without counting anything, since its log is not the one it was.
+-- Set a partition to another offset without counting anything, since its log is another one.
 -- KEYS: partitions   ARGV: name, epoch, next offset as it must be now, new next offset, topic id, skipped offsets
--- Ids that were left stay behind the new one: whoever still hears them speaks to a broker that is not up to date.
--- Returns 1, or 0 if the partition has another owner or stands elsewhere.
+-- Earlier topic ids are kept after the new one: a worker that gets one of them asked a broker that is not up to date.
+-- Returns 1, or 0 if the partition has another owner or has another offset.
 local name = ARGV[1]
 local stored = redis.call('HMGET', KEYS[1], 'epoch:' .. name, 'next:' .. name, 'topic:' .. name)
 if stored[1] ~= ARGV[2] then return 0 end

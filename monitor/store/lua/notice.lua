@@ -1,15 +1,20 @@
--- An alert of the monitor about itself. It needs no lease: whoever sees the trouble may tell it, and it is told once.
+-- An alert of the monitor about itself. It needs no lease: any process that finds the trouble may raise it, and it is raised once.
 -- KEYS: history, index, the alert's key
 -- ARGV: one JSON document: fingerprint, firing (true or false), ttl_ms, history_length, channel, now (RFC 3339),
---   fields: {name: text} without status, change and times, history: true if a change belongs in the history
+--   fields: {name: text} without status, change and times; what resolves an alert says nothing that is not known already,
+--   so the alert keeps the severity, the summary and, unless new ones are given, the details that it fired with
 -- Returns {'raised'} | {'updated'} | {'resolved'} | {'same'}
 local doc = cjson.decode(ARGV[1])
-local held = redis.call('HMGET', KEYS[3], 'status', 'severity', 'started_at')
+local held = redis.call('HMGET', KEYS[3], 'status', 'severity', 'started_at', 'summary', 'details')
 local fires = held[1] == 'firing'
 if not doc.firing and not fires then return {'same'} end
 local change = 'raised'
 if not doc.firing then change = 'resolved' elseif fires then change = 'updated' end
 local f = doc.fields
+if change == 'resolved' then
+  f.severity, f.summary = held[2] or f.severity, held[4] or f.summary
+  if f.details == '{}' then f.details = held[5] or f.details end
+end
 f.fingerprint = doc.fingerprint
 f.status = doc.firing and 'firing' or 'resolved'
 f.change = change
@@ -27,7 +32,7 @@ end
 redis.call('DEL', KEYS[3])
 redis.call('HSET', KEYS[3], unpack(flat))
 if not doc.firing then redis.call('PEXPIRE', KEYS[3], doc.ttl_ms) end
--- Numbers that change while it fires are refreshed in silence; a change of severity is worth telling.
+-- Numbers that change while it fires are refreshed in silence; a change of severity is sent.
 if change == 'updated' and held[2] == f.severity then return {'same'} end
 local time = redis.call('TIME')
 redis.call('ZADD', KEYS[2], string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), doc.fingerprint)

@@ -1,4 +1,4 @@
-"""What all parts of the Redis store share: the connection, the scripts, the settings and the clock."""
+"""The base of all parts of the Redis store: the connection, the scripts, the settings and the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
+"""The data that the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.store.verdicts import Fold, Promotion
 
 
 class RedisJudging(RedisCounting):
-    """What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
+    """The data that the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, renew or (``ttl_ms`` 0) release the lease. Returns the token; 0 if another holds it."""

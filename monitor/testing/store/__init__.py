@@ -1,4 +1,4 @@
-"""A clock that moves when told to, and a store in memory."""
+"""A clock that a test moves by hand, and a store in memory."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from monitor.store.partitions import PartitionState
 
 @dataclass
 class FakeClock:
-    """A clock that moves when told to; call it for milliseconds since the epoch."""
+    """A clock that a test moves by hand; call it for milliseconds since the epoch."""
 
     now_ms: int = 1_700_000_000_000
 
@@ -84,10 +84,10 @@ class MemoryBase:
 
     def _reach(self) -> None:
         if self.away:
-            raise StoreUnavailableError("the store is away")
+            raise StoreUnavailableError("the store cannot be reached")
 
     def ping(self) -> None:
-        """Raise if it is away."""
+        """Raises if it cannot be reached."""
         self._reach()
 
     def now_ms(self) -> int:

@@ -1,4 +1,4 @@
-"""What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
+"""The data that the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.testing.store.base import MemoryBase
 
 
 class MemoryJudging(MemoryBase):
-    """What the judging process reads and writes: lease, closed buckets, evidence and alerts."""
+    """The data that the judging process reads and writes: lease, closed buckets, evidence and alerts."""
 
     def lease(self, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the lease."""

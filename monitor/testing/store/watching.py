@@ -62,6 +62,9 @@ class MemoryWatching(MemoryBase):
             "episode": f"{name}:{started}",
             "event": f"{name}:{started}:{change}:{now}",
         }
+        if change == "resolved":
+            kept = ("severity", "summary") if notice.details else ("severity", "summary", "details")
+            fields |= {key: held[key] for key in kept}
         self._alerts.pop(name, None)
         self._alerts[name] = fields
         if change == "updated" and held["severity"] == notice.severity:
@@ -70,7 +73,7 @@ class MemoryWatching(MemoryBase):
         return True
 
     def windows(self) -> dict[str, str]:
-        """Where the window of each stream began."""
+        """The time at which the window of each stream began."""
         self._reach()
         return dict(self._windows)
 

@@ -144,7 +144,7 @@ class Api:
         name = request.path_params["fingerprint"]
         if not await in_thread(lambda: self._store.unacknowledge(name), self._limiter):
             raise RefusedError(404, "nobody has acknowledged an alert of this fingerprint")
-        log.info("alert %s is acknowledged no more", name[:64], extra={"alert": name[:64]})
+        log.info("alert %s is no longer acknowledged", name[:64], extra={"alert": name[:64]})
         return json_answer({"fingerprint": name})
 
     async def mute(self, request: Request) -> Response:

@@ -93,7 +93,7 @@ class Desk:
             made = self._made.get(name)
             if made is None:
                 text = json.dumps(make(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-                made = text.encode("utf-8", "backslashreplace")  # what is no character stays an escape, as in JSON
+                made = text.encode("utf-8", "backslashreplace")  # half a surrogate pair stays an escape, as in JSON
                 if len(self._made) >= KEPT:
                     self._made.pop(next(iter(self._made)))
                 self._made[name] = made

@@ -1,4 +1,4 @@
-"""What the status page shows of a process and its settings."""
+"""The facts about a process and its settings that the status page shows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Present:
-    """What a process is doing at the moment.
+    """The current work of a process.
 
     Attributes:
         judges: whether it holds the lease.

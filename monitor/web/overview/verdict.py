@@ -53,7 +53,7 @@ def _troubles(facts: Facts, known: Known) -> list[dict[str, Any]]:
         since = moment(known.now_ms / 1000) if known.now_ms else ""
         text = (
             f"Redis has not answered this process for {known.away_seconds:.0f} seconds ({known.why}). Nothing is "
-            "counted or judged, and what is shown below is what was known before."
+            "counted or judged, and the page below shows the last known state."
         )
         to_do = "Bring Redis back. Nothing is lost as long as the topic retains its records."
         return [_blind("Redis does not answer", text, since, to_do, _entry(facts, "stalled-redis"))]

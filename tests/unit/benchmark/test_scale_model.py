@@ -63,7 +63,7 @@ def test_a_run_that_behaves_as_the_simulation_is_found_to_do_so():
     """100 records a second for 3 s, 1,000 for 3 s, drained at 400."""
     seen = [(t / 100, min(3300, round(max(100 * min(t / 100, 3), 300 + 400 * (t / 100 - 3))))) for t in range(1200)]
     found = compare(seen, [0.0, 3.0, 6.0], [300, 3000, 300], 100, 10)
-    assert found["simulated / seen, most"] == pytest.approx(1, abs=0.1)
+    assert found["simulated / measured, most"] == pytest.approx(1, abs=0.1)
     assert found["most behind"] == pytest.approx(1800, rel=0.02)
 
 

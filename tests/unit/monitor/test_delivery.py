@@ -316,7 +316,7 @@ def test_a_history_that_was_trimmed_is_told_and_delivery_goes_on(world, caplog):
 
 
 def direct(subject="redis", status="firing", severity="critical"):
-    notice = Notice("stalled", subject, True, severity, "Redis is away: bring it back.")
+    notice = Notice("stalled", subject, True, severity, "Redis cannot be reached: bring it back.")
     fields = {
         **notice.fields(),
         "fingerprint": notice.fingerprint(""),
@@ -333,9 +333,9 @@ def test_an_alert_is_told_directly_while_redis_is_away(world):
     with outage(world.store):
         for each in (runner, standing):
             each.tell(direct())
-        with pytest.raises(Exception, match="the store is away"):
+        with pytest.raises(Exception, match="the store cannot be reached"):
             [runner.turn() for _ in range(3)]
-        with pytest.raises(Exception, match="the store is away"):
+        with pytest.raises(Exception, match="the store cannot be reached"):
             standing.turn()
     assert sink.told() == [("redis", "raised")]
     assert state.told() == [("redis", "raised")]
@@ -349,7 +349,7 @@ def test_redis_away_resolves_nothing_that_was_firing(world):
     with outage(world.store):
         for _ in range(40):
             world.pass_time(31)
-            with pytest.raises(Exception, match="the store is away"):
+            with pytest.raises(Exception, match="the store cannot be reached"):
                 runner.turn()
     assert len(state.taken) >= 41
     assert all(call == [("a", "raised")] for call in state.taken[1:])
@@ -570,11 +570,11 @@ def test_an_alert_that_was_told_without_redis_is_kept_too(world):
     with outage(world.store):
         for change in ({"status": "firing", "change": "raised"}, {"status": "resolved", "change": "resolved"}):
             runner.tell({**fields, **change})
-            with pytest.raises(Exception, match="the store is away"):
+            with pytest.raises(Exception, match="the store cannot be reached"):
                 runner.turn()
         assert status_of(state, "redis") == ["firing"]
         world.pass_time(331)
-        with pytest.raises(Exception, match="the store is away"):
+        with pytest.raises(Exception, match="the store cannot be reached"):
             runner.turn()
     assert status_of(state, "redis") == ["resolved"]
 

@@ -10,7 +10,7 @@ import pytest
 from monitor.config import validate
 from monitor.errors import ConfigError
 from monitor.judging.drift import DriftSettings, DriftWatch, Reference
-from monitor.math.drift import weights_of
+from monitor.math.drift import Difference, weights_of
 from monitor.messages.record import Partition
 from monitor.store.counts import Batch
 from monitor.store.partitions import Progress
@@ -176,3 +176,90 @@ def test_a_window_too_small_for_its_budget_is_refused_with_what_would_do(tmp_pat
     assert validate(document | {"drift": {"window": 0}}).drift.window == 0
     with pytest.raises(ConfigError, match="lower requests_per_false_information to 500000"):
         validate(document | {"drift": {"window": 1000}})
+
+
+# -- the very bounds, and the whole of what is said, by given differences ----------------------------------------------
+
+WINDOW = {(0, 0): 300, (0, 6): 700, (1, 6): 200, (2, 6): 800}  # (class, cell): 2,000 inputs
+LOW = "15.0% of the scores lie in a range that holds 10.0% of the calibration scores (PSI 0.30)"
+OTHER = "the shares of the predicted classes have changed (PSI 0.25; eel 20.0% to 40.0%, dog 30.0% to 10.0%)"
+END = (
+    " This is information and no surge. If it lasts, find out what has changed in the traffic; if the change is "
+    "wanted, calibrate on present inputs and promote the new artifact."
+)
+
+
+@pytest.fixture
+def compared(world, monkeypatch):
+    """Puts one window, which differs from the calibration set as it is said to, and gives what is told of it."""
+
+    def put(scores, classes, window=WINDOW, stream="s"):
+        monkeypatch.setattr("monitor.judging.drift.compare_cells", lambda *_: Difference(*scores, 7))
+        monkeypatch.setattr("monitor.judging.drift.compare_classes", lambda *_: Difference(*classes, 3))
+        n, world.bucket = sum(window.values()), world.bucket + 1
+        progress = Progress(P0, world.epoch, world.offset, world.offset + n, world.bucket)
+        counts = {(stream, *key): count for key, count in window.items()}
+        assert world.store.commit(Batch([progress], {world.bucket: counts})).status == "ok"
+        world.offset += n
+        world.clock.advance(1)
+        return world.watch.step(world.store.now_ms())
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("scores", "classes", "parts"),
+    [
+        ((0.3, 0.0025), (0.25, 0.0026), [LOW]),
+        ((0.3, 0.0026), (0.25, 0.0025), [OTHER]),
+        ((0.3, 0.001), (0.25, 0.001), [LOW, OTHER]),
+        ((0.3, 0.0026), (0.25, 0.0026), []),
+        ((0.0999, 0.001), (0.0999, 0.001), []),
+        ((0.1, 0.001), (0.0, 1.0), [LOW.replace("0.30", "0.10")]),
+    ],
+)
+def test_what_is_large_enough_and_certain_enough_is_told_and_nothing_else(compared, world, scores, classes, parts):
+    said = [f"The last 2000 inputs differ from what the artifact was calibrated on: {' and '.join(parts)}.{END}"]
+    assert [n.summary for n in compared(scores, classes)] == (said if parts else [])
+    assert [a["summary"] for a in world.told().values()] == (said if parts else [])
+
+
+def test_the_numbers_of_a_window_are_given_apart_with_when_it_began(compared, world):
+    began = world.clock()
+    (notice,) = compared((0.3, 0.0012345), (0.25, 1.0))
+    expected = {
+        "samples": "2000", "since_ms": str(began), "psi_scores": "0.3000", "p_scores": "0.00123",
+        "psi_classes": "0.2500", "p_classes": "1",
+    }  # fmt: skip
+    assert (notice.kind, notice.subject, notice.severity, notice.details) == ("drift", "s", "info", expected)
+    (over,) = compared((0.01, 0.5), (0.0, 1.0))
+    assert (over.firing, over.details["since_ms"], over.details["psi_scores"]) == (False, str(began + 1000), "0.0100")
+    told = world.store.alerts()[0]
+    assert (told["severity"], told["summary"]) == ("info", notice.summary)
+    assert json.loads(told["details"]) == over.details
+
+
+def test_a_window_ends_with_as_many_inputs_as_are_stated(compared):
+    assert compared((0.3, 0.0), (0.0, 1.0), {(0, 6): 1999}) == []
+    (notice,) = compared((0.3, 0.0), (0.0, 1.0), {(0, 6): 1})
+    assert notice.details["samples"] == "2000"
+
+
+def test_at_most_five_classes_are_named_those_that_changed_most(compared, world):
+    seven = Reference("d" * 64, REFERENCE.weights, (100,) * 7)
+    world.watch = world.watch_of(seven)
+    world.watch.step(world.store.now_ms())
+    window = {(0, 6): 800, (1, 6): 600, (2, 6): 250, (3, 6): 200, (4, 6): 100, (5, 6): 40, (6, 6): 10, (9, 6): 700}
+    (notice,) = compared((0.0, 1.0), (0.25, 0.0), window)
+    named = "0 14.3% to 40.0%, 1 14.3% to 30.0%, 6 14.3% to 0.5%, 5 14.3% to 2.0%, 4 14.3% to 5.0%"
+    assert f"(PSI 0.25; {named})" in notice.summary  # a class that the artifact does not know is none of them
+
+
+def test_it_looks_again_when_the_stated_time_is_over(world):
+    looked = []
+    world.watch.step = lambda now: looked.append(now) or []
+    for seconds in (0, 0.999, 0.001, 0.999, 0.001):
+        world.clock.advance(seconds)
+        world.watch.step_if_due()
+    begin = world.clock() - 2000
+    assert looked == [begin, begin + 1000, begin + 2000]

@@ -160,7 +160,7 @@ GOOD = {"kafka": {"bootstrap_servers": "k:9092", "topic": "t"}, "http": {"port":
         ("posts", {"key_headers": ["ce-x"]}, "key_attributes"),
         ("posts", {"kay_headers": []}, "did you mean 'key_headers'"),
         ("bounds", {"body_bytes": 10**9}, "body_bytes_together"),
-        ("queue", {"max_bytes": 1000}, "never be taken"),
+        ("queue", {"max_bytes": 1000}, "never be accepted"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(section, values, expected):

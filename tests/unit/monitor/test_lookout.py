@@ -239,7 +239,7 @@ def test_at_the_start_one_missing_topic_is_waited_for_and_all_missing_is_an_erro
     one = Several(others=TopicMissingError("topic 'others' does not exist"))
     one.lookout.begin()
     assert one.lookout.unreadable == ("others",)
-    assert "it was not there when this worker began" in one.lookout.trouble
+    assert "it did not exist when this worker began" in one.lookout.trouble
     one.lookout.close()
     both = Several(requests=TopicMissingError("no 'requests'"), others=TopicMissingError("no 'others'"))
     with pytest.raises(TopicMissingError, match="no 'requests'; no 'others'"):

@@ -128,7 +128,7 @@ def test_a_panel_that_does_not_say_who_gathers_evidence_is_refused(tmp_path) -> 
         Panel.load(tmp_path / "short.safetensors")
     metadata["panel"]["evidence"] = []
     write_tensors(tmp_path / "without.safetensors", tensors, metadata)
-    with pytest.raises(ModelError, match="does not say who of it gathers evidence: calibrate"):
+    with pytest.raises(ModelError, match="does not name the scores that collect evidence: calibrate"):
         Scorer.load(tmp_path / "without.safetensors")
     with pytest.raises(ModelError, match="holds no calibration"):
         Scorer(PANEL.with_settings(["line", "angle"]))

@@ -204,7 +204,7 @@ ONE = {"name": "a", "artifact": "a.safetensors", "model": "a"}
         ({"models": [ONE, ONE]}, "holds a twice"),
         ({"models": [{"name": "a", "artifact": "x"}]}, "models.0.topics: model and topics are missing"),
         ({"models": [{**ONE, "name": "a/b"}]}, "models.0.name"),
-        ({"models": [ONE], "messages": {"model": "a"}}, "each of models says which model it takes"),
+        ({"models": [ONE], "messages": {"model": "a"}}, "each entry of models names the model that it takes"),
         ({"models": [ONE], "alerts": {"class_calibration": "c.json"}}, "leave it out"),
     ],
 )

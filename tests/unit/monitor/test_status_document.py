@@ -397,7 +397,7 @@ def test_if_redis_is_away_from_the_beginning_the_document_is_a_sentence_about_it
     bench.store.away = True
     bench.now = 5.0
     found = bench.document()
-    assert found["store"] == {"answers": False, "away_seconds": 5.0, "why": "the store is away"}
+    assert found["store"] == {"answers": False, "away_seconds": 5.0, "why": "the store cannot be reached"}
     assert found["verdict"]["headline"] == "Redis does not answer"
     assert found["verdict"]["findings"][0]["runbook"] == f"{RUNBOOK}#stalled-redis"
     assert found["streams"]["rows"] == []

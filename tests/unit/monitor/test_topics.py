@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 
 from monitor.counting.certainty import Certainty
-from monitor.counting.gaps import find_gap, is_stale
+from monitor.counting.gaps import Gap, find_gap, is_stale
 from monitor.counting.ownership import Ownership
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log
 from monitor.store.partitions import Claim
+from monitor.store.verdicts import Notice
 from monitor.testing import MemoryBroker, MemorySource, MemoryStore, outage
 from tests.oracle.recount import recount
 from tests.unit.monitor.test_worker import GROUP, LINE, ROWS, TOPIC, Bench
@@ -338,6 +339,117 @@ def test_what_was_polled_before_the_question_is_certain_and_what_came_after_is_n
     assert kept.doubtful(P0, "a", 40) == (25, 40)
     assert kept.doubtful(P0, "a", 41) == (0, 0)  # somebody else counted on meanwhile
     assert kept.doubtful(P0, "other", 40) == (0, 0)
+
+
+def test_polls_closer_together_than_a_tenth_of_a_second_share_a_mark_and_a_mark_is_certain_once_it_is_past():
+    kept = Certainty()
+    kept.begin(P0, "a", 5)
+    kept.note(P0, 0.0, 20)
+    kept.note(P0, 0.09, 25)
+    kept.note(P0, 0.1, 30)
+    kept.note(P0, 0.25, 35)
+    reached = []
+    for asked_at in (0.09, 0.095, 0.1, 0.125, 0.25, 0.5):
+        kept.confirm(TOPIC, "a", asked_at)
+        reached.append(kept.of(P0))
+    assert reached == [5, 25, 25, 30, 30, 35]
+
+
+def test_a_mark_ends_however_close_together_the_polls_are():
+    kept = Certainty()
+    kept.begin(P0, "a", 0)
+    for n, polled_at in enumerate((10.0, 10.05, 10.09, 10.12, 10.15), start=1):
+        kept.note(P0, polled_at, n)
+    kept.confirm(TOPIC, "a", 10.1)
+    assert kept.of(P0) == 3
+
+
+def test_a_topic_that_was_seen_makes_each_of_its_partitions_certain_whatever_was_claimed_before_them():
+    kept = Certainty()
+    P1 = Partition(TOPIC, 1)
+    for p, topic_id in ((Partition("other", 0), "a"), (P0, "old"), (P1, "a")):
+        kept.begin(p, topic_id, 0)
+        kept.note(p, 1.0, 9)
+    kept.confirm(TOPIC, "a", 2.0)
+    assert [kept.of(p) for p in (Partition("other", 0), P0, P1)] == [0, 0, 9]
+
+
+def test_what_was_counted_of_a_partition_that_was_never_claimed_here_is_not_doubtful():
+    kept = Certainty()
+    kept.counted(P0, 40)
+    assert kept.doubtful(P0, "a", 40) == (0, 0)
+    kept.begin(P0, "a", 50)
+    kept.counted(P0, 40)  # the store came back older than what is certain
+    assert kept.doubtful(P0, "a", 40) == (40, 40)
+
+
+# -- what is told of a gap ---------------------------------------------------------------------------------------------
+
+
+EXPIRED = (
+    "4 records of requests/0 are lost: offsets 10 to 13 expired before they were counted (retention); counting goes on "
+    "from offset 14, the earliest that is retained. A surge in them went unnoticed. Start more workers, or raise "
+    "retention.ms of the topic."
+)
+REMADE = (
+    "Topic 'requests' was deleted and made again, or restored: partition requests/0 stood at offset 10 of the old log, "
+    "and counting goes on from offset 0 of the new one, its earliest record. Records lost with the old topic: unknown. "
+    "If nobody meant to do this, find out who did."
+)
+CUT_OFF = (
+    "The log of requests/0 was cut off: it ends at offset 4, although offsets up to 10 were counted. Counting goes on "
+    "from offset 4; records lost: unknown. Look for a broker that lost its disk, or an unclean leader election "
+    "(unclean.leader.election.enable)."
+)
+
+
+@pytest.mark.parametrize(
+    ("gap", "severity", "sentence", "lost"),
+    [
+        (Gap(P0, "expired", 10, 14, 4, known=True), "critical", EXPIRED, "4"),
+        (Gap(P0, "remade", 10, 0, 0, known=False), "warning", REMADE, "unknown"),
+        (Gap(P0, "cut-off", 10, 4, 0, known=False), "critical", CUT_OFF, "unknown"),
+    ],
+    ids=["expired", "remade", "cut-off"],
+)
+def test_a_gap_is_told_with_where_counting_goes_on_what_is_lost_and_what_to_do(gap, severity, sentence, lost):
+    assert gap.sentence() == sentence
+    details = {"lost": lost, "from": "10", "to": str(gap.next), "why": gap.why}
+    assert gap.notice() == Notice("gap", "requests/0", True, severity, sentence, details)
+
+
+def test_a_topic_made_again_of_which_records_are_certainly_lost_or_doubtful_says_how_many():
+    notice = Gap(P0, "remade", 10, 5, 5, known=False, doubtful=7).notice()
+    assert (notice.severity, notice.details["lost"]) == ("critical", "unknown, at least 5")
+    assert notice.summary.endswith(
+        " Records lost with the old topic: unknown, at least 5. Up to 7 records around the change may be missing from "
+        "the counts. If nobody meant to do this, find out who did."
+    )
+
+
+@pytest.mark.parametrize(
+    ("claimed", "log", "expected"),
+    [
+        (claim(), Log("b", 5, 99), Gap(P0, "remade", 10, 5, 5, known=False)),
+        (claim(), Log("a", 3, 9), Gap(P0, "cut-off", 10, 9, 0, known=False)),
+        (claim(), Log("a", 10, 99), None),
+        (claim(), Log("a", 11, 99), Gap(P0, "expired", 10, 11, 1, known=True)),
+        (claim(following=1), Log("a", 0, 0), Gap(P0, "cut-off", 1, 0, 0, known=False)),  # an end of 0 is an end
+        (claim(ids=()), Log("a", 2, 9), Gap(P0, "remade", 10, 2, 2, known=False)),
+        (claim(skip=(10, 13)), Log("a", 14, 99), Gap(P0, "expired", 13, 14, 1, known=True)),  # at the first of them
+        (claim(following=13, skip=(10, 13)), Log("a", 14, 99), Gap(P0, "expired", 13, 14, 1, known=True)),  # past them
+        (claim(following=4, skip=(8, 10)), Log("a", 9, 99), Gap(P0, "expired", 4, 9, 4, known=True)),  # amid them
+        (claim(following=4, skip=(8, 10)), Log("a", 6, 99), Gap(P0, "expired", 4, 6, 2, known=True)),  # before them
+    ],
+)
+def test_a_gap_begins_at_the_offset_that_was_due_and_leaves_out_what_is_counted_already(claimed, log, expected):
+    assert find_gap(P0, claimed, log, came_from_below=False) == expected
+
+
+def test_a_log_without_an_id_is_never_taken_for_a_stale_one():
+    assert not is_stale(claim(ids=("new", "")), Log("", 0, 5))
+    assert not is_stale(claim(ids=("new", "old")), Log("new", 0, 5))
+    assert is_stale(claim(ids=("new", "older", "old")), Log("old", 0, 5))
 
 
 # -- several topics ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
 from monitor.counting.settings import WorkerSettings
 from monitor.counting.worker import Worker
-from monitor.errors import BadShareError
+from monitor.errors import BadShareError, BrokerUnavailableError
 from monitor.messages import REASONS, Contract
 from monitor.messages.limits import Limits
 from monitor.messages.record import Partition
@@ -81,6 +81,11 @@ class Bench:
 @pytest.fixture
 def bench():
     return Bench()
+
+
+def make_report_due(worker):
+    """As if the last report were a second old."""
+    worker._heartbeat._due = 0.0
 
 
 def test_every_record_of_a_topic_is_counted_once(bench):
@@ -151,7 +156,42 @@ def test_while_the_store_is_away_partitions_are_paused_and_nothing_is_lost(bench
     bench.drain()
     assert bench.store.totals() == bench.recounted()
     assert "nothing is lost" in caplog.text
-    assert "carrying on" in caplog.text
+    assert "counting continues" in caplog.text
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_store_that_comes_back_older_while_a_batch_is_in_hand_counts_what_it_has_forgotten(bench, written):
+    """It went away before the heartbeat, as it is the first that a round asks of it: the batch was not tried yet."""
+    for row in ROWS[:40]:
+        bench.broker.send(TOPIC, row.tobytes(), partition=0)
+    worker = bench.join()
+    for _ in range(2 + written):
+        worker.step()
+    assert worker._in_hand is not None
+    with outage(bench.store):
+        make_report_due(worker)
+        worker.step()
+    bench.store.wipe()
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
+    assert sum(bench.store.totals().values()) == 40
+
+
+def test_a_store_that_comes_back_while_the_broker_is_away_ends_no_worker_that_had_a_batch_in_hand(bench):
+    bench.send(21)
+    worker = bench.join()
+    for _ in range(2):
+        worker.step()
+    with outage(bench.store):
+        make_report_due(worker)
+        worker.step()
+    worker._source.logs = lambda *_: (_ for _ in ()).throw(BrokerUnavailableError("no leader yet"))
+    for _ in range(3):
+        worker.step()
+    del worker._source.logs
+    worker._ownership._again_at = 0.0
+    bench.drain()
+    assert bench.store.totals() == bench.recounted()
 
 
 def test_a_broker_outage_is_ridden_out(bench):
@@ -261,7 +301,10 @@ def test_too_large_a_share_of_bad_records_is_told_and_blinds_nobody():
     for row in ROWS[:400]:
         bench.broker.send(TOPIC, row.tobytes(), partition=0)
     bench.drain()
-    assert [found[:2] for found in notices(bench.store)] == [("requests/0", "raised"), ("requests/0", "resolved")]
+    assert notices(bench.store) == [("requests/0", "raised", "critical"), ("requests/0", "resolved", "critical")]
+    raised, over = (a["summary"] for a in reversed(bench.store.history()))
+    for words in (raised, over):
+        assert "records of partition requests/0 cannot be scored, over the limit of 10%: a surge in them" in words
 
 
 def test_a_restart_forgets_no_bad_record():
@@ -434,6 +477,15 @@ class Crashes(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9))
     def kill(self, which):
         self.bench.kill(which % len(self.bench.workers))
+
+    @rule()
+    def a_second_passes(self):
+        for worker, _ in self.bench.workers:
+            make_report_due(worker)
+
+    @rule()
+    def wipe_the_store(self):
+        self.bench.store.wipe()
 
     @rule()
     def lose_the_next_answer(self):

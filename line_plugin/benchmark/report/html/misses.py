@@ -44,7 +44,10 @@ def worst_misses(run: Run, entry: Entry, images: Images, most: int) -> list[Miss
     """Finds the ID images that are flagged, least confident first, and the OOD images kept, most confident first.
 
     Args:
-        run: whose images. entry: the method. images: which sets. most: images of ID, and of each OOD set, at most.
+        run: the run.
+        entry: the method.
+        images: the sets.
+        most: the most images of ID, and of each OOD set.
     """
     threshold = threshold_at_95(entry.id_scores)
     scores = run.scores[entry.method.name]

@@ -69,7 +69,7 @@ def list_neurons(floors: Floats, low: Floats, high: Floats, block: int) -> tuple
 
     Returns:
         ``entries`` (K, blocks, block), neurons numbered from the start of their block; those that need no comparison
-            come first. ``ends`` (K, blocks, 2), the end of that first part and the end of the list.
+        come first. ``ends`` (K, blocks, 2), the end of that first part and the end of the list.
     """
     k, d = floors.shape
     blocks = -(-d // block)

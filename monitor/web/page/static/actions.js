@@ -18,7 +18,7 @@ export class Actions {
 
   /** Ask who takes an alert on, and why. */
   acknowledge(alert, title) {
-    this.open(`Acknowledge: ${title}`, "Everybody who looks, and every receiver, is told that you have taken it on.", false, false);
+    this.open(`Acknowledge: ${title}`, "Everybody who looks, and every receiver, sees that you take care of it.", false, false);
     this.send = (body) => change("POST", `/api/v1/alerts/${encodeURIComponent(alert.fingerprint)}/acknowledge`, body);
     this.done = "Acknowledged.";
   }
@@ -26,7 +26,7 @@ export class Actions {
   /** Ask what to keep from receivers, for how long, and why. */
   mute(alert, title) {
     const ofStream = alert.stream_id !== "";
-    this.open(`Mute: ${title}`, "Receivers are not told of it until the mute ends. It is still counted, judged and shown here.", true, ofStream);
+    this.open(`Mute: ${title}`, "Receivers are not notified of it until the mute ends. It is still counted, judged and shown here.", true, ofStream);
     this.send = ({ minutes, scope, ...body }) =>
       change("POST", "/api/v1/mutes", { ...body, ...target(alert, scope), minutes: Number(minutes) });
     this.done = "Muted.";

@@ -1,4 +1,4 @@
-// The monitor itself: whether it sees, how far it is, who is told, what was left out.
+// The monitor itself: whether it can detect a surge, how far it is, who is notified, what was left out.
 
 import { h, place, sign, table } from "./elements.js";
 import { ago, since } from "./clock.js";
@@ -13,7 +13,7 @@ export function showGlance(where, found) {
     tile("Waiting in Kafka", of(found.partitions.lag, "record"), partitions(found.partitions)),
     tile("Workers", count(found.workers.total), workers(found)),
     tile("False alerts", falseAlerts(found.budget), [true, `at most expected in ${of(found.budget.judged, "input")}`]),
-    tile("Canary", found.canary.on ? ago(found.canary.seen_at, (long) => `seen ${long} ago`) : "off", canary(found.canary)),
+    tile("Canary", found.canary.on ? ago(found.canary.seen_at, (long) => `detected ${long} ago`) : "off", canary(found.canary)),
     tile("Receivers", found.receivers.length ? receiving(found.receivers) : "none", receivers(found.receivers)),
   ]);
 }
@@ -62,7 +62,7 @@ function receiving(found) {
 }
 
 function receivers(found) {
-  if (!found.length) return [false, "nobody is told of alerts"];
+  if (!found.length) return [false, "nobody is notified of alerts"];
   const failing = found.filter((one) => one.trouble);
   if (failing.length) return [false, `${failing.map((one) => one.name).join(", ")} fails`];
   const dropped = found.reduce((sum, one) => sum + one.dropped, 0);
@@ -169,7 +169,7 @@ function workerTable(found) {
 }
 
 function receiverTable(found) {
-  if (!found.length) return none("Nobody is told of alerts: the section delivery of the settings names receivers.");
+  if (!found.length) return none("Nobody is notified of alerts: the section delivery of the settings names receivers.");
   const columns = [{ name: "Receiver", header: true }, { name: "Where" }, { name: "Trouble" }, { name: "Never taken", class: "number" }];
   const rows = found.map((one) => [
     shown(one.name), short(one.where, 80),
@@ -201,7 +201,7 @@ function limits(found) {
   return [
     rate === null ? null : h("p", {}, `Up to ${percent(rate)} of usual inputs are flagged, by the threshold of the artifact.`),
     sentences.length ? h("ul", {}, sentences.map((text) => h("li", {}, shown(text)))) : none("The calibration set supports all that is asked of it."),
-    found.drift.on && !found.drift.total ? h("p", {}, "No slow drift is seen.") : null,
+    found.drift.on && !found.drift.total ? h("p", {}, "No slow drift was found.") : null,
     found.drift.rows.map((row) => h("p", { class: "note" }, shown(row.text))),
   ];
 }

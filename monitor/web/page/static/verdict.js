@@ -15,7 +15,7 @@ export const LEVELS = {
 
 const CALM = {
   ok: "Inputs look like those that the model was calibrated on. There is nothing to do.",
-  waiting: "No input has been judged since the monitor began. If inputs should come, look at whoever sends them.",
+  waiting: "No input has been judged since the monitor began. If inputs should come, look at the programs that send them.",
 };
 
 let told = "";

@@ -51,7 +51,7 @@ function raised(n) {
   return [...String(n)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("");
 }
 
-/** The same in percent; the least that is told is a tenth of one. */
+/** The same in percent; the least that is shown is a tenth of one. */
 export function shareWords(part) {
   return part < 0.001 ? `below ${percent(0.001)}` : percent(part);
 }
