@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from itertools import pairwise
@@ -217,3 +218,31 @@ def test_several_models_share_the_highest_steps_the_largest_margin_and_the_risk(
 def test_errors_say_what_was_given_and_what_is_expected(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make()
+
+
+def margin_by_scipy(n: int, risk: float) -> float:
+    """The same bound by QUADPACK and Brent's method."""
+    from scipy.integrate import quad
+    from scipy.optimize import brentq
+
+    pays = nulls.ratios(nulls.pooled(n, "nominal").steps)
+    pairs = [(w, r) for w, r in zip(nulls._weights(n, CELL_EDGES), pays, strict=True) if w]
+
+    def exceeds(t: float) -> float:
+        scale = math.sqrt(sum(a * (r - t) ** 2 for a, r in pairs))
+        terms = [(a, (r - t) / scale) for a, r in pairs]
+
+        def integrand(u: float) -> float:
+            turns = sum(a * math.atan(w * u) for a, w in terms)
+            return math.sin(turns) / u * math.exp(-sum(a * math.log1p((w * u) ** 2) for a, w in terms) / 2)
+
+        return 0.5 + float(quad(integrand, 1e-15, 60, limit=500, epsabs=1e-13, epsrel=1e-12)[0]) / math.pi
+
+    top = max(r for _, r in pairs) * (1 - 1e-9)
+    return float(brentq(lambda t: exceeds(t) - risk, 1.0, top, xtol=1e-12)) if exceeds(1.0) > risk else 1.0
+
+
+@pytest.mark.parametrize("n", [20, 200, 5000, 100_000])
+@pytest.mark.parametrize("risk", [0.3, 0.05, 0.001])
+def test_the_margin_is_the_one_that_scipys_integral_and_root_give(n: int, risk: float) -> None:
+    assert nulls.pooled(n, risk=risk).margin == pytest.approx(margin_by_scipy(n, risk), rel=1e-10)
