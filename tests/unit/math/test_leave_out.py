@@ -165,7 +165,7 @@ def chosen(
 
 ONE = (
     "The head has one class, so none can be left out: the 97.5th percentile of the training activations was taken "
-    "without being judged."
+    "without a check."
 )
 FEW = (
     "The head has 4 classes, fewer than 5: each was left out by itself, and what is learnt from so few says little "
@@ -178,7 +178,7 @@ DEAD = "3 of 64 features are 0 in all 500 rows: they never fire and are in no pe
 DROPPED = "2 of 13 percentiles are 0 or less and were not tried: most activations are 0."
 NEGATIVE = (
     "12.5% of the activations are negative. The rule then still chooses how much of the upper end to clip, but LINe "
-    "assumes activations behind a ReLU and does badly on some networks without one (ViT, Swin, ConvNeXt): compare it "
+    "assumes activations behind a ReLU and does badly on some networks without one (ViT, Swin, ConvNeXt). Compare it "
     "by `openood eval` with the methods ebo, rmds++ or mds++."
 )
 
