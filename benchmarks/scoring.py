@@ -81,7 +81,7 @@ def measure(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
     with mock.patch.object(cpu, "installed", return_value=False):
         plain = Scorer(s.weight, s.bias, s.floors)
     packed = s.scorer.packed()
-    from line_plugin.kernels.cpu import blocked
+    from line_plugin.kernels.cpu.blocked.halves import halves
 
     assert isinstance(packed, cpu.PackedHead), "numba is not installed, or this CPU has no fused multiply-add"
     classes = line.predict(x)[0]
@@ -92,7 +92,7 @@ def measure(line: LINe, n: int, zeros: bool) -> dict[str, Any]:
     def whole() -> Tensor:
         return line.score(x)
 
-    predict, mask = blocked.halves(packed.head[1].shape[2])
+    predict, mask = halves(packed.head[1].shape[2])
     delta = np.float32(np.inf if clip is None else clip)
     keys, scores = np.empty(n, np.int64), np.empty(n, np.float32)
     few = x[:LITERAL_ROWS]

@@ -1,6 +1,7 @@
 """What one worker and one ingest take: memory at rest and under load, seconds to be ready, seconds to end.
 
     python -m benchmarks.worker_footprint            # each process twice
+    python -m benchmarks.worker_footprint --turns 1 --records 100000 --mappings
 
 The broker is Tansu and the store is redis-server, on loopback. The torch of this environment counts: a CUDA build maps
 more than the CPU build of the image.
@@ -9,6 +10,7 @@ more than the CPU build of the image.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from benchmarks.mappings import Memory
 from line_plugin import LINe
 from monitor.testing import launcher
 
@@ -38,12 +41,6 @@ def artifact(folder: Path, classes: int, width: int) -> Path:
     path = folder / f"line-{classes}.safetensors"
     line.save(path)
     return path
-
-
-def resident(process: subprocess.Popen[bytes]) -> float:
-    """MB, of which what other processes share is a part."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024 / 1e6
 
 
 def ready(port: int) -> bool:
@@ -67,12 +64,14 @@ def wait(what: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, 
 
 def counted(port: int) -> float:
     """Embeddings that the worker has counted."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("ood_monitor_samples_total"))
 
 
-def measure(name: str, settings: dict[str, object], folder: Path, load: Callable[[int], None]) -> None:
+def measure(
+    name: str, settings: dict[str, object], folder: Path, load: Callable[[int], None], *, mappings: bool = False
+) -> None:
     """Start the process, look at it at rest, let it work, look again, end it."""
     port = launcher.free_port()
     config, log = folder / f"{name}.yml", folder / f"{name}.log"
@@ -84,12 +83,12 @@ def measure(name: str, settings: dict[str, object], folder: Path, load: Callable
     try:
         started = wait(lambda: ready(port), process, log)
         time.sleep(5)
-        rest = resident(process)
+        rest = Memory.of(process.pid)
         spent, since = _cpu(process), time.monotonic()
         time.sleep(10)
         idle = (_cpu(process) - spent) / (time.monotonic() - since)
         load(port)
-        worked = resident(process)
+        worked = Memory.of(process.pid)
         began = time.monotonic()
         process.terminate()
         process.wait(60)
@@ -98,8 +97,11 @@ def measure(name: str, settings: dict[str, object], folder: Path, load: Callable
         if process.poll() is None:
             process.kill()
             process.wait()
-    seen = f"{rest:.0f} | {worked:.0f} | {100 * idle:.1f} | {started:.1f} | {ended:.1f} | {process.returncode}"
-    print(f"| {name} | {seen} |", flush=True)
+    memory = f"{rest.resident:.0f} | {rest.own:.0f} | {worked.resident:.0f} | {worked.own:.0f}"
+    seen = f"{100 * idle:.1f} | {started:.1f} | {ended:.1f} | {process.returncode}"
+    print(f"| {name} | {memory} | {seen} |", flush=True)
+    if mappings:
+        print(f"  at rest: {rest.largest(8)}\n  after:   {worked.largest(8)}", flush=True)
 
 
 def _cpu(process: subprocess.Popen[bytes]) -> float:
@@ -119,10 +121,10 @@ def send(broker: str, topic: str, width: int, records: int) -> Callable[[int], N
             producer.send(topic, value=rows[n % 500].tobytes(), key=b"k", partition=n % 6)
         producer.flush()
         producer.close()
-        until = time.monotonic() + 180
+        until = time.monotonic() + 900
         while counted(port) < records:
             if time.monotonic() > until:
-                raise SystemExit("the records were not counted in 180 s")
+                raise SystemExit("the records were not counted in 900 s")
             time.sleep(0.1)
 
     return work
@@ -141,13 +143,18 @@ def main() -> None:
     """Measure each process twice."""
     parser = argparse.ArgumentParser(description="What one worker and one ingest take.")
     parser.add_argument("--records", type=int, default=20_000)
-    records = parser.parse_args().records
+    parser.add_argument("--heads", nargs="+", default=["10x512", "1000x2048"], help="classes x width of each artifact")
+    parser.add_argument("--turns", type=int, default=2, help="how often each process is measured")
+    parser.add_argument("--mappings", action="store_true", help="say what the memory is made of")
+    arguments = parser.parse_args()
+    records, turns = arguments.records, arguments.turns
+    heads = [tuple(map(int, head.split("x"))) for head in arguments.heads]
     print(f"torch {torch.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, {records} records")
-    print("| process | MB at rest | MB after | % of a core at rest | s to be ready | s to end | exit code |")
-    print("|-|-|-|-|-|-|-|")
+    print("| process | MB at rest | USS | MB after | USS | % of a core at rest | s to be ready | s to end | exit |")
+    print("|-|-|-|-|-|-|-|-|-|")
     with launcher.local() as (broker, store), tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for classes, width, turn in ((10, 512, 1), (10, 512, 2), (1000, 2048, 1), (1000, 2048, 2)):
+        for (classes, width), turn in itertools.product(heads, range(1, turns + 1)):
             topic = f"{TOPIC}-{classes}-{turn}"
             launcher.create_topic(broker.address, topic, 6)
             launcher.create_topic(broker.address, f"{topic}.dead-letter", 1)
@@ -156,9 +163,10 @@ def main() -> None:
                 "kafka": {"bootstrap_servers": broker.address, "topic": topic, "group": topic, "start": "earliest"},
                 "redis": {"url": f"redis://{store.address}/0"},
             }
-            measure(f"run-{classes}x{width}-{turn}", settings, folder, send(broker.address, topic, width, records))
+            work = send(broker.address, topic, width, records)
+            measure(f"run-{classes}x{width}-{turn}", settings, folder, work, mappings=arguments.mappings)
         launcher.create_topic(broker.address, TOPIC, 6)
-        for turn in (1, 2):
+        for turn in range(1, turns + 1):
             measure(f"ingest-{turn}", {"kafka": {"bootstrap_servers": broker.address, "topic": TOPIC}}, folder, post)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+import numba  # noqa: F401 - so that this process compiles, and numba's own cache is filled too
 import numpy as np
 
 from line_plugin.kernels import cpu

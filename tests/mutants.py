@@ -1,9 +1,9 @@
 """``python -m tests.mutants [PATTERN ...]``: change the code in many small ways, and count who notices.
 
 mutmut makes the mutants of pyproject's ``[tool.mutmut]`` and runs the tests that reach each one; what it has judged it
-does not judge again until the code or the choice of tests changes. Patterns choose mutants by name, such as
-``monitor.math.*``; ``--sample`` draws that many of them. The table has a line a module; below it is every survivor
-that docs/mutants.md does not explain, and the exit code is 1 if there is one.
+does not judge again until the code or the choice of tests changes, or a pattern names it. Patterns choose mutants by
+name, such as ``monitor.math.*``; ``--sample`` draws that many of them. The table has a line a module; below it is every
+survivor that docs/mutants.md does not explain, and the exit code is 1 if there is one.
 """
 
 from __future__ import annotations

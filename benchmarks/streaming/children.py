@@ -101,7 +101,7 @@ def worker(config: dict[str, Any], messages: int, head: bool = False, every: int
         "judge_us": round(clock.cpu["judge"] / (got - first) * 1e6, 2),
         "profile_percent": {k: round(100 * v / total, 1) for k, v in spent.items()},
         "memory": memory,
-        **({"head": _head(line, round(statistics.median(batches)))} if head else {}),
+        **({"head": _head(line, config["model"]["artifact"], round(statistics.median(batches)))} if head else {}),
     }
 
 
@@ -189,11 +189,12 @@ def _rates(messages: int, began: float, cpu: float) -> dict[str, Any]:
     return {"per_second": messages / seconds, "cpu_us": (time.process_time() - cpu) / messages * 1e6}
 
 
-def _head(line: Any, batch: int) -> float:
-    """Rows a second of ``LINe.predict`` alone, in batches of that size, nothing else running in this process."""
+def _head(line: Any, artifact: str, batch: int) -> float:
+    """Rows a second of the scorer alone, in batches of that size, nothing else running in this process."""
     from benchmarks.scoring import features
+    from line_plugin import LINe
 
-    x = features(line, batch, zeros=True)
+    x = features(LINe.load(artifact), batch, zeros=True).numpy()
     line.predict(x)
     seconds = []
     for _ in range(15):

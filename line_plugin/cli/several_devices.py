@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import multiprocessing
 import os
 import queue
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,8 @@ from line_plugin.cli import options
 from line_plugin.errors import LinePluginError, SettingsError
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from line_plugin.benchmark.protocol.image_list import Sets
     from line_plugin.benchmark.protocol.spec import Benchmark
 
@@ -68,6 +68,8 @@ def forward_all(
     """
     for device in devices:
         options.device_of(device)  # a device that does not exist is refused before anything begins
+    import multiprocessing  # takes a quarter of the imports of `openood --help`
+
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     jobs, results = context.Queue(), context.Queue()
     for job in runs:

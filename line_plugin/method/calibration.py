@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from line_plugin.errors import CalibrationError
-from line_plugin.math import conformal
+from line_plugin.math import beta, conformal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,13 +109,11 @@ class Calibration:
         Over draws of the calibration set the rate is Beta(m, n + 1 - m), m the rank of the threshold
         (Vovk 2012, training-conditional validity).
         """
-        from scipy.special import betaincinv
-
         m = conformal.rank(self.n, self.fpr)
         if m < 1:
             return (0.0, 0.0)
         tail = (1 - level) / 2
-        return (float(betaincinv(m, self.n + 1 - m, tail)), float(betaincinv(m, self.n + 1 - m, 1 - tail)))
+        return (beta.quantile(m, self.n + 1 - m, tail), beta.quantile(m, self.n + 1 - m, 1 - tail))
 
     def limits(self) -> list[str]:
         """The limits of this many samples, as sentences: what they support and what they cannot."""

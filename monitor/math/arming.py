@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -176,8 +177,6 @@ def _climb(state: MonitorState, rules: Rules) -> float:
 def _rate(
     key: Key, expert: int, counts: npt.NDArray[np.int64], rules: Rules, order: Mapping[str, FlagOrder], risk: float
 ) -> Rate:
-    from scipy.special import ndtri
-
     stream, label = str(key[0]), key[1]
     nulls, cells = rules.nulls_of(label, expert), rules.counts_of(expert, counts)
     n, flagged = int(cells.sum()), int(cells[: rules.flag_cells].sum())
@@ -196,7 +195,7 @@ def _rate(
         high,
         rules.null_rate(label, expert),
         mean - 1,
-        mean - 1 - float(ndtri(1 - risk)) * error,
+        mean - 1 - NormalDist().inv_cdf(1 - risk) * error,
         tuple(int(c) for c in cells),
         rules.experts[expert] if len(rules.experts) > 1 else "",
     )

@@ -90,7 +90,7 @@ class Evidence:
 
     def log_mean(self) -> Floats:
         """``log mean_c M_c`` over all columns, (R,): a key raises at ``log A``."""
-        top = self.log_m.max(axis=1, initial=-np.inf)
+        top = self.log_m.max(axis=1)
         shift = np.where(np.isfinite(top), top, 0.0)[:, None]
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(np.exp(self.log_m - shift).mean(axis=1)) + shift[:, 0])
@@ -158,7 +158,7 @@ def update(
     waited = np.where(heard[rows] > 1, np.maximum(start - seen_at[rows], 0.0), 0.0)
     gap[rows] += (waited - gap[rows]) / np.clip(heard[rows] - 1, 1, 100)
     log_m[rows] = grown + gain
-    since[rows] = np.where(kept > 0, kept * (state.since[rows] + whole), 0.0) + (1 - kept) * half
+    since[rows] = kept * (state.since[rows] + whole) + (1 - kept) * half
     # A bucket that is folded late must not make a stream appear silent.
     seen_at[rows] = np.maximum(seen_at[rows], end)
     return Evidence(log_m, since, seen_at, heard, gap)

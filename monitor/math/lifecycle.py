@@ -252,10 +252,8 @@ def attributed(alert: Alert, null_rates: Sequence[float], rules: AlertRules) -> 
     return alert if len(found) == len(alert.classes) else replace(alert, classes=tuple(sorted(found)))
 
 
-def told(before: Alert | None, after: Alert) -> bool:
+def told(before: Alert, after: Alert) -> bool:
     """Whether people should be notified of the difference."""
-    if before is None:
-        return True
     return (before.severity, before.scope, before.classes, before.streams) != (
         after.severity,
         after.scope,

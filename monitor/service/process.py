@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import socket
@@ -31,6 +30,7 @@ from monitor.service.assembly import (
     worker_settings,
 )
 from monitor.service.canary import Canary, find_targets
+from monitor.service.memory import settle
 from monitor.service.progress import Progress
 from monitor.service.starting import Role, describe_start
 from monitor.service.watcher import Watcher
@@ -99,9 +99,7 @@ class Process:
         text, fields = describe_start(config, self._models, self._delivery.receivers)
         log.info("%s", text, extra=fields)
         self._role = Role(config.kafka.topic_names, config.kafka.group)
-        # What is loaded by now stays: else every full collection walks through all of torch again.
-        gc.collect()
-        gc.freeze()
+        settle()
 
     def _open_telemetry(self) -> Telemetry | None:
         if not self._config.http.port:

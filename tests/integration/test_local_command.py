@@ -83,7 +83,7 @@ def test_if_one_server_ends_the_command_says_which_and_ends_the_other(local, nam
     code, said = one.end()
     assert code == 1
     assert re.fullmatch(
-        r"ood-monitor: (\S+) ended with -9, and what it held is gone: .*start `ood-monitor local` .*\n", said
+        r"ood-monitor: (\S+) ended with -9, and its data is gone: .*start `ood-monitor local` .*\n", said
     )
     assert ("tansu" in said) == (name == "broker")
     assert not launcher.listens(one.kafka)

@@ -41,6 +41,38 @@ def since_change(cells: Sequence[int], steps: Sequence[float], c: float, flag_ce
     return samples / weight, flagged / weight
 
 
+def of_buckets(
+    buckets: Sequence[tuple[float, float, Sequence[int]]], steps: Sequence[float], c: float, flag_cells: int
+) -> tuple[float, float, float, float]:
+    """``M_c`` after buckets of ``(start, end, counts)``, and seconds, samples and flagged samples since the change.
+
+    The change may have come before each sample; a bucket in which it came counts by half.
+    """
+    e = bets(steps, c)
+    ends = [max((end for _, end, _ in buckets[:i]), default=0.0) for i in range(len(buckets) + 1)]
+    total = seconds = samples = flagged = 0.0
+    for j, (start, end, counts) in enumerate(buckets):
+        later = range(j + 1, len(buckets))
+        w = sum(counts) * math.prod(e[k] ** n for _, _, each in buckets[j:] for k, n in enumerate(each))
+        total += w
+        seconds += w * ((end - start) / 2 + sum(max(0.0, buckets[i][1] - ends[i]) for i in later))
+        samples += w * (sum(counts) / 2 + sum(sum(buckets[i][2]) for i in later))
+        flagged += w * (sum(counts[:flag_cells]) / 2 + sum(sum(buckets[i][2][:flag_cells]) for i in later))
+    return total, seconds / total, samples / total, flagged / total
+
+
+def rhythm(spans: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """``(seen_at, heard, gap)`` after buckets of ``(start, end)``: the mean wait, of the last hundred about."""
+    seen, gap, waits = 0.0, 0.0, 0
+    for i, (start, end) in enumerate(spans):
+        if i:
+            waits += 1
+            wait = max(0.0, start - seen)
+            gap = (gap * (waits - 1) + wait) / waits if waits <= 100 else gap * 0.99 + wait * 0.01
+        seen = max(seen, end)
+    return seen, len(spans), gap
+
+
 def raises(cells: Sequence[int], steps: Sequence[float], contaminations: Sequence[float], a: float) -> list[int]:
     """The samples (counted from 0) at which ``mean_c M_c >= A``; M starts again at 0 after each."""
     tables = [bets(steps, c) for c in contaminations]

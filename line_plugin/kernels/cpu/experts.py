@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from line_plugin.kernels import selftest
-from line_plugin.kernels.cpu import team
+from line_plugin.kernels.cpu import calls, team
 from line_plugin.kernels.notice import first_line, loading
 from line_plugin.math.experts.literal import ArrayExperts
 
@@ -102,21 +102,20 @@ def _fitted(experts: ArrayExperts) -> dict[str, bool]:
 
 
 def _pack(experts: ArrayExperts) -> PackedExperts:
-    from line_plugin.kernels.cpu.blocked import experts as compiled
-    from line_plugin.kernels.cpu.blocked import instructions, layout
+    from line_plugin.kernels.cpu.blocked import host, layout
 
-    if not instructions.FUSED:
+    if not host.FUSED:
         raise NotImplementedError("this CPU has no fused multiply-add")
 
-    width = functools.partial(layout.tile_width, lanes=instructions.LANES, vectors=instructions.WIDEST)
+    width = functools.partial(layout.tile_width, lanes=host.LANES, vectors=host.WIDEST)
     weight, bias, centred, prototypes = experts.weight, experts.bias, experts.centred_weight, experts.prototypes
     basis, mean, clipped_mean = experts.subspace.basis, experts.subspace.mean, experts.clipped_mean
     classes, directions = width(len(centred)), width(max(1, len(basis)))
     zeros = layout.pad(np.zeros(len(centred), np.float32), classes, -np.inf)
     return PackedExperts(
-        angle=(compiled.angle(classes), clipped_mean, layout.tiles(centred, classes), zeros),
-        residual=(compiled.residual(directions), mean, layout.tiles(basis, directions), experts.subspace.is_residual),
-        of_class=(compiled.of_class(), weight, bias, prototypes),
+        angle=(calls.angle(classes), clipped_mean, layout.tiles(centred, classes), zeros),
+        residual=(calls.residual(directions), mean, layout.tiles(basis, directions), experts.subspace.is_residual),
+        of_class=(calls.of_class(), weight, bias, prototypes),
         clip=np.float32(np.inf if experts.clip is None else experts.clip),
         alpha=experts.alpha,
     )

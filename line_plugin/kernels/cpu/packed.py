@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from line_plugin.kernels import selftest
-from line_plugin.kernels.cpu import team
+from line_plugin.kernels.cpu import compiling, team
 from line_plugin.kernels.cpu.angle_parts import AngleParts
 from line_plugin.kernels.cpu.plain import PlainHead
 from line_plugin.kernels.notice import first_line, loading
@@ -38,7 +38,7 @@ class PackedHead:
         scorer: the compiled function, a :data:`line_plugin.kernels.cpu.team.Native`.
         head: weight, tiles, bias, floors, entries, ends; weight and floors are shared with the fit.
         screen: the head in bytes, for the class prediction.
-        job: the addresses of those arrays (:func:`line_plugin.kernels.cpu.blocked.job.describe`).
+        job: the addresses of those arrays (:func:`line_plugin.kernels.cpu.blocked.places.describe`).
     """
 
     scorer: Callable[[int], None]
@@ -109,8 +109,7 @@ def pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead | PlainHead
     """
     try:
         with loading(log, "the scoring kernel"):
-            plain = PlainHead.of(weight, bias, floors)
-            return _tried(plain, weight, bias, floors)
+            return _tried(weight, bias, floors)
     except Exception as error:  # numba is broken, or too old for the installed numpy
         log.warning(
             "scoring by torch's operations, 10 to 70 times slower: numba cannot be imported or cannot compile "
@@ -121,15 +120,16 @@ def pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead | PlainHead
         return None
 
 
-def _tried(plain: PlainHead, *arrays: Floats) -> PackedHead | PlainHead:
-    """The fast kernel if it scores a few rows as the plain one does, else the plain one."""
+def _tried(*arrays: Floats) -> PackedHead | PlainHead:
+    """The fast kernel if it scores a few rows correctly, else the plain one."""
     try:
         packed = _pack(*arrays)
-        fault = selftest.fault(packed.predict, plain.predict, *arrays[:2])
+        fault = selftest.fault(packed.predict, *arrays)
     except Exception as error:  # another version of numba, of LLVM or of the CPU may raise anything
         fault = f"cannot be used ({type(error).__name__}: {first_line(error)})"
     if not fault:
         return packed
+    plain = PlainHead.of(*arrays)
     plain.predict(selftest.sample(arrays[0]), None)  # this compiles; if it fails too, numba cannot be used at all
     log.warning(
         "scoring by the plain kernel, right but 5 to 7 times slower: the fast CPU kernel %s. "
@@ -140,14 +140,14 @@ def _tried(plain: PlainHead, *arrays: Floats) -> PackedHead | PlainHead:
 
 
 def _pack(weight: Floats, bias: Floats, floors: Floats) -> PackedHead:
-    from line_plugin.kernels.cpu.blocked import instructions, job, layout
+    from line_plugin.kernels.cpu.blocked import host, layout, places
 
-    if not instructions.FUSED:
+    if not host.FUSED:
         raise NotImplementedError("this CPU has no fused multiply-add")
     k = len(weight)
-    width = layout.tile_width(k, instructions.LANES, instructions.WIDEST)
-    in_bytes = instructions.BYTES and k >= _SCREENED_CLASSES
+    width = layout.tile_width(k, host.LANES, host.WIDEST)
+    in_bytes = host.BYTES and k >= _SCREENED_CLASSES
     lists = layout.list_neurons(floors, weight.min(axis=0), weight.max(axis=0), layout.block_length(width))
     head = (weight, layout.tiles(weight, width), layout.pad(bias, width, -np.inf), floors, *lists)
     screen = layout.screen(weight, width, in_bytes)
-    return PackedHead(team.Native(job.compiled(width).address), head, screen, job.describe(head, screen))
+    return PackedHead(team.Native(compiling.function("scorer", width)), head, screen, places.describe(head, screen))

@@ -25,7 +25,7 @@ def lines(judged: Arming) -> list[str]:
         f"stream {stream!r}: lag-1 autocorrelation of flags {order.autocorrelation:+.3f}"
         for stream, order in sorted(judged.order.items())
     ]
-    found.append(f"{judged.raised} alerts would have been raised, {judged.affordable:.2g} are affordable")
+    found.append(f"alerts that would have been raised: {judged.raised}, affordable: {judged.affordable:.2g}")
     if math.isfinite(judged.suggested_requests):
         found.append(f"suggested budget: 1 false alert per {judged.suggested_requests:,.0f} requests")
     else:
@@ -43,7 +43,7 @@ def refusals(judged: Arming) -> Iterator[str]:
             "Calibrate on this traffic, or raise the upper bounds on the cell masses"
         )
     if judged.too_many:
-        yield f"{judged.raised} alerts would have been raised on it, {judged.affordable:.2g} are affordable"
+        yield f"alerts that would have been raised on it: {judged.raised}, affordable: {judged.affordable:.2g}"
 
 
 def warnings(judged: Arming) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from line_plugin.math import beta
 from monitor.math.lifecycle import Alert
 from monitor.store.counts import OVERFLOW
 from monitor.web.overview.evidence import Standing
@@ -139,13 +140,11 @@ def intervals(
     samples: npt.NDArray[np.int64], flagged: npt.NDArray[np.int64], confidence: float = 0.95
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute Clopper-Pearson intervals of many rates at once; [0, 1] if there are no samples."""
-    from scipy.special import betaincinv
-
     tail = (1 - confidence) / 2
     n, f = samples.astype(float), flagged.astype(float)
     some, rest = np.maximum(f, 1), np.maximum(n - f, 1)
-    low = np.where(f > 0, betaincinv(some, n - f + 1, tail), 0.0)
-    high = np.where(f < n, betaincinv(f + 1, rest, 1 - tail), 1.0)
+    low, high = beta.quantile([some, f + 1], [n - f + 1, rest], [[tail], [1 - tail]])
+    low, high = np.where(f > 0, low, 0.0), np.where(f < n, high, 1.0)
     return np.where(n > 0, low, 0.0), np.where(n > 0, high, 1.0)
 
 

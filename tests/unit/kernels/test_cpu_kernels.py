@@ -23,7 +23,7 @@ from line_plugin.kernels.scorer import Scorer
 from line_plugin.math.masks import percentile
 from line_plugin.method.fit import Fitted
 
-instructions = pytest.importorskip("line_plugin.kernels.cpu.blocked.instructions", reason="numba is not installed")
+host = pytest.importorskip("line_plugin.kernels.cpu.blocked.host", reason="numba is not installed")
 
 # One tile with partial sums side by side, one tile of a single sum, and two tiles.
 CLASSES = st.sampled_from([1, 2, 10, 16, 100, 260])
@@ -147,15 +147,13 @@ def test_rows_of_one_class_share_their_work_and_keep_their_bits(k: int, d: int) 
     assert torch.equal(torch.cat([scorer.predict(row[None], 2.0)[1] for row in x]), confidence)
 
 
-@pytest.mark.skipif(
-    not instructions.BYTES, reason="this CPU has no product of bytes: float32 screens the classes anyway"
-)
+@pytest.mark.skipif(not host.BYTES, reason="this CPU has no product of bytes: float32 screens the classes anyway")
 def test_screening_by_float32_gives_the_same_bits_as_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors, x = head(100, 130, 2), rows(70, 130, 2)
     in_bytes = Scorer(*tensors)
     expected = in_bytes.predict(x, 1.0)
     assert in_bytes.packed().screen[0].size > 0
-    monkeypatch.setattr(instructions, "BYTES", False)
+    monkeypatch.setattr(host, "BYTES", False)
     in_floats = Scorer(*tensors)
     got = in_floats.predict(x, 1.0)
     assert in_floats.packed().screen[0].size == 0
@@ -301,6 +299,7 @@ def test_a_forked_child_scores_with_threads_of_its_own() -> None:
 def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
+    from line_plugin.kernels.cpu import compiling, kept
     from line_plugin.kernels.cpu.blocked import job
 
     def refuse(*types: object, cache: bool = False) -> object:
@@ -313,6 +312,9 @@ def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytes
     expected = Scorer(*tensors).predict(x, None)[1]
     monkeypatch.setattr(numba, "cfunc", refuse)
     monkeypatch.setattr(job, "compiled", job.compiled.__wrapped__)
+    monkeypatch.setattr(compiling, "function", compiling.function.__wrapped__)
+    monkeypatch.setattr(kept, "read", lambda *_: None)
+    monkeypatch.setattr(kept, "write", lambda *_: False)
     scorer = Scorer(*tensors)
     assert torch.equal(scorer.predict(x, None)[1], expected)
     assert isinstance(scorer.packed(), cpu.PackedHead)
@@ -363,14 +365,14 @@ def test_narrower_vectors_give_the_dense_products_too(tmp_path: Path) -> None:
         "import sys, torch; sys.path.insert(0, 'tests/unit/kernels')\n"
         "from test_cpu_kernels import head, rows\n"
         "from line_plugin.kernels.scorer import Scorer\n"
-        "from line_plugin.kernels.cpu.blocked import instructions\n"
+        "from line_plugin.kernels.cpu.blocked import host\n"
         "from line_plugin.kernels import torch_ops\n"
         "tensors, x = head(70, 101, 4), rows(33, 101, 4)\n"
         "classes, confidence = Scorer(*tensors).predict(x, 0.8)\n"
         "expected = torch_ops.score(x.clamp(max=0.8), *tensors)\n"
         "assert torch.equal(classes, expected[0])\n"
         "torch.testing.assert_close(confidence, expected[1], atol=1e-5, rtol=1e-5)\n"
-        "print('lanes', instructions.LANES, 'bytes', instructions.BYTES)"
+        "print('lanes', host.LANES, 'bytes', host.BYTES)"
     )
     narrow = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+popcnt"}
     assert "lanes 8 bytes False" in run_python(code, NUMBA_CACHE_DIR=str(tmp_path), **narrow)

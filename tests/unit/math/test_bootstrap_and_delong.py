@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from line_plugin.errors import FeatureError, SettingsError
 from line_plugin.math import bootstrap, delong
@@ -116,3 +121,106 @@ def test_holm_by_hand() -> None:
     assert delong.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert delong.holm([0.9, 0.8]) == [1.0, 1.0]
     assert delong.holm([]) == []
+
+
+# -- the numbers and the sentences -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: bootstrap.draw({"a": confidences()}, np.zeros(0, dtype=bool), replicates=1),
+            SettingsError,
+            "1 bootstrap draws given, expected 2 or more",
+        ),
+        (
+            lambda: bootstrap.Ranked.of(np.array([1.0]), np.array([np.nan, 2.0])),
+            FeatureError,
+            "1 ID and 2 OOD scores with 1 NaN given: a bootstrap needs finite scores of both",
+        ),
+        (
+            lambda: bootstrap.Ranked.of(np.array([]), np.array([1.0])),
+            FeatureError,
+            "0 ID and 1 OOD scores with 0 NaN given: a bootstrap needs finite scores of both",
+        ),
+        (
+            lambda: bootstrap.Ranked.of(np.array([1.0]), np.array([])),
+            FeatureError,
+            "1 ID and 0 OOD scores with 0 NaN given: a bootstrap needs finite scores of both",
+        ),
+        (
+            lambda: delong.parts_of(np.ones(3), [np.ones(4), np.ones(1)]),
+            FeatureError,
+            "sets of [3, 4, 1] images given (ID first): a comparison needs at least 2 of each",
+        ),
+        (
+            lambda: delong.parts_of(np.ones(3), []),
+            FeatureError,
+            "sets of [3] images given (ID first): a comparison needs at least 2 of each",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_whole_sentence(
+    make: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        make()
+
+
+def test_two_draws_are_enough_and_one_image_of_each_set_too() -> None:
+    one = {"a": {"id": np.array([2.0]), "far": np.array([1.0])}}
+    found = bootstrap.draw(one, np.array([True]), replicates=2)
+    assert (found.metrics.shape, found.accuracy.tolist()) == ((2, 1, 1, 5), [1.0, 1.0])
+    assert len(delong.parts_of(np.array([1.0, 2.0]), [np.array([0.0, 3.0])]).of_ood) == 1
+
+
+def test_draws_are_those_of_numpys_generator_set_by_set_with_the_id_set_first() -> None:
+    scores, right, rng = confidences(), np.arange(60) % 3 > 0, np.random.default_rng(7)
+    named = {"in": scores["id"], "near": scores["near"], "far": scores["far"]}
+    found = bootstrap.draw({"a": named}, right, id_set="in", replicates=3, seed=7)
+    for r in range(3):
+        chosen = rng.integers(60, size=60)
+        assert found.accuracy[r] == pytest.approx(right[chosen].mean())
+        for s, name in enumerate(("near", "far")):
+            other = rng.integers(len(named[name]), size=len(named[name]))
+            literal = ood_metrics(named["in"][chosen], named[name][other])
+            assert found.metrics[r, 0, s].tolist() == [getattr(literal, column) for column in bootstrap.COLUMNS]
+    assert len(bootstrap.draw({"a": scores}, right[:0], replicates=3).metrics) == 3
+    again = bootstrap.draw({"a": scores}, right, replicates=2)
+    assert np.array_equal(again.metrics, bootstrap.draw({"a": scores}, right, replicates=2, seed=0).metrics)
+
+
+def test_an_interval_leaves_the_same_share_on_both_sides() -> None:
+    values = np.arange(101.0)
+    assert bootstrap.interval(values) == pytest.approx((2.5, 97.5))
+    assert bootstrap.interval(values, 0.8) == pytest.approx((10.0, 90.0))
+
+
+def test_a_comparison_by_hand() -> None:
+    """Two ID and two OOD images: a separates them, b has one pair wrong and a tie."""
+    a = delong.parts_of(np.array([3.0, 4.0]), [np.array([1.0, 2.0])])
+    b = delong.parts_of(np.array([3.0, 1.0]), [np.array([1.0, 2.0])])
+    assert (a.auroc, a.of_id.tolist(), a.of_ood[0].tolist()) == (1.0, [1.0, 1.0], [1.0, 1.0])
+    assert (b.auroc, b.of_id.tolist(), b.of_ood[0].tolist()) == (0.625, [1.0, 0.25], [0.75, 0.5])
+    (found,) = delong.compare_all({"a": a, "b": b})
+    error = math.sqrt(np.var([0.0, 0.75], ddof=1) / 2 + np.var([0.25, 0.5], ddof=1) / 2)
+    assert (found.first, found.second, found.difference) == ("a", "b", 0.375)
+    assert (found.low, found.high) == pytest.approx((0.375 - 1.96 * error, 0.375 + 1.96 * error))
+    assert found.p == found.adjusted == pytest.approx(2 * norm.sf(0.375 / error))
+
+
+def test_every_pair_is_compared_in_order_and_adjusted_together() -> None:
+    parts = {k: delong.parts_of(v["id"], [v["near"]]) for k, v in zip("xyz", map(confidences, range(3)), strict=True)}
+    found = delong.compare_all(parts)
+    assert [(c.first, c.second) for c in found] == [("x", "y"), ("x", "z"), ("y", "z")]
+    assert [c.adjusted for c in found] == delong.holm([c.p for c in found])
+    for c in found:
+        (alone,) = delong.compare_all({c.first: parts[c.first], c.second: parts[c.second]})
+        assert (alone.difference, alone.low, alone.high, alone.p) == (c.difference, c.low, c.high, c.p)
+
+
+def test_methods_that_differ_without_any_spread_differ_for_certain() -> None:
+    always, never = (delong.Parts(np.full(2, v), (np.full(2, v),)) for v in (1.0, 0.0))
+    (found,) = delong.compare_all({"a": always, "b": never})
+    assert (found.difference, found.low, found.high, found.p) == (1.0, 1.0, 1.0, 0.0)

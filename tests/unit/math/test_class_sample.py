@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -88,11 +91,64 @@ def test_half_precision_is_kept_in_float32() -> None:
     assert drawn(x.half(), y, 2, [10]).features.dtype == torch.float32
 
 
-def test_what_cannot_be_sampled_is_refused() -> None:
-    x, y = rows(10, 2)
-    with pytest.raises(FitError, match="expected a class from 0 to 1"):
-        drawn(x, y + 1, 2, [10])
-    with pytest.raises(FitError, match="one label a row"):
-        ClassSample(2).add_(x, y[:5])
-    with pytest.raises(SettingsError, match="at least 1"):
-        ClassSample(2, rows=0)
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: ClassSample(2, rows=0),
+            SettingsError,
+            "a sample of 0 rows of 2 classes was asked for, expected at least 1 of each",
+        ),
+        (
+            lambda: ClassSample(0),
+            SettingsError,
+            "a sample of 5000 rows of 0 classes was asked for, expected at least 1 of each",
+        ),
+        (
+            lambda: ClassSample(2).add_(torch.ones(3), torch.zeros(3)),
+            FitError,
+            "features of shape (3,) and labels of shape (3,) given: expected (N, D) and one label a row",
+        ),
+        (
+            lambda: ClassSample(2).add_(torch.ones(3, 4), torch.zeros(2)),
+            FitError,
+            "features of shape (3, 4) and labels of shape (2,) given: expected (N, D) and one label a row",
+        ),
+        (
+            lambda: ClassSample(2).add_(torch.ones(2, 4), torch.tensor([0, 2])),
+            FitError,
+            "label 2 given, expected a class from 0 to 1",
+        ),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_in_a_whole_sentence(
+    make: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        make()
+
+
+def test_one_row_of_one_class_is_a_sample_and_no_row_is_an_empty_one() -> None:
+    sample = ClassSample(1, rows=1)
+    assert (sample.features.shape, sample.labels.tolist()) == ((0, 0), [])
+    sample.add_(torch.empty(0, 4), torch.empty(0, dtype=torch.int64))
+    assert (sample.features.shape, sample.labels.tolist()) == ((0, 0), [])
+    sample.add_(torch.ones(1, 4), torch.tensor([0]))
+    assert (sample.features.tolist(), sample.labels.tolist()) == ([[1.0] * 4], [0])
+
+
+@pytest.mark.parametrize("fewer", [1, 4, 7, 12, 99])
+def test_a_smaller_sample_is_the_one_that_would_have_been_drawn(fewer: int) -> None:
+    x, y = rows(50, 3)
+    whole, small = drawn(x, y, 3, [50], rows=12, seed=5), drawn(x, y, 3, [50], rows=min(fewer, 12), seed=5)
+    found = whole.first(fewer)
+    assert (found.rows, found.seed, found.per_class) == (small.rows, 5, small.per_class)
+    assert torch.equal(found.features, small.features)
+    for one in (found, small, whole):  # and goes on as that one would
+        one.add_(x + 50, y)
+    assert torch.equal(found.features, small.features)
+    assert torch.equal(found.labels, small.labels)
+    assert torch.equal(
+        whole.features, drawn(torch.cat([x, x + 50]), torch.cat([y, y]), 3, [100], rows=12, seed=5).features
+    )
+    assert ClassSample(3).first(2).features.shape == (0, 0)

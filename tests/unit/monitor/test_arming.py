@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
-from monitor.math import nulls
-from monitor.math.arming import judge
+from monitor.math import arming, nulls
+from monitor.math.arming import Arming, Rate, _rounded_up, judge
 from monitor.math.flag_order import FlagOrder
 from monitor.math.fold import fold
-from monitor.math.state import Bucket, MonitorState
+from monitor.math.intervals import interval
+from monitor.math.lifecycle import Alert, Transition
+from monitor.math.state import Bucket, MonitorState, Rules
 from monitor.service.replaying import report
 from tests.unit.monitor.alert_streams import bucket, law, rules, run, surge
 
@@ -126,3 +130,219 @@ def test_replay_folds_as_the_evaluator_does() -> None:
         state, changes = fold(state, one, how)
         said += changes
     assert list(judge(surge(1), how).transitions) == said
+
+
+# -- the numbers and the words -----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(flags=st.lists(st.booleans(), max_size=30), cut=st.integers(0, 30))
+def test_a_log_that_follows_another_counts_the_pair_between_them_and_one_beside_it_does_not(
+    flags: list[bool], cut: int
+) -> None:
+    earlier, later = FlagOrder().then(flags[:cut]), FlagOrder().then(flags[cut:])
+    assert earlier.followed_by(later) == FlagOrder().then(flags)
+    together = earlier.beside(later)
+    pairs = [*pairwise(flags[:cut]), *pairwise(flags[cut:])]
+    assert (together.pairs, together.first, together.second, together.both) == (
+        len(pairs),
+        sum(a for a, _ in pairs),
+        sum(b for _, b in pairs),
+        sum(a and b for a, b in pairs),
+    )
+    assert (together.last, together.begin) == (None, None)
+
+
+def test_the_error_of_an_autocorrelation_is_one_over_the_root_of_the_pairs() -> None:
+    assert FlagOrder(pairs=25).error == 0.2
+    assert FlagOrder().error == math.inf
+
+
+def literal_rate(counts: list[int], how: Rules, rho: float, risk: float) -> tuple[float, float]:
+    """The mean bet less 1, and its lower bound, from the samples one by one."""
+    pays = [p / how.nulls.margin for p in nulls.ratios(how.nulls.steps)]
+    each = np.repeat(pays, counts)
+    error = math.sqrt(max(each.var(), 1 / len(each)) / len(each) * (1 + rho) / (1 - rho))
+    return each.mean() - 1, each.mean() - 1 + float(norm.ppf(risk)) * error
+
+
+@pytest.mark.parametrize(
+    ("order", "rho"),
+    [
+        ({}, 0.0),
+        ({"a": FlagOrder(100, 20, 20, 10)}, 0.375),
+        ({"a": FlagOrder(100, 20, 20, 0)}, 0.0),
+        ({"b": FlagOrder(9, 3, 3, 3)}, 0.0),
+    ],
+    ids=["no order", "bursts", "flags that avoid each other", "another stream's"],
+)
+def test_a_rate_holds_the_mean_bet_and_its_lower_bound_widened_by_bursts(order: dict, rho: float) -> None:
+    how = replace(rules(), nulls=nulls.pooled(2000))
+    counts = [1, 3, 2, 4, 12, 20, 158]
+    got = judge([bucket(0, {("a", 4): np.array(counts)})], how, order, risk=0.02)
+    bet, low = literal_rate(counts, how, rho, 0.02 / 2)  # a stream and a class share the risk
+    assert [(r.stream, r.label) for r in got.rates] == [("a", None), ("a", 4)]
+    for one in got.rates:
+        assert (one.samples, one.flagged, one.cells, one.expert) == (200, 22, tuple(counts), "")
+        assert (one.low, one.high) == interval(200, 22)
+        assert (one.rate, one.allowed) == (0.11, how.null_rate())
+        assert (one.bet, one.bet_low) == pytest.approx((bet, low), rel=1e-9)
+
+
+def test_without_any_spread_the_error_is_that_of_a_bet_of_spread_one_over_n() -> None:
+    one = judge([bucket(0, {("a", 0): np.array([0, 0, 0, 0, 0, 0, 40])})], rules()).rates[0]
+    assert (one.bet, one.bet_low) == pytest.approx(literal_rate([0] * 6 + [40], rules(), 0.0, 0.005), rel=1e-9)
+
+
+def test_keys_are_told_streams_first_then_their_classes_and_none_without_samples() -> None:
+    calm_one = np.array([0, 0, 0, 0, 0, 1, 9])
+    counts = {("b", 2): calm_one, ("a", 10): calm_one, ("a", 9): calm_one, ("c", 0): calm_one * 0}
+    got = judge([bucket(0, counts), bucket(1, {("a", 9): calm_one})], rules())
+    assert [(r.stream, r.label, r.samples) for r in got.rates] == [
+        ("a", None, 30),
+        ("b", None, 10),
+        ("a", 9, 20),
+        ("a", 10, 10),
+        ("b", 2, 10),
+    ]
+    assert (got.requests, got.affordable, got.budget) == (40, 40 / 1e5, rules().budget)
+
+
+def rate(label: int | None = None, bet_low: float = -1.0, expert: str = "") -> Rate:
+    return Rate("a", label, 1000, 82, 0.0657, 0.1012, 0.05, 0.125, bet_low, (82, 0, 0, 0, 0, 18, 900), expert)
+
+
+ALERT = Alert(stream="a", kind="ood", bucket=3, raised_at=40.0, onset_at=31.0)
+RAISED = Transition("raised", ALERT, 3, 40.0)
+OTHERS = [Transition("resolved", ALERT, 5, 60.0), Transition("raised", replace(ALERT, kind="silence"), 4, 50.0)]
+
+
+def judged_of(
+    monkeypatch: pytest.MonkeyPatch, rates: list[Rate], raised: int, requests: int = 1000, budget: float = 1e5
+) -> Arming:
+    """A replay of so many requests with these rates and raises, judged with a risk of .25."""
+    counts = {("a", r.label): np.array([0, 0, 0, 0, 0, 0, requests]) for r in rates}
+    left = iter(rates)
+    monkeypatch.setattr(arming, "_folded", lambda *_: (counts, [RAISED] * raised + OTHERS, 123.0))
+    monkeypatch.setattr(arming, "_rate", lambda *_: next(left))
+    return judge([], replace(rules(budget), class_nulls={3: rules().nulls}), risk=0.25)
+
+
+def test_rates_whose_lower_bound_lies_above_a_fair_bet_break_the_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = [rate(None, 0.0625), rate(3, 0.0625), rate(4, 0.0625), rate(5, 0.0)]
+    found = judged_of(monkeypatch, rates, 0)
+    assert (found.breaches, found.unarmed) == (tuple(rates[:2]), (rates[2],))
+    assert (found.arm, found.rates, found.quiet_requests) == (False, tuple(rates), 123.0)
+    assert judged_of(monkeypatch, [rate(None, 0.0)], 0).arm
+
+
+def test_more_raises_than_the_budget_makes_likely_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = [rate(None)]
+    exactly = judged_of(monkeypatch, one, 4, requests=1000, budget=1000.0)
+    assert (exactly.raised, exactly.affordable, exactly.too_many) == (4, 1.0, False)  # as likely as the risk
+    assert judged_of(monkeypatch, one, 4, requests=999, budget=1000.0).too_many
+    assert not judged_of(monkeypatch, one, 0, requests=1, budget=1e9).too_many
+    assert not judged_of(monkeypatch, one, 4, requests=999, budget=1000.0).arm
+
+
+def test_an_alert_in_fewer_requests_than_one_budget_makes_a_replay_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = [rate(None)]
+    assert judged_of(monkeypatch, one, 1, requests=999, budget=1000.0).too_short
+    assert not judged_of(monkeypatch, one, 1, requests=1000, budget=1000.0).too_short
+    assert not judged_of(monkeypatch, one, 0, requests=999, budget=1000.0).too_short
+
+
+class Flags(FlagOrder):
+    """Flags of a given autocorrelation."""
+
+    autocorrelation, error = 0.0, 0.0
+
+    def __init__(self, autocorrelation: float, error: float) -> None:
+        super().__init__()
+        for name, value in (("autocorrelation", autocorrelation), ("error", error)):
+            object.__setattr__(self, name, value)
+
+
+@pytest.mark.parametrize(
+    ("rho", "error", "every"),
+    [
+        (0.05, 0.0, None),
+        (0.051, 0.016, 2),
+        (0.06, 0.02, None),
+        (0.3, 0.0999, 3),
+        (0.3, 0.1, None),
+        (0.5, 0.0, 5),
+        (0.99, 0.0, 59),
+    ],
+)
+def test_bursts_beyond_chance_say_how_far_to_thin(rho: float, error: float, every: int | None) -> None:
+    found = judge([], rules(), {"b": Flags(0.0, 1.0), "a": Flags(rho, error)})
+    assert found.bursts == ({"a": every} if every else {})
+
+
+@pytest.mark.parametrize(
+    ("x", "rounded"),
+    [
+        (0.3, 1),
+        (1, 1),
+        (1.01, 2),
+        (2, 2),
+        (2.5, 5),
+        (5 * (1 + 1e-13), 5),
+        (5.01, 10),
+        (10, 10),
+        (999, 1000),
+        (2e7, 2e7),
+        (math.inf, math.inf),
+    ],
+)
+def test_a_budget_is_rounded_up_to_1_2_or_5_times_a_power_of_ten(x: float, rounded: float) -> None:
+    assert _rounded_up(x) == pytest.approx(rounded, rel=1e-15)
+
+
+def test_a_report_in_words() -> None:
+    judged = Arming(
+        1000,
+        (rate(), rate(7, expert="knn")),
+        {"b": FlagOrder(100, 20, 20, 10), "a": FlagOrder()},
+        (RAISED, *OTHERS),
+        rules().budget,
+        123_456.0,
+        breaches=(rate(7, 0.0625, "knn"), rate(None, 0.0625)),
+        too_many=True,
+        bursts={"b": 3},
+        unarmed=(rate(4, 0.0625),),
+    )
+    broken = (
+        " breaks the calibration: each sample adds 12.5% to the evidence on average (at least 6.2%), expected 0 at "
+        "most; 8.20% are flagged, 5.00% are allowed. Calibrate on this traffic, or raise the upper bounds on the cell "
+        "masses"
+    )
+    bursts = (
+        " comes in bursts (autocorrelation +0.37): the budget counts on independent samples; thin to 1 in 3 per "
+        "client, or expect several times as many false alerts"
+    )
+    unarmed = " is flagged more often (8.20%) than all together may be; it cannot raise by itself"
+    assert report.lines(judged) == [
+        "1,000 requests replayed, at most 1 false alert per 100,000 requests; evidence to raise: stream 100,000",
+        "stream 'a': 8.20% flagged (6.57% to 10.12%) of 1,000, 5.00% allowed",
+        "stream 'a', class 7, expert knn: 8.20% flagged (6.57% to 10.12%) of 1,000, 5.00% allowed",
+        "stream 'a': lag-1 autocorrelation of flags +0.000",
+        "stream 'b': lag-1 autocorrelation of flags +0.375",
+        "alerts that would have been raised: 1, affordable: 0.01",
+        "suggested budget: 1 false alert per 200,000 requests",
+        "warning: stream 'b'" + bursts,
+        "warning: stream 'a', class 4" + unarmed,
+        "warning: 1,000 requests are less than one budget (100,000): replay a longer range",
+        "refused: stream 'a', class 7, expert knn" + broken,
+        "refused: stream 'a'" + broken,
+        "refused: alerts that would have been raised on it: 1, affordable: 0.01",
+    ]
+    loud = replace(
+        judged, quiet_requests=math.inf, transitions=(), breaches=(), too_many=False, bursts={}, unarmed=(), order={}
+    )
+    assert report.lines(loud)[-3:] == [
+        "alerts that would have been raised: 0, affordable: 0.01",
+        "no budget would have kept this traffic quiet",
+        "may be armed",
+    ]

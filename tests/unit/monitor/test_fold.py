@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.math import evidence as ev
 from monitor.math import nulls, packing
-from monitor.math.fold import fold, quiet
-from monitor.math.lifecycle import Transition
-from monitor.math.state import EVERYTHING, Bucket, MonitorState
+from monitor.math.evidence import Evidence
+from monitor.math.fold import _Pass, fold, quiet
+from monitor.math.levels import Levels
+from monitor.math.lifecycle import Alert, Transition
+from monitor.math.state import EVERYTHING, Bucket, MonitorState, Rules
 from tests.unit.monitor.alert_streams import bucket, kinds, law, rules, run, surge
 
 ALL = ("stream", "class", "everything")
@@ -213,7 +216,7 @@ def events(said: list[Transition]) -> list[tuple]:
     return [(t.event, t.at, t.alert) for t in said]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(crashes=st.lists(st.integers(1, 119), max_size=6), lost=st.integers(0, 5), seed=st.integers(0, 3))
 def test_crashes_and_buckets_folded_again_give_the_same_transitions(crashes: list[int], lost: int, seed: int) -> None:
     how = rules(levels=ALL, silence_after=300.0)
@@ -329,3 +332,214 @@ def test_a_state_that_does_not_say_how_regular_a_stream_is_is_read_exactly() -> 
     back = packing.unpacked({**packing.header(state), "format": 2}, json.loads(json.dumps(kept)))
     assert {k: back.log_evidence(k) for k in back.rows} == {k: state.log_evidence(k) for k in state.rows}
     assert not back.evidence.heard.any()
+
+
+# -- who is silent, on the very bounds ---------------------------------------------------------------------------------
+
+
+def regular(seen_at: dict[str, float], heard: int = 20, gap: float = 0.0, last_bucket: int | None = 8) -> MonitorState:
+    """Streams that were heard so often and last at that time; each has a class whose clock says nothing."""
+    rows: dict = {EVERYTHING: 0}
+    for name in seen_at:
+        rows |= {(name, None): len(rows), (name, 3): len(rows) + 1}
+    evidence = Evidence.empty(len(rows))
+    for name, at in seen_at.items():
+        row = rows[name, None]
+        evidence.seen_at[row], evidence.heard[row], evidence.gap[row] = at, heard, gap
+    evidence.heard[[i for (_, label), i in rows.items() if label == 3]] = 99
+    return replace(MonitorState.new(rules()), rows=rows, evidence=evidence, last_bucket=last_bucket)
+
+
+QUIET = rules(silence_after=60.0)
+
+
+def silent(now: float, state: MonitorState, how: Rules = QUIET, listening_since: float = -math.inf) -> list[str | None]:
+    return [t.alert.stream for t in quiet(state, now, how, listening_since)[1]]
+
+
+def test_a_stream_is_silent_from_the_second_on_that_its_patience_ends() -> None:
+    state = regular({"a": 100.0, "b": 500.0})
+    assert (silent(159.9, state), silent(160.0, state)) == ([], ["a"])
+    rare = regular({"a": 100.0, "b": 900.0}, gap=6.5)
+    assert (silent(164.9, rare), silent(165.0, rare)) == ([], ["a"])
+    assert silent(160.0, regular({"a": 100.0, "b": 500.0}, heard=19)) == []
+    assert silent(1e9, state, rules(silence_after=math.inf)) == []
+    assert silent(1e9, state, replace(QUIET, unwatched=("a", "b"))) == []
+
+
+def test_nobody_is_silent_before_it_could_be_heard_for_as_long_as_its_patience() -> None:
+    state = regular({"a": 100.0, "b": 9000.0})
+    assert silent(259.9, state, listening_since=200.0) == []
+    assert silent(260.0, state, listening_since=200.0) == ["a"]
+    assert silent(260.0, state, listening_since=260.1) == []
+    endless = replace(QUIET, alerts=replace(QUIET.alerts, silence_after=1e-9))
+    assert silent(260.0, state, endless, listening_since=260.0) == []
+
+
+def test_the_alert_of_a_silence_says_since_when_and_fires_once() -> None:
+    state = regular({"a": 100.0, "b": 500.0})
+    after, (one,) = quiet(state, 170.0, QUIET)
+    alert = Alert(stream="a", kind="silence", bucket=8, raised_at=170.0, onset_at=100.0)
+    assert one == Transition("raised", alert, 8, 170.0)
+    assert after == replace(state, alerts={("a", "silence"): alert})
+    assert quiet(after, 999.0, replace(QUIET, unwatched=("b",)))[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("late", "of", "named"),
+    [(1, 1, 1), (1, 2, 1), (2, 2, None), (2, 3, 2), (5, 9, 5), (6, 9, None), (25, 30, None)],
+    ids=str,
+)
+def test_more_than_five_at_once_or_all_of_several_are_one_alert(late: int, of: int, named: int | None) -> None:
+    seen = {f"s{n:02d}": 100.0 + n if n < late else 900.0 for n in range(of)}
+    state = regular({**seen, "unwatched": 900.0})
+    names = sorted(seen)[:late]
+    after, said = quiet(state, 200.0, replace(QUIET, unwatched=("unwatched",)))
+    if named is not None:
+        assert [(t.alert.stream, t.alert.onset_at) for t in said] == [(s, seen[s]) for s in names]
+        return
+    alert = Alert(None, "silence", 8, 200.0, 100.0, streams=tuple(names[:20]), samples=float(late))
+    assert said == (Transition("raised", alert, 8, 200.0),)
+    assert after.alerts == {(None, "silence"): alert}
+
+
+@pytest.mark.parametrize(("were", "still", "ends"), [(6, 4, False), (6, 3, True), (20, 6, False), (20, 5, True)])
+def test_a_silence_of_many_ends_once_half_of_them_and_no_more_than_five_are_left(
+    were: int, still: int, ends: bool
+) -> None:
+    together = Alert(None, "silence", 2, 30.0, 10.0, samples=float(were), streams=("s00",))
+    seen = {f"s{n:02d}": 100.0 if n < still else 900.0 for n in range(30)}
+    state = replace(regular(seen), alerts={(None, "silence"): together})
+    after, said = quiet(state, 200.0, QUIET)
+    if not ends:
+        assert (said, after.alerts) == ((), state.alerts)
+        return
+    assert said[0] == Transition("resolved", together, 8, 200.0)
+    assert [(t.change, t.alert.stream) for t in said[1:]] == [("raised", f"s{n:02d}") for n in range(still)]
+    assert (None, "silence") not in after.alerts
+
+
+def test_what_is_silent_already_is_not_counted_again() -> None:
+    own = Alert("a", "silence", 2, 30.0, 10.0)
+    state = replace(regular({"a": 100.0, "b": 100.0, "c": 900.0}), alerts={("a", "silence"): own})
+    assert silent(200.0, state) == ["b"]
+
+
+def test_nothing_is_over_before_it_began() -> None:
+    own = Alert("a", "silence", 2, 50.0, 10.0)
+    state = replace(regular({"a": 100.0}), alerts={("a", "silence"): own}, last_bucket=None)
+    _, said = fold(state, Bucket(3, 30.0, 40.0, {("a", 3): [0, 0, 0, 0, 0, 0, 9]}), QUIET)
+    assert said == (Transition("resolved", own, 3, 50.0),)
+
+
+# -- who is behind everything together ---------------------------------------------------------------------------------
+
+
+def with_evidence(how: Rules, logs: dict) -> MonitorState:
+    """A state whose keys have this evidence, the same in every column."""
+    rows = {EVERYTHING: 0} | {key: i + 1 for i, key in enumerate(k for k in logs if k != EVERYTHING)}
+    evidence = Evidence.empty(len(rows), how.columns)
+    for key, row in rows.items():
+        evidence.log_m[row] = logs.get(key, -math.inf)
+    return replace(MonitorState.new(how), rows=rows, evidence=evidence)
+
+
+BOTH = rules(levels=("stream", "everything"))
+LEAD = 0.75 * BOTH.log_threshold(("a", None))
+
+
+def everything_passes(state: MonitorState) -> _Pass:
+    """A pass over a bucket in which everything together has reached its threshold, and no stream has."""
+    one = _Pass(state, 5, 60.0, BOTH)
+    one.everything(Levels(state.rows, state.evidence, {}, (), (), {}, {}, {}, np.zeros(7, dtype=np.int64), True))
+    return one
+
+
+def test_streams_three_quarters_of_the_way_are_named_behind_everything_together() -> None:
+    logs = {EVERYTHING: 13.0, ("b", None): LEAD, ("a", None): LEAD + 1, ("c", None): LEAD - 1e-9, ("d", 0): 99.0}
+    state = with_evidence(BOTH, logs)
+    state = replace(state, rows={**state.rows, ("d", None): state.rows["c", None]})
+    one = everything_passes(state)
+    (said,) = one.said
+    assert (said.change, said.alert.stream, said.alert.streams) == ("raised", None, ("a", "b"))
+    assert said.alert.log_evidence == pytest.approx(13.0)
+    assert (one.cleared, one.raises) == ([0], 1)
+    assert one.alerts == {(None, "ood"): said.alert}
+
+
+def test_one_stream_behind_everything_together_raises_its_own_alert_instead() -> None:
+    state = with_evidence(BOTH, {EVERYTHING: 13.0, ("a", None): LEAD, ("a", 2): 1.0, ("b", None): 0.0})
+    one = everything_passes(state)
+    (said,) = one.said
+    assert (said.change, said.alert.stream, said.alert.scope) == ("raised", "a", ())
+    assert said.alert.log_evidence == pytest.approx(LEAD)
+    assert sorted(one.cleared) == sorted([0, state.rows["a", None], state.rows["a", 2]])
+    assert one.alerts == {("a", "ood"): said.alert}
+    assert one.raises == 1
+
+
+def test_a_stream_that_fires_is_not_behind_everything_together() -> None:
+    state = with_evidence(BOTH, {EVERYTHING: 13.0, ("a", None): LEAD, ("b", None): LEAD, ("c", None): 0.0})
+    state = replace(state, alerts={("a", "ood"): Alert("a", "ood", 1, 9.0, 5.0)})
+    assert [t.alert.stream for t in everything_passes(state).said] == ["b"]
+
+
+def test_what_everything_together_gathered_is_dropped_with_the_raise_of_a_stream() -> None:
+    state = with_evidence(BOTH, {EVERYTHING: 13.0, ("a", None): LEAD})
+    one = _Pass(state, 5, 60.0, BOTH)
+    one.raises = 1
+    one.everything(Levels(state.rows, state.evidence, {}, (), (), {}, {}, {}, np.zeros(7, dtype=np.int64), True))
+    assert (one.cleared, one.said) == ([0], [])
+    after, _ = one.result((), -math.inf)
+    assert np.isneginf(after.evidence.log_m[0]).all()
+    assert after.evidence.log_m[1].tolist() == state.evidence.log_m[1].tolist()
+    assert after.raises == state.raises + 1
+
+
+# -- an alert that fires, bucket by bucket -----------------------------------------------------------------------------
+
+
+def calm_of(n: int, flagged: int = 0) -> list[int]:
+    return [0, 0, 0, 0, flagged, 0, n - flagged]
+
+
+def test_a_firing_alert_takes_the_counts_of_its_scope_and_its_classes() -> None:
+    how = replace(rules(levels=("stream",)), class_nulls={1: nulls.known(tuple(np.cumsum(law(0))))})
+    firing = Alert("a", "ood", 1, 9.0, 5.0, scope=(1,), classes=(1,), samples=4.0, flagged=2.0, bet=3, cusum=0.5)
+    firing = replace(firing, by_class=((1, 4.0, 2.0),))
+    state = replace(MonitorState.new(how), alerts={("a", "ood"): firing})
+    after, said = fold(state, Bucket(2, 10.0, 20.0, {("a", 0): calm_of(9, 2), ("a", 1): calm_of(5, 1)}), how)
+    bets = ev.log_bets(how.nulls)[3]
+    expected = replace(
+        firing,
+        samples=9.0,
+        flagged=3.0,
+        cusum=pytest.approx(max(0.0, 0.5 - bets[4] - 4 * bets[6])),
+        by_class=((0, 9.0, 2.0), (1, 9.0, 3.0)),
+    )
+    assert (after.alerts, said) == ({("a", "ood"): expected}, ())
+    whole = replace(firing, scope=())
+    after, _ = fold(replace(state, alerts={("a", "ood"): whole}), Bucket(2, 10.0, 20.0, {("a", 0): calm_of(9, 2)}), how)
+    found = after.alerts["a", "ood"]
+    assert (found.samples, found.flagged, found.by_class) == (13.0, 4.0, ((0, 9.0, 2.0), (1, 4.0, 2.0)))
+    assert found.cusum == pytest.approx(max(0.0, 0.5 - 2 * bets[4] - 7 * bets[6]))
+
+
+def test_an_alert_that_is_over_takes_the_evidence_of_its_stream_alone() -> None:
+    how = rules(levels=("stream",), resolve_after=2.0)
+    over = Alert("a", "ood", 1, 9.0, 5.0, cusum=50.0, bet=3)
+    state = with_evidence(how, {EVERYTHING: 1.0, ("a", None): 2.0, ("a", 0): 2.0, ("b", None): 3.0})
+    state = replace(state, alerts={("a", "ood"): over}, raises=1)
+    after, said = fold(state, Bucket(2, 10.0, 20.0, {("a", 0): calm_of(9)}), how)
+    assert [(t.change, t.bucket, t.at) for t in said] == [("resolved", 2, 20.0)]
+    assert (after.alerts, after.raises, after.last_bucket, after.last_end) == ({}, 1, 2, 20.0)
+    gone = {key for key, row in after.rows.items() if np.isneginf(after.evidence.log_m[row]).all()}
+    assert gone == {("a", None), ("a", 0)}
+
+
+def test_a_bucket_that_was_folded_or_is_older_changes_nothing() -> None:
+    how = rules()
+    state, _ = run([bucket(4, {("a", 0): np.array(calm_of(9))})], how)
+    for i in (3, 4):
+        assert fold(state, bucket(i, {("a", 0): np.array(calm_of(9))}), how) == (state, ())
+    assert fold(state, bucket(5, {}), how)[0].last_bucket == 5

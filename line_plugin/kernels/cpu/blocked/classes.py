@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import literally
 
-from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.host import LANES
 from line_plugin.kernels.cpu.blocked.rows import clip, largest, total
 from line_plugin.kernels.cpu.blocked.sums import accumulate_bytes, dot
 from line_plugin.kernels.cpu.blocked.tiles import ROWS, add, aligned, jit, loose, unit

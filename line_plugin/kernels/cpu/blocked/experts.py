@@ -13,14 +13,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import literally
+from numba import carray, literally
 
+from line_plugin.kernels.cpu import kept
 from line_plugin.kernels.cpu.blocked import layout
+from line_plugin.kernels.cpu.blocked.address import at, compile_for_address
 from line_plugin.kernels.cpu.blocked.classes import dense
-from line_plugin.kernels.cpu.blocked.instructions import LANES
+from line_plugin.kernels.cpu.blocked.host import LANES
 from line_plugin.kernels.cpu.blocked.masked import SHORTEST, log_sum_exp
 from line_plugin.kernels.cpu.blocked.sums import dot, shared_rows
-from line_plugin.kernels.cpu.blocked.tiles import ROWS, aligned, cached, clip_row, jit
+from line_plugin.kernels.cpu.blocked.tiles import ROWS, aligned, clip_row, jit
 
 
 @jit
@@ -75,6 +77,7 @@ def _residual(
             out[start + r] = math.sqrt(along if inside else max(squares[r] - along, 0.0))
 
 
+@jit
 def _of_class(x: Any, classes: Any, weight: Any, bias: Any, prototypes: Any, out: Any, span: Any) -> None:
     """Writes the largest logit and the prototype score into ``out`` (2, N); an empty array leaves its row out."""
     d = x.shape[1]
@@ -92,29 +95,61 @@ def _of_class(x: Any, classes: Any, weight: Any, bias: Any, prototypes: Any, out
 
 @functools.cache
 def angle(width: int) -> Any:
-    """The compiled angle expert for tiles of ``width`` classes: ``(x, delta, mean, tiles, bias, out, span)``."""
+    """Compiles the angle expert for tiles of ``width`` classes. ``calls.py`` writes what it reads."""
     vectors = width // LANES
     share, block = shared_rows(vectors), layout.block_length(width)
+    source = int(kept.sources()[:15], 16)
 
-    def run(x: Any, delta: Any, mean: Any, tiles: Any, bias: Any, out: Any, span: Any) -> None:
-        _angle(vectors, share, block, x, delta, mean, tiles, bias, out, span)
+    def run(address: Any) -> None:
+        _ = source  # as in :mod:`.job`
+        job = carray(address, 12)
+        n, d, count, columns = job[2], job[3], job[4], job[5]
+        x = carray(at(job[7], np.float32), (n, d))
+        delta = np.int32(job[6]).view(np.float32)
+        mean = carray(at(job[8], np.float32), d)
+        tiles = carray(at(job[9], np.float32), (count, d, columns))
+        bias = carray(at(job[10], np.float32), count * columns)
+        out = carray(at(job[11], np.float64), n)
+        _angle(vectors, share, block, x, delta, mean, tiles, bias, out, (job[0], job[1]))
 
-    return cached(run)
+    return compile_for_address(run)
 
 
 @functools.cache
 def residual(width: int) -> Any:
-    """The compiled residual for tiles of ``width`` directions: ``(x, mean, tiles, is_residual, out, span)``."""
+    """Compiles the residual for tiles of ``width`` directions. ``calls.py`` writes what it reads."""
     vectors = width // LANES
     share, block = shared_rows(vectors), layout.block_length(width)
+    source = int(kept.sources()[:15], 16)
 
-    def run(x: Any, mean: Any, tiles: Any, inside: bool, out: Any, span: Any) -> None:
-        _residual(vectors, share, block, x, mean, tiles, inside, out, span)
+    def run(address: Any) -> None:
+        _ = source
+        job = carray(address, 11)
+        n, d, count, columns = job[2], job[3], job[4], job[5]
+        x = carray(at(job[7], np.float32), (n, d))
+        mean = carray(at(job[8], np.float32), d)
+        tiles = carray(at(job[9], np.float32), (count, d, columns))
+        out = carray(at(job[10], np.float64), n)
+        _residual(vectors, share, block, x, mean, tiles, job[6] != 0, out, (job[0], job[1]))
 
-    return cached(run)
+    return compile_for_address(run)
 
 
 @functools.cache
-def of_class() -> Any:
-    """The compiled rest: ``(x, classes, weight, bias, prototypes, out, span)``."""
-    return cached(_of_class)
+def of_class(_width: int = 0) -> Any:
+    """Compiles what needs the predicted class alone. ``calls.py`` writes what it reads."""
+    source = int(kept.sources()[:15], 16)
+
+    def run(address: Any) -> None:
+        _ = source
+        job = carray(address, 14)
+        n, d, k, classes_of_prototypes, prototypes_each = job[2], job[3], job[4], job[5], job[6]
+        x = carray(at(job[8], np.float32), (n, d))
+        classes = carray(at(job[9], np.int64), n)
+        weight = carray(at(job[10], np.float32), (k, d))
+        bias = carray(at(job[11], np.float32), job[7])
+        prototypes = carray(at(job[12], np.float32), (classes_of_prototypes, prototypes_each, d))
+        out = carray(at(job[13], np.float64), (2, n))
+        _of_class(x, classes, weight, bias, prototypes, out, (job[0], job[1]))
+
+    return compile_for_address(run)

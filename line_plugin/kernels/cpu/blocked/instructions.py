@@ -4,30 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
-import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-
-def _host() -> tuple[int, int, bool, bool]:
-    """How many float32 lanes and registers the CPU has, and whether it has fused multiply-adds and byte products.
-
-    It describes this CPU, or the one that numba is set to compile for.
-    """
-    if "x86_64" not in llvmlite.binding.get_process_triple():
-        return 4, 24, True, False
-    chosen = [flag for flag in (numba.config.CPU_FEATURES or "").split(",") if flag]
-    has = {flag[1:]: flag[0] == "+" for flag in chosen} or llvmlite.binding.get_host_cpu_features()
-    if has.get("avx512f"):
-        return 16, 24, True, bool(has.get("avx512vnni"))
-    return 8, 12, bool(has.get("fma")), bool(has.get("avxvnni"))
-
-
-LANES, REGISTERS, FUSED, BYTES = _host()
-WIDEST = REGISTERS // 3
-"""The most registers that a tile's classes may take: three rows of one class can share such a tile."""
+from line_plugin.kernels.cpu.blocked.host import LANES
 
 F32, F64, I8, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 FLOATS, INTS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)

@@ -1,4 +1,4 @@
-"""Puts a batch into one block of numbers, and compiles the function that threads call with its address.
+"""Compiles the function that threads call with the address of a batch (:mod:`.places`).
 
 A call through numba's own dispatcher unpacks twelve arrays in Python and takes 10 us. A call with an address takes less
 than 1 us.
@@ -9,45 +9,31 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
-from numpy.typing import NDArray
 
+from line_plugin.kernels.cpu import kept
 from line_plugin.kernels.cpu.blocked import classes, layout, masked
-from line_plugin.kernels.cpu.blocked.instructions import I64, LANES, inline
+from line_plugin.kernels.cpu.blocked.address import at, compile_for_address
+from line_plugin.kernels.cpu.blocked.host import LANES
+from line_plugin.kernels.cpu.blocked.instructions import I64, inline
+from line_plugin.kernels.cpu.blocked.places import (
+    ANGLE,
+    CLIP,
+    CONFIDENCE,
+    FEATURES,
+    HEAD,
+    KEYS,
+    LENGTH,
+    MEAN,
+    MEAN_WEIGHT,
+    ROWS,
+    SHIFT,
+    SIZES,
+    SPANS,
+)
 from line_plugin.kernels.cpu.blocked.sums import chains, shared_rows
-
-CLAIMED, SPANS, ROWS, FEATURES, CLIP, KEYS, CONFIDENCE, ANGLE, SHIFT, MEAN, MEAN_WEIGHT = range(11)
-"""Positions of the numbers that change from batch to batch.
-
-They are the spans claimed so far, the spans in all, the rows, three addresses, the bits of the clipping threshold, and
-four addresses for the panel's angle. The first of these four is 0 if the angle is not wanted. From :data:`HEAD` on
-follow the numbers that :func:`describe` writes about the head.
-"""
-HEAD, SIZES, ARRAYS = 11, 6, 11
-LENGTH = HEAD + SIZES + ARRAYS
-
-
-def describe(head: tuple[NDArray[Any], ...], screen: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
-    """Makes a job without a batch: the sizes and addresses of a head's arrays, which must outlive the job."""
-    weight, tiles, _, _, entries, _ = head
-    count, d, width = tiles.shape
-    sizes = (len(weight), width, count, d, entries.shape[1], screen[0].shape[1])
-    job = np.zeros(LENGTH, np.int64)
-    job[HEAD:] = [*sizes, *(array.ctypes.data for array in (*head, *screen))]
-    return job
-
-
-@inline
-def _at(typing: Any, address: Any, kind: Any) -> Any:
-    """The address as a pointer to numbers of that dtype."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(kind.dtype)(types.int64, kind), emit
 
 
 @inline
@@ -69,39 +55,41 @@ def compiled(width: int) -> Any:
     vectors = width // LANES
     share, block = shared_rows(vectors), layout.block_length(width)
     drops = chains(vectors) == 1  # with more chains, leaving an entry out would move the others to other partial sums
+    source = int(kept.sources()[:15], 16)
 
     def work(address: Any) -> None:
+        _ = source  # part of the key of numba's cache, which would not see that a file which this one inlines changed
         job = carray(address, LENGTH)
         spans, n = job[SPANS], job[ROWS]
         sizes, places = job[HEAD:], job[HEAD + SIZES :]
         k, columns, count, d, blocks, steps = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
         padded = count * columns
-        x = carray(_at(job[FEATURES], np.float32), (n, d))
+        x = carray(at(job[FEATURES], np.float32), (n, d))
         delta = np.int32(job[CLIP]).view(np.float32)
-        keys = carray(_at(job[KEYS], np.int64), n)
-        confidence = carray(_at(job[CONFIDENCE], np.float32), n)
+        keys = carray(at(job[KEYS], np.int64), n)
+        confidence = carray(at(job[CONFIDENCE], np.float32), n)
         head = (
-            carray(_at(places[0], np.float32), (k, d)),
-            carray(_at(places[1], np.float32), (count, d, columns)),
-            carray(_at(places[2], np.float32), padded),
-            carray(_at(places[3], np.float32), (k, d)),
-            carray(_at(places[4], np.uint8), (k, blocks, block)),
-            carray(_at(places[5], np.uint16), (k, blocks, 2)),
+            carray(at(places[0], np.float32), (k, d)),
+            carray(at(places[1], np.float32), (count, d, columns)),
+            carray(at(places[2], np.float32), padded),
+            carray(at(places[3], np.float32), (k, d)),
+            carray(at(places[4], np.uint8), (k, blocks, block)),
+            carray(at(places[5], np.uint16), (k, blocks, 2)),
         )
         screen = (
-            carray(_at(places[6], np.int8), (count, steps, columns, 4)),
-            carray(_at(places[7], np.float32), padded),
-            carray(_at(places[8], np.int32), padded),
-            carray(_at(places[9], np.float32), padded),
-            carray(_at(places[10], np.float32), padded),
+            carray(at(places[6], np.int8), (count, steps, columns, 4)),
+            carray(at(places[7], np.float32), padded),
+            carray(at(places[8], np.int32), padded),
+            carray(at(places[9], np.float32), padded),
+            carray(at(places[10], np.float32), padded),
         )
         wants, out = job[ANGLE] != 0, n if job[ANGLE] != 0 else 0
         parts = (
-            carray(_at(job[SHIFT], np.float32), padded),
-            carray(_at(job[MEAN], np.float32), d),
-            carray(_at(job[MEAN_WEIGHT], np.float32), d),
+            carray(at(job[SHIFT], np.float32), padded),
+            carray(at(job[MEAN], np.float32), d),
+            carray(at(job[MEAN_WEIGHT], np.float32), d),
         )
-        angle = carray(_at(job[ANGLE], np.float64), out)
+        angle = carray(at(job[ANGLE], np.float64), out)
         while True:
             i = _claim(address)
             if i >= spans:
@@ -112,8 +100,4 @@ def compiled(width: int) -> Any:
             for row in range(first, last):
                 keys[row] >>= 1
 
-    signature = types.void(types.CPointer(types.int64))
-    try:
-        return numba.cfunc(signature, cache=True)(work)
-    except RuntimeError:  # no folder to write the compiled code to
-        return numba.cfunc(signature)(work)
+    return compile_for_address(work)

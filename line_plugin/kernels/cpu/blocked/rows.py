@@ -7,12 +7,12 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
+from line_plugin.kernels.cpu.blocked.host import LANES
 from line_plugin.kernels.cpu.blocked.instructions import (
     F64,
     FLOATS,
     I32,
     I64,
-    LANES,
     constant,
     function,
     inline,

@@ -11,8 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
+from line_plugin.kernels.cpu.blocked.host import BYTES, LANES, REGISTERS
 from line_plugin.kernels.cpu.blocked.instructions import (
-    BYTES,
     F32,
     F64,
     FLOATS,
@@ -20,8 +20,6 @@ from line_plugin.kernels.cpu.blocked.instructions import (
     I32,
     I64,
     INTS,
-    LANES,
-    REGISTERS,
     constant,
     function,
     inline,
