@@ -299,3 +299,20 @@ def test_a_partition_that_was_taken_away_is_forgotten_and_one_that_came_back_is_
     group.source.assign([P0, P1])
     group.accept()
     assert (group.epoch(P0), group.epoch(P1)) == (1, 2)
+
+
+def test_what_others_counted_between_the_question_and_the_claim_is_no_gap():
+    group = Group(records=9)
+    group.store.claim({P0: 9}, group.id)
+    group.broker.ends[P0] = 5
+    logs = group.source.logs
+
+    def asked_before_the_others_counted(*given):
+        found = logs(*given)
+        group.broker.ends[P0] = 9
+        return found
+
+    group.source.logs = asked_before_the_others_counted
+    group.accept()
+    assert group.owner.owned[P0].next == 9
+    assert group.store.alerts() == []
