@@ -1,4 +1,4 @@
-"""Every table of docs/performance.md, from two runs of each benchmark: ``python -m benchmarks.performance``.
+"""The tables of docs/performance.md, from two runs of each benchmark: ``python -m benchmarks.performance``.
 
     python -m benchmarks.performance                # run what is not in results/performance yet: an hour or two
     python -m benchmarks.performance --write docs   # put what was measured into the page
