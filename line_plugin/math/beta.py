@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 _LEFT_OUT = 42.0
-"""A tail is cut where its density has fallen by this in logs: what lies beyond is less than a float64 can add."""
+"""A tail is cut as soon as its density has fallen by this in logs. The rest is less than a float64 can add."""
 
 
 def quantile(a: ArrayLike, b: ArrayLike, p: ArrayLike) -> Any:
@@ -58,7 +58,7 @@ def _constant(a: Floats, b: Floats) -> Floats:
 
 
 def _log_density(a: Floats, b: Floats, u: Floats, constant: Floats) -> Floats:
-    """Of the logit, ``log(x^a (1 - x)^b / B(a, b))``, after Loader (2000): no large logarithms cancel."""
+    """The log density of the logit, ``log(x^a (1 - x)^b / B(a, b))``, after Loader (2000), so no large logs cancel."""
     n = a + b
     return constant - _deviance(a, n * _expit(u)) - _deviance(b, n * _expit(-u))
 

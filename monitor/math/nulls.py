@@ -23,7 +23,7 @@ Rule = Literal["nominal", "simultaneous", "expectation"]
 Floats = NDArray[np.float64]
 
 _REACH = 60.0
-"""Where the integral of :func:`_probability_above` ends, in units of one over the deviation of the sum."""
+"""The end of the integral of :func:`_probability_above`, in units of one over the deviation of the sum."""
 
 
 @dataclass(frozen=True)

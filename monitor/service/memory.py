@@ -10,7 +10,7 @@ def settle() -> None:
     """Ends the start of a process: what is loaded by now stays, and what was freed is given back to the system.
 
     Reading an artifact leaves the allocator with tens of megabytes that nothing uses. glibc keeps them as long as
-    something lies above them, unless it is told to look (``malloc_trim``). Other C libraries are left alone.
+    something lies above them, unless somebody asks for it (``malloc_trim``). Other C libraries are left alone.
     """
     gc.collect()
     gc.freeze()  # else every full collection walks through all modules again

@@ -36,7 +36,7 @@ def residual(width: int) -> Callable[[Array, Array, Array, bool, Array, Span], N
 
 
 def of_class() -> Callable[[Array, Array, Array, Array, Array, Array, Span], None]:
-    """What needs the predicted class alone: ``(x, classes, weight, bias, prototypes, out, span)``."""
+    """The function that needs the predicted class alone: ``(x, classes, weight, bias, prototypes, out, span)``."""
     native = _native("of_class", 0)
 
     def run(x: Array, classes: Array, weight: Array, bias: Array, prototypes: Array, out: Array, span: Span) -> None:

@@ -21,7 +21,7 @@ Kind = Literal["scorer", "angle", "residual", "of_class"]
 """LINe's own kernel (:mod:`.blocked.job`) and those of the panel's experts (:mod:`.blocked.experts`)."""
 
 _SECONDS = 300.0
-"""A machine that compiles for longer than this does it again in its own process, where nothing limits it."""
+"""A machine that compiles for longer than this does it again in its own process, in which nothing limits it."""
 
 
 @functools.cache

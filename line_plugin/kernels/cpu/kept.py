@@ -1,11 +1,12 @@
 """Compiled kernels on disk, as object files that a process can use without numba.
 
 numba, once it has loaded or compiled a kernel, takes 90 MB that it does not give back; the code itself is 150 KB. So
-whoever compiles a kernel keeps its object file here, and the next process hands that to LLVM (:mod:`.linked`).
+a process that compiles a kernel keeps its object file here, and the next process hands that to LLVM (:mod:`.linked`).
 
 An object file is used only if everything that its bits come from is the same: the source of the kernels, numba,
-llvmlite, Python, the CPU and numba's settings. As it is machine code, it is only read from a file that belongs to this
-user or to root and that nobody else may write to; numba looks less closely at what it keeps in the same folder.
+llvmlite, Python, the CPU and numba's settings. It is
+machine code, so it is only read from a file that belongs to this user or to root and that nobody else may write to.
+Numba looks less closely at its own files in the same folder.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def usable() -> bool:
 
 
 def folders() -> list[Path]:
-    """Where code is looked for and kept, the first that can be written first: numba's own choice of folders."""
+    """The folders of kept code, the first that can be written first: numba's own choice."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
         return [Path(given)]
@@ -164,7 +165,7 @@ def _circumstances() -> list[Any]:
 
 
 def _version_of_numba() -> str:
-    """Of the numba that would be imported; it is not imported."""
+    """The version of the numba that would be imported; it is not imported."""
     spec = importlib.util.find_spec("numba")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("numba is not installed", name="numba")

@@ -75,7 +75,7 @@ def _names_of_numba() -> dict[str, int]:
 
 
 def _address_in_process(name: str) -> int:
-    """Of a function or variable of Python or of the C library; 0 if there is none."""
+    """The address of a function or variable of Python or of the C library; 0 if there is none."""
     try:
         return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
     except AttributeError:

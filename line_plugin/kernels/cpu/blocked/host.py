@@ -9,11 +9,11 @@ from typing import NamedTuple
 import llvmlite.binding
 
 SETTINGS_FILE = Path(".numba_config.yaml")
-"""Where numba looks for settings, in the folder that a process is started in, besides the environment."""
+"""The file of numba's settings, in the folder that a process is started in. The environment holds others."""
 
 
 class Target(NamedTuple):
-    """What LLVM compiles for: of this machine, or what numba is told.
+    """The CPU that LLVM compiles for: this machine's, or the one that numba's settings name.
 
     Attributes:
         name: of the CPU; features: of it, as LLVM writes them (``+avx2,-avx512f``).
