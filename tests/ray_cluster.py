@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,3 +51,23 @@ def add_node(cluster: Any, folder: str) -> Any:
     """One more node with one core, whose files are in this folder."""
     with fewer_processes():
         return cluster.add_node(num_cpus=1, temp_dir=folder)
+
+
+_OCCUPY = """
+import ray, sys
+ray.init(address=sys.argv[1], configure_logging=False, log_to_driver=False)
+taken = ray.remote(num_cpus=int(sys.argv[2]))(type("Taken", (), {"ready": lambda self: None})).remote()
+ray.get(taken.ready.remote())
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def cores_taken(cluster: Any, count: int) -> Iterator[None]:
+    """Meanwhile somebody else uses so many cores of the cluster, so that actors have to go where others are free."""
+    command = [sys.executable, "-c", _OCCUPY, cluster.address, str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert "ready" in other.stdout.readline()
+        yield  # the end of its input ends it

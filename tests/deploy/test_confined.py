@@ -99,7 +99,7 @@ def test_a_worker_counts_is_well_and_ends_in_order_with_the_kernels_of_the_image
     worker.terminate()
     assert worker.wait(30) == 0, c.logs()
     c.workers.remove(worker)
-    assert "the batch in hand is counted" in c.logs()
+    assert "the current batch is counted" in c.logs()
 
 
 def test_ingest_takes_posts_is_well_and_ends_in_order(cluster, image, tmp_path):

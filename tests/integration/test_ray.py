@@ -22,7 +22,7 @@ from line_plugin.cli import main, parser, sharing
 from line_plugin.integrations.ray.sharing import RayPasses
 from tests.integration.small_world import make_world, write_images
 from tests.integration.test_several_devices import NETWORK
-from tests.ray_cluster import add_node, node_folder, start_cluster
+from tests.ray_cluster import add_node, cores_taken, node_folder, start_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'openood-line[ray]'")
 BATCH = 4
@@ -144,7 +144,7 @@ def test_a_share_that_kills_every_actor_ends_the_run_with_one_line_and_nothing_h
 def test_a_node_that_is_lost_is_survived(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wait = f"while len(x) > 1 and os.getpid() != {os.getpid()} and not (HERE / 'go').exists(): time.sleep(0.05)"
     flags = prepared(tmp_path, wait)
-    with node_folder() as folder:
+    with node_folder() as folder, cores_taken(cluster, 3):  # so that one of the two actors is on the other node
         node = add_node(cluster, folder)
         lose_it_while_it_works(cluster, node, tmp_path, flags)
     said = capsys.readouterr()

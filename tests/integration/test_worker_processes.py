@@ -22,7 +22,7 @@ def test_one_worker_counts_a_topic_and_finishes_on_sigterm(cluster):
     assert sum(c.store.totals().values()) == 3000
     worker.terminate()
     assert worker.wait(15) == 0
-    assert "the batch in hand is counted" in c.logs()
+    assert "the current batch is counted" in c.logs()
     assert "Traceback" not in c.logs()
 
 

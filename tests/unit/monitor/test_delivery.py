@@ -207,7 +207,9 @@ def test_a_process_that_was_replaced_while_it_sent_does_not_move_the_place_of_th
 
     slow.answer = hang
     first.turn()
-    assert "another process tells scripted now; the alert MonitorStalled (a, raised) may reach it twice" in caplog.text
+    assert (
+        "another process sends to scripted now; the alert MonitorStalled (a, raised) may reach it twice" in caplog.text
+    )
     world.runner(other, "other").turn()
     assert other.told() == [("a", "raised")]
 
