@@ -12,16 +12,20 @@ from typing import Any
 import pytest
 
 _VARIABLE = "OPENOOD_LINE_DATA"
+_SLOW = ("integration", "deploy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start workers by the fixture ``cluster`` are slow by themselves, but for those marked ``quick``.
+    """Tests that wait for processes are slow by themselves, but for those marked ``quick``.
+
+    These are the tests that start workers by the fixture ``cluster``, and all that lie in the folders of ``_SLOW``.
 
     Files with many slow tests come first: if several processes share the files out, none of them is left alone with a
     long one at the end.
     """
     for item in items:
-        if "cluster" in getattr(item, "fixturenames", ()) and item.get_closest_marker("quick") is None:
+        waits = "cluster" in getattr(item, "fixturenames", ()) or item.path.parent.name in _SLOW
+        if waits and item.get_closest_marker("quick") is None:
             item.add_marker(pytest.mark.slow)
     cost: Counter[Path] = Counter()
     for item in items:
