@@ -64,10 +64,13 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def cores_taken(cluster: Any, count: int) -> Iterator[None]:
-    """Meanwhile somebody else uses so many cores of the cluster, so that actors have to go where others are free."""
+def cores_taken(cluster: Any, count: int) -> Iterator[subprocess.Popen[str]]:
+    """Meanwhile another process uses so many cores of the cluster, so that actors have to go where others are free.
+
+    It frees them if its input is closed.
+    """
     command = [sys.executable, "-c", _OCCUPY, cluster.address, str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert "ready" in other.stdout.readline()
-        yield  # the end of its input ends it
+        yield other

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from line_plugin.cli import calibrate, data, evaluate, export, fit, listing, match, quickstart, report, score
-from line_plugin.errors import LinePluginError
+from line_plugin.errors import ClusterWarning, LinePluginError
 from line_plugin.optional import explain_missing
 from line_plugin.version import __version__
 
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     args.typed = report.typed(argv)
     warnings.showwarning = _show_warning
+    warnings.simplefilter("always", ClusterWarning)  # the same loss may happen to several passes
     if sys.stderr.isatty():  # for example that the scoring kernel is being compiled, once
         logging.basicConfig(format="openood: %(message)s", level=logging.WARNING)
         logging.getLogger("line_plugin").setLevel(logging.INFO)
