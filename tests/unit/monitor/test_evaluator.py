@@ -417,8 +417,7 @@ def test_how_much_of_the_budget_is_spent_is_read_from_what_is_stored(feed):
     limits = budget(AlertConfig())
     assert spending(feed.store, limits) == limits.words()
     evaluator = feed.evaluator()
-    feed.write(10)
-    feed.pass_time(6)
+    feed.write(11)
     evaluator.step()
     judged = {"stream": 200, "everything": 200, "class": 0}
     assert evaluator.state.samples == judged
