@@ -17,7 +17,7 @@ from line_plugin.method.artifact import read_tensors, write_tensors
 from monitor.alerts import alert as alerts
 from monitor.alerts.layout import description, notes
 from monitor.config import AlertConfig
-from monitor.counting.counter import Counter
+from monitor.counting.counter import Counter, Owned
 from monitor.counting.models import Models
 from monitor.counting.recount import Recount
 from monitor.counting.scoring import Scored, Scorer
@@ -212,7 +212,7 @@ def test_of_one_expert_redis_holds_what_it_held_before_there_were_several() -> N
     counter = Counter(Models.single(Scorer(small_line()), Contract(WIDTH)), 1000, examples=5)
     recount = Recount(counter)
     (part,) = recount.add({Partition("t", 0): [Record("t", 0, 0, 0, b"s", ROWS[0].tobytes(), ())]})
-    batch, _ = counter.count(*part, recount._owned)
+    batch, _ = counter.count(*part, {Partition("t", 0): Owned(0, 0, -1)})
     assert [e.expert for found in batch.examples.values() for e in found] == [""]
     assert all(cell < CELLS for counts in batch.counts.values() for *_, cell in counts)
 
