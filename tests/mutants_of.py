@@ -49,13 +49,22 @@ def copied(module: str, folder: Path) -> list[str]:
 def changed_lines(name: str) -> list[str]:
     """What a mutant changes, as the lines of a diff."""
     module, _, mutant = name.rpartition(".")
-    code = Path(module.replace(".", "/") + ".py").read_text(encoding="utf-8")
-    bodies = []
-    for function in (re.sub(r"\d+$", "orig", mutant), mutant):
-        found = re.search(rf"^( *)def {function}\(.*?(?=^\1\S(?<!\)))", code + "\nend", re.M | re.S)
-        text = found.group().replace(function, "") if found else ""
-        bodies.append([line.split(" # type: ignore # mutmut")[0].rstrip() for line in text.splitlines()])
+    code = Path(module.replace(".", "/") + ".py").read_text(encoding="utf-8").splitlines()
+    bodies = [lines_of(code, function) for function in (re.sub(r"\d+$", "orig", mutant), mutant)]
     return [line for line in difflib.unified_diff(*bodies, lineterm="", n=0) if re.match(r"[-+](?![-+])", line)]
+
+
+def lines_of(code: Sequence[str], function: str) -> list[str]:
+    """The lines of a function, without its name and without what mutmut adds behind them."""
+    start = next((n for n, line in enumerate(code) if f"def {function}(" in line), len(code))
+    found = [line.replace(function, "") for line in code[start : start + 1]]
+    for line in code[start + 1 :]:
+        if line.strip() and not line.startswith(
+            (" " * (len(code[start]) - len(code[start].lstrip()) + 1), ")", "    )")
+        ):
+            break
+        found.append(line)
+    return [line.split(" # type: ignore # mutmut")[0].rstrip() for line in found]
 
 
 class Judge:
