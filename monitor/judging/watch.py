@@ -35,7 +35,8 @@ class WatchSettings:
         lag_ms: an alert is raised if a partition has been behind its end for this long.
         gap_ms: an alert about lost records is resolved after this long.
         grace_ms: a process raises nothing for this long after its start, since others may still be joining. The same
-            holds if it could not look for longer than this, since the others could not report either.
+            holds if it could not look for longer than this, since the others could not report either, and if the
+            store's clock was set back.
         canary_ms: time between two canaries; 0 if none are sent.
         canary_timeout_ms: a canary must be detected within this time.
         streams: the most streams that are counted separately.
@@ -83,7 +84,7 @@ def _stalled(subject: str, summary: str, severity: str = "critical", **details: 
 
 
 def _nothing_judged(health: Health, s: WatchSettings) -> Notice | None:
-    waited = health.now_ms - health.times.get("pending_since", health.now_ms)
+    waited = _age(health, health.times.get("pending_since", health.now_ms))
     if not health.pending or waited <= s.stalled_ms:
         return None
     return _stalled(
@@ -95,7 +96,11 @@ def _nothing_judged(health: Health, s: WatchSettings) -> Notice | None:
 
 
 def _unread(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
-    late = [p for p, state in partitions.items() if health.now_ms - max(state.seen_ms, state.at_ms) > s.stalled_ms]
+    late = [
+        p
+        for p, state in partitions.items()
+        if min(_age(health, state.seen_ms), _age(health, state.at_ms)) > s.stalled_ms
+    ]
     if not late:
         return None
     return _stalled(
@@ -107,7 +112,7 @@ def _unread(health: Health, partitions: Mapping[Partition, PartitionState], s: W
 
 
 def _behind(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
-    slow = [p for p, state in partitions.items() if state.behind_ms and health.now_ms - state.behind_ms > s.lag_ms]
+    slow = [p for p, state in partitions.items() if state.behind_ms and _age(health, state.behind_ms) > s.lag_ms]
     if not slow:
         return None
     lag = sum(partitions[p].lag for p in slow)
@@ -142,7 +147,7 @@ def _kafka(health: Health, s: WatchSettings) -> Notice | None:
     for name, (at, entry) in sorted(health.workers.items()):
         report = json.loads(entry)
         trouble, since = report.get("trouble"), int(report.get("trouble_for_ms", 0))
-        if trouble and since > s.stalled_ms and health.now_ms - at < s.stalled_ms:
+        if trouble and since > s.stalled_ms and _age(health, at) < s.stalled_ms:
             topics = [str(topic) for topic in report.get("topics", ())]
             if not topics:
                 return _stalled("kafka", f"Worker {name} gets nothing from Kafka: {trouble}", worker=name)
@@ -209,7 +214,7 @@ class Watch:
             StoreUnavailableError: the store cannot be reached. The caller reports it.
         """
         health, partitions = self._store.health(), self._store.partitions()
-        if health.now_ms - self._looked_ms > self._settings.grace_ms:
+        if not 0 <= health.now_ms - self._looked_ms <= self._settings.grace_ms:
             self._begun_ms = health.now_ms
         self._looked_ms = health.now_ms
         found = {(n.kind, n.subject): n for n in (*find_trouble(health, partitions, self._settings), *self._extra())}
@@ -238,6 +243,15 @@ class Watch:
         """Partitions of topics that nobody reads any more, neither this process nor one with other settings."""
         ours, limit = partitions_of(self._settings.topics, partitions), now_ms - self._settings.stalled_ms
         return {str(p) for p, s in partitions.items() if p not in ours and max(s.seen_ms, s.at_ms) < limit}
+
+
+def _age(health: Health, at_ms: int) -> int:
+    """How old (ms) a time of the store is.
+
+    One that lies ahead was noted before the store's clock was set back. It is as old as it lies ahead: what has been
+    noted again since is not, and nobody waits for the clock to come there once more.
+    """
+    return abs(health.now_ms - at_ms)
 
 
 def _ms(moment: str) -> int:

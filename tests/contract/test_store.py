@@ -334,6 +334,16 @@ def test_a_fold_out_of_order_is_refused(store):
     assert store.alerts() == []
 
 
+def test_a_lease_of_a_clock_that_was_set_back_is_no_lease(store):
+    """It would outlive its holder, who cannot renew it, by as much as the clock was set back."""
+    old = store.lease("dead", 3_600_000)
+    assert store.lease("b", 1_000_000) == 0
+    token = store.lease("b", 15_000)
+    assert token > old
+    assert store.lease("b", 15_000) == token
+    assert store.lease("dead", 15_000) == 0
+
+
 def test_a_holder_that_lost_the_lease_writes_nothing(store):
     old = store.lease("a", 60_000)
     store.lease("a", 0)

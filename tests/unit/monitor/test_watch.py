@@ -314,6 +314,37 @@ def test_a_store_that_comes_back_has_nobody_told_of_workers_that_could_not_repor
     assert group.changes() == [("partitions", "raised")]
 
 
+def test_workers_that_end_are_missed_though_the_clock_of_the_store_was_set_back():
+    group = Group()
+    group.store._unfolded.clear()
+    watch = group.watch()
+    for _ in range(100):
+        group.pass_time(1)
+        watch.step()
+    group.clock.advance(-3600)
+    watch.step()
+    assert group.changes() == []  # who is there has not reported by the new clock yet
+    for _ in range(59):
+        group.clock.advance(1)
+        watch.step()
+    assert group.changes() == []
+    group.clock.advance(1)
+    watch.step()
+    assert group.changes() == [("partitions", "raised")]
+
+
+def test_nobody_is_missed_who_reports_by_a_clock_that_was_set_back():
+    group = Group()
+    group.store._unfolded.clear()
+    watch = group.watch()
+    for set_back in (0, 3600, 0):
+        group.clock.advance(-set_back)
+        for _ in range(200):
+            group.pass_time(1)
+            watch.step()
+    assert group.changes() == []
+
+
 def test_any_number_of_processes_tell_once_and_tell_when_it_is_over():
     group = Group()
     watches = [group.watch() for _ in range(3)]
