@@ -132,7 +132,7 @@ def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: Wat
     return _stalled(
         "late",
         f"Records that are older than what has been judged come from {_names(old)}. They are counted and judged with "
-        "current records. Look at the clocks of the senders, or at why they are read late.",
+        "current records. Look at the clocks of the senders and of Redis, or at why they are read late.",
         "warning",
         partitions=json.dumps([str(p) for p in old[:50]]),
     )

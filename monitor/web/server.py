@@ -56,20 +56,20 @@ class Bounds:
         header_bytes: the largest request line with headers. Larger ones are answered with 400 or 431.
         header_seconds: the headers of a request must arrive within this time.
         idle_seconds: a connection without a request is closed after this time.
-        answer_seconds: a client that takes less than :data:`TAKEN_BYTES` of what waits for it in this time is cut off.
         drain_seconds: how long a stop waits for requests in progress.
         retry_after_seconds: when a client that was turned away should come back.
         full: the sentence for clients that are turned away.
+        answer_seconds: a client that takes less than :data:`TAKEN_BYTES` of what waits for it in this time is cut off.
     """
 
     connections: int = 64
     header_bytes: int = 16_384
     header_seconds: float = 5.0
     idle_seconds: int = 30
-    answer_seconds: float = 30.0
     drain_seconds: float = 2.0
     retry_after_seconds: int = 2
     full: str = "as many connections are open as this server allows; retry"
+    answer_seconds: float = 30.0
 
 
 def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer:

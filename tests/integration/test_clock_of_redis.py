@@ -1,4 +1,4 @@
-"""The clock of Redis is moved under running workers, as a correction does it, or a failover to a host with another clock."""
+"""The clock of Redis is moved under running workers, as by a correction, or a failover to a host with another clock."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ time_t time(time_t *to) {
   return t.tv_sec;
 }
 """
-"""Loaded before the C library, it moves the wall clock of one process. libfaketime does not come up with Redis' jemalloc."""
+"""Loaded before the C library, it moves the wall clock of one process. libfaketime cannot: Redis does not start with it."""
 
 
 class MovedClock:

@@ -160,7 +160,7 @@ def test_partitions_that_bring_only_the_past_for_longer_than_the_bound_are_named
         stalled(
             "late",
             "Records that are older than what has been judged come from partition t/0. They are counted and judged "
-            "with current records. Look at the clocks of the senders, or at why they are read late.",
+            "with current records. Look at the clocks of the senders and of Redis, or at why they are read late.",
             "warning",
             partitions='["t/0"]',
         )
