@@ -52,7 +52,7 @@ time_t time(time_t *to) {
   return t.tv_sec;
 }
 """
-"""Loaded before the C library, it moves the wall clock of one process. libfaketime cannot: Redis does not start with it."""
+"""Loaded before the C library, it moves the wall clock of one process. Redis does not start with libfaketime."""
 
 
 class MovedClock:
