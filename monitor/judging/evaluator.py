@@ -163,11 +163,11 @@ class Evaluator:
         alerting = {a.identity: a for a in (*kept.state.alerts.values(), *state.alerts.values())}
         examples = {name: self._writer.examples(a, closed.end, kept.examples.get(name)) for name, a in alerting.items()}
         writes = [self._writer.entry(t.alert, t.change, t.at, t.event, offsets, examples) for t in transitions]
-        told = {t.alert.identity for t in transitions}
+        changed = {t.alert.identity for t in transitions}
         writes += [
             self._writer.entry(a, "updated", closed.end, f"{a.identity}:refreshed", offsets, examples, kept=False)
             for a in state.alerts.values()
-            if a.identity not in told
+            if a.identity not in changed
         ]
         written = {HEADER: header, **packed, **more_state}
         done = Fold(kept.token, bucket, kept.folded, written, writes, streams, marks=marks)
