@@ -1,8 +1,8 @@
 """The monitor watches itself: if it could miss a surge, it raises an alert about that.
 
 Every process does this in a thread of its own, and any of them may raise or resolve an alert. They all read the same
-facts from the store, so they come to the same result. Each finding is a :class:`monitor.store.verdicts.Notice`, which
-is sent once when it begins and once when it ends.
+facts from the store, so with the same settings they come to the same result. Each finding is a
+:class:`monitor.store.verdicts.Notice`, which is sent once when it begins and once when it ends.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ SUBJECTS = ("judging", "partitions", "kafka", "lag", "late", "redis", "redis-ris
 
 ON_PARTITIONS = ("gap", "bad-records")
 """Kinds whose subject is a partition."""
+
+UNFOUND_MS = 10_000
+"""An alert is over once no process has found its cause for this long.
+
+Not all of them find the same: while other settings are rolled out, one may still find what another no longer looks for.
+"""
 
 WATCHED = ("stalled", "streams")
 """Kinds that this module raises, and therefore resolves."""
@@ -227,14 +233,15 @@ class Watch:
     def _settle(
         self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
     ) -> list[Notice]:
-        """Resolve alerts whose cause is gone, old alerts about lost records, and those of topics no longer read."""
-        over, left = [], self._left_out(partitions, now_ms)
+        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions that are not read."""
+        over, left, known = [], self._left_out(partitions, now_ms), set(map(str, partitions))
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
-            gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found
-            left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
+            lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # whoever finds it refreshes it
+            gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found and not lasts
+            left_out = alert["kind"] in ON_PARTITIONS and (alert["subject"] in left or alert["subject"] not in known)
             if gone or left_out or (alert["kind"] == "gap" and old):
                 over.append(Notice(alert["kind"], alert["subject"], firing=False))
         return [n for n in over if self._store.notice(n)]

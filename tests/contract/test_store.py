@@ -145,6 +145,21 @@ def test_a_move_by_an_old_owner_or_from_another_offset_is_refused(store):
     assert (claim.next, claim.topic_ids) == (7, ("a",))
 
 
+def test_partitions_that_a_topic_made_again_does_not_have_are_gone_until_somebody_claims_them(store):
+    other = Partition("requests-2", 1)
+    store.claim({P0: 7, P1: 7}, "a", 2)
+    store.claim({other: 0}, "x", 2)
+    store.note_topic("requests", "a", 1)  # an answer of before the topic grew: it never shrinks
+    assert set(store.partitions()) == {P0, P1, other}
+    store.note_topic("requests", "b", 2)
+    assert set(store.partitions()) == {P0, P1, other}
+    store.note_topic("requests", "b", 1)
+    store.note_topic("requests", "b", 1)
+    assert set(store.partitions()) == {P0, other}
+    assert store.claim({P1: 0}, "b", 2)[P1].next == 7  # nothing is forgotten
+    assert set(store.partitions()) == {P0, P1, other}
+
+
 def test_only_so_many_topics_that_were_left_are_remembered(store):
     claim = store.claim({P0: 0}, "t0", 3)[P0]
     for n in range(20):
