@@ -55,6 +55,7 @@ class Ownership:
         self._from_below: set[Partition] = set()
         self._certainty = Certainty()
         self._sights: dict[str, Sight] = {}
+        self._noted: dict[str, tuple[str, int]] = {}
         self._again_at = self._said_at = -60.0 + clock()
 
     @property
@@ -65,6 +66,7 @@ class Ownership:
     def clear(self) -> None:
         """Forget all positions, so that every partition is claimed again."""
         self._owned.clear()
+        self._noted.clear()
 
     def advance(self, progress: Iterable[Progress]) -> None:
         """Move on by what has been written to the store."""
@@ -102,6 +104,9 @@ class Ownership:
             if sight.asked_at > self._sights.get(topic, UNSEEN).asked_at:
                 self._sights[topic] = sight
                 self._certainty.confirm(topic, sight.topic_id, sight.asked_at)
+                if sight.topic_id and sight.partitions and self._noted.get(topic) != (sight.topic_id, sight.partitions):
+                    self._store.note_topic(topic, sight.topic_id, sight.partitions)
+                    self._noted[topic] = (sight.topic_id, sight.partitions)
 
     def _is_suspect(self, p: Partition, polled: Mapping[Partition, list[Record]], now: float) -> bool:
         """Whether the last description of the topic contradicts the records that were read.

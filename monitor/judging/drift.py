@@ -88,7 +88,7 @@ class DriftWatch:
             The notices that were raised or resolved.
         """
         now = self._store.now_ms()
-        if now < self._due:
+        if now < self._due <= now + self._settings.every_ms:
             return []
         self._due = now + self._settings.every_ms
         return self.step(now)
