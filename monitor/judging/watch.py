@@ -168,10 +168,10 @@ def _kafka(health: Health, s: WatchSettings) -> Notice | None:
 
 
 def _canary(health: Health, s: WatchSettings) -> Notice | None:
-    first = health.times.get("canary_first", 0)
+    first = health.times.get("canary_first")
     if not s.canary_ms or not first:
         return None
-    waited = health.now_ms - max(first, health.times.get("canary_seen", 0))
+    waited = health.now_ms - max(first, health.times.get("canary_seen", first))
     if waited <= s.canary_ms + s.canary_timeout_ms:
         return None
     return _stalled(
@@ -182,7 +182,7 @@ def _canary(health: Health, s: WatchSettings) -> Notice | None:
 
 
 def _overflow(health: Health, s: WatchSettings) -> Notice | None:
-    at = health.times.get("overflow_at", 0)
+    at = health.times.get("overflow_at")
     if not at or health.now_ms - at > s.gap_ms:
         return None
     return Notice(
