@@ -16,7 +16,7 @@ help:
 	@echo "make test-kafka  the monitor against genuine Apache Kafka (needs Java 17 and Maven)"
 	@echo "make chaos       break Kafka, Redis, Alertmanager, workers and senders one at a time, and see who is told"
 	@echo "make check       lint, types, layers and the quick tests"
-	@echo "make coverage    which lines and branches the quick tests run; the report is coverage/index.html"
+	@echo "make coverage    which lines and branches the quick tests run (ALL=1: all tests); the report is coverage/index.html"
 	@echo "make docs        write docs/metrics.md, docs/reference/settings.md and the generated part of docs/runbook.md anew"
 	@echo "make release-check  build wheel and sdist, and use both where nothing else is installed (needs 5 GB and minutes)"
 	@echo "make site        build the documentation as a web site into site/; a dead link or a warning is an error"
@@ -58,9 +58,9 @@ test: $(READY)
 test-all: $(READY)
 	@$(TESTS)
 
-# Each process reports what it ran, workers that tests start too; the parts are then put together.
+# Each process reports what it ran, workers that tests start too; the parts are then put together. ALL=1 runs all tests.
 coverage: $(READY)
-	@$(TESTS) -m "not slow" --cov --cov-report=term:skip-covered --cov-report=html:coverage
+	@$(TESTS) $(if $(ALL),,-m "not slow") --cov --cov-report=term:skip-covered --cov-report=html:coverage
 
 # OOD_MONITOR_KILLS is how often a worker is killed while it counts. Each file starts servers of its own, with folders and ports of
 # their own. Chaos measures how soon people are told, and the contract of sources keeps members of a group alive from one thread,

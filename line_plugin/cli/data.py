@@ -180,8 +180,8 @@ def _show_overview(
     for name, states in looked.items():
         failing = _failures(args, states)
         ready = "there; volumes, which `openood eval` does not read" if benchmarks[name].volumes else "ready"
-        said = ready if not failing else f"not ready: {', '.join(s.name for s in failing)}"
+        verdict = ready if not failing else f"not ready: {', '.join(s.name for s in failing)}"
         if len(failing) == sum(s.needed for s in states) and all(s.absent for s in failing):
-            said = "nothing is there"
-        out.print(f"{name:<{width}}  {said}", soft_wrap=True, markup=False)
+            verdict = "nothing is there"
+        out.print(f"{name:<{width}}  {verdict}", soft_wrap=True, markup=False)
     out.print(f"Looked in {args.data_root}. `openood data NAME` says more.", soft_wrap=True, markup=False)

@@ -65,10 +65,10 @@ def _draw_end(axes: Sequence[Axes], rows: Sequence[ImageScore], name: str, colou
 def caption(row: ImageScore) -> str:
     """File, class, confidence, p-value and, for a panel, the expert with the lowest score, in three short lines."""
     name = printable(readable(Path(row.path.name)))
-    said = f"p {row.p_value:.3g}{', flagged' if row.flagged else ''}" if row.p_value is not None else "no p-value"
+    text = f"p {row.p_value:.3g}{', flagged' if row.flagged else ''}" if row.p_value is not None else "no p-value"
     if row.lowest_expert:
-        said += f", {row.lowest_expert}"
-    return f"{name[:18]}\n{(row.class_name or f'class {row.predicted}')[:14]}, {row.confidence:.4g}\n{said}"
+        text += f", {row.lowest_expert}"
+    return f"{name[:18]}\n{(row.class_name or f'class {row.predicted}')[:14]}, {row.confidence:.4g}\n{text}"
 
 
 def _thumbnail(path: Path) -> Any:

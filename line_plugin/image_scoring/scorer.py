@@ -148,7 +148,7 @@ class ImageScorer:
             if not math.isfinite(value):
                 rows.append(self._failed(item, "its features are so large that the head gives no finite confidence"))
                 continue
-            said = dict(zip(experts, map(_number, each[n].numpy()), strict=True)) if each is not None else None
+            scores = dict(zip(experts, map(_number, each[n].numpy()), strict=True)) if each is not None else None
             rows.append(
                 ImageScore(
                     path=item.path,
@@ -158,9 +158,9 @@ class ImageScorer:
                     confidence=_number(value),
                     p_value=chances[n],
                     flagged=None if self._threshold is None else bool(value < self._threshold),
-                    experts=said,
-                    p_values={name: found[n] for name, found in by_expert.items()} if said else None,
-                    lowest_expert=min(said, key=said.__getitem__) if said else "",
+                    experts=scores,
+                    p_values={name: found[n] for name, found in by_expert.items()} if scores else None,
+                    lowest_expert=min(scores, key=scores.__getitem__) if scores else "",
                     features=features[n].clone() if self._keep else None,
                 )
             )

@@ -58,10 +58,10 @@ def explanation_table(row: ImageScore, explanation: Explanation | PanelExplanati
     named = f"class {line.predicted}{f' ({line.class_name})' if line.class_name else ''}"
     before = f"{readable(row.path)}: {named}, confidence {explanation.confidence:.4f}."
     if isinstance(explanation, PanelExplanation):
-        said = ", ".join(
+        ranking = ", ".join(
             f"{e.name} {e.score:+.3f}{f' (p {_p(e.p_value)})' if e.p_value else ''}" for e in _low(explanation)
         )
-        before += f" Experts, the lowest first: {said}. The neurons below are those of the expert line."
+        before += f" Experts, the lowest first: {ranking}. The neurons below are those of the expert line."
     found = Table()
     heads = ("neuron", "activation", "clipped to", "weight", "kept", "adds to its logit", "adds to the confidence")
     for name in heads:

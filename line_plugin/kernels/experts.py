@@ -51,8 +51,8 @@ class ExpertScorer:
         """
         packed = self.packed()
         if packed is not None:
-            said = packed.score(features.detach().numpy(), classes.numpy(), names)
-            return {name: torch.from_numpy(values) for name, values in said.items()}
+            scores = packed.score(features.detach().numpy(), classes.numpy(), names)
+            return {name: torch.from_numpy(values) for name, values in scores.items()}
         with _packing:
             if self._wide is None:
                 device = "cpu" if features.device.type == "mps" else features.device  # MPS has no float64

@@ -131,7 +131,7 @@ class FittedPanel:
             wide = experts.to("cpu", torch.float64).subspace.residual(few.features.double())
             experts = replace(experts, alpha=find_alpha(logits, wide))
         fitted = cls(line, ExpertScorer(experts), {})
-        _, raw = fitted._said(few.features, settings.experts)
+        _, raw = fitted._unscaled(few.features, settings.experts)
         fitted.scales.update({name: Scale.find(name, raw[name]) for name in settings.experts})
         return fitted
 
@@ -152,10 +152,10 @@ class FittedPanel:
             names: which experts score.
         """
         with torch.no_grad():
-            classes, found = self._said(features, names)
+            classes, found = self._unscaled(features, names)
         return classes.to(features.device), {name: self.scales[name].apply(found[name]) for name in names}
 
-    def _said(self, features: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _unscaled(self, features: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Class and unscaled confidences of each expert, by name, on :attr:`LINe.device`."""
         rows, others = self.line.prepare(features), [name for name in NAMES if name in names]
         shared = self._angle.predict(rows) if "angle" in others else None

@@ -215,11 +215,11 @@ class PanelScores:
                 f"evidence of {', '.join(names) or 'nobody'} given, expected each of {known} once at most"
             )
         classes, confidence, each = self.predict_experts(features)
-        said = dict(zip(known, (confidence, *each.unbind(dim=1)), strict=True))
+        scores = dict(zip(known, (confidence, *each.unbind(dim=1)), strict=True))
         counts = torch.bincount(classes, minlength=self.num_classes).tolist()
         self.calibration = Calibration.from_scores(confidence, tpr, source, counts)
-        self.evidence_calibrations = {name: Calibration.from_scores(said[name], tpr, source) for name in names}
-        self.expert_calibrations = {name: Calibration.from_scores(said[name], tpr, source) for name in experts}
+        self.evidence_calibrations = {name: Calibration.from_scores(scores[name], tpr, source) for name in names}
+        self.expert_calibrations = {name: Calibration.from_scores(scores[name], tpr, source) for name in experts}
         self.content_sha256 = ""
         return self.calibration
 

@@ -51,8 +51,8 @@ def load_folder(folder: Path) -> nn.Module:
 def _check_shards(folder: Path) -> None:
     """Whether the weights are in several safetensors files of the folder, and nothing else."""
     index = folder / "model.safetensors.index.json"
-    told = _read_json(folder, index.name).get("weight_map") if index.is_file() else None
-    files = {str(name) for name in told.values()} if isinstance(told, dict) else set()
+    weights = _read_json(folder, index.name).get("weight_map") if index.is_file() else None
+    files = {str(name) for name in weights.values()} if isinstance(weights, dict) else set()
     other = sorted(name for name in files if not name.endswith(".safetensors") or Path(name).name != name)
     if other or not files:
         what = f"{index} names {other[0]!r}" if other else f"{folder} holds no model.safetensors"
@@ -113,8 +113,8 @@ def _silent(logging: Any) -> Iterator[None]:
 
 def _digest(net: Any) -> str:
     """SHA-256 of the configuration without the folder's path."""
-    told = {k: v for k, v in net.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    config = {k: v for k, v in net.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_preprocessing(folder: Path) -> dict[str, Any]:
@@ -123,23 +123,23 @@ def read_preprocessing(folder: Path) -> dict[str, Any]:
     Raises:
         SettingsError: the file is missing, or has a step other than resize, crop, division by 255 or normalisation.
     """
-    told = _read_json(folder, _IMAGES)
+    config = _read_json(folder, _IMAGES)
     path = folder / _IMAGES
-    kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or "")
+    kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
     name = next((kind.removesuffix(k) for k in _KINDS if kind.endswith(k)), kind)
     if name not in _KNOWN:
         raise _unknown(path, f"is of type {kind or '(none)'}, known: {', '.join(sorted(_KNOWN))}")
-    extra = [k for k in ("do_pad", "do_flip_channel_order", "rescale_offset", "do_grayscale") if told.get(k)]
+    extra = [k for k in ("do_pad", "do_flip_channel_order", "rescale_offset", "do_grayscale") if config.get(k)]
     if extra:
         raise _unknown(path, f"asks for {extra[0]}")
-    if not told.get("do_rescale", True) or abs(float(told.get("rescale_factor", 1 / 255)) * 255 - 1) > 1e-6:
+    if not config.get("do_rescale", True) or abs(float(config.get("rescale_factor", 1 / 255)) * 255 - 1) > 1e-6:
         raise _unknown(path, "does not divide by 255")
     try:
-        resize, crop = _geometry(told, shortest=name not in ("ViT", "DeiT", "Beit"))
-        interpolation = _RESAMPLE[int(told.get("resample", 2))]
-        normalise = bool(told.get("do_normalize", True))
-        mean = tuple(map(float, told["image_mean"])) if normalise else (0.0, 0.0, 0.0)
-        std = tuple(map(float, told["image_std"])) if normalise else (1.0, 1.0, 1.0)
+        resize, crop = _geometry(config, shortest=name not in ("ViT", "DeiT", "Beit"))
+        interpolation = _RESAMPLE[int(config.get("resample", 2))]
+        normalise = bool(config.get("do_normalize", True))
+        mean = tuple(map(float, config["image_mean"])) if normalise else (0.0, 0.0, 0.0)
+        std = tuple(map(float, config["image_std"])) if normalise else (1.0, 1.0, 1.0)
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown(path, f"has no usable {str(error) or 'size'}") from error
     if len(mean) != 3 or len(std) != 3:
@@ -147,7 +147,7 @@ def read_preprocessing(folder: Path) -> dict[str, Any]:
     return {"resize": resize, "crop": crop, "mean": mean, "std": std, "interpolation": interpolation}
 
 
-def _geometry(told: Mapping[str, Any], *, shortest: bool) -> tuple[int | tuple[int, int] | None, int | None]:
+def _geometry(config: Mapping[str, Any], *, shortest: bool) -> tuple[int | tuple[int, int] | None, int | None]:
     """Reads the resize and the crop.
 
     Args:
@@ -155,15 +155,15 @@ def _geometry(told: Mapping[str, Any], *, shortest: bool) -> tuple[int | tuple[i
     """
     resize: int | tuple[int, int] | None = None
     crop: int | None = None
-    if told.get("do_resize", True):
-        size = told["size"]
+    if config.get("do_resize", True):
+        size = config["size"]
         if isinstance(size, int):
             size = {"shortest_edge": size} if shortest else {"height": size, "width": size}
         resize = int(size["shortest_edge"]) if "shortest_edge" in size else (int(size["height"]), int(size["width"]))
-        if (share := told.get("crop_pct")) is not None and isinstance(resize, int):  # the rule of ConvNeXt and ResNet
+        if (share := config.get("crop_pct")) is not None and isinstance(resize, int):  # the rule of ConvNeXt and ResNet
             resize, crop = (int(resize / float(share)), resize) if resize < 384 else ((resize, resize), None)
-    if told.get("do_center_crop", False):
-        size = told["crop_size"]
+    if config.get("do_center_crop", False):
+        size = config["crop_size"]
         sides = {int(size)} if isinstance(size, int) else {int(size["height"]), int(size["width"])}
         if len(sides) > 1:
             raise ValueError("square crop_size")

@@ -71,7 +71,7 @@ class Delivery:
         if not config.information:
             opened = [sink if sink.mode == "pulse" else WithoutInformation(sink) for sink in opened]
         self._runners = [_runner(sink, store, holder, config, uniform) for sink in opened]
-        self._told: dict[str, tuple[str, str]] = {}
+        self._states: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="delivery-keeper", daemon=True)
@@ -107,11 +107,11 @@ class Delivery:
         """
         name, state = alert["fingerprint"], (alert["status"], alert.get("severity", ""))
         with self._lock:
-            before = self._told.get(name, ("resolved", ""))
+            before = self._states.get(name, ("resolved", ""))
             changed = before != state and not before[0] == state[0] == "resolved"
-            self._told[name] = state
+            self._states[name] = state
             if state[0] == "resolved":
-                del self._told[name]
+                del self._states[name]
         for runner in self._runners:
             if changed or runner.sink.mode == "state":
                 runner.tell(dict(alert))

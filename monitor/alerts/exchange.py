@@ -61,7 +61,7 @@ class Answer:
     @property
     def outcome(self) -> Outcome:
         """Say whether the receiver accepted the alert, and if not, whether to try again."""
-        said = f": {self.body}" if self.body else ""
+        body = f": {self.body}" if self.body else ""
         if not self.status:
             return Outcome("again", self.why)
         if 200 <= self.status < 300:
@@ -70,7 +70,7 @@ class Answer:
             to = shown(self.header("location")) if self.header("location") else "nowhere"
             why = f"it answered {self.status}, a redirect to {to}; redirects are not followed: set the address itself"
             return Outcome("again", why)
-        why = f"it answered {self.status}{said}"
+        why = f"it answered {self.status}{body}"
         if 400 <= self.status < 500 and self.status not in _WAIT_AND_REPEAT:
             return Outcome("refused", why)
         return Outcome("again", why, _seconds(self.header("retry-after")))

@@ -25,8 +25,8 @@ class WithoutInformation:
 
     def send(self, alerts: Sequence[Fields]) -> Outcome:
         """Send the alerts among these. If nothing but information is left, nothing is sent."""
-        told = [alert for alert in alerts if alert.get("severity") != SEVERITY]
-        return TAKEN if alerts and not told and self.mode == "transitions" else self._sink.send(told)
+        sent = [alert for alert in alerts if alert.get("severity") != SEVERITY]
+        return TAKEN if alerts and not sent and self.mode == "transitions" else self._sink.send(sent)
 
     def check(self) -> str:
         """Check the sink behind this one."""

@@ -72,14 +72,14 @@ class KeepFiring:
             self._ask(unknown, note=False)
         return frozenset(a.get("fingerprint", "") for a in alerts if episode(a) in self._first)
 
-    def note(self, told: Sequence[Fields]) -> None:
+    def note(self, sent: Sequence[Fields]) -> None:
         """Note that these alerts were just sent to the receiver."""
-        new = [episode(a) for a in told if a.get("status") == "firing" and episode(a) not in self._first]
+        new = [episode(a) for a in sent if a.get("status") == "firing" and episode(a) not in self._first]
         if new:
             self._ask(new, note=True)
         for name in new:
             self._first.setdefault(name, time.monotonic())
-        standing = {episode(a) for a in told}
+        standing = {episode(a) for a in sent}
         for name in [name for name in self._first if name not in standing]:
             del self._first[name]
 

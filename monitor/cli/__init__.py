@@ -51,17 +51,17 @@ def _report(error: Exception, debug: bool, command: str = "") -> ExitCode:
 
     if isinstance(error, ModuleNotFoundError):
         error = explain_missing(error, "ood-monitor", EXTRA.get(command, "monitor")) or error
-    said, code = printable(" ".join(str(error).split()), 4000), ExitCode.FAILED
+    text, code = printable(" ".join(str(error).split()), 4000), ExitCode.FAILED
     if not isinstance(error, (MonitorError, LinePluginError)):
         code = ExitCode.FAULT
-        said = f"unexpected {type(error).__name__}: {said[:300]}{'' if debug else ' (--debug shows where)'}"
+        text = f"unexpected {type(error).__name__}: {text[:300]}{'' if debug else ' (--debug shows where)'}"
     if logs_json():
         more = {"exit_code": code.value}
-        logging.getLogger("ood-monitor").critical("%s", said, exc_info=error if debug else None, extra=more)
+        logging.getLogger("ood-monitor").critical("%s", text, exc_info=error if debug else None, extra=more)
         return code
     if debug:
         sys.stderr.write(traceback_lines(error) + "\n")  # in one write: see monitor.service.secrecy
-    print(f"ood-monitor: {said}", file=sys.stderr)
+    print(f"ood-monitor: {text}", file=sys.stderr)
     return code
 
 

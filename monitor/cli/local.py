@@ -44,10 +44,10 @@ def run(options: argparse.Namespace) -> int:
         while not over.wait(0.2):
             for server in (broker, store):
                 if server.process.poll() is not None:
-                    said = " ".join(server.log().split())[-400:]
+                    output = " ".join(server.log().split())[-400:]
                     raise LaunchError(
                         f"{server.name} ended with {server.process.returncode}, and its data is gone: "
-                        f"{said or 'no output'}; start `ood-monitor local` again, and make the topics again"
+                        f"{output or 'no output'}; start `ood-monitor local` again, and make the topics again"
                     )
     print("stopped; all data of the broker and Redis is gone")
     return ExitCode.DONE

@@ -108,7 +108,7 @@ class BadShares:
                 )
 
     def notices(self, progress: Iterable[Progress], rejected: Rejected) -> list[Notice]:
-        """Return alerts to raise, refresh or resolve after a batch was written. Call :meth:`told` when that is done."""
+        """Return alerts to raise, refresh or resolve after a batch was written. Then call :meth:`note_stored`."""
         found: list[Notice] = []
         for p in progress:
             held = self._telling(p.partition, p.epoch)
@@ -125,7 +125,7 @@ class BadShares:
         return found
 
     def quiet(self, owned: Mapping[Partition, int]) -> list[Notice]:
-        """Return alerts to resolve because no record has come for long. Call :meth:`told` when that is done.
+        """Return alerts to resolve because no record has come for long. Call :meth:`note_stored` when that is done.
 
         Args:
             owned: the partitions of this worker, and the epoch of each claim.
@@ -137,7 +137,7 @@ class BadShares:
         over = [p for p, held in tellings.items() if held.severity != "" and held.heard <= old]
         return [Notice("bad-records", str(p), firing=False) for p in over]
 
-    def told(self, notice: Notice) -> None:
+    def note_stored(self, notice: Notice) -> None:
         """Note that the store has this alert."""
         held = self._tellings[Partition.parse(notice.subject)]
         held.severity, held.at = notice.severity if notice.firing else "", self._clock()

@@ -55,6 +55,7 @@ class Ownership:
         self._from_below: set[Partition] = set()
         self._certainty = Certainty()
         self._sights: dict[str, Sight] = {}
+        self._noted: dict[str, tuple[str, int]] = {}
         self._again_at = self._said_at = -60.0 + clock()
 
     @property
@@ -65,6 +66,7 @@ class Ownership:
     def clear(self) -> None:
         """Forget all positions, so that every partition is claimed again."""
         self._owned.clear()
+        self._noted.clear()
 
     def advance(self, progress: Iterable[Progress]) -> None:
         """Move on by what has been written to the store."""
@@ -102,6 +104,9 @@ class Ownership:
             if sight.asked_at > self._sights.get(topic, UNSEEN).asked_at:
                 self._sights[topic] = sight
                 self._certainty.confirm(topic, sight.topic_id, sight.asked_at)
+                if sight.topic_id and sight.partitions and self._noted.get(topic) != (sight.topic_id, sight.partitions):
+                    self._store.note_topic(topic, sight.topic_id, sight.partitions)
+                    self._noted[topic] = (sight.topic_id, sight.partitions)
 
     def _is_suspect(self, p: Partition, polled: Mapping[Partition, list[Record]], now: float) -> bool:
         """Whether the last description of the topic contradicts the records that were read.
@@ -154,11 +159,11 @@ class Ownership:
         owned = self._owned[p]
         now = self._clock()
         try:
-            said = self._source.logs([p]).get(p)
+            reported = self._source.logs([p]).get(p)
         except BrokerUnavailableError as error:
             self._put_off([p], str(error), now)
-            said = None
-        if said is not None and said.first <= owned.due and said.topic_id in ("", owned.topic_id):
+            reported = None
+        if reported is not None and reported.first <= owned.due and reported.topic_id in ("", owned.topic_id):
             return True
         del self._owned[p]  # the claim finds the gap, reports it and moves on
         return False
@@ -177,74 +182,74 @@ class Ownership:
         if len(logs) < len(wanted):
             self._put_off([p for p in wanted if p not in logs], "no leader, or not there any more", now)
         for topic in sorted({p.topic for p in logs}):
-            self._claim_of(topic, {p: said for p, said in logs.items() if p.topic == topic}, committed)
+            self._claim_of(topic, {p: reported for p, reported in logs.items() if p.topic == topic}, committed)
 
     def _claim_of(self, topic: str, logs: Mapping[Partition, Log], committed: Mapping[Partition, int]) -> None:
         """Claim partitions of one topic. Its id and its number of partitions are stored beside them."""
         at_start = self._store.partitions_at_start(topic)
-        begin = {p: self._beginning(p, said, committed, at_start) for p, said in logs.items()}
-        topic_id = next((said.topic_id for said in logs.values()), "")
+        begin = {p: self._beginning(p, reported, committed, at_start) for p, reported in logs.items()}
+        topic_id = next((reported.topic_id for reported in logs.values()), "")
         count = max(self._sights.get(topic, UNSEEN).partitions, *(p.number + 1 for p in logs))
         for p, claim in self._store.claim(begin, topic_id, count).items():
             self._settle(p, claim, logs[p], committed.get(p))
 
-    def _beginning(self, p: Partition, said: Log, committed: Mapping[Partition, int], at_start: int) -> int:
+    def _beginning(self, p: Partition, reported: Log, committed: Mapping[Partition, int], at_start: int) -> int:
         """Return the offset at which a partition without stored state begins."""
         added = 0 < at_start <= p.number
         if self._start == "latest" and not added and p not in committed:
-            return max(said.end, said.first)
-        return said.first
+            return max(reported.end, reported.first)
+        return reported.first
 
-    def _settle(self, p: Partition, claim: Claim, said: Log, committed: int | None) -> None:
+    def _settle(self, p: Partition, claim: Claim, reported: Log, committed: int | None) -> None:
         """Compare the claim with the log, move the stored offset if necessary, and seek."""
         now = self._clock()
         try:
-            gap, said = self._compared(p, claim, said)
+            gap, reported = self._compared(p, claim, reported)
         except BrokerUnavailableError as error:
             self._put_off([p], str(error), now)
             return
         self._from_below.discard(p)
-        current = said.topic_id or (claim.topic_ids[0] if claim.topic_ids else "")
+        current = reported.topic_id or (claim.topic_ids[0] if claim.topic_ids else "")
         following, skip = claim.next, claim.skip
         if gap is not None:
-            following, skip = gap.next, self._counted_already(gap, claim, said)
+            following, skip = gap.next, self._counted_already(gap, claim, reported)
             if skip[0] < skip[1]:  # up to there it is certain that the old log was read
                 gap = replace(gap, start=skip[0], doubtful=skip[1] - skip[0])
             log.error("%s", gap.sentence(), extra={**p.fields(), "offset": gap.start})
             self._store.notice(gap.notice())  # before the move, so that a worker that dies in between reports it again
-        move = Move(p, claim.epoch, claim.next, following, said.topic_id, skip)
-        needed = gap is not None or (said.topic_id and not claim.topic_ids)
+        move = Move(p, claim.epoch, claim.next, following, reported.topic_id, skip)
+        needed = gap is not None or (reported.topic_id and not claim.topic_ids)
         if needed and not self._store.move(move):
             log.info("%s: another worker took the partition over while it was moved", p, extra=p.fields())
             return
         if gap is None:
-            self._say(p, claim, said, committed)
+            self._say(p, claim, reported, committed)
         self._owned[p] = Owned(claim.epoch, following, claim.bucket, -1, current, skip, Share(claim.read, claim.bad))
         self._heard[p] = self._claimed[p] = self._clock()
         self._certainty.begin(p, current, following)
         self._source.seek(p, self._owned[p].due)
 
-    def _compared(self, p: Partition, claim: Claim, said: Log) -> tuple[Gap | None, Log]:
+    def _compared(self, p: Partition, claim: Claim, reported: Log) -> tuple[Gap | None, Log]:
         """Find a gap by what the broker says after the claim."""
         below = p in self._from_below
         if claim.fresh:
-            return None, said
-        if find_gap(p, claim, said, came_from_below=below) is not None or is_stale(claim, said):
+            return None, reported
+        if find_gap(p, claim, reported, came_from_below=below) is not None or is_stale(claim, reported):
             # Others may have counted on since the broker was asked, so ask again now, when nobody can.
             again = self._source.logs([p], {p: claim.next}).get(p)
             if again is None:
                 raise BrokerUnavailableError("it has no leader, or is not there any more")
-            said = again
-        if is_stale(claim, said):
+            reported = again
+        if is_stale(claim, reported):
             raise BrokerUnavailableError("the broker that answered still describes the old topic")
-        return find_gap(p, claim, said, came_from_below=below), said
+        return find_gap(p, claim, reported, came_from_below=below), reported
 
-    def _counted_already(self, gap: Gap, claim: Claim, said: Log) -> tuple[int, int]:
+    def _counted_already(self, gap: Gap, claim: Claim, reported: Log) -> tuple[int, int]:
         """Returns the offsets that were read from a new log before it was known to be new."""
         if gap.why != "remade" or not claim.topic_ids:
             return 0, 0
         low, high = self._certainty.doubtful(gap.partition, claim.topic_ids[0], claim.next)
-        return (low, high) if low < high <= said.end else (0, 0)
+        return (low, high) if low < high <= reported.end else (0, 0)
 
     def _put_off(self, partitions: Iterable[Partition], why: str, asked_at: float) -> None:
         """Claim these partitions later. Those that are claimed already continue."""
@@ -256,12 +261,12 @@ class Ownership:
             log.warning("%s cannot be claimed now (%s); this is tried again within 5 seconds, others go on", names, why)
 
     @staticmethod
-    def _say(p: Partition, claim: Claim, said: Log, committed: int | None) -> None:
+    def _say(p: Partition, claim: Claim, reported: Log, committed: int | None) -> None:
         if claim.fresh and committed is not None:
             log.warning(
                 "%s: Redis has no offset although %d were counted before, it was wiped; counting again from offset %d, "
                 "the earliest that is retained%s",
-                p, committed, claim.next, f" ({said.first} records are gone)" if said.first else "",
+                p, committed, claim.next, f" ({reported.first} records are gone)" if reported.first else "",
                 extra={**p.fields(), "offset": claim.next},
             )  # fmt: skip
         else:

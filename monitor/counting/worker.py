@@ -190,7 +190,7 @@ class Worker:
     def _tell(self, notices: list[Notice]) -> None:
         for notice in notices:
             self._store.notice(notice)
-            self._shares.told(notice)
+            self._shares.note_stored(notice)
 
     # -- one batch -------------------------------------------------------------------------------------------------
 

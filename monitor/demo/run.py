@@ -214,8 +214,8 @@ def _until(done: Callable[[], bool], worker: subprocess.Popen[bytes], folder: Pa
     until = time.monotonic() + seconds
     while not done():
         if worker.poll() is not None or time.monotonic() > until:
-            said = " ".join((folder / "worker.log").read_text(encoding="utf-8", errors="replace").split())[-600:]
-            raise MonitorError(f"the worker ended or stalled (code {worker.poll()}): {said}")
+            output = " ".join((folder / "worker.log").read_text(encoding="utf-8", errors="replace").split())[-600:]
+            raise MonitorError(f"the worker ended or stalled (code {worker.poll()}): {output}")
         time.sleep(0.1)
 
 

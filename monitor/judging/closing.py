@@ -24,7 +24,8 @@ def closable(
     A partition keeps its current bucket and all later ones open as long as it receives records or has records left to
     read. Three kinds of partition keep nothing open. One has been read to its end and has received nothing for
     ``idle_ms``. The records of another all belong to buckets that were judged already. The third was overtaken by
-    other partitions more than ``hold_ms`` ago. No bucket closes before its end by the store's clock.
+    other partitions more than ``hold_ms`` ago. No bucket closes before its end by the store's clock. A time that lies
+    ahead of that clock was noted before the clock was set back, and is as old as it lies ahead.
 
     Args:
         partitions: their states, as stored.
@@ -38,13 +39,32 @@ def closable(
     holding = [
         p.bucket
         for p in partitions
-        if not p.late_ms and (now_ms - max(p.at_ms, since_ms) < idle_ms or _has_more(p, now_ms))
+        if not p.late_ms and (min(abs(now_ms - p.at_ms), now_ms - since_ms) < idle_ms or _has_more(p, now_ms))
     ]
     reached_long_ago, reached = leads
     free = min(holding) - 1 if holding else reached
     return min(max(free, reached_long_ago), now_ms // bucket_ms - 1)
 
 
+def is_set_back(closed: int, now_ms: int, bucket_ms: int) -> bool:
+    """Whether the store's clock was set back behind a bucket that is closed, so that it would close none for long.
+
+    This happens if the clock is corrected, or if another server with another clock takes over.
+    """
+    return closed > now_ms // bucket_ms + 1
+
+
+def find_lead(waited_ms: int, longest_ms: int) -> int:
+    """By how much (ms) the store's clock is ahead of the clock of the buckets, negative if it is behind.
+
+    Args:
+        waited_ms: how long ago a bucket ended by the store's clock when it was judged.
+        longest_ms: how long a bucket may wait to be judged. If it waited longer, or has not ended yet, then the clocks
+            differ, or what was read is old.
+    """
+    return 0 if 0 <= waited_ms <= longest_ms else waited_ms
+
+
 def _has_more(p: PartitionState, now_ms: int) -> bool:
     """Whether a live worker still has records of this partition to read."""
-    return now_ms - p.seen_ms < SEEN_MS and (p.behind_ms > 0 or p.lag < 0)
+    return abs(now_ms - p.seen_ms) < SEEN_MS and (p.behind_ms > 0 or p.lag < 0)

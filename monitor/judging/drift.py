@@ -88,7 +88,7 @@ class DriftWatch:
             The notices that were raised or resolved.
         """
         now = self._store.now_ms()
-        if now < self._due:
+        if now < self._due <= now + self._settings.every_ms:
             return []
         self._due = now + self._settings.every_ms
         return self.step(now)
@@ -143,7 +143,7 @@ class DriftWatch:
         scores = compare_cells(cells, reference.weights, self._rng)
         shares = compare_classes(classes, reference.class_counts, self._rng) if len(classes) else Difference(0, 1, 1)
         limit = allowed(samples, self._settings.budget)
-        told = [
+        differing = [
             (name, d)
             for name, d in (("scores", scores), ("classes", shares))
             if d.size >= self._settings.size and d.p_value <= limit
@@ -156,22 +156,24 @@ class DriftWatch:
             "p_scores": f"{scores.p_value:.3g}",
             "p_classes": f"{shares.p_value:.3g}",
         }
-        summary = _summary(reference, window, dict(told)) if told else ""
-        return Notice(KIND, stream, bool(told), "info", summary, details)
+        summary = _summary(reference, window, dict(differing)) if differing else ""
+        return Notice(KIND, stream, bool(differing), "info", summary, details)
 
 
-def _summary(reference: Reference, window: Counts, told: Mapping[str, Difference]) -> str:
+def _summary(reference: Reference, window: Counts, differing: Mapping[str, Difference]) -> str:
     cells, classes = window[:CELLS], window[CELLS:]
     parts = []
-    if "scores" in told:
+    if "scores" in differing:
         low, expected = _tail(cells), _tail(reference.weights)
         parts.append(
             f"{low:.1%} of the scores lie in a range that holds {expected:.1%} of the calibration scores "
-            f"(PSI {told['scores'].size:.2f})"
+            f"(PSI {differing['scores'].size:.2f})"
         )
-    if "classes" in told:
+    if "classes" in differing:
         changed = ", ".join(_changes(classes, reference.class_counts, reference.class_name))
-        parts.append(f"the shares of the predicted classes have changed (PSI {told['classes'].size:.2f}; {changed})")
+        parts.append(
+            f"the shares of the predicted classes have changed (PSI {differing['classes'].size:.2f}; {changed})"
+        )
     return (
         f"The last {int(cells.sum())} inputs differ from what the artifact was calibrated on: "
         f"{' and '.join(parts)}. This is information and no surge. If it lasts, find out what has changed in the "

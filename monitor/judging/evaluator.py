@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from monitor.alerts import alert as alerts
 from monitor.errors import StoreUnavailableError
-from monitor.judging.closing import SEEN_MS, closable
+from monitor.judging.closing import SEEN_MS, closable, find_lead, is_set_back
 from monitor.judging.kept import CANARY, HEADER, Kept, load, pack_canary, pack_changes, pack_header
 from monitor.judging.settings import EvaluatorSettings
 from monitor.judging.writing import AlertWriter
@@ -51,6 +51,8 @@ class Evaluator:
         self._kept: Kept | None = None
         self._listening_since = math.inf
         self._forget_at = 0
+        self._ahead_ms = self._looked_ms = 0
+        self._stepped_on = -math.inf
 
     @property
     def state(self) -> MonitorState | None:
@@ -82,7 +84,7 @@ class Evaluator:
             return []
         partitions = partitions_of(s.topics, self._store.partitions())
         now = self._store.now_ms()
-        since = self._kept.since_ms if self._kept and self._kept.token == token else now
+        since = min(now, self._kept.since_ms if self._kept and self._kept.token == token else now)
         # A partition counts as overtaken only once this process has watched for `hold_ms`.
         leads = self._store.leads(now - s.hold_ms if now - since >= s.hold_ms else 0)
         last = closable(
@@ -93,32 +95,47 @@ class Evaluator:
             self._lose()
             return []
         closed, folded = reply
+        if is_set_back(closed, now, s.bucket_ms):
+            closed = self._close_next(token, closed)
         if self._kept is None or (self._kept.token, self._kept.folded) != (token, folded):
             self._kept = load(self._store, self._rules, token, since, folded)
+        self._kept = replace(self._kept, since_ms=since)
         self._listen(partitions, now)
         offsets = {p: state.next for p, state in partitions.items()}
         return self._judge(closed, folded, offsets, now)
+
+    def _close_next(self, token: int, closed: int) -> int:
+        """Close the one bucket that fills while the store's clock is behind it; returns the last that is closed.
+
+        One in two widths, so that the clock catches up with the buckets.
+        """
+        width, now = self._settings.bucket_ms / 1000, time.monotonic()
+        if now - self._stepped_on < 2 * width or not self._store.pending(closed, closed + 1):
+            return closed
+        self._stepped_on = now
+        reply = self._store.close(token, closed + 1)
+        return closed if reply is None else reply[0]
 
     def _judge(self, closed: int, folded: int, offsets: Mapping[Partition, int], now: int) -> list[Transition]:
         """Judge closed buckets in order for about ``turn_ms``. If none is left, look for silent and retired streams."""
         until = time.monotonic() + self._settings.turn_ms / 1000
         changes: list[Transition] = []
         for bucket in self._store.pending(folded, closed):
-            written = self._fold(bucket, offsets)
+            written = self._fold(bucket, offsets, now)
             if written is None:
                 return changes
             changes += written
             if time.monotonic() > until:
                 return changes
         changes += self._silence(now, offsets)
-        if self._kept is not None and now >= self._forget_at:
+        if self._kept is not None and not now < self._forget_at <= now + FORGET_EVERY_MS:
             self._forget_at = now + FORGET_EVERY_MS
             changes += self._forget(now, offsets)
         return changes
 
     def _lose(self) -> None:
         """Forget what was known: others may have judged meanwhile, and who was silent meanwhile nobody can tell."""
-        self._kept, self._listening_since = None, math.inf
+        self._kept, self._listening_since, self._ahead_ms = None, math.inf, 0
 
     def release(self) -> None:
         """Give the lease back, so that another process need not wait for it to expire."""
@@ -127,7 +144,7 @@ class Evaluator:
 
     # -- one bucket ------------------------------------------------------------------------------------------------
 
-    def _fold(self, bucket: int, offsets: Mapping[Partition, int]) -> list[Transition] | None:
+    def _fold(self, bucket: int, offsets: Mapping[Partition, int], now: int) -> list[Transition] | None:
         """Judge one bucket and write the result; ``None`` if another process has taken the lease or the bucket."""
         assert self._kept is not None  # noqa: S101  step() loaded it
         kept = self._kept
@@ -137,18 +154,20 @@ class Evaluator:
         own = {key: row for key, row in counts.items() if key[0] == self._settings.canary}
         others = {key: row for key, row in counts.items() if key[0] != self._settings.canary}
         closed = Bucket(bucket, bucket * width, (bucket + 1) * width, others)
-        state, transitions = fold(kept.state, closed, self._rules, self._listening_since)
+        s = self._settings
+        self._ahead_ms = find_lead(now - (bucket + 1) * s.bucket_ms, s.hold_ms + s.idle_ms + 2 * s.bucket_ms)
+        state, transitions = fold(kept.state, closed, self._rules, self._listening_since - self._ahead_ms / 1000)
         canary, more_state, marks = self._try_canary(kept.canary, replace(closed, counts=own))
         streams = sorted({stream for stream, _ in counts})
         header, packed = pack_header(state), pack_changes(kept.state, state)
         alerting = {a.identity: a for a in (*kept.state.alerts.values(), *state.alerts.values())}
         examples = {name: self._writer.examples(a, closed.end, kept.examples.get(name)) for name, a in alerting.items()}
         writes = [self._writer.entry(t.alert, t.change, t.at, t.event, offsets, examples) for t in transitions]
-        told = {t.alert.identity for t in transitions}
+        changed = {t.alert.identity for t in transitions}
         writes += [
             self._writer.entry(a, "updated", closed.end, f"{a.identity}:refreshed", offsets, examples, kept=False)
             for a in state.alerts.values()
-            if a.identity not in told
+            if a.identity not in changed
         ]
         written = {HEADER: header, **packed, **more_state}
         done = Fold(kept.token, bucket, kept.folded, written, writes, streams, marks=marks)
@@ -181,13 +200,15 @@ class Evaluator:
         )
         if not heard:
             self._listening_since = math.inf
-        elif math.isinf(self._listening_since):
-            self._listening_since = now / 1000
+        elif not 0 <= now - self._looked_ms <= self._settings.lease_ms or math.isinf(self._listening_since):
+            self._listening_since = now / 1000  # if it did not look for so long, or the clock was moved, it begins anew
+        self._looked_ms = now
 
     def _silence(self, now: int, offsets: Mapping[Partition, int]) -> list[Transition]:
         """Raise or resolve alerts on streams that have stopped sending, which no bucket can show."""
         assert self._kept is not None  # noqa: S101  _step() loaded it
-        state, transitions = quiet(self._kept.state, now / 1000, self._rules, self._listening_since)
+        ahead = self._ahead_ms / 1000  # streams were last heard by the clock of the buckets
+        state, transitions = quiet(self._kept.state, now / 1000 - ahead, self._rules, self._listening_since - ahead)
         return self._write(state, transitions, offsets) if transitions else []
 
     def _forget(self, now: int, offsets: Mapping[Partition, int]) -> list[Transition]:

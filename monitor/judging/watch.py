@@ -1,8 +1,8 @@
 """The monitor watches itself: if it could miss a surge, it raises an alert about that.
 
 Every process does this in a thread of its own, and any of them may raise or resolve an alert. They all read the same
-facts from the store, so they come to the same result. Each finding is a :class:`monitor.store.verdicts.Notice`, which
-is sent once when it begins and once when it ends.
+facts from the store, so with the same settings they come to the same result. Each finding is a
+:class:`monitor.store.verdicts.Notice`, which is sent once when it begins and once when it ends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class WatchSettings:
         lag_ms: an alert is raised if a partition has been behind its end for this long.
         gap_ms: an alert about lost records is resolved after this long.
         grace_ms: a process raises nothing for this long after its start, since others may still be joining. The same
-            holds if it could not look for longer than this, since the others could not report either.
+            holds if it could not look for longer than this, since the others could not report either, and if the
+            store's clock was set back.
         canary_ms: time between two canaries; 0 if none are sent.
         canary_timeout_ms: a canary must be detected within this time.
         streams: the most streams that are counted separately.
@@ -56,6 +57,12 @@ SUBJECTS = ("judging", "partitions", "kafka", "lag", "late", "redis", "redis-ris
 
 ON_PARTITIONS = ("gap", "bad-records")
 """Kinds whose subject is a partition."""
+
+UNFOUND_MS = 10_000
+"""An alert is over once no process has found its cause for this long.
+
+Not all of them find the same: while other settings are rolled out, one may still find what another no longer looks for.
+"""
 
 WATCHED = ("stalled", "streams")
 """Kinds that this module raises, and therefore resolves."""
@@ -83,7 +90,7 @@ def _stalled(subject: str, summary: str, severity: str = "critical", **details: 
 
 
 def _nothing_judged(health: Health, s: WatchSettings) -> Notice | None:
-    waited = health.now_ms - health.times.get("pending_since", health.now_ms)
+    waited = _age(health, health.times.get("pending_since", health.now_ms))
     if not health.pending or waited <= s.stalled_ms:
         return None
     return _stalled(
@@ -95,7 +102,11 @@ def _nothing_judged(health: Health, s: WatchSettings) -> Notice | None:
 
 
 def _unread(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
-    late = [p for p, state in partitions.items() if health.now_ms - max(state.seen_ms, state.at_ms) > s.stalled_ms]
+    late = [
+        p
+        for p, state in partitions.items()
+        if min(_age(health, state.seen_ms), _age(health, state.at_ms)) > s.stalled_ms
+    ]
     if not late:
         return None
     return _stalled(
@@ -107,7 +118,7 @@ def _unread(health: Health, partitions: Mapping[Partition, PartitionState], s: W
 
 
 def _behind(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
-    slow = [p for p, state in partitions.items() if state.behind_ms and health.now_ms - state.behind_ms > s.lag_ms]
+    slow = [p for p, state in partitions.items() if state.behind_ms and _age(health, state.behind_ms) > s.lag_ms]
     if not slow:
         return None
     lag = sum(partitions[p].lag for p in slow)
@@ -127,7 +138,7 @@ def _late(health: Health, partitions: Mapping[Partition, PartitionState], s: Wat
     return _stalled(
         "late",
         f"Records that are older than what has been judged come from {_names(old)}. They are counted and judged with "
-        "current records. Look at the clocks of the senders, or at why they are read late.",
+        "current records. Look at the clocks of the senders and of Redis, or at why they are read late.",
         "warning",
         partitions=json.dumps([str(p) for p in old[:50]]),
     )
@@ -142,7 +153,7 @@ def _kafka(health: Health, s: WatchSettings) -> Notice | None:
     for name, (at, entry) in sorted(health.workers.items()):
         report = json.loads(entry)
         trouble, since = report.get("trouble"), int(report.get("trouble_for_ms", 0))
-        if trouble and since > s.stalled_ms and health.now_ms - at < s.stalled_ms:
+        if trouble and since > s.stalled_ms and _age(health, at) < s.stalled_ms:
             topics = [str(topic) for topic in report.get("topics", ())]
             if not topics:
                 return _stalled("kafka", f"Worker {name} gets nothing from Kafka: {trouble}", worker=name)
@@ -209,7 +220,7 @@ class Watch:
             StoreUnavailableError: the store cannot be reached. The caller reports it.
         """
         health, partitions = self._store.health(), self._store.partitions()
-        if health.now_ms - self._looked_ms > self._settings.grace_ms:
+        if not 0 <= health.now_ms - self._looked_ms <= self._settings.grace_ms:
             self._begun_ms = health.now_ms
         self._looked_ms = health.now_ms
         found = {(n.kind, n.subject): n for n in (*find_trouble(health, partitions, self._settings), *self._extra())}
@@ -222,14 +233,15 @@ class Watch:
     def _settle(
         self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
     ) -> list[Notice]:
-        """Resolve alerts whose cause is gone, old alerts about lost records, and those of topics no longer read."""
-        over, left = [], self._left_out(partitions, now_ms)
+        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions that are not read."""
+        over, left, known = [], self._left_out(partitions, now_ms), set(map(str, partitions))
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
-            gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found
-            left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
+            lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # whoever finds it refreshes it
+            gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found and not lasts
+            left_out = alert["kind"] in ON_PARTITIONS and (alert["subject"] in left or alert["subject"] not in known)
             if gone or left_out or (alert["kind"] == "gap" and old):
                 over.append(Notice(alert["kind"], alert["subject"], firing=False))
         return [n for n in over if self._store.notice(n)]
@@ -238,6 +250,15 @@ class Watch:
         """Partitions of topics that nobody reads any more, neither this process nor one with other settings."""
         ours, limit = partitions_of(self._settings.topics, partitions), now_ms - self._settings.stalled_ms
         return {str(p) for p, s in partitions.items() if p not in ours and max(s.seen_ms, s.at_ms) < limit}
+
+
+def _age(health: Health, at_ms: int) -> int:
+    """How old (ms) a time of the store is.
+
+    One that lies ahead was noted before the store's clock was set back. It is as old as it lies ahead: what has been
+    noted again since is not, and nobody waits for the clock to come there once more.
+    """
+    return abs(health.now_ms - at_ms)
 
 
 def _ms(moment: str) -> int:

@@ -65,13 +65,13 @@ class Budget:
 
     def words(self, samples: Mapping[Level, int] | None = None, requests_per_second: float | None = None) -> str:
         """The budget and how much of it is spent, in one line for people."""
-        said = f"at most 1 false alert per {self.requests:,.0f} requests"
+        text = f"at most 1 false alert per {self.requests:,.0f} requests"
         if requests_per_second:
             days = self.requests / requests_per_second / 86_400
             span = f"{days:,.1f} days" if days >= 1 else f"{days * 24:,.1f} hours"
-            said += f" ({span} at {requests_per_second:g} requests/s)"
-        said += "; evidence to raise: " + ", ".join(f"{level} {self.threshold(level):,.0f}" for level in self.shares)
+            text += f" ({span} at {requests_per_second:g} requests/s)"
+        text += "; evidence to raise: " + ", ".join(f"{level} {self.threshold(level):,.0f}" for level in self.shares)
         if samples is not None:
             most = max(samples.values(), default=0)
-            said += f"; spent: {self.spent(samples):.3g} false alerts expected at most in {most:,} requests"
-        return said
+            text += f"; spent: {self.spent(samples):.3g} false alerts expected at most in {most:,} requests"
+        return text

@@ -84,16 +84,16 @@ class _Pass:
         self.state, self.bucket, self.at, self.rules = state, bucket, at, rules
         self.alerts = dict(state.alerts)
         self.cleared: list[int] = []
-        self.said: list[Transition] = []
+        self.transitions: list[Transition] = []
         self.raises = 0
 
     def result(self, heard: Iterable[str], listening_since: float) -> tuple[MonitorState, tuple[Transition, ...]]:
         """The new state and all changes, after checking which regular streams are silent."""
         changes = find_silence(self.state, self.alerts, self.bucket, self.at, self.rules, heard, listening_since)
-        self.said += changes
+        self.transitions += changes
         evidence = ev.reset(self.state.evidence, self.cleared) if self.cleared else self.state.evidence
         raises = self.state.raises + self.raises
-        return replace(self.state, evidence=evidence, alerts=self.alerts, raises=raises), tuple(self.said)
+        return replace(self.state, evidence=evidence, alerts=self.alerts, raises=raises), tuple(self.transitions)
 
     # -- a stream --------------------------------------------------------------------------------------------------
 
@@ -212,11 +212,11 @@ class _Pass:
             self._say("resolved", alert)
             return
         self.alerts[alert.stream, alert.kind] = alert
-        if lc.told(before, alert):
+        if lc.is_news(before, alert):
             self._say("updated", alert)
 
     def _say(self, change: Change, alert: Alert) -> None:
-        self.said.append(Transition.of(change, alert, self.bucket, self.at))
+        self.transitions.append(Transition.of(change, alert, self.bucket, self.at))
 
 
 def _added(

@@ -252,7 +252,7 @@ def attributed(alert: Alert, null_rates: Sequence[float], rules: AlertRules) -> 
     return alert if len(found) == len(alert.classes) else replace(alert, classes=tuple(sorted(found)))
 
 
-def told(before: Alert, after: Alert) -> bool:
+def is_news(before: Alert, after: Alert) -> bool:
     """Whether people should be notified of the difference."""
     return (before.severity, before.scope, before.classes, before.streams) != (
         after.severity,

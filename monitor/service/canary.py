@@ -106,7 +106,7 @@ class Canary:
     def send_if_due(self) -> bool:
         """Send a canary if the last one is long enough ago. Returns whether one was sent."""
         health = self._store.health()
-        if health.now_ms - health.times.get("canary_sent", 0) < self._config.canary.seconds * 1000:
+        if abs(health.now_ms - health.times.get("canary_sent", 0)) < self._config.canary.seconds * 1000:
             return False
         if "canary_first" not in health.times:
             self._store.mark("canary_first")

@@ -124,14 +124,14 @@ def _fared(config: MonitorConfig, sink: str) -> tuple[bool, str]:
         record, backlog = store.record(sink), store.backlog(sink)
     except MonitorError:
         return False, ""  # Redis has a finding of its own
-    said = []
+    parts = []
     if record.get("failing_since"):
-        said.append(f"it has failed since {record['failing_since']}: {record.get('failing_why', '')}")
+        parts.append(f"it has failed since {record['failing_since']}: {record.get('failing_why', '')}")
     if backlog.events and "cursor" in record:
-        said.append(f"alerts wait for it, the oldest for {backlog.oldest_ms / 1000:.0f} seconds")
+        parts.append(f"alerts wait for it, the oldest for {backlog.oldest_ms / 1000:.0f} seconds")
     if record.get("dropped", "0") != "0":
         last = f", the last at {record['dropped_at']} ({record['dropped_why']})" if "dropped_at" in record else ""
-        said.append(f"{record['dropped']} alerts were refused and dropped{last}")
+        parts.append(f"{record['dropped']} alerts were refused and dropped{last}")
     if record.get("trimmed_at"):
-        said.append(f"some alerts were trimmed from the history before it took them, until {record['trimmed_at']}")
-    return bool(record.get("failing_since")), "; ".join(said)
+        parts.append(f"some alerts were trimmed from the history before it took them, until {record['trimmed_at']}")
+    return bool(record.get("failing_since")), "; ".join(parts)

@@ -21,7 +21,7 @@ def check_kafka(config: MonitorConfig) -> str:
     Raises:
         BrokerError: Kafka cannot be used. The message names the setting to change.
     """
-    k, said, means = config.kafka, list[str](), dict[str, list[str]]()
+    k, parts, means = config.kafka, list[str](), dict[str, list[str]]()
     questions = TopicQuestions(k)
     try:
         for topic, seen in questions.describe().items():
@@ -29,7 +29,7 @@ def check_kafka(config: MonitorConfig) -> str:
                 raise TopicMissingError(f"no topic {topic!r} on {k.bootstrap_servers}: {how_to_create(k, topic)}")
             if isinstance(seen, BrokerError):
                 raise seen
-            said += _describe(topic, seen)
+            parts += _describe(topic, seen)
             for text in _meaning(questions.settings(topic)):
                 means.setdefault(text, []).append(topic)
         letters = questions.exists(config.dead_letter_topic)
@@ -41,13 +41,13 @@ def check_kafka(config: MonitorConfig) -> str:
     finally:
         questions.close()
     if not letters:
-        said.append(
+        parts.append(
             f"topic {config.dead_letter_topic!r} for dead letters does not exist: create it. Otherwise the first "
             "record that cannot be scored creates it, or stops the worker if the broker creates no topics by itself"
         )
     of_all = len(k.topic_names)
-    said += [text if len(of) == of_all else f"{name_topics(of)}: {text}" for text, of in means.items()]
-    return "; ".join(said)
+    parts += [text if len(of) == of_all else f"{name_topics(of)}: {text}" for text, of in means.items()]
+    return "; ".join(parts)
 
 
 def _describe(topic: str, seen: Description) -> Iterator[str]:

@@ -167,10 +167,10 @@ class Process:
 
     def _evaluate(self) -> None:
         try:
-            said = self.evaluator.step()
+            judged = self.evaluator.step()
             self._progress.note_judged()
             if self._telemetry:
-                self._telemetry.evaluated(said)
+                self._telemetry.evaluated(judged)
         except StoreUnavailableError as error:
             log.debug("%s", error)
 

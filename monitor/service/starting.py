@@ -44,11 +44,11 @@ def describe_start(config: MonitorConfig, models: Models, receivers: Iterable[st
         "requests_per_false_alert": config.alerts.requests,
         "role": "stands by",
     }
-    told = ", ".join(fields["receivers"]) or "nobody besides Redis"
+    notified = ", ".join(fields["receivers"]) or "nobody besides Redis"
     text = (
         f"ood-monitor {__version__} starts: {name_topics(k.topic_names)} (dead letters to {config.dead_letter_topic}) "
         f"on Kafka {k.bootstrap_servers}, group {k.group}, Redis {fields['redis']}; {scored} with "
-        f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {told}; "
+        f"{experts}; at most 1 false alert per {config.alerts.requests:,.0f} requests; alerts go to {notified}; "
         f"status page, metrics and health: {fields['http'] or 'off (http.port)'}. "
         "It stands by until it is given partitions to count."
     )
@@ -86,14 +86,14 @@ class Role:
         counts = partitions > 0
         if (counts, judges) == (self._counts, self._judges):
             return
-        said = [] if judges == self._judges else [_judging(judges, self._fields["group"])]
+        parts = [] if judges == self._judges else [_judging(judges, self._fields["group"])]
         if counts != self._counts:
-            said.append(_counting(partitions, name_topics(self._topics)))
+            parts.append(_counting(partitions, name_topics(self._topics)))
         self._counts, self._judges = counts, judges
         role = " and ".join(
             name for name, is_so in (("counts", counts), ("judges", judges)) if is_so
         ) or "stands by"  # fmt: skip
-        log.info("this worker %s: %s", role, "; ".join(said), extra={**self._fields, "role": role})
+        log.info("this worker %s: %s", role, "; ".join(parts), extra={**self._fields, "role": role})
 
 
 def _judging(judges: bool, group: str) -> str:

@@ -49,7 +49,7 @@ class Watcher:
         self._redis_seconds, self._canary, self._judges, self._every = redis_seconds, canary, judges, every
         self._drift = drift
         self._away_since: float | None = None
-        self._told: dict[str, str] | None = None
+        self._raised: dict[str, str] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -99,7 +99,7 @@ class Watcher:
     def _redis_is_away(self, monotonic: float, why: str) -> None:
         self._away_since = monotonic if self._away_since is None else self._away_since
         waited = monotonic - self._away_since
-        if self._told is not None or waited < self._redis_seconds:
+        if self._raised is not None or waited < self._redis_seconds:
             return
         summary = (
             f"Redis has not answered for {waited:.0f} seconds ({why}): nothing is counted or judged, and a surge would "
@@ -108,17 +108,17 @@ class Watcher:
         notice = Notice("stalled", "redis", True, "critical", summary)
         name, now = notice.fingerprint(self._group), _moment()
         times = {"started_at": now, "onset_at": now, "updated_at": now, "ended_at": ""}
-        self._told = {**notice.fields(), **times, "fingerprint": name, "episode": f"{name}:{now}", "event": name}
-        self._told |= {"status": "firing", "change": "raised"}
+        self._raised = {**notice.fields(), **times, "fingerprint": name, "episode": f"{name}:{now}", "event": name}
+        self._raised |= {"status": "firing", "change": "raised"}
         log.error("stalled redis: %s", summary, extra={"alert": name})
-        self._tell(self._told)
+        self._tell(self._raised)
 
     def _redis_answers(self) -> None:
         self._away_since = None
-        if self._told is not None:
-            told, self._told, now = self._told, None, _moment()
-            log.info("stalled redis: over", extra={"alert": told["fingerprint"]})
-            self._tell({**told, "status": "resolved", "change": "resolved", "updated_at": now, "ended_at": now})
+        if self._raised is not None:
+            raised, self._raised, now = self._raised, None, _moment()
+            log.info("stalled redis: over", extra={"alert": raised["fingerprint"]})
+            self._tell({**raised, "status": "resolved", "change": "resolved", "updated_at": now, "ended_at": now})
 
 
 def _moment() -> str:

@@ -103,7 +103,7 @@ class TopicQuestions:
                 raise BrokerUnavailableError(f"topic {changed[0]!r} is being made again: its id keeps changing")
             doubted = {p: found[p] for p, at in read_up_to.items() if p in found and 0 <= found[p].end < at}
             if doubted and self._lies_about_ends(doubted):
-                found = {p: Log(said.topic_id, said.first, -1) for p, said in found.items()}
+                found = {p: Log(reported.topic_id, reported.first, -1) for p, reported in found.items()}
             return found
 
     def _readable(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
@@ -128,7 +128,7 @@ class TopicQuestions:
         """Find where each partition ends now for a reader with these settings, even if the broker is wrong about it."""
         with self._lock:
             wanted = list(partitions)
-            listed = {p: said.end for p, said in self._logs(wanted, {}).items()}
+            listed = {p: reported.end for p, reported in self._logs(wanted, {}).items()}
             fetched = ends_by_fetch(self._config, listed)
             if any(fetched[p] > listed[p] for p in wanted) and self._confirm_lie(listed, fetched):
                 return fetched
@@ -171,7 +171,7 @@ class TopicQuestions:
 
         Some brokers count batches, not records.
         """
-        listed = {p: said.end for p, said in doubted.items()}
+        listed = {p: reported.end for p, reported in doubted.items()}
         fetched = ends_by_fetch(self._config, listed)
         if any(fetched[p] > listed[p] for p in listed) and self._confirm_lie(listed, fetched):
             log.warning(

@@ -36,6 +36,12 @@ class Store(Protocol):
         Returns False if another worker has it, or if its stored offset differs.
         """
 
+    def note_topic(self, topic: str, topic_id: str, partitions: int) -> None:
+        """Note how many partitions the topic with this id has.
+
+        Those that only an earlier topic of the same name had are gone until somebody claims them again.
+        """
+
     def partitions_at_start(self, topic: str) -> int:
         """Return how many partitions the topic had when this group first claimed one; 0 if it never did."""
 
@@ -49,7 +55,7 @@ class Store(Protocol):
         """
 
     def partitions(self) -> dict[Partition, PartitionState]:
-        """Return the state of every partition that was ever claimed."""
+        """Return the state of every partition that was ever claimed and is still there."""
 
     def totals(self) -> dict[CountKey, int]:
         """Return the samples counted since the beginning."""

@@ -65,7 +65,9 @@ class MemoryDeliveries:
     def lease(self, sink: str, holder: str, ttl_ms: int) -> int:
         """Take, keep or (``ttl_ms`` 0) give back the right to send to a sink."""
         now, held = self._now(), self._leases.get(sink)
-        held = held if held and held[2] > now else None
+        lasts = held[2] - now if held else 0
+        if lasts <= 0 or 0 < 4 * ttl_ms < lasts:  # it is over, or was taken before the clock was set back
+            held = None
         if held and held[0] != holder:
             return 0
         if not ttl_ms:

@@ -108,10 +108,10 @@ def start(
     until = time.monotonic() + timeout
     while not ready():
         if process.poll() is not None or time.monotonic() > until:
-            said = " ".join(server.log().split())[-400:]
+            last = " ".join(server.log().split())[-400:]
             ended = f"ended with {process.returncode}" if process.poll() is not None else f"not ready in {timeout:g} s"
             server.stop()
-            raise LaunchError(f"{name} {ended}: {said or 'no output'}")
+            raise LaunchError(f"{name} {ended}: {last or 'no output'}")
         time.sleep(0.01)
     return server
 

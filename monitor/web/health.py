@@ -16,13 +16,13 @@ def routes(sources: Sources) -> list[BaseRoute]:
     """``/-/healthy`` and ``/-/ready``."""
 
     async def healthy(_request: Request) -> Response:
-        return _said(sources.healthy(), "healthy: the process makes progress")
+        return _answer(sources.healthy(), "healthy: the process makes progress")
 
     async def ready(_request: Request) -> Response:
-        return _said(sources.ready(), "ready: the process counts, or stands by for those that do")
+        return _answer(sources.ready(), "ready: the process counts, or stands by for those that do")
 
     return [Route("/-/healthy", healthy), Route("/-/ready", ready)]
 
 
-def _said(trouble: str, well: str) -> Response:
+def _answer(trouble: str, well: str) -> Response:
     return PlainTextResponse(f"{trouble or well}\n", 503 if trouble else 200)

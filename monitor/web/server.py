@@ -24,6 +24,9 @@ from monitor.config.sections.http import HttpConfig
 from monitor.errors import ConfigError
 from monitor.web.answers import error_answer
 
+TAKEN_BYTES = 65_536
+"""A client takes at least this much of an answer in ``Bounds.answer_seconds``, or all that is left of it."""
+
 LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -56,6 +59,7 @@ class Bounds:
         drain_seconds: how long a stop waits for requests in progress.
         retry_after_seconds: when a client that was turned away should come back.
         full: the sentence for clients that are turned away.
+        answer_seconds: a client that takes less than :data:`TAKEN_BYTES` of what waits for it in this time is cut off.
     """
 
     connections: int = 64
@@ -65,6 +69,7 @@ class Bounds:
     drain_seconds: float = 2.0
     retry_after_seconds: int = 2
     full: str = "as many connections are open as this server allows; retry"
+    answer_seconds: float = 30.0
 
 
 def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer:
@@ -86,6 +91,7 @@ def make_server(app: ASGIApp, http: HttpConfig, bounds: Bounds) -> BoundedServer
         {
             "most": bounds.connections,
             "seconds": bounds.header_seconds,
+            "answer_seconds": bounds.answer_seconds,
             "full": _full(bounds),
         },
     )
@@ -204,16 +210,22 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(H11Protocol):
-    """One connection. The headers of its request must arrive in time."""
+    """One connection. The headers of its request must arrive in time, and its answers must be taken in time.
 
-    most, seconds, full = 256, 5.0, b""
+    Without the second rule, a client that asks again and again and reads nothing holds its connection for good.
+    """
+
+    most, seconds, answer_seconds, full = 256, 5.0, 30.0, b""
     _since = 0.0
+    _unsent = 0
     _timer: asyncio.TimerHandle | None = None
+    _look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "certified": bool(transport.get_extra_info("peercert"))}
         self._since = self.loop.time()
+        self._look = self.loop.call_later(self.answer_seconds, self._look_at_reader)
         if len(self.connections) > self.most and not self._make_room():
             transport.write(self.full)
             transport.close()
@@ -225,7 +237,7 @@ class _Protocol(H11Protocol):
         held: list[Any] = [c for c in self.connections if c is not self and not c.transport.is_closing()]
         idle = [c for c in held if c.cycle is None or c.cycle.response_complete]
         if len(held) < self.most:
-            return True
+            return len(self.connections) <= 2 * self.most  # those that close may still hold what nobody takes
         if not idle:
             return False
         min(idle, key=lambda c: c._since).transport.close()
@@ -244,6 +256,8 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel()
+        if self._look is not None:
+            self._look.cancel()
         super().connection_lost(exc)
 
     def _expect_headers(self) -> None:
@@ -259,3 +273,12 @@ class _Protocol(H11Protocol):
         if not self.transport.is_closing():
             self.transport.write(LATE)
             self.transport.close()
+
+    def _look_at_reader(self) -> None:
+        """Cut the client off if it has taken too little of its answers since the last look."""
+        left = self.transport.get_write_buffer_size()
+        if self._unsent and left > max(0, self._unsent - TAKEN_BYTES):
+            self.transport.abort()
+            return
+        self._unsent = left
+        self._look = self.loop.call_later(self.answer_seconds, self._look_at_reader)

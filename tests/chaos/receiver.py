@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -47,7 +48,8 @@ class Receiver:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 receiver.requests += 1
                 if respond is not None:
-                    respond(self)
+                    with contextlib.suppress(ConnectionError):  # whoever waits gives up, as it should
+                        respond(self)
                     return
                 receiver.note(body)
                 self.send_response(200)

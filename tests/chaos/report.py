@@ -23,7 +23,7 @@ COLUMNS = (
 def machine() -> dict[str, Any]:
     """Date, machine and versions."""
     libraries = ("torch", "numpy", "kafka-python", "confluent-kafka", "redis")
-    said = {
+    servers = {
         "redis-server": _first_line("redis-server", "--version").split("v=")[-1].split(" ")[0],
         "alertmanager": _first_line("prometheus-alertmanager", "--version").split("version ")[-1].split(" ")[0],
     }
@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "kafka": "Apache Kafka 4.1.0, KRaft, one node, 6 partitions",
-        **said,
+        **servers,
         **{name: metadata.version(name) for name in libraries},
     }
 

@@ -12,7 +12,7 @@ from monitor.store.connection import connect
 from monitor.store.deliveries import DeliveryStore
 from monitor.store.handling import LONGEST_MUTE_MS, MOST_MUTES, Mute
 from monitor.store.protocol import Store
-from monitor.store.redis import RedisStore
+from monitor.store.redis import RedisStore, handling
 from monitor.store.redis.deliveries import RedisDeliveries
 from monitor.store.verdicts import Notice
 from monitor.testing import FakeClock, MemoryDeliveries, MemoryStore
@@ -197,12 +197,13 @@ def test_only_an_alert_that_fires_can_be_acknowledged_and_only_with_a_name_and_a
     assert bench.store.handling().acknowledged == {}
 
 
-def test_acknowledgements_of_what_is_over_do_not_pile_up(bench):
-    for n in range(205):
+def test_acknowledgements_of_what_is_over_do_not_pile_up(bench, monkeypatch):
+    monkeypatch.setattr(handling, "TIDY_AT", 20)
+    for n in range(25):
         alert = bench.raised(f"redis/{n}")
         bench.store.acknowledge(alert["fingerprint"], "anna", "looking")
         bench.store.notice(replace(TROUBLE, subject=f"redis/{n}", firing=False))
-    assert len(bench.store.handling().acknowledged) <= 200
+    assert len(bench.store.handling().acknowledged) <= 20
 
 
 def test_what_is_kept_from_a_receiver_is_kept_for_each_receiver(bench):

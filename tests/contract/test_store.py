@@ -145,6 +145,21 @@ def test_a_move_by_an_old_owner_or_from_another_offset_is_refused(store):
     assert (claim.next, claim.topic_ids) == (7, ("a",))
 
 
+def test_partitions_that_a_topic_made_again_does_not_have_are_gone_until_somebody_claims_them(store):
+    other = Partition("requests-2", 1)
+    store.claim({P0: 7, P1: 7}, "a", 2)
+    store.claim({other: 0}, "x", 2)
+    store.note_topic("requests", "a", 1)  # an answer of before the topic grew: it never shrinks
+    assert set(store.partitions()) == {P0, P1, other}
+    store.note_topic("requests", "b", 2)
+    assert set(store.partitions()) == {P0, P1, other}
+    store.note_topic("requests", "b", 1)
+    store.note_topic("requests", "b", 1)
+    assert set(store.partitions()) == {P0, other}
+    assert store.claim({P1: 0}, "b", 2)[P1].next == 7  # nothing is forgotten
+    assert set(store.partitions()) == {P0, P1, other}
+
+
 def test_only_so_many_topics_that_were_left_are_remembered(store):
     claim = store.claim({P0: 0}, "t0", 3)[P0]
     for n in range(20):
@@ -332,6 +347,16 @@ def test_a_fold_out_of_order_is_refused(store):
     assert store.apply(Fold(token, 5, 3, {"all": "x"}, [alert("firing")])) == "refused"
     assert store.state() == {}
     assert store.alerts() == []
+
+
+def test_a_lease_of_a_clock_that_was_set_back_is_no_lease(store):
+    """It would outlive its holder, who cannot renew it, by as much as the clock was set back."""
+    old = store.lease("dead", 3_600_000)
+    assert store.lease("b", 1_000_000) == 0
+    token = store.lease("b", 15_000)
+    assert token > old
+    assert store.lease("b", 15_000) == token
+    assert store.lease("dead", 15_000) == 0
 
 
 def test_a_holder_that_lost_the_lease_writes_nothing(store):

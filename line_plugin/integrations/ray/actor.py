@@ -93,18 +93,18 @@ class Actor:
         own, there = Surroundings.here(), self._wanted
         other = [f"{k} {v} (here {there.versions[k]})" for k, v in own.versions.items() if v != there.versions[k]]
         if other:
-            said = f"node {self._node} has {', '.join(other)}, so its features would be others: install the same there"
-            return Outcome([], ClusterError(said))
+            text = f"node {self._node} has {', '.join(other)}, so its features would be others: install the same there"
+            return Outcome([], ClusterError(text))
         there.take_over()
         try:
             self._work = cloudpickle.loads(pickled)
         except Exception as error:
-            said = f"node {self._node} cannot load the network ({type(error).__name__}: {error}): "
-            return Outcome([], ClusterError(f"{said}the code of its classes must be installed there too"))
+            text = f"node {self._node} cannot load the network ({type(error).__name__}: {error}): "
+            return Outcome([], ClusterError(f"{text}the code of its classes must be installed there too"))
         if own.processor == there.processor:
             return Outcome([""])
-        said = f"node {self._node} computes with {own.processor} and this machine with {there.processor}: "
-        return Outcome([f"{said}the last bits of its features may differ"])
+        text = f"node {self._node} computes with {own.processor} and this machine with {there.processor}: "
+        return Outcome([f"{text}the last bits of its features may differ"])
 
     def run(self, share: Sequence[Any]) -> Outcome:
         """Computes the results of the batches of a share. Errors are returned, since Ray would wrap a raised one."""

@@ -75,7 +75,7 @@ class Crew:
         self._starting: dict[Any, Any] = {}
         self._work: Any = None
         self._failed_starts = 0
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
         self._since = time.monotonic()
 
     def prepare(self, pickled: bytes) -> None:
@@ -149,8 +149,8 @@ class Crew:
             raise outcome.error
         self._failed_starts = 0
         self.idle.append(actor)
-        if outcome.results[0] and outcome.results[0] not in self._told:
-            self._told.add(outcome.results[0])
+        if outcome.results[0] and outcome.results[0] not in self._warned_of:
+            self._warned_of.add(outcome.results[0])
             warnings.warn(outcome.results[0], ClusterWarning, stacklevel=2)
 
 

@@ -108,8 +108,8 @@ def _compile_apart(kind: Kind, width: int, name: str) -> kept.Code | None:
             check=False,
         )
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise RuntimeError(f"the process that compiles ended with {done.returncode}: {said}")
+            reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise RuntimeError(f"the process that compiles ended with {done.returncode}: {reason}")
         return kept.read(name, places)
 
 

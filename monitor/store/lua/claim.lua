@@ -16,6 +16,7 @@ for _, p in ipairs(doc.partitions) do
   local epoch = redis.call('HINCRBY', KEYS[1], 'epoch:' .. name, 1)
   redis.call('HSETNX', KEYS[1], 'bucket:' .. name, '-1')
   redis.call('HSET', KEYS[1], 'at:' .. name, now)
+  redis.call('HDEL', KEYS[1], 'gone:' .. name)
   local stored = redis.call('HMGET', KEYS[1], 'next:' .. name, 'bucket:' .. name, 'topic:' .. name, 'skip:' .. name,
     'read:' .. name, 'bad:' .. name)
   reply[#reply + 1] = {tostring(epoch), stored[1], stored[2], tostring(fresh), stored[3] or '', stored[4] or '',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from monitor.messages.record import Partition
 from monitor.store.connection import translate_redis_errors
@@ -38,6 +38,11 @@ class RedisCounting(RedisBase):
         arguments = [str(move.partition), str(move.epoch), str(move.start), str(move.next), move.topic_id, skip]
         with translate_redis_errors():
             return bool(int(self._scripts["move"](keys=[self.keys.partitions], args=arguments)))
+
+    def note_topic(self, topic: str, topic_id: str, partitions: int) -> None:
+        """Note how many partitions a topic has; see :class:`monitor.store.protocol.Store`."""
+        with translate_redis_errors():
+            self._scripts["topic"](keys=[self.keys.partitions], args=[topic, topic_id, str(partitions)])
 
     def partitions_at_start(self, topic: str) -> int:
         """Return how many partitions the topic had when this group first claimed one; 0 if it never did."""
@@ -104,10 +109,10 @@ class RedisCounting(RedisBase):
             return int(self._scripts["report"](keys=keys, args=[json.dumps(document)]))
 
     def partitions(self) -> dict[Partition, PartitionState]:
-        """Return the state of every partition that was ever claimed."""
+        """Return the state of every partition that was ever claimed and is still there."""
         with translate_redis_errors():
             stored = self._client.hgetall(self.keys.partitions)
-        names = sorted(name.removeprefix("next:") for name in stored if name.startswith("next:"))
+        names = [name for name in _claimed_names(stored) if f"gone:{name}" not in stored]
         return {
             Partition.parse(n): PartitionState(
                 *(int(stored[f"{what}:{n}"]) for what in ("epoch", "next", "bucket", "at")),
@@ -115,6 +120,11 @@ class RedisCounting(RedisBase):
             )
             for n in names
         }
+
+    def _claimed_partitions(self) -> list[str]:
+        """Return the names of all partitions that were ever claimed, also of those that are gone."""
+        with translate_redis_errors():
+            return _claimed_names(self._client.hkeys(self.keys.partitions))
 
     def totals(self) -> dict[CountKey, int]:
         """Return the samples counted since the beginning."""
@@ -131,6 +141,10 @@ class RedisCounting(RedisBase):
         """Return the time (ms) of the last count of each stream."""
         with translate_redis_errors():
             return {stream: int(at) for stream, at in self._client.hgetall(self.keys.streams).items()}
+
+
+def _claimed_names(fields: Iterable[str]) -> list[str]:
+    return sorted(name.removeprefix("next:") for name in fields if name.startswith("next:"))
 
 
 def _claimed(epoch: str, following: str, bucket: str, fresh: str, ids: str, skip: str, read: str, bad: str) -> Claim:

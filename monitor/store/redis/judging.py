@@ -143,7 +143,7 @@ class RedisJudging(RedisCounting):
             "channel": k.channel,
             "history_length": str(self._history_length),
             "ttl_ms": "604800000",
-            "names": [str(p) for p in self.partitions()],
+            "names": self._claimed_partitions(),
             "alerts": alerts,
         }
         with translate_redis_errors():

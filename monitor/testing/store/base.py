@@ -51,6 +51,7 @@ class MemoryBase:
         """Forget everything, as a Redis without persistence does."""
         self._partitions: dict[Partition, PartitionState] = {}
         self._topic_ids: dict[Partition, tuple[str, ...]] = {}
+        self._gone: set[Partition] = set()
         self._skips: dict[Partition, tuple[int, int]] = {}
         self._at_start: dict[str, int] = {}
         self._shares: dict[Partition, tuple[float, float]] = {}

@@ -28,6 +28,7 @@ class MemoryCounting(MemoryBase):
                 if partitions:
                     self._at_start.setdefault(p.topic, partitions)
             self._partitions[p] = replace(kept, epoch=kept.epoch + 1, at_ms=self._clock())
+            self._gone.discard(p)
             claims[p] = Claim(
                 kept.epoch + 1,
                 kept.next,
@@ -55,6 +56,12 @@ class MemoryCounting(MemoryBase):
         if move.topic_id:
             self._topic_ids[p] = (move.topic_id, *(i for i in ids if i != move.topic_id))[:8]
         return True
+
+    def note_topic(self, topic: str, topic_id: str, partitions: int) -> None:
+        """Note how many partitions a topic has."""
+        self._reach()
+        older = {p for p, ids in self._topic_ids.items() if ids and ids[0] != topic_id}
+        self._gone |= {p for p in older if p.topic == topic and p.number >= partitions}
 
     def partitions_at_start(self, topic: str) -> int:
         """How many partitions the topic had when this group first claimed one."""
@@ -153,7 +160,7 @@ class MemoryCounting(MemoryBase):
     def partitions(self) -> dict[Partition, PartitionState]:
         """Return the state of every partition that was ever claimed."""
         self._reach()
-        return dict(sorted(self._partitions.items()))
+        return {p: state for p, state in sorted(self._partitions.items()) if p not in self._gone}
 
     def totals(self) -> dict[CountKey, int]:
         """Return the samples counted since the beginning."""

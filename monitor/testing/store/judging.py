@@ -21,7 +21,8 @@ class MemoryJudging(MemoryBase):
         if ttl_ms and self._is_rebound():
             return 0
         held = self._lease
-        if held and held[2] <= self._clock():
+        lasts = held[2] - self._clock() if held else 0
+        if lasts <= 0 or 0 < 4 * ttl_ms < lasts:  # it is over, or was taken before the clock was set back
             held = self._lease = None
         if held and held[0] != holder:
             return 0

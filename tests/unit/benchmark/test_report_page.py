@@ -167,6 +167,7 @@ def test_the_first_table_has_both_conventions_of_fpr95_side_by_side(report, run)
     assert report.locator("#table-glance .spread").count() == 7 * len(METHODS)  # each figure with its interval
 
 
+@pytest.mark.slow
 def test_every_head_of_every_table_sorts_as_python_does_both_ways(report) -> None:
     for details in report.locator("details").all():
         details.evaluate("part => { part.open = true; }")

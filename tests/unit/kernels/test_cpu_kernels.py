@@ -62,7 +62,7 @@ def threads() -> object:
     torch.set_num_threads(before)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(k=CLASSES, d=st.integers(1, 300), n=st.integers(1, 130), seed=st.integers(0, 999), clip=st.booleans())
 def test_a_row_alone_has_the_bits_it_has_in_any_batch(k: int, d: int, n: int, seed: int, clip: bool) -> None:
     scorer, x, delta = Scorer(*head(k, d, seed)), rows(n, d, seed), 0.8 if clip else None
@@ -296,6 +296,7 @@ def test_a_forked_child_scores_with_threads_of_its_own() -> None:
     assert "child 0" in run_python(code)
 
 
+@pytest.mark.slow
 def test_kernel_scores_where_no_folder_can_hold_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 

@@ -147,7 +147,7 @@ def test_the_default_panel_takes_its_angle_from_line_s_sums_and_one_with_a_weigh
     assert torch.equal(fitted.with_settings(["angle"]).score(x), fitted.score_experts(x)["angle"].float())
     masked = Panel(["angle"], line=LINeSettings(50, 10, fitted.line.settings.clip)).fit_features(*features(), *head())
     assert masked._state._angle.predict(x) is None
-    torch.testing.assert_close(masked._state._said(x, ["angle"])[1]["angle"], shared[2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(masked._state._unscaled(x, ["angle"])[1]["angle"], shared[2], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["line", "panel"])

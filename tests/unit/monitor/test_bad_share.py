@@ -36,13 +36,13 @@ class Told:
         record = Record(partition.topic, partition.number, 5, 0, None, b"")
         notices = self.shares.notices(progress, [(record, "wrong-width", "x")] * bad)
         for notice in notices:
-            self.shares.told(notice)
+            self.shares.note_stored(notice)
         return [(n.subject, n.firing, n.severity if n.firing else "") for n in notices]
 
     def report(self, owned=(P,)):
         notices = self.shares.quiet(dict.fromkeys(owned, self.epoch))
         for notice in notices:
-            self.shares.told(notice)
+            self.shares.note_stored(notice)
         return [(n.subject, n.firing) for n in notices]
 
 

@@ -66,7 +66,9 @@ class Feed:
         self.store.report("worker", "{}", {P0: Seen(self.epoch, 0, behind=False)})
 
     def evaluator(self, holder="one", silence=60, **more) -> Evaluator:
-        settings = EvaluatorSettings("g", "artifact-hash", **({"idle_ms": 5000, "turn_ms": math.inf} | more))
+        # Tests let minutes pass between two steps: what does not step within the lease has not listened.
+        usual = {"idle_ms": 5000, "turn_ms": math.inf, "lease_ms": 600_000}
+        settings = EvaluatorSettings("g", "artifact-hash", **(usual | more))
         return Evaluator(self.store, RULES[silence], settings, holder)
 
     def changes(self) -> list[str]:
@@ -174,6 +176,46 @@ def test_a_bucket_closes_once_it_has_ended_by_the_clock_of_the_store():
     far = replace(AHEAD, bucket=3000)
     assert judged_up_to(far, now_ms=20_999, leads=(-1, 3000)) == 19
     assert judged_up_to(far, now_ms=21_000, leads=(-1, 3000)) == 20
+
+
+def test_a_surge_is_raised_after_the_clock_of_the_store_was_set_back_by_an_hour(feed, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("monitor.judging.evaluator.time.monotonic", lambda: now[0])
+    evaluator = feed.evaluator()
+    feed.write(70)
+    evaluator.step()
+    feed.clock.advance(-3600)
+    for masses in (NULL, SURGE):
+        for _ in range(40):
+            closed = feed.store._meta["closed"]
+            feed.bucket = closed + 1  # where a worker counts what is stamped later than the clock
+            feed.write(1, masses)
+            evaluator.step()
+            assert feed.store._meta["closed"] - closed in (0, 1)
+            now[0] += 1.0
+    assert feed.changes()[0] == "raised"
+    assert feed.store.pending(-1, 2**50)[1:] == []
+    assert feed.store._meta["closed"] - BEGIN == pytest.approx(
+        70 + 40, abs=2
+    )  # slower than the clock, which catches up
+
+
+def test_what_does_not_come_is_not_judged_though_the_clock_of_the_store_was_set_back(feed):
+    evaluator = feed.evaluator()
+    feed.write(70)
+    evaluator.step()
+    closed = feed.store._meta["closed"]
+    feed.clock.advance(-3600)
+    for _ in range(20):
+        feed.pass_time(1)
+        evaluator.step()
+    assert feed.store._meta["closed"] <= closed + 1
+
+
+def test_a_partition_is_idle_whose_last_record_lies_ahead_of_a_clock_that_was_set_back():
+    ahead = replace(BEHIND, at_ms=3_600_000)
+    assert judged_up_to(AHEAD, ahead) == 11
+    assert judged_up_to(AHEAD, replace(ahead, seen_ms=3_600_000, behind_ms=2000)) == 11  # nobody reads it
 
 
 def test_a_new_leaseholder_does_not_take_a_dead_monitor_for_idle_partitions(feed):
@@ -509,7 +551,7 @@ def test_a_step_gives_every_change_of_a_backlog_in_order(feed):
     evaluator = begun(feed)
     for masses in (NULL, SURGE, NULL):
         feed.write(100, masses)
-    feed.pass_time(300)
+    feed.pass_time(65)
     changes = [t.change for t in evaluator.step()]
     assert changes == feed.changes()
     assert [c for c in changes if c != "updated"] == ["raised", "resolved", "raised"]
@@ -659,6 +701,8 @@ def test_a_stream_is_silent_only_if_all_that_was_sent_has_been_read(feed, lag, b
     evaluator = feed.evaluator()
     feed.write(25)
     evaluator.step()
+    feed.pass_time(6)
+    evaluator.step()  # the last bucket is judged
     feed.clock.advance(70)
     feed.store.report("worker", "{}", {P0: Seen(feed.epoch, lag, behind)})
     feed.clock.advance(seconds)
@@ -696,6 +740,46 @@ def test_a_store_that_comes_back_makes_no_stream_silent_whose_records_wait_to_be
     feed.pass_time(60)
     evaluator.step()
     assert feed.changes() == ["raised"]  # if nothing comes now, the stream is silent indeed
+
+
+def test_a_process_that_did_not_look_within_its_lease_has_not_listened_meanwhile(feed):
+    evaluator = feed.evaluator(lease_ms=15_000)
+    feed.write(25)
+    for _ in range(3):
+        feed.pass_time(5)
+        evaluator.step()
+    feed.pass_time(400)
+    evaluator.step()
+    assert feed.changes() == []
+    for _ in range(4):
+        feed.pass_time(15)
+        evaluator.step()
+    assert feed.changes() == ["raised"]
+
+
+@pytest.mark.parametrize("off", [600, -600])
+def test_a_store_whose_clock_is_off_calls_no_stream_silent_that_sends_and_each_that_does_not(feed, off, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("monitor.judging.evaluator.time.monotonic", lambda: now[0])
+    evaluator = feed.evaluator(lease_ms=15_000)
+    evaluator.step()
+    feed.streams = ("a", "b")
+    for _ in range(10):
+        feed.write(10)
+        evaluator.step()
+    feed.clock.advance(off)
+    feed.pass_time(0)
+    evaluator.step()  # nothing has come by the new clock yet
+    for n in range(300):
+        if n == 100:
+            assert feed.changes() == []
+            feed.streams = ("b",)
+        if off < 0:
+            feed.bucket = feed.store._meta["closed"] + 1  # where a worker counts what is stamped later than the clock
+        feed.write(1)
+        now[0] += 1.0
+        evaluator.step()
+    assert [(h["change"], h["stream"]) for h in feed.store.history()] == [("raised", "a")]
 
 
 def test_streams_that_are_silent_together_stay_so_when_another_process_takes_over():

@@ -460,28 +460,28 @@ def test_streams_three_quarters_of_the_way_are_named_behind_everything_together(
     state = with_evidence(BOTH, logs)
     state = replace(state, rows={**state.rows, ("d", None): state.rows["c", None]})
     one = everything_passes(state)
-    (said,) = one.said
-    assert (said.change, said.alert.stream, said.alert.streams) == ("raised", None, ("a", "b"))
-    assert said.alert.log_evidence == pytest.approx(13.0)
+    (change,) = one.transitions
+    assert (change.change, change.alert.stream, change.alert.streams) == ("raised", None, ("a", "b"))
+    assert change.alert.log_evidence == pytest.approx(13.0)
     assert (one.cleared, one.raises) == ([0], 1)
-    assert one.alerts == {(None, "ood"): said.alert}
+    assert one.alerts == {(None, "ood"): change.alert}
 
 
 def test_one_stream_behind_everything_together_raises_its_own_alert_instead() -> None:
     state = with_evidence(BOTH, {EVERYTHING: 13.0, ("a", None): LEAD, ("a", 2): 1.0, ("b", None): 0.0})
     one = everything_passes(state)
-    (said,) = one.said
-    assert (said.change, said.alert.stream, said.alert.scope) == ("raised", "a", ())
-    assert said.alert.log_evidence == pytest.approx(LEAD)
+    (change,) = one.transitions
+    assert (change.change, change.alert.stream, change.alert.scope) == ("raised", "a", ())
+    assert change.alert.log_evidence == pytest.approx(LEAD)
     assert sorted(one.cleared) == sorted([0, state.rows["a", None], state.rows["a", 2]])
-    assert one.alerts == {("a", "ood"): said.alert}
+    assert one.alerts == {("a", "ood"): change.alert}
     assert one.raises == 1
 
 
 def test_a_stream_that_fires_is_not_behind_everything_together() -> None:
     state = with_evidence(BOTH, {EVERYTHING: 13.0, ("a", None): LEAD, ("b", None): LEAD, ("c", None): 0.0})
     state = replace(state, alerts={("a", "ood"): Alert("a", "ood", 1, 9.0, 5.0)})
-    assert [t.alert.stream for t in everything_passes(state).said] == ["b"]
+    assert [t.alert.stream for t in everything_passes(state).transitions] == ["b"]
 
 
 def test_what_everything_together_gathered_is_dropped_with_the_raise_of_a_stream() -> None:
@@ -489,7 +489,7 @@ def test_what_everything_together_gathered_is_dropped_with_the_raise_of_a_stream
     one = _Pass(state, 5, 60.0, BOTH)
     one.raises = 1
     one.everything(Levels(state.rows, state.evidence, {}, (), (), {}, {}, {}, np.zeros(7, dtype=np.int64), True))
-    assert (one.cleared, one.said) == ([0], [])
+    assert (one.cleared, one.transitions) == ([0], [])
     after, _ = one.result((), -math.inf)
     assert np.isneginf(after.evidence.log_m[0]).all()
     assert after.evidence.log_m[1].tolist() == state.evidence.log_m[1].tolist()

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -115,6 +115,48 @@ def test_whoever_asks_while_all_connections_are_at_work_is_told_to_come_back():
             assert "retry" in json.loads(body)["error"]
         hold.set()
         assert all(told(one, b"done") for one in busy)
+
+
+def flooded(address: str, requests: bytes) -> socket.socket:
+    """A client that asks and asks and reads nothing, until the server takes no more from it."""
+    host, _, port = address.partition(":")
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.connect((host, int(port)))
+    made.settimeout(1.0)
+    with suppress(TimeoutError, ConnectionError):
+        while True:
+            made.sendall(requests)
+    return made
+
+
+def large_answers(size: int) -> Starlette:
+    async def large(_request):
+        return PlainTextResponse("x" * size)
+
+    return Starlette(routes=[Route("/", large)])
+
+
+def test_clients_that_never_read_their_answers_do_not_keep_others_out():
+    with serving(Bounds(connections=2, answer_seconds=0.5), large_answers(1_000_000)) as address:
+        deaf = [flooded(address, 50 * ASK) for _ in range(2)]
+        until = time.monotonic() + 20
+        while (status := httpx.get(f"http://{address}/", timeout=10).status_code) == 503:
+            assert time.monotonic() < until, "they hold their connections for good"
+        assert status == 200
+        for one in deaf:
+            one.close()
+
+
+def test_a_client_that_reads_a_large_answer_slowly_gets_all_of_it():
+    ask = ASK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    with serving(Bounds(answer_seconds=0.2), large_answers(20_000_000)) as address:
+        slow, got, began = connected(address, ask), 0, time.monotonic()
+        while piece := slow.recv(200_000):
+            got += len(piece)
+            if time.monotonic() - began < 2:  # longer than a client may go without reading
+                time.sleep(0.01)
+        assert got > 20_000_000
 
 
 def test_headers_that_do_not_come_end_the_connection():

@@ -290,4 +290,4 @@ def test_a_class_is_named_once_the_one_sided_bound_of_all_classes_together_lies_
     ],
 )
 def test_people_hear_of_severity_scope_classes_and_streams(change: dict, heard: bool) -> None:
-    assert lc.told(ALERT, replace(ALERT, **change)) == heard
+    assert lc.is_news(ALERT, replace(ALERT, **change)) == heard

@@ -45,6 +45,23 @@ def test_a_topic_made_again_is_counted_from_its_first_record_and_told(caplog):
     assert f"partition {TOPIC}/0 stood at offset 10 of the old log" in caplog.text
 
 
+def test_a_topic_made_again_with_fewer_partitions_leaves_none_behind_that_nobody_can_read():
+    bench = Bench()
+    bench.send(30)
+    bench.join()
+    bench.drain()
+    bench.broker.partitions = 1
+    bench.broker.make_again(TOPIC)
+    bench.broker.deal("g")
+    bench.broker.send(TOPIC, ROWS[0].tobytes(), key=b"s", timestamp_ms=bench.clock(), partition=0)
+    bench.drain()
+    assert set(bench.store.partitions()) == {P0}
+    bench.broker.create(TOPIC, 3)
+    bench.broker.deal("g")
+    bench.drain()
+    assert len(bench.store.partitions()) == 3
+
+
 @pytest.mark.parametrize("again", [9, 60])
 def test_a_topic_made_again_while_nobody_ran_is_counted_from_its_first_record(again):
     """With 60 records the new log is longer than the old one: nothing but the id tells them apart."""

@@ -160,7 +160,7 @@ def test_partitions_that_bring_only_the_past_for_longer_than_the_bound_are_named
         stalled(
             "late",
             "Records that are older than what has been judged come from partition t/0. They are counted and judged "
-            "with current records. Look at the clocks of the senders, or at why they are read late.",
+            "with current records. Look at the clocks of the senders and of Redis, or at why they are read late.",
             "warning",
             partitions='["t/0"]',
         )
@@ -314,6 +314,37 @@ def test_a_store_that_comes_back_has_nobody_told_of_workers_that_could_not_repor
     assert group.changes() == [("partitions", "raised")]
 
 
+def test_workers_that_end_are_missed_though_the_clock_of_the_store_was_set_back():
+    group = Group()
+    group.store._unfolded.clear()
+    watch = group.watch()
+    for _ in range(100):
+        group.pass_time(1)
+        watch.step()
+    group.clock.advance(-3600)
+    watch.step()
+    assert group.changes() == []  # who is there has not reported by the new clock yet
+    for _ in range(59):
+        group.clock.advance(1)
+        watch.step()
+    assert group.changes() == []
+    group.clock.advance(1)
+    watch.step()
+    assert group.changes() == [("partitions", "raised")]
+
+
+def test_nobody_is_missed_who_reports_by_a_clock_that_was_set_back():
+    group = Group()
+    group.store._unfolded.clear()
+    watch = group.watch()
+    for set_back in (0, 3600, 0):
+        group.clock.advance(-set_back)
+        for _ in range(200):
+            group.pass_time(1)
+            watch.step()
+    assert group.changes() == []
+
+
 def test_any_number_of_processes_tell_once_and_tell_when_it_is_over():
     group = Group()
     watches = [group.watch() for _ in range(3)]
@@ -323,9 +354,35 @@ def test_any_number_of_processes_tell_once_and_tell_when_it_is_over():
             watch.step()
     assert group.changes() == [("judging", "raised")]
     group.store._unfolded.clear()
-    for watch in watches:
-        watch.step()
-    assert group.changes() == [("judging", "raised"), ("judging", "resolved")]
+    for seconds, over in ((9.999, []), (0.001, [("judging", "resolved")])):
+        group.pass_time(seconds)
+        for watch in watches:
+            watch.step()
+        assert group.changes() == [("judging", "raised"), *over]
+
+
+def test_an_alert_lasts_while_one_process_finds_its_cause_though_another_has_other_settings():
+    """As while a setting is rolled out: two processes that disagree would raise and resolve it at every look."""
+    group = Group()
+    group.store._unfolded.clear()
+    strict, lenient = group.watch(), Watch(group.store, replace(SETTINGS, lag_ms=10**9))
+    for _ in range(400):
+        group.clock.advance(2)
+        group.store.report("w", "{}", {P0: Seen(group.epoch, 9000, behind=True)})
+        strict.step()
+        lenient.step()
+    assert group.changes() == [("lag", "raised")]
+    group.clock.advance(2)
+    lenient.step()
+    group.pass_time(10)
+    lenient.step()
+    assert group.changes() == [("lag", "raised"), ("lag", "resolved")]
+
+
+def test_what_was_wrong_with_a_partition_is_over_once_there_is_no_such_partition():
+    group = Group()
+    group.store.notice(Notice("bad-records", "t/7", True, "warning", "so it is"))
+    assert group.watch().step() == [Notice("bad-records", "t/7", firing=False)]
 
 
 def test_a_process_that_has_just_started_raises_nothing_and_resolves_nothing_that_lasts():
@@ -426,6 +483,7 @@ def test_what_is_over_is_found_among_alerts_of_other_kinds_and_told_beside_what_
     group.pass_time(60)
     for subject in ("lag", "redis-risk"):
         store.notice(Notice("stalled", subject, True, "warning", "So it is."))
+    group.pass_time(10)
     token = store.lease("judge", 60_000)
     surge = {"fingerprint": "f", "kind": "ood", "status": "firing", "change": "raised", "event": "e", "episode": "e"}
     store.apply(Fold(token, None, -1, {}, [AlertWrite("f", surge, 1000, NOW)]))

@@ -13,6 +13,7 @@ from line_plugin.networks import build, load_checkpoint
 from line_plugin.quickstart import dataset, training
 
 
+@pytest.mark.slow
 def test_one_epoch_learns_and_the_same_seed_gives_the_same_file(quickstart_root: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, float]] = []
     state = torch.get_rng_state()
