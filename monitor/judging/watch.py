@@ -233,7 +233,7 @@ class Watch:
     def _settle(
         self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
     ) -> list[Notice]:
-        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions that are not read."""
+        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions nobody reads."""
         over, left, known = [], self._left_out(partitions, now_ms), set(map(str, partitions))
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
