@@ -74,7 +74,7 @@ def measure_scoring(panel: Panel, n: int, clock: Callable[[Callable[[], object]]
         name: f"{ratio(lambda name=name: scorer.score(x, classes, [name]), line, 1.0, clock):.2f}" for name in NAMES
     }
     together = ratio(whole, line, clock=clock)
-    with mock.patch.object(panel._state._angle, "_parts", None):
+    with mock.patch.object(panel._state._angle, "predict", return_value=None):
         apart = ratio(whole, line, clock=clock)
     return {
         "K": str(panel.num_classes),

@@ -15,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,13 +49,22 @@ def copied(module: str, folder: Path) -> list[str]:
 def changed_lines(name: str) -> list[str]:
     """What a mutant changes, as the lines of a diff."""
     module, _, mutant = name.rpartition(".")
-    code = Path(module.replace(".", "/") + ".py").read_text(encoding="utf-8")
-    bodies = []
-    for function in (re.sub(r"\d+$", "orig", mutant), mutant):
-        found = re.search(rf"^( *)def {function}\(.*?(?=^\1\S(?<!\)))", code + "\nend", re.M | re.S)
-        text = found.group().replace(function, "") if found else ""
-        bodies.append([line.split(" # type: ignore # mutmut")[0].rstrip() for line in text.splitlines()])
+    code = Path(module.replace(".", "/") + ".py").read_text(encoding="utf-8").splitlines()
+    bodies = [lines_of(code, function) for function in (re.sub(r"\d+$", "orig", mutant), mutant)]
     return [line for line in difflib.unified_diff(*bodies, lineterm="", n=0) if re.match(r"[-+](?![-+])", line)]
+
+
+def lines_of(code: Sequence[str], function: str) -> list[str]:
+    """The lines of a function, without its name and without what mutmut adds behind them."""
+    start = next((n for n, line in enumerate(code) if f"def {function}(" in line), len(code))
+    found = [line.replace(function, "") for line in code[start : start + 1]]
+    for line in code[start + 1 :]:
+        if line.strip() and not line.startswith(
+            (" " * (len(code[start]) - len(code[start].lstrip()) + 1), ")", "    )")
+        ):
+            break
+        found.append(line)
+    return [line.split(" # type: ignore # mutmut")[0].rstrip() for line in found]
 
 
 class Judge:
@@ -105,8 +115,13 @@ class Judge:
 
     @staticmethod
     def _judge(session: pytest.Session, items: Sequence[pytest.Item], name: str, most: int) -> None:
-        """In a process of its own: the tests until one fails, or until they have taken too many seconds of CPU."""
+        """In a process of its own: the tests until one fails, or until they have taken too many seconds of CPU.
+
+        A mutant that waits for what never comes takes no CPU, so the clock on the wall ends it, much later.
+        """
         resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20 * most)
         os.environ["MUTANT_UNDER_TEST"] = name
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
@@ -125,7 +140,7 @@ def judge_here(options: argparse.Namespace) -> int:
     hypothesis.settings.register_profile("mutants", max_examples=options.examples, deadline=None, database=None)
     hypothesis.settings.load_profile("mutants")
     names = json.loads(Path("names.json").read_text(encoding="utf-8"))
-    judge = Judge(mutants.drawn(names, [], options.sample, options.seed), options.children)
+    judge = Judge(mutants.drawn(names, options.only, options.sample, options.seed), options.children)
     arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0", "--tb=no"]
     code = int(pytest.main([*arguments, "--disable-warnings", *options.tests], plugins=[judge]))
     if not judge.verdicts:
@@ -145,6 +160,7 @@ def main() -> int:
     parser.add_argument("tests", nargs="+", metavar="TEST", help="files of tests, or single ones as pytest names them")
     parser.add_argument("--sample", type=int, default=0, help="how many; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", default=[], metavar="MUTANT", help="these, by name or with a * in it")
     parser.add_argument("--children", type=int, default=2, help="so many mutants are judged at once")
     parser.add_argument("--examples", type=int, default=25, help="of each property, if its test does not say how many")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)

@@ -45,7 +45,7 @@ class Recount:
 
     def __init__(self, counter: Counter | None = None) -> None:
         self._counter = counter
-        self._owned: dict[Partition, Owned] = {}
+        self._reached: dict[Partition, int] = {}
         self.counts: dict[int, dict[CountKey, int]] = {}
         self.rejected: dict[str, int] = {}
         self.skipped = 0
@@ -71,28 +71,24 @@ class Recount:
         """
         assert self._counter is not None  # noqa: S101  whoever adds records gave one
         while records:
-            for p, chunk in records.items():
-                self._owned.setdefault(p, Owned(0, chunk[0].offset, -1))
+            owned = {p: Owned(0, chunk[0].offset, self._reached.get(p, -1)) for p, chunk in records.items()}
             read = self._counter.read(records)
             scored = self._counter.score(read)
-            batch, _ = self._counter.count(read, scored, self._owned)
+            batch, _ = self._counter.count(read, scored, owned)
             for bucket, cells in batch.counts.items():
                 _add(self.counts.setdefault(bucket, {}), cells)
             _sum(self.rejected, batch.rejected)
             self.skipped += len(read.rows.skipped)
             self.records += sum(map(len, read.records.values()))
-            for step in batch.progress:
-                self._owned[step.partition] = Owned(0, step.next, step.bucket)
+            self._reached |= {step.partition: step.bucket for step in batch.progress}
             yield read, scored
             records = {p: [r for r in records[p] if r.offset >= at] for p, at in read.left.items()}
 
     def part(self, partition: Partition) -> Part:
         """All that was counted, if it came from this partition alone."""
-        owned = self._owned.get(partition)
-        bucket = owned.bucket if owned else -1
-        return Part(self.counts, bucket, self.rejected, self.skipped, self.records)
+        return Part(self.counts, self._reached.get(partition, -1), self.rejected, self.skipped, self.records)
 
-    def join(self, partition: Partition, part: Part, end: int) -> None:
+    def join(self, partition: Partition, part: Part) -> None:
         """Add the next piece of a partition's log, as if its records had been counted here.
 
         Buckets of a partition only rise. So what the piece, which knew nothing of the log before it, counted in a
@@ -101,15 +97,14 @@ class Recount:
         Args:
             partition: whose pieces are joined in the order of its log.
             part: what :meth:`part` gave.
-            end: the offset behind the piece.
         """
-        reached = self._owned[partition].bucket if partition in self._owned else -1
+        reached = self._reached.get(partition, -1)
         for bucket, cells in part.counts.items():
             _add(self.counts.setdefault(max(bucket, reached), {}), cells)
         _sum(self.rejected, part.rejected)
         self.skipped += part.skipped
         self.records += part.records
-        self._owned[partition] = Owned(0, end, max(part.bucket, reached))
+        self._reached[partition] = max(part.bucket, reached)
 
 
 def _add(into: dict[CountKey, int], cells: Mapping[CountKey, int]) -> None:

@@ -87,10 +87,11 @@ def differences(held: str, binding: Binding) -> str:
         there = json.loads(held)
     except ValueError:  # an earlier release kept the artifact's hash alone
         there = {**binding.settings, "model.artifact": held}
+    here = binding.settings
     return "; ".join(
-        f"{key} is {_short(there.get(key))} there and {_short(here)} here"
-        for key, here in binding.settings.items()
-        if there.get(key) != here
+        f"{key} is {_short(there.get(key))} there and {_short(here.get(key))} here"
+        for key in {**here, **there}
+        if there.get(key) != here.get(key)
     )
 
 

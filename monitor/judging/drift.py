@@ -200,8 +200,7 @@ def by_stream(totals: Mapping[CountKey, int], classes_of: Callable[[str], int]) 
 
 def _tail(cells: Sequence[int] | Counts) -> float:
     """Share of inputs outside the last cell: scores lower than most calibration scores."""
-    total = float(sum(cells))
-    return 1 - float(cells[-1]) / total if total else 0.0
+    return 1 - float(cells[-1]) / float(sum(cells))
 
 
 def _changes(seen: Counts, reference: Iterable[int], name: Callable[[int], str]) -> list[str]:

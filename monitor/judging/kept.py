@@ -65,7 +65,7 @@ def load(store: Store, rules: Rules, token: int, since: int, folded: int) -> Kep
         StoreUnavailableError: the store does not answer.
     """
     stored = store.state()
-    header = stored.get(HEADER, "")
+    header = stored.get(HEADER)
     new, columns = MonitorState.new(rules), rules.columns
     own = json.loads(stored.get(CANARY) or "{}")
     canary = packing.unpacked(own["header"], own["streams"], columns) if own else new

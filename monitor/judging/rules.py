@@ -72,7 +72,7 @@ def budget(config: AlertConfig) -> Budget:
 def _flag_cells(tpr: float) -> int:
     """How many cells lie beyond the threshold."""
     for n, edge in enumerate(CELL_EDGES[:-1], start=1):
-        if math.isclose(edge, 1 - tpr, abs_tol=1e-9):
+        if math.isclose(edge, 1 - tpr):
             return n
     known = ", ".join(f"{1 - edge:g}" for edge in CELL_EDGES[:-1])
     raise ConfigError(
@@ -85,9 +85,9 @@ def _classes(path: str, artifact: str, experts: int) -> dict[int, Nulls | tuple[
     if not path:
         return {}
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(Path(path).read_bytes())
         other = str(document["artifact"])
-        counts = {int(label): [int(n) for n in cells] for label, cells in document["classes"].items()}
+        counts = {int(label): [_samples(n) for n in cells] for label, cells in document["classes"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"alerts.class_calibration {path} cannot be read ({error}): "
@@ -111,3 +111,10 @@ def _classes(path: str, artifact: str, experts: int) -> dict[int, Nulls | tuple[
         return each[0] if experts == 1 else tuple(each)
 
     return {label: bounds(cells) for label, cells in counts.items()}
+
+
+def _samples(count: object) -> int:
+    """A count of the class calibration. One below 0 would bound its cell by 0: each input there is certainly OOD."""
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"{count!r} samples in a cell given, expected a whole number from 0")
+    return count

@@ -168,10 +168,10 @@ def _kafka(health: Health, s: WatchSettings) -> Notice | None:
 
 
 def _canary(health: Health, s: WatchSettings) -> Notice | None:
-    first = health.times.get("canary_first", 0)
+    first = health.times.get("canary_first")
     if not s.canary_ms or not first:
         return None
-    waited = health.now_ms - max(first, health.times.get("canary_seen", 0))
+    waited = health.now_ms - max(first, health.times.get("canary_seen", first))
     if waited <= s.canary_ms + s.canary_timeout_ms:
         return None
     return _stalled(
@@ -182,7 +182,7 @@ def _canary(health: Health, s: WatchSettings) -> Notice | None:
 
 
 def _overflow(health: Health, s: WatchSettings) -> Notice | None:
-    at = health.times.get("overflow_at", 0)
+    at = health.times.get("overflow_at")
     if not at or health.now_ms - at > s.gap_ms:
         return None
     return Notice(
@@ -233,7 +233,7 @@ class Watch:
     def _settle(
         self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
     ) -> list[Notice]:
-        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions not read."""
+        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions nobody reads."""
         over, left, known = [], self._left_out(partitions, now_ms), set(map(str, partitions))
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:

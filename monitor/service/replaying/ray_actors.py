@@ -124,7 +124,7 @@ def read_over_actors(
         found: dict[Partition, OffsetSum] = {}
         empty = 0
         for piece, read in crew.read(pieces):
-            tally.join(piece.partition, read.part, piece.end)
+            tally.join(piece.partition, read.part)
             found[piece.partition] = found.get(piece.partition, OffsetSum()) + read.offsets + read.empty
             empty += read.empty.number
     check_offsets(pinned, found)

@@ -71,9 +71,9 @@ class Tally:
         """Everything that was added, if it came from this partition alone."""
         return TalliedPart(self.recount.part(partition), self._orders.get(partition, {}))
 
-    def join(self, partition: Partition, piece: TalliedPart, end: int) -> None:
-        """Add the next piece of a partition's log, which ends before offset ``end``."""
-        self.recount.join(partition, piece.part, end)
+    def join(self, partition: Partition, piece: TalliedPart) -> None:
+        """Add the next piece of a partition's log."""
+        self.recount.join(partition, piece.part)
         kept = self._orders.setdefault(partition, {})
         for stream, flags in piece.order.items():
             kept[stream] = kept.get(stream, FlagOrder()).followed_by(flags)

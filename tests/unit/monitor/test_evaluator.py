@@ -17,8 +17,9 @@ from monitor.config import AlertConfig
 from monitor.errors import StoreUnavailableError
 from monitor.judging.closing import closable
 from monitor.judging.evaluator import Evaluator
-from monitor.judging.rules import rules
+from monitor.judging.rules import budget, rules
 from monitor.judging.settings import EvaluatorSettings
+from monitor.judging.spending import spending
 from monitor.judging.writing import AlertWriter
 from monitor.math.lifecycle import Alert
 from monitor.messages.record import Partition
@@ -454,6 +455,18 @@ def test_a_long_backlog_is_judged_in_turns_and_the_lease_is_kept(feed):
     assert left == [9, 8, 7, 6, 5, 4, 3, 2, 1]
 
 
+def test_how_much_of_the_budget_is_spent_is_read_from_what_is_stored(feed):
+    limits = budget(AlertConfig())
+    assert spending(feed.store, limits) == limits.words()
+    evaluator = feed.evaluator()
+    feed.write(11)
+    evaluator.step()
+    judged = {"stream": 200, "everything": 200, "class": 0}
+    assert evaluator.state.samples == judged
+    assert spending(feed.store, limits) == limits.words(judged)
+    assert spending(feed.store, limits, 5.0) == limits.words(judged, 5.0)
+
+
 # -- what is written, by whom, and when --------------------------------------------------------------------------------
 
 
@@ -806,9 +819,9 @@ def test_each_of_two_silences_is_written_at_once_and_known_to_who_takes_over(cap
         heard += [(t.alert.stream, t.change) for t in one.step()]
     assert heard == [("a", "raised"), ("b", "raised")]
     silences = [fold for fold in feed.store.written if fold.bucket is None]
-    assert [[w.fields["event"] for w in fold.alerts] for fold in silences] == [
-        [h["event"]] for h in reversed(feed.store.history())
-    ]
+    written = [[w.fields["event"] for w in fold.alerts] for fold in silences]
+    assert written == [[h["event"]] for h in reversed(feed.store.history())]
+    assert written == [[f"{h['episode']}:raised:{h['bucket']}"] for h in reversed(feed.store.history())]
     assert all(fold.guard is not None and fold.guard[0] == "#header" for fold in silences)
     one.release()
     two = feed.evaluator("two")
@@ -817,6 +830,20 @@ def test_each_of_two_silences_is_written_at_once_and_known_to_who_takes_over(cap
     assert set(two.state.alerts) == {("a", "silence"), ("b", "silence")}
     folded = feed.store._meta["folded"]
     assert caplog.records[-1].getMessage() == f"took over at bucket {folded} with 3 streams"
+
+
+def test_a_silence_is_written_after_another_though_no_bucket_came_between(feed):
+    feed.streams = ("a", "b")
+    evaluator = begun(feed)
+    feed.write(25)
+    feed.streams = ("b",)
+    feed.write(20)
+    heard = []
+    for _ in range(10):
+        feed.pass_time(9)
+        heard.append([t.alert.stream for t in evaluator.step()])
+        assert evaluator.state is not None  # what it wrote last is what is stored
+    assert [names for names in heard if names] == [["a"], ["b"]]
 
 
 def test_silence_is_not_written_over_what_another_process_has_judged_meanwhile(feed):

@@ -12,7 +12,7 @@ from monitor.counting.ownership import Ownership
 from monitor.errors import BrokerUnavailableError
 from monitor.messages.record import Partition
 from monitor.sources.protocol import Log, Sight
-from monitor.store.partitions import Progress
+from monitor.store.partitions import Move, Progress
 from monitor.testing import FakeClock, MemoryBroker, MemorySource, MemoryStore
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
@@ -281,6 +281,32 @@ def test_a_hole_is_asked_about_and_a_broker_that_cannot_tell_has_the_partition_c
     assert group.owner.owned == {}
     group.accept(after=0.125)
     assert group.owner.owned.keys() == {P0}
+
+
+def test_a_hole_is_believed_of_a_broker_that_gives_topics_no_ids_too():
+    group = Group(records=9)
+    group.broker.compact(P0, [0, 1])
+    group.accept()
+    assert group.owner.owned[P0].topic_id == group.id
+    group.broker.topic_ids.clear()
+    polled = group.source.poll(0, 3)
+    assert group.accept(polled) == {}
+    assert [r.offset for r in group.accept(polled)[P0]] == [2, 3, 4]
+    assert group.epoch() == 1
+
+
+def test_a_broker_that_still_describes_the_topic_before_has_the_partition_claimed_later(caplog):
+    group = Group()
+    claim = group.store.claim({P0: 0}, group.id)[P0]
+    assert group.store.move(Move(P0, claim.epoch, 0, 0, "made again"))
+    with caplog.at_level(logging.WARNING):
+        group.accept()
+    assert group.owner.owned == {}
+    why = "the broker that answered still describes the old topic"
+    assert lines(caplog) == [f"t/0 cannot be claimed now ({why}); this is tried again within 5 seconds, others go on"]
+    group.broker.topic_ids["t"] = "made again"
+    group.accept(after=5)
+    assert group.owner.owned[P0].topic_id == "made again"
 
 
 def test_records_of_a_partition_that_was_only_now_claimed_are_read_again():

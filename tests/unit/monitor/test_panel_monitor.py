@@ -17,16 +17,15 @@ from line_plugin.method.artifact import read_tensors, write_tensors
 from monitor.alerts import alert as alerts
 from monitor.alerts.layout import description, notes
 from monitor.config import AlertConfig
-from monitor.counting.counter import Counter
+from monitor.counting.counter import Counter, Owned
 from monitor.counting.models import Models
 from monitor.counting.recount import Recount
 from monitor.counting.scoring import Scored, Scorer
 from monitor.counting.worker import Worker
-from monitor.errors import ConfigError, ModelError
+from monitor.errors import ModelError
 from monitor.judging.evaluator import Evaluator
 from monitor.judging.rules import rules
 from monitor.judging.settings import EvaluatorSettings
-from monitor.math import nulls
 from monitor.messages import Contract
 from monitor.messages.record import Partition, Record
 from monitor.service.canary import find_canary
@@ -213,7 +212,7 @@ def test_of_one_expert_redis_holds_what_it_held_before_there_were_several() -> N
     counter = Counter(Models.single(Scorer(small_line()), Contract(WIDTH)), 1000, examples=5)
     recount = Recount(counter)
     (part,) = recount.add({Partition("t", 0): [Record("t", 0, 0, 0, b"s", ROWS[0].tobytes(), ())]})
-    batch, _ = counter.count(*part, recount._owned)
+    batch, _ = counter.count(*part, {Partition("t", 0): Owned(0, 0, -1)})
     assert [e.expert for found in batch.examples.values() for e in found] == [""]
     assert all(cell < CELLS for counts in batch.counts.values() for *_, cell in counts)
 
@@ -310,21 +309,3 @@ def test_an_alert_of_one_expert_has_the_fields_it_had_before_there_were_several(
     assert (
         "expert" not in raised["examples"] + alerts.line(raised) + description(raised) + feed.store.state()["#header"]
     )
-
-
-def test_the_bounds_of_all_experts_hold_together() -> None:
-    one = rules(AlertConfig(), 5000)
-    assert one.nulls == nulls.pooled(5000, "expectation", risk=0.05)
-    assert FOUR.nulls == nulls.pooled(50_000, "expectation", risk=0.05 / 4)
-    assert (FOUR.all_cells, FOUR.columns) == (28, 28)
-
-
-def test_a_class_calibration_holds_the_cells_of_every_expert(tmp_path) -> None:
-    path = tmp_path / "classes.json"
-    own = [[1, 4, 5, 10, 30, 50, 900], [2, 8, 10, 20, 60, 100, 800]]
-    path.write_text(json.dumps({"artifact": "x", "classes": {"3": [*own[0], *own[1]]}}), "utf-8")
-    two = rules(AlertConfig(class_calibration=str(path)), 5000, experts=("line", "angle"))
-    assert two.class_nulls == {3: tuple(nulls.of_class(cells, risk=0.05 / 2) for cells in own)}
-    assert two.null_rate(3, 0) < two.null_rate(3, 1)
-    with pytest.raises(ConfigError, match="holds 14 cells a class, expected 7"):
-        rules(AlertConfig(class_calibration=str(path)), 5000)

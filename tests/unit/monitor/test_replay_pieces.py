@@ -60,9 +60,24 @@ def test_a_log_counts_the_same_however_it_is_cut_into_polls_and_pieces(seed, pol
     assert counted(records, sorted(polls)).counts == whole.counts
     joined, cuts = Recount(), sorted(pieces)
     for a, b in zip([0, *cuts], [*cuts, len(records)], strict=True):
-        joined.join(P, counted(records[a:b], []).part(P), 3 * b)
+        joined.join(P, counted(records[a:b], []).part(P))
     assert joined.counts == whole.counts
     assert (joined.records, joined.rejected, joined.part(P).bucket) == (60, whole.rejected, whole.part(P).bucket)
+
+
+def test_a_piece_of_another_partition_or_without_records_has_reached_no_bucket():
+    records = log(1, n=5)
+    assert counted(records, []).part(Partition("t", 1)).bucket == -1
+    assert counted([], []).part(P) == Part({}, -1, {}, 0, 0)
+
+
+def test_pieces_of_the_first_bucket_there_is_stay_in_it_and_partitions_are_joined_apart():
+    joined, row = Recount(), {("s", 0, 6): 1}
+    for partition, bucket in ((P, 0), (Partition("t", 1), 9), (P, 0)):
+        joined.join(partition, Part({bucket: row}, bucket, {"bad-key": 2}, 3, 4))
+    assert joined.counts == {0: {("s", 0, 6): 2}, 9: row}
+    assert (joined.records, joined.skipped, joined.rejected, joined.samples) == (12, 9, {"bad-key": 6}, 3)
+    assert (joined.part(P).bucket, joined.part(Partition("t", 1)).bucket) == (0, 9)
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=8), max_size=5))

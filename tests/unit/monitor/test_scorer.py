@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from line_plugin.benchmark.methods.base import FeatureSet, FitData
 from line_plugin.benchmark.methods.line import LineMethod
 from line_plugin.benchmark.methods.panel import PanelMethod
 from line_plugin.kernels import cpu
-from monitor.counting.scoring import Scorer
+from line_plugin.method.calibration import Calibration
+from line_plugin.method.scorer import LineScorer, PanelScorer
+from monitor.counting import scoring, tensors
+from monitor.counting.members import Members
+from monitor.counting.scoring import Scored, Scorer
 from monitor.counting.tensors import Staging
 from monitor.errors import MissingLibraryError, ModelError
-from tests.monitor_support import artifact, embeddings, small_line
+from tests.monitor_support import artifact, embeddings, small_line, small_panel
 
 ROWS = embeddings(300, seed=3, ood=0.3)
 LINE = small_line()
@@ -35,6 +40,102 @@ def test_scores_are_bit_equal_to_the_method_called_directly(scorer):
     assert scored.confidence.tobytes() == confidence.numpy().tobytes()
     assert (scored.predicted == classes.numpy()).all()
     assert (scored.cell == LINE.calibration.cells(confidence).numpy()).all()
+
+
+def test_on_the_cpu_an_artifact_is_scored_without_torch_and_says_what_it_is(scorer):
+    assert isinstance(scorer.line, LineScorer)
+    assert scorer.calibration.n == 2000
+    assert (scorer.experts, scorer.name_expert(0)) == (("line",), "")
+    scored = scorer.score([ROWS[0].tobytes(), np.full(8, np.nan, "<f4").tobytes()])
+    kinds = [a.dtype for a in (scored.confidence, scored.predicted, scored.cells, scored.expert)]
+    assert kinds == [np.float32, np.int64, np.int64, np.int64]
+    assert scored.cells.shape == (2, 1)
+    assert np.isnan(scored.confidence[1])
+
+
+def test_the_cells_of_a_single_expert_may_be_a_row_and_it_is_the_expert_of_each():
+    good, nothing = np.ones(3, np.bool_), np.zeros(3, np.int64)
+    scored = Scored(np.zeros(3, np.float32), nothing, np.array([4, 5, 6]), good, good)
+    assert (scored.cells.tolist(), scored.cell.tolist()) == ([[4], [5], [6]], [4, 5, 6])
+    assert (scored.expert.tolist(), scored.expert.dtype) == ([0, 0, 0], np.int64)
+    own = Scored(np.zeros(3, np.float32), nothing, np.ones((3, 2), np.int64), good, good, np.array([1, 0, 1]))
+    assert (own.cells.shape, own.expert.tolist()) == ((3, 2), [1, 0, 1])
+
+
+def test_a_class_without_a_name_is_shown_by_its_number(scorer):
+    scorer = Scorer(scorer.line)
+    scorer.line = SimpleNamespace(provenance=SimpleNamespace(class_names=("cat", "dog")))
+    assert [scorer.class_name(k) for k in (-1, 0, 1, 2)] == ["-1", "cat", "dog", "2"]
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", [(2, True)]), ("cpu", []), (None, [])])
+def test_rows_are_joined_in_pinned_memory_if_the_artifact_lies_on_a_gpu(device, pinned, monkeypatch):
+    made = []
+    monkeypatch.setattr(scoring, "Staging", lambda width, pinned: made.append((width, pinned)))
+    line = SimpleNamespace(width=2, calibration=LINE.calibration, predict=None)
+    if device is not None:
+        line.device = SimpleNamespace(type=device)
+    Scorer(line)
+    assert made == pinned
+
+
+def test_a_number_counts_as_long_as_it_is_not_beyond_the_largest_magnitude(scorer):
+    rows = np.zeros((6, 8), np.float32)
+    rows[:, 3] = [2, -2, 2.5, -2.5, np.inf, np.nan]
+    scored = scorer.score([r.tobytes() for r in rows], 2.0)
+    assert scored.finite.tolist() == [True] * 4 + [False] * 2
+    assert scored.usable.tolist() == [True, True] + [False] * 4
+    assert scorer.score([r.tobytes() for r in rows[:2]], 2.0).usable.all()
+
+
+# -- who gathers evidence ----------------------------------------------------------------------------------------------
+
+
+def test_line_gathers_evidence_alone_with_its_own_calibration_and_confidence():
+    members = Members.of(LINE)
+    assert (members.names, members.calibrations, members.experts) == (("line",), (LINE.calibration,), ())
+    classes, confidence, each = members.predict(ROWS[:5])
+    expected = LINE.predict(torch.from_numpy(ROWS[:5]))
+    assert (classes.tolist(), confidence.tolist()) == (expected[0].tolist(), expected[1].tolist())
+    assert each.tolist() == confidence[:, None].tolist()
+
+
+def test_the_cells_of_a_member_are_those_of_its_own_score_and_the_panel_s_those_of_the_confidence():
+    calibrations = [Calibration(np.arange(1000.0) + start) for start in (0, 2000)]
+    members = Members(("panel", "angle"), tuple(calibrations), ("line", "angle"), None)
+    confidence, each = (
+        np.array([-1.0, 999.0]),
+        np.array(
+            [
+                [5.0, 2999.0],
+                [7.0, 2001.0],
+            ]
+        ),
+    )
+    cells, lowest = members.place(confidence, each)
+    assert cells.tolist() == [[0, 6], [6, 1]]
+    assert lowest.tolist() == [0, 0]
+    assert members.place(confidence, each[:, ::-1])[1].tolist() == [1, 1]
+
+
+def test_a_panel_s_members_are_those_that_it_was_calibrated_for(tmp_path):
+    panel = small_panel(("panel", "angle"))
+    panel.save(tmp_path / "panel.safetensors")
+    without_torch = Scorer.load(tmp_path / "panel.safetensors").line
+    assert isinstance(without_torch, PanelScorer)
+    for kind in (panel, without_torch):
+        members = Members.of(kind)
+        assert (members.names, members.experts) == (("panel", "angle"), tuple(panel.settings.experts))
+        assert members.calibrations == tuple(kind.evidence_calibrations.values())
+        classes, confidence, each = members.predict(ROWS[:5])
+        assert (classes.shape, confidence.shape, each.shape) == ((5,), (5,), (5, len(members.experts)))
+    panel.evidence_calibrations = {}
+    with pytest.raises(ModelError) as refused:
+        Members.of(panel)
+    assert str(refused.value) == (
+        "the artifact holds a calibration of the panel, but does not name the scores that collect evidence: calibrate "
+        "it again with `openood calibrate`"
+    )
 
 
 def test_scores_are_bit_equal_to_those_of_the_benchmark_s_method(tmp_path):
@@ -100,8 +201,11 @@ def test_no_rows_are_no_scores(scorer):
 def test_an_artifact_without_calibration_is_refused(tmp_path):
     bare = LINe(10, 10, 2.0).fit_features(torch.rand(30, 8), torch.arange(30) % 3, torch.rand(3, 8), None)
     bare.save(tmp_path / "bare.safetensors")
-    with pytest.raises(ModelError, match="no calibration"):
+    with pytest.raises(ModelError) as refused:
         Scorer.load(tmp_path / "bare.safetensors")
+    assert str(refused.value) == (
+        "the artifact holds no calibration: write it with `openood calibrate` on held-out ID images"
+    )
 
 
 def test_an_artifact_that_is_not_there_is_one_line():
@@ -165,6 +269,22 @@ def test_a_scorer_that_has_neither_numba_nor_torch_says_which_extra_brings_one(
     monkeypatch.setitem(sys.modules, "torch", None)  # an import of it raises
     with pytest.raises(MissingLibraryError, match=said):
         Scorer.load(path, device)
+
+
+def test_a_device_that_torch_cannot_use_is_named(tmp_path):
+    path = artifact(tmp_path)
+    with pytest.raises(ModelError, match=r"^device 'nonsense' cannot be used: .*nonsense"):
+        tensors.load(path, "nonsense")
+    assert tensors.load(path, "meta").device.type == "meta"
+
+
+def test_memory_for_rows_grows_to_twice_its_size_and_is_kept_as_long_as_they_fit():
+    staging, vectors = Staging(8, pinned=False), [r.tobytes() for r in ROWS]
+    sizes = []
+    for size in (3, 2, 3, 4, 6, 20):
+        staging.join(vectors[:size])
+        sizes.append(len(staging._rows))
+    assert sizes == [3, 3, 3, 6, 6, 20]
 
 
 def test_torch_scores_if_numba_cannot(tmp_path, monkeypatch):

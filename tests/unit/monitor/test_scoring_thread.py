@@ -62,4 +62,22 @@ def test_every_batch_is_scored_by_the_same_thread_which_is_not_the_caller_s():
     seen = {thread.begin([1.0] * n).result(30) for n in (0, 1, 10, 1000)}
     assert len(seen) == 1
     assert threading.get_ident() not in seen
+    assert ScoringThread(lambda batch: threading.current_thread().name).begin([]).result(30).startswith("scoring")
     thread.close()
+
+
+def test_closing_finishes_the_batch_that_is_being_scored_and_drops_those_that_wait():
+    begun, dropped = threading.Event(), threading.Event()
+
+    def score(batch):
+        begun.set()
+        assert dropped.wait(5)
+        return batch
+
+    thread = ScoringThread(score)
+    first, second = thread.begin([1.0]), thread.begin([2.0])
+    second.add_done_callback(lambda _: dropped.set())
+    assert begun.wait(30)
+    thread.close()
+    assert first.result(0) == [1.0]
+    assert second.cancelled()

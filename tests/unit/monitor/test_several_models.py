@@ -22,6 +22,7 @@ from monitor.counting.recount import Recount
 from monitor.counting.scoring import Scorer
 from monitor.errors import ConfigError
 from monitor.judging.binding import binding_of
+from monitor.judging.settings import EvaluatorSettings, Served
 from monitor.math import nulls
 from monitor.messages.accepting import Rule
 from monitor.messages.contract import Contract
@@ -237,6 +238,18 @@ def test_alerts_and_drift_speak_of_the_artifact_behind_the_stream() -> None:
     assert bound.artifact == both.artifact
     assert bound.settings["models"] == f"slim {SLIM.content_sha256[:12]}, wide {WIDE.content_sha256[:12]}"
     assert "models" not in binding_of(config, "a").settings  # of one artifact the binding is what it was
+
+
+def test_an_alert_on_a_stream_is_of_its_model_and_one_on_all_streams_of_all_models() -> None:
+    own = Served("w" * 64, ["cat", "dog"].__getitem__)
+    settings = EvaluatorSettings("g", "all", served={"wide/x": own}.get)
+    assert settings.of_stream("wide/x") is own
+    assert settings.of_stream("gone/x") == settings.of_stream(None) == Served("all", str)
+    asked: list[str] = []
+    settings = EvaluatorSettings("g", "all", served=asked.append)
+    assert settings.of_stream(None) == Served("all", str)
+    assert asked == []
+    assert EvaluatorSettings("g", "one").of_stream("x") == Served("one", str)
 
 
 # -- by topic ----------------------------------------------------------------------------------------------------------
