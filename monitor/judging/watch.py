@@ -233,13 +233,13 @@ class Watch:
     def _settle(
         self, found: Mapping[tuple[str, str], Notice], partitions: Mapping[Partition, PartitionState], now_ms: int
     ) -> list[Notice]:
-        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions that are not read."""
+        """Resolve alerts whose cause is gone, old ones about lost records, and those of partitions nobody reads."""
         over, left, known = [], self._left_out(partitions, now_ms), set(map(str, partitions))
         for alert in self._store.alerts():
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
-            lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # whoever finds it refreshes it
+            lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # the process that finds it refreshes it
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found and not lasts
             left_out = alert["kind"] in ON_PARTITIONS and (alert["subject"] in left or alert["subject"] not in known)
             if gone or left_out or (alert["kind"] == "gap" and old):

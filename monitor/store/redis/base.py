@@ -11,8 +11,8 @@ from monitor.store.connection import read_clock, translate_redis_errors
 from monitor.store.counts import OVERFLOW
 from monitor.store.keys import SCHEMA_VERSION, Keys
 
-SCRIPTS = ("claim", "move", "topic", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire", "promote",
-           "mute", "unmute", "acknowledge")  # fmt: skip
+SCRIPTS = ("claim", "move", "topic", "commit", "report", "lease", "close", "apply", "notice", "bind", "retire",
+           "promote", "mute", "unmute", "acknowledge")  # fmt: skip
 """The scripts, by file name in ``lua``. Applying one twice has the same effect as applying it once."""
 
 

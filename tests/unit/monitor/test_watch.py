@@ -483,6 +483,7 @@ def test_what_is_over_is_found_among_alerts_of_other_kinds_and_told_beside_what_
     group.pass_time(60)
     for subject in ("lag", "redis-risk"):
         store.notice(Notice("stalled", subject, True, "warning", "So it is."))
+    watch.step()
     group.pass_time(10)
     token = store.lease("judge", 60_000)
     surge = {"fingerprint": "f", "kind": "ood", "status": "firing", "change": "raised", "event": "e", "episode": "e"}
