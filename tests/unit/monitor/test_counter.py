@@ -310,7 +310,7 @@ def test_what_memory_has_no_room_for_is_counted_in_further_parts():
     recount = recounting(2, accept=(Rule.of({"ce_type": "response"}),))
     wanted = (("ce_type", b"response"),)
     records = [record(n, headers=wanted) for n in range(5)] + [record(5), record(6, headers=wanted), record(7)]
-    assert [len(read.rows) for read, _ in recount.add({P0: records})] == [2, 2, 2]
+    assert [len(read.rows) for read, _ in recount.add({P0: records})] == [2, 2, 2, 0]
     assert (recount.samples, recount.skipped, recount.records) == (6, 2, 8)
     assert recount.counts == {5: {("s", 0, 6): 6}}
 
