@@ -69,7 +69,7 @@ class Recount:
         Args:
             records: records by partition, in the order of its log, at least one each.
         """
-        assert self._counter is not None  # noqa: S101  whoever adds records gave one
+        assert self._counter is not None  # noqa: S101  those who add records gave one
         while records:
             owned = {p: Owned(0, chunk[0].offset, self._reached.get(p, -1)) for p, chunk in records.items()}
             read = self._counter.read(records)

@@ -239,7 +239,7 @@ class Watch:
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
-            lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # whoever finds it refreshes it
+            lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # the process that finds it refreshes it
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found and not lasts
             left_out = alert["kind"] in ON_PARTITIONS and (alert["subject"] in left or alert["subject"] not in known)
             if gone or left_out or (alert["kind"] == "gap" and old):

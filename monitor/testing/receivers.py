@@ -54,7 +54,7 @@ def status(code: int, body: str = "", **headers: str) -> Behaviour:
     def answer(connection: socket.socket, closed: threading.Event) -> None:
         named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         content = body.encode()
-        head = f"HTTP/1.1 {code} Said\r\nContent-Length: {len(content)}\r\nConnection: close\r\n{named}\r\n"
+        head = f"HTTP/1.1 {code} Answer\r\nContent-Length: {len(content)}\r\nConnection: close\r\n{named}\r\n"
         connection.sendall(head.encode() + content)
 
     return answer

@@ -18,6 +18,7 @@ from line_plugin.benchmark.methods.panel import PanelMethod
 from line_plugin.kernels import cpu
 from line_plugin.method.calibration import Calibration
 from line_plugin.method.scorer import LineScorer, PanelScorer
+from line_plugin.optional import say_missing
 from monitor.counting import scoring, tensors
 from monitor.counting.members import Members
 from monitor.counting.scoring import Scored, Scorer
@@ -27,6 +28,7 @@ from tests.monitor_support import artifact, embeddings, small_line, small_panel
 
 ROWS = embeddings(300, seed=3, ood=0.3)
 LINE = small_line()
+WITH_TORCH = say_missing("torch", "scoring by torch", "monitor,torch")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,27 @@ def test_a_number_counts_as_long_as_it_is_not_beyond_the_largest_magnitude(score
     assert scored.finite.tolist() == [True] * 4 + [False] * 2
     assert scored.usable.tolist() == [True, True] + [False] * 4
     assert scorer.score([r.tobytes() for r in rows[:2]], 2.0).usable.all()
+    for beyond in rows[2:4]:
+        assert not scorer.score([beyond.tobytes()], 2.0).usable.any()
+
+
+def test_an_expert_is_named_only_if_there_are_several(scorer):
+    scorer = Scorer(scorer.line)
+    for experts, names in ((("a", "b"), ["a", "b"]), (("a",), [""])):
+        scorer._members = SimpleNamespace(experts=experts)
+        assert [scorer.name_expert(n) for n in range(len(experts))] == names
+
+
+def test_as_many_threads_score_as_the_settings_say_torch_s_among_them(tmp_path, monkeypatch):
+    """Torch is imported by the loading of an artifact onto a device, so the number is said once more after that."""
+    said, path = [], artifact(tmp_path)
+    monkeypatch.setattr(cpu, "set_threads", said.append)
+    Scorer.load(path)
+    Scorer.load(path, threads=3)
+    assert said == [0, 3]
+    monkeypatch.setattr(tensors, "load", lambda *given: said.append(given) or LINE)
+    assert Scorer.load(path, "cuda", 2).line is LINE
+    assert said[2:] == [2, (path, "cuda"), 2]
 
 
 # -- who gathers evidence ----------------------------------------------------------------------------------------------
@@ -129,6 +152,9 @@ def test_a_panel_s_members_are_those_that_it_was_calibrated_for(tmp_path):
         assert members.calibrations == tuple(kind.evidence_calibrations.values())
         classes, confidence, each = members.predict(ROWS[:5])
         assert (classes.shape, confidence.shape, each.shape) == ((5,), (5,), (5, len(members.experts)))
+    scored = Scorer(without_torch).score([r.tobytes() for r in ROWS])
+    assert scored.expert.tolist() == without_torch.predict_experts(ROWS)[2].argmin(axis=1).tolist()
+    assert len(set(scored.expert.tolist())) > 1
     panel.evidence_calibrations = {}
     with pytest.raises(ModelError) as refused:
         Members.of(panel)
@@ -255,9 +281,9 @@ def test_a_panel_without_calibration_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("numba", "device", "said"),
     [
-        (False, "cpu", r"scoring on the CPU needs numba.*openood-line\[monitor\]"),
-        (True, "cpu", r"numba's kernels cannot be used here.*openood-line\[monitor,torch\]"),
-        (True, "cuda", r"model.device is cuda.*openood-line\[monitor,torch\]"),
+        (False, "cpu", say_missing("numba", "scoring on the CPU", "monitor")),
+        (True, "cpu", f"numba's kernels cannot be used here (see the log), and {WITH_TORCH}"),
+        (True, "cuda", f"model.device is cuda, and {WITH_TORCH}"),
     ],
 )
 def test_a_scorer_that_has_neither_numba_nor_torch_says_which_extra_brings_one(
@@ -267,8 +293,9 @@ def test_a_scorer_that_has_neither_numba_nor_torch_says_which_extra_brings_one(
     monkeypatch.setattr(cpu, "installed", lambda: numba)
     monkeypatch.setattr(cpu, "pack", lambda *_: None)
     monkeypatch.setitem(sys.modules, "torch", None)  # an import of it raises
-    with pytest.raises(MissingLibraryError, match=said):
+    with pytest.raises(MissingLibraryError) as refused:
         Scorer.load(path, device)
+    assert str(refused.value) == said
 
 
 def test_a_device_that_torch_cannot_use_is_named(tmp_path):
@@ -285,6 +312,31 @@ def test_memory_for_rows_grows_to_twice_its_size_and_is_kept_as_long_as_they_fit
         staging.join(vectors[:size])
         sizes.append(len(staging._rows))
     assert sizes == [3, 3, 3, 6, 6, 20]
+
+
+def test_rows_go_to_a_gpu_without_waiting_and_stay_where_they_are_otherwise(monkeypatch):
+    moved = []
+
+    class Rows:
+        def to(self, *given, **how):
+            moved.append((*given, how))
+            return "moved"
+
+    monkeypatch.setattr(torch, "from_numpy", lambda rows: Rows())
+    for kind, found in (("cuda", "moved"), ("cpu", None)):
+        device = SimpleNamespace(type=kind)
+        features = tensors.TensorScorer(SimpleNamespace(device=device))._moved(ROWS)
+        assert features == found or isinstance(features, Rows)
+        assert moved == [(device, {"non_blocking": True})] * (kind == "cuda")
+        moved.clear()
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_memory_for_rows_is_pinned_if_asked_for(pinned, monkeypatch):
+    asked, empty = [], torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, **how: asked.append((size, how)) or empty(*size))
+    Staging(8, pinned).join([ROWS[0].tobytes()])
+    assert asked == [((1, 8), {"dtype": torch.float32, "pin_memory": pinned})]
 
 
 def test_torch_scores_if_numba_cannot(tmp_path, monkeypatch):

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from monitor.counting.models import Models
+from monitor.counting.observing import Unobserved
 from monitor.counting.scoring import Scorer
 from monitor.counting.settings import WorkerSettings
 from monitor.counting.worker import Worker
-from monitor.errors import BadShareError, BrokerUnavailableError
+from monitor.errors import BadShareError, BrokerUnavailableError, StoreUnavailableError
 from monitor.messages import REASONS, Contract
 from monitor.messages.limits import Limits
 from monitor.messages.record import Partition
@@ -42,12 +43,12 @@ class Bench:
         self.workers: list[tuple[Worker, MemorySource]] = []
         self.sent = 0
 
-    def join(self):
+    def join(self, **more):
         source = MemorySource(self.broker, self.topics, GROUP)
         letters = MemoryDeadLetters(self.broker, f"{TOPIC}.dead-letter")
         worker = Worker(
             source, self.store, Models.single(SCORER, self.contract), letters, self.settings,
-            clock=self.clock, wait=lambda _: None,
+            **{"clock": self.clock, "wait": lambda _: None} | more,
         )  # fmt: skip
         self.workers.append((worker, source))
         return worker
@@ -443,6 +444,139 @@ def test_what_scoring_raises_reaches_the_loop(bench, monkeypatch):
     with pytest.raises(RuntimeError, match="the device is lost"):
         bench.drain()
     assert bench.store.totals() == {}
+
+
+class Seen(Unobserved):
+    """Keeps what a worker tells its observer."""
+
+    def __init__(self):
+        self.stages, self.batches, self.scores, self.away = [], [], [], []
+
+    def took(self, stage, seconds):
+        assert 0 <= seconds < 60
+        self.stages.append(stage)
+
+    def counted(self, samples, rejected, seconds):
+        assert 0 <= seconds < 60
+        self.batches.append((samples, dict(rejected)))
+
+    def scored(self, batch):
+        self.scores.append(len(batch.confidence))
+
+    def store_away(self, away):
+        self.away.append(away)
+
+
+def test_each_batch_is_observed_with_what_it_held_and_how_long_its_stages_took(bench):
+    bench.send(3)
+    bench.broker.send(TOPIC, b"short", partition=0)
+    seen = Seen()
+    worker = bench.join(observer=seen)
+    for _ in range(4):
+        worker.step()
+    # What comes with the claim is scored in vain: it is read once more, from where the claim says.
+    assert (seen.batches, seen.scores) == ([(3, {"wrong-size": 1})], [3, 3])
+    assert [seen.stages.count(stage) for stage in ("decode", "score", "commit")] == [2, 2, 1]
+    assert seen.stages.count("poll") == 4
+    with outage(bench.store):
+        make_report_due(worker)
+        worker.step()
+    bench.drain()
+    assert seen.away == [True, False]
+
+
+def test_a_batch_that_was_begun_ahead_is_not_begun_again(bench):
+    """It is scored while the one before it is counted."""
+    for row in ROWS[:21]:
+        bench.broker.send(TOPIC, row.tobytes(), partition=0)
+    seen = Seen()
+    bench.join(observer=seen)
+    bench.drain()
+    assert seen.batches == [(7, {})] * 3
+    assert seen.stages.count("decode") == 4
+
+
+def test_a_worker_reports_under_its_name_at_once_and_then_once_a_second(bench):
+    bench.join()
+    bench.join(name="another")
+    bench.drain()
+    assert bench.store.health().workers.keys() == {"worker", "another"}
+    reports, report = [], bench.store.report
+    bench.store.report = lambda *given: reports.append(given[0]) or report(*given)
+    worker = bench.workers[0][0]
+    worker.step()
+    assert reports == []
+    make_report_due(worker)
+    worker.step()
+    assert reports == ["worker"]
+
+
+def test_a_poll_waits_as_long_as_the_settings_say_and_only_until_the_batch_in_hand_is_scored():
+    bench = Bench(poll_ms=123)
+    bench.send(2)
+    worker = bench.join()
+    asked, read = [], worker._polling.read
+    worker._polling.read = lambda *given, **more: asked.append(given[1]) or read(*given, **more)
+    timeouts, poll = [], worker._source.poll
+    worker._source.poll = lambda *given: timeouts.append(given) or poll(*given)
+    worker.step()
+    worker.step()
+    assert (timeouts, asked) == ([(123, 7)] * 2, [None] * 2)
+    scored = worker._in_hand.scored
+    worker.step()
+    assert asked[2] == scored.done
+    assert timeouts[2] == (0, 7)
+
+
+def test_a_record_without_a_time_is_counted_at_the_time_of_the_store(bench):
+    """The clock of the worker is two minutes behind; its first report tells it so."""
+    bench.broker.send(TOPIC, ROWS[0].tobytes(), partition=0, timestamp_ms=-1)
+    bench.join(clock=lambda: bench.clock() - 120_000)
+    bench.drain()
+    assert bench.store.pending(-1, 2**50) == [bench.clock() // 1000]
+
+
+@pytest.mark.parametrize(("why", "said"), [("Redis is full", "Redis is full"), ("", "Redis cannot be reached")])
+def test_a_store_that_is_away_is_the_trouble_of_the_worker_until_it_is_back(bench, caplog, why, said):
+    worker = bench.join()
+    worker.step()
+    assert worker.trouble == ""
+    report = bench.store.report
+    bench.store.report = lambda *_: (_ for _ in ()).throw(StoreUnavailableError(why))
+    make_report_due(worker)
+    with caplog.at_level(logging.WARNING):
+        worker.step()
+    assert worker.trouble == said
+    assert [r.getMessage() for r in caplog.records] == [f"{why}; partitions are paused, nothing is lost"]
+    bench.store.report = report
+    worker.step()
+    assert worker.trouble == ""
+
+
+def test_a_broker_that_cannot_say_where_a_log_goes_on_is_the_trouble_of_the_worker_until_a_batch_is_counted(bench):
+    bench.send(10)
+    worker = bench.join()
+    accepted = worker._ownership.accepted
+    worker._ownership.accepted = lambda _: (_ for _ in ()).throw(BrokerUnavailableError("no answer"))
+    worker.step()
+    assert worker.trouble == "no answer"
+    worker._ownership.accepted = accepted
+    bench.drain()
+    assert worker.trouble == ""
+
+
+def test_a_worker_that_is_closed_while_the_store_is_away_says_why_and_keeps_what_kafka_knows(bench, caplog):
+    bench.send(14)
+    worker = bench.join()
+    for _ in range(3):
+        worker.step()
+    offsets = {p: o.next for p, o in worker.owned.items()}
+    with outage(bench.store), caplog.at_level(logging.WARNING):
+        worker.close()
+    (line,) = [r.getMessage() for r in caplog.records if "next worker" in r.getMessage()]
+    assert line.endswith("; the current batch is left to the next worker")
+    assert not line.startswith("None")
+    assert {p: bench.broker.committed[GROUP, p] for p in offsets} == offsets
 
 
 class Crashes(RuleBasedStateMachine):
