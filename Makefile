@@ -60,7 +60,8 @@ test-all: $(READY)
 
 # Each process reports what it ran, workers that tests start too; the parts are then put together. ALL=1 runs all tests.
 coverage: $(READY)
-	@$(TESTS) $(if $(ALL),,-m "not slow") --cov --cov-report=term:skip-covered --cov-report=html:coverage
+	@$(TESTS) $(if $(ALL),,-m "not slow") --cov --cov-report=term:skip-covered --cov-report=html:coverage \
+		--cov-report=json:coverage/coverage.json
 
 # OOD_MONITOR_KILLS is how often a worker is killed while it counts. Each file starts servers of its own, with folders and ports of
 # their own. Chaos measures how soon people are told, and the contract of sources keeps members of a group alive from one thread,

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -25,6 +26,7 @@ EXTRA = {"demo": "monitor,quickstart,local", "local": "monitor,local"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code (:mod:`monitor.cli.exit_codes`). An error is one line on stderr."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that a sender chose must not end a command
@@ -41,6 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error, options.debug, options.called).value
 
 
+def _open_missing_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr ones that lead nowhere.
+
+    Otherwise the first log line would end it, and a connection could get the number of a stream that others print to.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  it stays open
+
+
 def _report(error: Exception, debug: bool, command: str = "") -> ExitCode:
     """Print the error on one line, after the traceback if that was asked for, and return the exit code."""
     from line_plugin.errors import LinePluginError
@@ -48,6 +64,7 @@ def _report(error: Exception, debug: bool, command: str = "") -> ExitCode:
     from monitor.errors import MonitorError
     from monitor.messages.text import printable
     from monitor.service.logs import logs_json, traceback_lines
+    from monitor.service.patience import WAIT_SECONDS, PatientWriter
 
     if isinstance(error, ModuleNotFoundError):
         error = explain_missing(error, "ood-monitor", EXTRA.get(command, "monitor")) or error
@@ -59,6 +76,8 @@ def _report(error: Exception, debug: bool, command: str = "") -> ExitCode:
         more = {"exit_code": code.value}
         logging.getLogger("ood-monitor").critical("%s", text, exc_info=error if debug else None, extra=more)
         return code
+    if not PatientWriter(sys.stderr).takes(WAIT_SECONDS):
+        return code  # nobody reads it, and waiting would keep the process from its end
     if debug:
         sys.stderr.write(traceback_lines(error) + "\n")  # in one write: see monitor.service.secrecy
     print(f"ood-monitor: {text}", file=sys.stderr)

@@ -22,6 +22,7 @@ from line_plugin.optional import say_missing
 from monitor.config.redaction import HIDDEN, Redactor
 from monitor.errors import MissingLibraryError
 from monitor.messages.text import printable, valid
+from monitor.service.patience import PatientWriter
 from monitor.service.secrecy import RedactedStream
 
 if TYPE_CHECKING:
@@ -83,7 +84,20 @@ class _Handler(_StreamHandler):
         redactor = stream.redactor if isinstance(stream, RedactedStream) else Redactor()
         super().__init__(stream.plain if isinstance(stream, RedactedStream) else stream)
         self.form = form
+        self._writer = PatientWriter(self.stream)
         self.setFormatter(_formatter(form, redactor, _wants_colours(self.stream)))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, unless nobody takes it."""
+        try:
+            line = self.format(record) + self.terminator
+            if self._writer.left_out and self._writer.takes(0.0):
+                left_out, self._writer.left_out = self._writer.left_out, 0
+                more = f"{left_out} log lines were left out, since the program that reads the log did not take them"
+                self._writer.write(self.format(_record_of(logging.WARNING, more)) + self.terminator)
+            self._writer.write(line)
+        except Exception:
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the standard library's name
         """Report a line that could not be written (for instance a wrong format), without its values."""
@@ -91,6 +105,10 @@ class _Handler(_StreamHandler):
         if record.name != __name__:
             logging.getLogger(__name__).error("a log line of %s, line %d, cannot be written (%s)",
                                               record.name, record.lineno, why)  # fmt: skip
+
+
+def _record_of(level: int, text: str) -> logging.LogRecord:
+    return logging.LogRecord(__name__, level, __file__, 0, "%s", (text,), None)
 
 
 def _wants_colours(stream: TextIO) -> bool:

@@ -486,6 +486,18 @@ def test_a_report_is_of_its_owner_only(store):
     assert set(store.health().workers) == {"w1", "w2"}
 
 
+def test_workers_that_ended_long_ago_are_forgotten_when_another_comes(store):
+    """Each start of a process has a name of its own: what starts again and again would fill Redis."""
+    for name, ago in (("old", 3_600_001), ("late", 3_500_000)):
+        at = store.now_ms() - ago
+        if isinstance(store, RedisStore):
+            store._client.hset(store.keys.workers, name, f"{at} {{}}")
+        else:
+            store._workers[name] = (at, "{}")
+    store.report("new", "{}", {})
+    assert set(store.health().workers) == {"late", "new"}
+
+
 def test_who_leads_and_since_when_is_known_while_it_is_open(store):
     epoch = store.claim({P0: 0})[P0].epoch
     assert store.leads(2**45) == (-1, -1)

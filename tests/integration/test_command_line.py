@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -148,6 +149,39 @@ def test_ctrl_c_ends_the_demonstration_without_a_traceback_and_leaves_nobody_beh
     from monitor.testing.launcher import listens
 
     assert not any(listens(int(port)) for port in ports)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_process_that_is_started_without_standard_streams_ends_as_any_other(tmp_path, form):
+    (tmp_path / "monitor.yml").write_text("kafka: {topik: x}\n")
+    command = f'exec "{sys.executable}" -m monitor.cli run --config monitor.yml --log-format {form} <&- >&- 2>&-'
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(["bash", "-c", command], check=False, cwd=tmp_path, env=environment, timeout=120)
+    assert ended.returncode == 1
+
+
+def test_a_worker_without_standard_streams_counts(cluster):
+    c = cluster()
+    c.publish(60)
+    command = f'exec "{sys.executable}" -m monitor.cli run --config "{c.path}" <&- >&- 2>&-'
+    c.workers.append(subprocess.Popen(["bash", "-c", command], cwd=c.folder, env=c.environment()))
+    c.wait_until_counted()
+
+
+def test_a_worker_whose_log_nobody_reads_counts_and_ends_when_it_is_asked_to(cluster):
+    c = cluster()
+    c.publish(600)
+    unread, pipe = os.pipe()
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    command = [sys.executable, "-m", "monitor.cli", "--debug", "run", "--config", str(c.path)]
+    worker = subprocess.Popen(command, cwd=c.folder, env=c.environment(), stdout=pipe, stderr=pipe)
+    os.close(pipe)
+    c.workers.append(worker)
+    c.wait_until_counted()
+    worker.terminate()
+    assert worker.wait(60) == 0
+    c.workers.clear()
+    os.close(unread)
 
 
 def test_help_answers_without_the_heavy_imports():

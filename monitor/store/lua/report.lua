@@ -14,5 +14,12 @@ for _, p in ipairs(doc.partitions) do
     else redis.call('HDEL', KEYS[1], 'behind:' .. p.name) end
   end
 end
-redis.call('HSET', KEYS[2], doc.worker, now .. ' ' .. doc.entry)
+if redis.call('HSET', KEYS[2], doc.worker, now .. ' ' .. doc.entry) == 1 then
+  -- A new worker: those from which nothing came for an hour are forgotten, or each restart would leave one here for good.
+  local reports = redis.call('HGETALL', KEYS[2])
+  for i = 1, #reports, 2 do
+    local at = tonumber(string.match(reports[i + 1], '^%d+') or '0')
+    if tonumber(now) - at > 3600000 then redis.call('HDEL', KEYS[2], reports[i]) end
+  end
+end
 return now

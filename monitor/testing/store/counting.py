@@ -154,6 +154,8 @@ class MemoryCounting(MemoryBase):
             if held is not None and held.epoch == seen.epoch:
                 behind = (held.behind_ms or now) if seen.behind else 0
                 self._partitions[p] = replace(held, seen_ms=now, lag=seen.lag, behind_ms=behind)
+        if worker not in self._workers:
+            self._workers = {name: (at, text) for name, (at, text) in self._workers.items() if now - at <= 3_600_000}
         self._workers[worker] = (now, entry)
         return now
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
+import os
 import re
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -185,6 +189,35 @@ def test_an_exception_that_nobody_caught_is_one_json_line_with_its_traceback(std
     (line,) = objects(stderr)
     assert (line["level"], line["event"]) == ("critical", "thread watch ended: unexpected KeyError")
     assert "KeyError" in line["exception"]
+
+
+@pytest.fixture
+def unread():
+    """A pipe that holds 64 KiB, as a stream to write to, and the descriptor of its reader."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 65536)
+    os.set_blocking(reader, False)
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        yield stream, reader
+        os.set_blocking(writer, False)
+    os.close(reader)
+
+
+@pytest.mark.parametrize("size", [10, 3000, 20_000])
+def test_a_log_that_nobody_reads_stops_nobody_and_says_how_many_lines_are_missing(stderr, unread, size):
+    stream, reader = unread
+    log_to_stderr(stream=stream)
+    log, began = logging.getLogger("monitor.x"), time.monotonic()
+    for n in range(2000):
+        log.warning("%d%s", n, "x" * size)
+    assert time.monotonic() - began < 10
+    with suppress(BlockingIOError):
+        while os.read(reader, 65536):
+            pass
+    log.warning("read again")
+    last = os.read(reader, 65536).decode().splitlines()
+    assert re.search(r"WARNING monitor.service.logs: \d{3,4} log lines were left out, since the program", last[-2])
+    assert last[-1].endswith("monitor.x: read again")
 
 
 def test_calling_it_again_changes_the_form_and_doubles_no_line(stderr):
