@@ -54,3 +54,8 @@ def test_scalars_give_a_float_and_arrays_are_broadcast() -> None:
     assert found.shape == (2, 3)
     assert found[1, 2] == beta.quantile(2, 5, 0.3)
     assert beta.quantile([], [], 0.5).shape == (0,)
+
+
+def test_many_probabilities_of_one_law_are_found_together() -> None:
+    p = np.array([[0.1, 0.5], [0.9, 0.99]])
+    assert beta.quantile(2, 3, p) == pytest.approx(betaincinv(2, 3, p))

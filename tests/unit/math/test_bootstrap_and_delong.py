@@ -224,3 +224,9 @@ def test_methods_that_differ_without_any_spread_differ_for_certain() -> None:
     always, never = (delong.Parts(np.full(2, v), (np.full(2, v),)) for v in (1.0, 0.0))
     (found,) = delong.compare_all({"a": always, "b": never})
     assert (found.difference, found.low, found.high, found.p) == (1.0, 1.0, 1.0, 0.0)
+
+
+def test_a_thousand_draws_are_made_if_nothing_else_is_said_and_draws_are_whole_numbers() -> None:
+    scores = {"m": {"id": np.array([1.0, 2.0]), "o": np.array([0.0])}}
+    assert bootstrap.draw(scores, np.zeros(0, np.bool_)).metrics.shape == (1000, 1, 1, 5)
+    assert bootstrap._times(np.random.default_rng(0), 5).dtype == np.int64

@@ -146,3 +146,26 @@ def test_moments_refuse_another_width_and_no_row() -> None:
         Moments.zeros(4).add_(torch.rand(2, 3))
     with pytest.raises(FitError, match="moments of no row"):
         _ = Moments.zeros(4).mean
+
+
+def test_a_centred_weight_has_the_kind_of_numbers_it_is_made_of_and_lies_where_it_lay() -> None:
+    weight = np.array([[1, 2], [3, 6]], np.float32)
+    assert centre_weight(weight).dtype == np.float32
+    centred = centre_weight(torch.from_numpy(weight))
+    assert (centred.dtype, centred.tolist()) == (torch.float32, [[-1, -2], [1, 2]])
+
+
+def test_arrays_are_scaled_as_tensors_are() -> None:
+    scale, values = Scale(2.0, 4.0), np.array([2, 6, -2], np.float32)
+    scaled = scale.apply(values)
+    assert (scaled.dtype, scaled.tolist()) == (np.float64, [0, 1, -1])
+    assert scale.apply(torch.from_numpy(values)).tolist() == [0, 1, -1]
+
+
+def test_an_expert_that_is_refused_is_named_with_its_quantiles_and_what_to_do() -> None:
+    with pytest.raises(FitError) as refused:
+        Scale.find("angle", torch.ones(3))
+    assert str(refused.value) == (
+        "expert 'angle' has median 1 and 1 % quantile 1 over 3 training rows, expected the median to be above: leave "
+        "this expert out, or fit on more different images"
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_plugin.math import masks
-from line_plugin.math.percentiles import SortedColumns
+from line_plugin.math.percentiles import SortedColumns, between, clip_at_percentile
 
 
 @settings(deadline=None, max_examples=150)
@@ -48,3 +49,15 @@ def test_a_sample_that_misleads_is_declined_and_the_threshold_is_still_numpys() 
     assert SortedColumns(head).percentile(scale, 98.5) is None
     thresholds = masks.weight_thresholds(np.ones((100, 50)), head, 98.5)
     assert set(thresholds.tolist()) == {float(np.percentile(head, 98.5))}
+
+
+def test_half_way_between_two_numbers_is_rounded_as_numpy_rounds_it() -> None:
+    rng = np.random.default_rng(0)
+    pairs = np.sort(rng.normal(size=(2000, 2)), axis=1)
+    assert [between(a, b, 0.5) for a, b in pairs] == np.percentile(pairs, 50, axis=1).tolist()
+
+
+@pytest.mark.parametrize("percentile", [0.5, 1.0, 99.5])
+def test_features_may_be_clipped_at_any_percentile_strictly_between_0_and_100(percentile: float) -> None:
+    features = torch.arange(1.0, 101.0)[:, None]
+    assert clip_at_percentile(features, percentile) == pytest.approx(np.percentile(features, percentile))

@@ -101,6 +101,31 @@ def test_bursts_are_warned_of() -> None:
     assert any("comes in bursts" in w and "1 in 3" in w for w in report.warnings(judged))
 
 
+def test_flags_begin_with_the_first_of_them_in_however_many_pieces_they_come() -> None:
+    pieces = FlagOrder().then([True, False]).then([]).then([False]).then([True])
+    assert pieces == FlagOrder().then([True, False, False, True]) == FlagOrder(3, 1, 1, 0, last=True, begin=True)
+
+
+def test_of_no_traffic_any_budget_would_have_raised_nothing() -> None:
+    judged = judge([], rules())
+    assert (judged.requests, judged.rates, judged.quiet_requests) == (0, (), 1.0)
+
+
+def test_each_rate_is_that_of_an_expert_and_a_class_against_its_own_null_masses() -> None:
+    how = replace(rules(), class_nulls={1: nulls.of_class([1, 1, 1, 1, 1, 1, 50])}, experts=("line", "angle"))
+    counts = {("a", c): np.array([0, 0, 0, 0, 2, 3, 95, 0, 0, 0, 0, 4, 6, 90]) for c in range(2)}
+    judged = judge([bucket(0, counts)], how)
+    assert [(r.label, r.expert, r.flagged) for r in judged.rates] == [
+        (None, "line", 4), (None, "angle", 8), (0, "line", 2), (0, "angle", 4), (1, "line", 2), (1, "angle", 4),
+    ]  # fmt: skip
+    bets = [r.bet for r in judged.rates]
+    for n, (label, expert) in enumerate([(None, 0), (None, 1), (0, 0), (0, 1), (1, 0), (1, 1)]):
+        own = how.nulls_of(label, expert)
+        cells = np.array([[0, 0, 0, 0, 2, 3, 95], [0, 0, 0, 0, 4, 6, 90]][expert])
+        assert bets[n] == pytest.approx(float(cells @ (np.array(nulls.ratios(own.steps)) / own.margin)) / 100 - 1)
+    assert bets[2] != pytest.approx(bets[4])
+
+
 @settings(deadline=None)
 @given(flags=st.lists(st.booleans(), max_size=60), cut=st.integers(0, 60))
 def test_flags_fed_in_pieces_equal_flags_fed_at_once(flags: list[bool], cut: int) -> None:

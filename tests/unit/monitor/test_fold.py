@@ -55,7 +55,28 @@ def test_everything_together_raises_for_a_surge_too_thin_for_any_stream() -> Non
     _, said = run(thin, how)
     first = [t for t in said if t.change == "raised"]
     assert [t.alert.stream for t in first] == [None]
+    assert 0.05 < said[-1].alert.rate < 0.12
     assert ("resolved", None, "ood") in kinds(said)
+
+
+def test_surges_that_begin_and_end_in_the_same_buckets_leave_no_evidence_of_either() -> None:
+    alone = surge(3, contamination=0.2)
+    both = [bucket(b.id, {(s, 0): counts for s in ("a", "b") for counts in b.counts.values()}) for b in alone]
+    state, said = run(both, rules())
+    assert [k for k in kinds(said) if k[0] != "updated"] == [
+        ("raised", "a", "ood"), ("raised", "b", "ood"), ("resolved", "a", "ood"), ("resolved", "b", "ood"),
+    ]  # fmt: skip
+    assert said[-2].bucket == said[-1].bucket
+    assert state.raises == 2
+    assert state.log_evidence(("a", None)) == state.log_evidence(("b", None))
+
+
+def test_a_class_that_is_flagged_no_more_often_than_its_own_id_traffic_is_not_named() -> None:
+    how = replace(rules(), class_nulls={1: nulls.known(tuple(np.cumsum(law(0.3))))})
+    rng = np.random.default_rng(0)
+    _, said = run([bucket(n, {("a", c): rng.multinomial(200, law(0.3)) for c in range(2)}) for n in range(20)], how)
+    assert said[0].change == "raised"
+    assert {t.alert.classes for t in said} == {(0,)}
 
 
 def test_a_surge_of_one_stream_is_that_streams_alert_not_everythings() -> None:
@@ -160,7 +181,7 @@ def test_nobody_is_silent_whom_nobody_could_hear() -> None:
 def test_all_streams_falling_silent_together_are_one_alert(streams: int) -> None:
     how = rules(silence_after=60.0)
     names = [f"s{n:03}" for n in range(streams)]
-    traffic = {(s, 0): law(0) * 1000 // 1 for s in names}
+    traffic = {(s, c): law(0) * 1000 // 1 for s in names for c in range(2)}
     state, _ = run([bucket(i, traffic) for i in range(30)], how)
     state, said = quiet(state, 500.0, how)
     assert kinds(said) == [("raised", None, "silence")]

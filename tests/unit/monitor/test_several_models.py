@@ -242,9 +242,9 @@ def test_alerts_and_drift_speak_of_the_artifact_behind_the_stream() -> None:
 
 def test_an_alert_on_a_stream_is_of_its_model_and_one_on_all_streams_of_all_models() -> None:
     own = Served("w" * 64, ["cat", "dog"].__getitem__)
-    settings = EvaluatorSettings("g", "all", served={"wide/x": own}.get)
+    settings = EvaluatorSettings("g", "all", class_name=repr, served={"wide/x": own}.get)
     assert settings.of_stream("wide/x") is own
-    assert settings.of_stream("gone/x") == settings.of_stream(None) == Served("all", str)
+    assert settings.of_stream("gone/x") == settings.of_stream(None) == Served("all", repr)
     asked: list[str] = []
     settings = EvaluatorSettings("g", "all", served=asked.append)
     assert settings.of_stream(None) == Served("all", str)
