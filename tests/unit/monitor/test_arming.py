@@ -124,6 +124,18 @@ def test_each_rate_is_that_of_an_expert_and_a_class_against_its_own_null_masses(
         cells = np.array([[0, 0, 0, 0, 2, 3, 95], [0, 0, 0, 0, 4, 6, 90]][expert])
         assert bets[n] == pytest.approx(float(cells @ (np.array(nulls.ratios(own.steps)) / own.margin)) / 100 - 1)
     assert bets[2] != pytest.approx(bets[4])
+    each = [(label, expert) for label in (None, 0, 1) for expert in (0, 1)]
+    assert [r.allowed for r in judged.rates] == [how.null_rate(label, expert) for label, expert in each]
+    whole = np.sum([counts["a", c] for c in range(2)], axis=0)
+    first = arming._rate(("a", None), 0, whole, how, {}, 0.01 / 6)  # the risk is shared among six rates
+    assert judged.rates[0].bet_low == first.bet_low
+
+
+def test_a_single_raise_is_one_too_many_if_the_budget_affords_less_than_a_hundredth_of_it() -> None:
+    judged = judge(surge(3, contamination=0.9, before=0, during=8, after=0, size=50), rules())
+    assert [t.change for t in judged.transitions].count("raised") == 1
+    assert judged.affordable < 0.01
+    assert judged.too_many
 
 
 @settings(deadline=None)

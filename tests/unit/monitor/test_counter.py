@@ -10,6 +10,7 @@ import pytest
 from monitor.counting.bad_share import Share
 from monitor.counting.counter import Counter, Owned, usable_rows
 from monitor.counting.models import Model, Models
+from monitor.counting.recount import Recount
 from monitor.counting.scoring import Scored
 from monitor.messages import Contract
 from monitor.messages.accepting import Rule
@@ -294,3 +295,29 @@ def test_the_expert_of_a_row_has_the_name_that_its_own_model_gives_it():
 
 def test_nothing_is_kept_if_no_examples_are_wanted():
     assert counted([record(0)])[0].examples == {}
+
+
+# -- the same without a store ------------------------------------------------------------------------------------------
+
+
+def recounting(room=1000, **more) -> Recount:
+    scorer = SimpleNamespace(experts=("one",), name_expert=str, score=lambda vectors, _: scored(len(vectors)))
+    limits = Limits(batch_rows=room)
+    return Recount(Counter(Models.single(scorer, Contract(2, limits=limits, **more)), 1000, 0))
+
+
+def test_what_memory_has_no_room_for_is_counted_in_further_parts():
+    recount = recounting(2, accept=(Rule.of({"ce_type": "response"}),))
+    wanted = (("ce_type", b"response"),)
+    records = [record(n, headers=wanted) for n in range(5)] + [record(5), record(6, headers=wanted), record(7)]
+    assert [len(read.rows) for read, _ in recount.add({P0: records})] == [2, 2, 2, 0]
+    assert (recount.samples, recount.skipped, recount.records) == (6, 2, 8)
+    assert recount.counts == {5: {("s", 0, 6): 6}}
+
+
+def test_the_bucket_that_a_partition_reached_lasts_whatever_came_of_others_meanwhile():
+    recount = recounting()
+    for records in ([record(0, 8000)], [record(0, 0, partition=1)], [record(1, 5000)]):
+        list(recount.add({Partition("t", records[0].partition): records}))
+    assert recount.counts == {8: {("s", 0, 6): 2}, 0: {("s", 0, 6): 1}}
+    assert [recount.part(p).bucket for p in (P0, P1, P2)] == [8, 0, -1]

@@ -892,6 +892,23 @@ def test_the_examples_of_a_surge_are_kept_though_their_buckets_are_gone(feed):
     assert feed.store.alerts()[0]["examples"] == worst
 
 
+def test_the_examples_of_a_surge_outlive_the_leaseholder_though_their_buckets_are_gone(feed):
+    evaluator = feed.evaluator("one")
+    feed.write(10)
+    feed.write(20, SURGE)
+    evaluator.step()
+    worst = feed.store.alerts()[0]["examples"]
+    evaluator.release()
+    feed.write(3, SURGE)
+    feed.store._examples.clear()
+    other = feed.evaluator("two")
+    other.step()
+    feed.pass_time(6)
+    other.step()
+    assert feed.store._meta["folded"] == BEGIN + 32
+    assert feed.store.alerts()[0]["examples"] == worst
+
+
 def test_a_canary_that_comes_bit_by_bit_is_noticed(feed):
     evaluator = feed.evaluator(canary="canary")
     sent = 0

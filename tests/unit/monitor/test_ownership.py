@@ -170,6 +170,24 @@ def test_a_partition_that_another_worker_takes_while_it_is_moved_is_not_owned(ca
     assert group.owner.owned == {}
     assert lines(caplog)[-1] == "t/0: another worker took the partition over while it was moved"
     assert (caplog.records[-1].topic, caplog.records[-1].partition) == ("t", 0)
+    (gap,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert (gap.topic, gap.partition, gap.offset) == ("t", 0, 0)
+
+
+def test_a_partition_belongs_to_the_topic_that_is_stored_if_the_broker_gives_topics_no_ids():
+    group = Group(records=3)
+    group.store.claim({P0: 0}, group.id)
+    group.broker.topic_ids.clear()
+    group.accept()
+    assert group.owner.owned[P0].topic_id == group.id
+
+
+def test_a_partition_that_is_given_up_twice_is_given_up():
+    group = Group(records=3)
+    group.accept()
+    for _ in range(2):
+        group.owner.give_up([Progress(P0, 1, 0, 3, 5)])
+    assert group.owner.owned == {}
 
 
 # -- what makes a claim doubtful ---------------------------------------------------------------------------------------

@@ -549,8 +549,47 @@ def test_a_store_that_is_away_is_the_trouble_of_the_worker_until_it_is_back(benc
     assert worker.trouble == said
     assert [r.getMessage() for r in caplog.records] == [f"{why}; partitions are paused, nothing is lost"]
     bench.store.report = report
-    worker.step()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert worker.step() == 0
     assert worker.trouble == ""
+    assert [r.getMessage() for r in caplog.records] == ["the store answers again, and counting continues"]
+
+
+def test_while_the_store_is_away_a_worker_polls_without_waiting_and_pauses_for_a_moment_instead(bench):
+    pauses, asked = [], []
+    worker = bench.join(wait=pauses.append)
+    worker.step()
+    read = worker._polling.read
+    worker._polling.read = lambda *given, **more: asked.append((given[0], more)) or read(*given, **more)
+    with outage(bench.store):
+        make_report_due(worker)
+        worker.step()
+        worker._heartbeat._due += 3600
+        worker.step()
+    assert pauses == [0.2, 0.2]
+    assert asked == [(len(worker.owned), {"away": True})]
+
+
+def test_a_report_tells_of_what_keeps_the_worker_from_reading_and_else_of_what_keeps_it_from_counting(bench):
+    worker = bench.join()
+    worker.step()
+    told = []
+    worker._heartbeat.beat = lambda owned, ends, trouble: told.append(trouble.what)
+    for counting, reading in (("", ""), ("no leader", ""), ("no leader", "no answer"), ("", "no answer")):
+        worker._trouble.what, worker._polling.trouble.what = counting, reading
+        make_report_due(worker)
+        worker._report()
+    assert told == ["", "no leader", "no answer", "no answer"]
+
+
+def test_what_cannot_be_said_of_a_log_is_logged_with_why(bench, caplog):
+    worker = bench.join()
+    worker._ownership.accepted = lambda _: (_ for _ in ()).throw(BrokerUnavailableError("no answer"))
+    with caplog.at_level(logging.WARNING):
+        worker.step()
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert line.startswith("no answer; the worker tries again")
 
 
 def test_a_broker_that_cannot_say_where_a_log_goes_on_is_the_trouble_of_the_worker_until_a_batch_is_counted(bench):
@@ -575,7 +614,7 @@ def test_a_worker_that_is_closed_while_the_store_is_away_says_why_and_keeps_what
         worker.close()
     (line,) = [r.getMessage() for r in caplog.records if "next worker" in r.getMessage()]
     assert line.endswith("; the current batch is left to the next worker")
-    assert not line.startswith("None")
+    assert not line.startswith(("None", "%s"))
     assert {p: bench.broker.committed[GROUP, p] for p in offsets} == offsets
 
 
