@@ -241,7 +241,8 @@ class Watch:
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
             lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # the process that finds it refreshes it
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found and not lasts
-            left_out = alert["kind"] in ON_PARTITIONS and (alert["subject"] in left or alert["subject"] not in known)
+            left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
+            left_out = left_out or (alert["kind"] == "bad-records" and alert["subject"] not in known)
             if gone or left_out or (alert["kind"] == "gap" and old):
                 over.append(Notice(alert["kind"], alert["subject"], firing=False))
         return [n for n in over if self._store.notice(n)]

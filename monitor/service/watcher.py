@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
-from monitor.errors import MonitorError, StoreUnavailableError
+from monitor.errors import MonitorError, StoreError, StoreUnavailableError
 from monitor.judging.drift import DriftWatch
 from monitor.judging.watch import Watch
 from monitor.service.canary import Canary
@@ -93,18 +93,26 @@ class Watcher:
                 for notice in self._drift.step_if_due():
                     log.info("drift of stream %r: %s", notice.subject, notice.summary if notice.firing else "over")
             self._redis_answers()
-        except StoreUnavailableError as error:
-            self._redis_is_away(monotonic, str(error))
+        except StoreError as error:
+            self._redis_is_away(monotonic, error)
 
-    def _redis_is_away(self, monotonic: float, why: str) -> None:
-        self._away_since = monotonic if self._away_since is None else self._away_since
+    def _redis_is_away(self, monotonic: float, error: StoreError) -> None:
+        if self._away_since is None:
+            self._away_since = monotonic
+            if not isinstance(error, StoreUnavailableError):
+                log.error("the monitor cannot watch itself: %s", error)
         waited = monotonic - self._away_since
         if self._raised is not None or waited < self._redis_seconds:
             return
         summary = (
-            f"Redis has not answered for {waited:.0f} seconds ({why}): nothing is counted or judged, and a surge would "
-            "not be noticed. Bring Redis back; nothing is lost as long as the topic retains its records."
+            f"Redis has not answered for {waited:.0f} seconds ({error}): nothing is counted or judged, and a surge "
+            "would not be noticed. Bring Redis back; nothing is lost as long as the topic retains its records."
         )
+        if not isinstance(error, StoreUnavailableError):
+            summary = (
+                f"Redis has refused for {waited:.0f} seconds what the monitor needs to watch itself ({error}): if a "
+                "surge could not be noticed, nobody would be notified. Correct what Redis refuses."
+            )
         notice = Notice("stalled", "redis", True, "critical", summary)
         name, now = notice.fingerprint(self._group), _moment()
         times = {"started_at": now, "onset_at": now, "updated_at": now, "ended_at": ""}

@@ -66,6 +66,9 @@ FINAL = {
 REFUSALS = {code: Refusal(True, words) for code, words in PASSING.items()} | {
     code: Refusal(False, words) for code, words in FINAL.items()
 }
+IN_PIPELINE = " of pipeline caused error: "
+"""Stands between the command and what Redis says about it, if the command was one of several sent at once."""
+
 UNKNOWN = Refusal(False, "Redis refuses")
 
 # In this order: the later ones are classes above the earlier ones.
@@ -102,7 +105,7 @@ def find_code(error: Exception) -> str:
     """Find the code of :data:`REFUSALS` in an error; empty if it has none of them."""
     from redis import exceptions, sentinel
 
-    text = str(error)
+    text = str(error).rpartition(IN_PIPELINE)[2]
     if isinstance(error, exceptions.AuthenticationError):
         return _authentication(text)
     for name, code in _CLASSES:

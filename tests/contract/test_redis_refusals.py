@@ -255,11 +255,12 @@ SAID = {
 
 @pytest.mark.parametrize("reply", SAID)
 def test_what_a_server_says_is_told_by_its_code_wherever_that_stands(reply):
-    with server_that_says(reply.encode()) as url, pytest.raises(StoreError) as caught:
-        store_on(url).ping()
     code = SAID[reply]
-    assert f"({code}: " in str(caught.value)
-    assert isinstance(caught.value, StoreUnavailableError) == (code in PASSING)
+    for call in (lambda s: s.ping(), lambda s: s.health()):  # one command, and several at once
+        with server_that_says(reply.encode()) as url, pytest.raises(StoreError) as caught:
+            call(store_on(url))
+        assert f"({code}: " in str(caught.value)
+        assert isinstance(caught.value, StoreUnavailableError) == (code in PASSING)
 
 
 @pytest.mark.parametrize("reply", ["-ERR unknown command 'EVALSHA'", "-WHATEVER nobody knows this"])

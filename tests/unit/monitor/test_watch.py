@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.errors import StoreUnavailableError
+from monitor.errors import StoreError, StoreUnavailableError
 from monitor.judging.watch import Watch, WatchSettings, find_trouble
 from monitor.messages.record import Partition
 from monitor.service.watcher import Watcher
@@ -427,6 +427,27 @@ def test_redis_out_of_reach_is_told_without_redis_once_and_told_again_when_it_an
     watcher.look(92.0)
     assert [t["status"] for t in told] == ["firing", "resolved"]
     assert told[0]["fingerprint"] == told[1]["fingerprint"]
+
+
+def test_a_redis_that_refuses_what_the_watch_reads_is_told_without_redis(monkeypatch, caplog):
+    group, told = Group(), []
+    watcher = Watcher(group.watch(), lambda fields: told.append(dict(fields)), "g", redis_seconds=30)
+
+    def refuse():
+        raise StoreError("A key of this group holds something that the monitor did not write.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(group.store, "health", refuse)
+        for second in range(0, 90, 2):
+            watcher.look(float(second))
+    watcher.look(91.0)
+    assert [(t["subject"], t["status"], t["severity"]) for t in told] == [
+        ("redis", "firing", "critical"), ("redis", "resolved", "critical"),
+    ]  # fmt: skip
+    assert told[0]["summary"].startswith(
+        "Redis has refused for 30 seconds what the monitor needs to watch itself (A key"
+    )
+    assert caplog.text.count("the monitor cannot watch itself: A key of this group") == 1
 
 
 def test_a_short_absence_of_redis_is_not_told():
