@@ -125,7 +125,7 @@ class Counter:
     def _in_turn(self, records: Mapping[Partition, list[Record]]) -> list[tuple[Partition, list[Record]]]:
         """Return the partitions, with another one first each time."""
         chunks = list(records.items())
-        self._turn = (self._turn + 1) % len(chunks)
+        self._turn = (self._turn + 1) % max(1, len(chunks))
         return chunks[self._turn :] + chunks[: self._turn]
 
     def score(self, read: Read) -> Scored:
@@ -143,7 +143,7 @@ class Counter:
         whole, holed = usable_rows(read.rows, scored, self._magnitude)
         rejected = [*read.rejected, *holed]
         passed_over = self._passed_over([*read.rows.skipped, *(record for record, _, _ in rejected)], read.now_ms)
-        buckets, last = self._buckets(read, owned, passed_over)
+        buckets, last = self._buckets(read, whole, owned, passed_over)
         batch = Batch(examples=self._worst(read.rows, scored, whole, buckets))
         streams = read.rows.streams
         keys = zip(
@@ -173,7 +173,7 @@ class Counter:
         return batch, rejected
 
     def _buckets(
-        self, read: Read, owned: Mapping[Partition, Owned], passed_over: Mapping[Partition, _Places]
+        self, read: Read, whole: Ints, owned: Mapping[Partition, Owned], passed_over: Mapping[Partition, _Places]
     ) -> tuple[Ints, dict[Partition, int]]:
         """The bucket of each row, and the highest of each partition.
 
@@ -181,7 +181,8 @@ class Counter:
         is not scored moves its partition on as well, from its own place in the log, else it would hold every bucket
         open. So it makes no difference to any row how a log was cut into polls.
         """
-        buckets = np.array(read.rows.times_ms, np.int64) // self._bucket_ms
+        buckets = np.full(len(read.rows), -1, np.int64)
+        buckets[whole] = np.array(read.rows.times_ms, np.int64)[whole] // self._bucket_ms
         last = {}
         for p, span in read.spans.items():
             own = np.maximum(buckets[span], owned[p].bucket)
@@ -189,9 +190,9 @@ class Counter:
             if p in passed_over:
                 places, reached = passed_over[p]
                 records, record_of = read.rows.records, read.rows.record_of
-                offsets = np.array([records[n].offset for n in record_of[span]])
+                offsets = np.array([records[n].offset for n in record_of[span]], np.int64)
                 before = np.searchsorted(places, offsets)
-                own = np.maximum(own, np.concatenate([[0], reached])[before])
+                own = np.maximum(own, np.concatenate([[-1], reached])[before])
                 last[p] = max(last[p], int(reached[-1]))
             risen = np.maximum.accumulate(own)
             buckets[span] = risen
@@ -208,7 +209,7 @@ class Counter:
             except RecordError:  # it has no time, and there is no clock to give it one
                 continue
             found.setdefault(Partition(record.topic, record.partition), []).append((record.offset, bucket))
-        tables = {p: np.array(sorted(places)) for p, places in found.items()}
+        tables = {p: np.array(sorted(places), np.int64) for p, places in found.items()}
         return {p: (table[:, 0], np.maximum.accumulate(table[:, 1])) for p, table in tables.items()}
 
     def _worst(self, rows: Rows, scored: Scored, whole: Ints, buckets: Ints) -> dict[tuple[int, str], list[Example]]:
@@ -233,7 +234,7 @@ def usable_rows(rows: Rows, scored: Scored, magnitude: float) -> tuple[Ints, Rej
     usable = scored.usable
     if usable.all():
         return np.arange(len(rows)), []
-    record_of = np.array(rows.record_of)
+    record_of = np.array(rows.record_of, np.int64)
     refused: Rejected = []
     for at in np.unique(record_of[~usable]).tolist():
         mine = record_of == at

@@ -200,7 +200,8 @@ def by_stream(totals: Mapping[CountKey, int], classes_of: Callable[[str], int]) 
 
 def _tail(cells: Sequence[int] | Counts) -> float:
     """Share of inputs outside the last cell: scores lower than most calibration scores."""
-    return 1 - float(cells[-1]) / float(sum(cells))
+    total = float(sum(cells))
+    return 1 - float(cells[-1]) / total if total else 0.0
 
 
 def _changes(seen: Counts, reference: Iterable[int], name: Callable[[int], str]) -> list[str]:

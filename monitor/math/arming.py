@@ -171,7 +171,7 @@ def _climb(state: MonitorState, rules: Rules) -> float:
     asked = math.log(rules.budget.requests)
     near = strength >= strength.max() - 20  # the thresholds of the levels differ by less
     over = [float(strength[row]) - rules.log_threshold(key) for key, row in state.rows.items() if near[row]]
-    return max(over) + asked
+    return max(over, default=-math.inf) + asked
 
 
 def _rate(

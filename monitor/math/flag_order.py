@@ -34,7 +34,7 @@ class FlagOrder:
         """These flags followed by more, in order."""
         if not len(flags):
             return self
-        run = np.asarray(flags)
+        run = np.asarray(flags, dtype=bool)
         if self.last is not None:
             run = np.concatenate([[self.last], run])
         a, b = run[:-1], run[1:]

@@ -99,8 +99,13 @@ def test_interval_is_clopper_pearson(n: int, share: float, level: float) -> None
     assert low <= k / n <= high
 
 
-def test_interval_without_samples_is_everything() -> None:
-    assert interval(0, 0) == (0.0, 1.0)
+@pytest.mark.parametrize("flagged", [0, 5])
+def test_interval_without_samples_is_everything(flagged: float) -> None:
+    assert interval(0, flagged) == (0.0, 1.0)
+
+
+def test_more_flagged_than_there_are_count_as_all_of_them() -> None:
+    assert interval(3, 5) == interval(3, 3)
 
 
 def test_severity_needs_confidence_and_never_falls() -> None:
