@@ -41,12 +41,14 @@ class Router:
         for index, run in itertools.groupby(records, self._models.index_of):
             if len(rows) >= stop:
                 break
-            mine, first = list(run), len(rows)
+            mine, first, taken = list(run), len(rows), rows.taken
             if index >= 0:
                 rejected += self._readers[index].read(mine, rows, now_ms, stop - first)
                 rows.model_of += [index] * (len(rows) - first)
             else:
                 self._pass_over(mine, rows, rejected)
+            if rows.taken - taken < len(mine):
+                break
         return rejected
 
     def _pass_over(self, records: Sequence[Record], rows: Rows, rejected: Rejected) -> None:
@@ -69,13 +71,14 @@ class Router:
         if len(self._readers) == 1:
             return self._models.first.scorer.score(rows.vectors, magnitude)
         n = len(rows)
-        model_of = np.array(rows.model_of)
+        model_of = np.array(rows.model_of, np.int64)
         found = Scored(
-            np.empty(n, np.float32),
-            np.empty(n, np.int64),
-            np.empty((n, len(self._models.first.scorer.experts)), np.int64),
-            np.empty(n, np.bool_),
-            np.empty(n, np.bool_),
+            np.full(n, np.nan, np.float32),
+            np.zeros(n, np.int64),
+            np.zeros((n, len(self._models.first.scorer.experts)), np.int64),
+            np.zeros(n, np.bool_),
+            np.zeros(n, np.bool_),
+            np.zeros(n, np.int64),
         )
         for index in np.unique(model_of).tolist():
             mine = np.flatnonzero(model_of == index)

@@ -33,7 +33,7 @@ class Told:
         for record, reason, detail in records:
             now, kind = self._clock(), reason
             if detail.startswith(UNFORESEEN):
-                kind = detail.partition(":")[0]  # with the type of the exception
+                kind = detail.split(":", 1)[0]  # with the type of the exception
             if kind in self._at and now - self._at[kind] < EVERY_SECONDS:
                 self._silent[kind] = self._silent.get(kind, 0) + 1
                 continue
@@ -43,8 +43,8 @@ class Told:
             log.warning(
                 "%s/%s offset %s: the record cannot be scored and goes to the dead letters (%s: %s). Got: %s. "
                 "To do: %s.%s",
-                printable(record.topic), record.partition, record.offset, reason, REASONS[reason],
-                printable(detail), ADVICE[reason], more,
+                printable(record.topic), record.partition, record.offset, reason, REASONS.get(reason, "?"),
+                printable(detail), ADVICE.get(reason, "?"), more,
                 extra={
                     "topic": record.topic, "partition": record.partition, "offset": record.offset, "reason": reason,
                 },

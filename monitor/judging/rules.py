@@ -72,7 +72,7 @@ def budget(config: AlertConfig) -> Budget:
 def _flag_cells(tpr: float) -> int:
     """How many cells lie beyond the threshold."""
     for n, edge in enumerate(CELL_EDGES[:-1], start=1):
-        if math.isclose(edge, 1 - tpr):
+        if math.isclose(edge, 1 - tpr, abs_tol=1e-9):
             return n
     known = ", ".join(f"{1 - edge:g}" for edge in CELL_EDGES[:-1])
     raise ConfigError(

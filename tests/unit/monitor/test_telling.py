@@ -84,3 +84,10 @@ def test_a_fault_that_nobody_foresaw_is_counted_apart_from_others_of_its_reason(
     with caplog.at_level(logging.WARNING):
         told.rejected([(Record("t", 0, 0, 0, None, b""), "undecodable", detail) for detail in details])
     assert len(lines(caplog)) == 2
+
+
+def test_a_reason_that_only_a_decoder_of_ones_own_knows_ends_nothing(caplog):
+    with caplog.at_level(logging.WARNING):
+        Told(lambda: 0.0).rejected([(Record("t", 0, 5, 0, None, b""), "my-own-reason", "3 bytes")])
+    (line,) = lines(caplog)
+    assert line.startswith("t/0 offset 5: the record cannot be scored and goes to the dead letters (my-own-reason: ?)")
