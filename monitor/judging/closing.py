@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from monitor.judging.ages import age_of
 from monitor.store.partitions import PartitionState
 
 SEEN_MS = 15_000
@@ -39,7 +40,7 @@ def closable(
     holding = [
         p.bucket
         for p in partitions
-        if not p.late_ms and (min(abs(now_ms - p.at_ms), now_ms - since_ms) < idle_ms or _has_more(p, now_ms))
+        if not p.late_ms and (min(age_of(p.at_ms, now_ms), now_ms - since_ms) < idle_ms or _has_more(p, now_ms))
     ]
     reached_long_ago, reached = leads
     free = min(holding) - 1 if holding else reached
@@ -67,4 +68,4 @@ def find_lead(waited_ms: int, longest_ms: int) -> int:
 
 def _has_more(p: PartitionState, now_ms: int) -> bool:
     """Whether a live worker still has records of this partition to read."""
-    return abs(now_ms - p.seen_ms) < SEEN_MS and (p.behind_ms > 0 or p.lag < 0)
+    return age_of(p.seen_ms, now_ms) < SEEN_MS and (p.behind_ms > 0 or p.lag < 0)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from monitor.judging.ages import age_of
 from monitor.messages.record import Partition
 from monitor.messages.text import name_topics
 from monitor.store.partitions import PartitionState, partitions_of
@@ -90,7 +91,7 @@ def _stalled(subject: str, summary: str, severity: str = "critical", **details: 
 
 
 def _nothing_judged(health: Health, s: WatchSettings) -> Notice | None:
-    waited = _age(health, health.times.get("pending_since", health.now_ms))
+    waited = age_of(health.times.get("pending_since", health.now_ms), health.now_ms)
     if not health.pending or waited <= s.stalled_ms:
         return None
     return _stalled(
@@ -105,7 +106,7 @@ def _unread(health: Health, partitions: Mapping[Partition, PartitionState], s: W
     late = [
         p
         for p, state in partitions.items()
-        if min(_age(health, state.seen_ms), _age(health, state.at_ms)) > s.stalled_ms
+        if min(age_of(state.seen_ms, health.now_ms), age_of(state.at_ms, health.now_ms)) > s.stalled_ms
     ]
     if not late:
         return None
@@ -118,7 +119,9 @@ def _unread(health: Health, partitions: Mapping[Partition, PartitionState], s: W
 
 
 def _behind(health: Health, partitions: Mapping[Partition, PartitionState], s: WatchSettings) -> Notice | None:
-    slow = [p for p, state in partitions.items() if state.behind_ms and _age(health, state.behind_ms) > s.lag_ms]
+    slow = [
+        p for p, state in partitions.items() if state.behind_ms and age_of(state.behind_ms, health.now_ms) > s.lag_ms
+    ]
     if not slow:
         return None
     lag = sum(partitions[p].lag for p in slow)
@@ -153,7 +156,7 @@ def _kafka(health: Health, s: WatchSettings) -> Notice | None:
     for name, (at, entry) in sorted(health.workers.items()):
         report = json.loads(entry)
         trouble, since = report.get("trouble"), int(report.get("trouble_for_ms", 0))
-        if trouble and since > s.stalled_ms and _age(health, at) < s.stalled_ms:
+        if trouble and since > s.stalled_ms and age_of(at, health.now_ms) < s.stalled_ms:
             topics = [str(topic) for topic in report.get("topics", ())]
             if not topics:
                 return _stalled("kafka", f"Worker {name} gets nothing from Kafka: {trouble}", worker=name)
@@ -171,7 +174,7 @@ def _canary(health: Health, s: WatchSettings) -> Notice | None:
     first = health.times.get("canary_first")
     if not s.canary_ms or not first:
         return None
-    waited = health.now_ms - max(first, health.times.get("canary_seen", first))
+    waited = min(age_of(at, health.now_ms) for at in (first, health.times.get("canary_seen", first)))
     if waited <= s.canary_ms + s.canary_timeout_ms:
         return None
     return _stalled(
@@ -239,7 +242,7 @@ class Watch:
             if alert["status"] != "firing" or "subject" not in alert:
                 continue
             old = now_ms - _ms(alert["started_at"]) > self._settings.gap_ms
-            lasts = abs(now_ms - _ms(alert["updated_at"])) < UNFOUND_MS  # the process that finds it refreshes it
+            lasts = age_of(_ms(alert["updated_at"]), now_ms) < UNFOUND_MS  # the process that finds it refreshes it
             gone = alert["kind"] in WATCHED and (alert["kind"], alert["subject"]) not in found and not lasts
             left_out = alert["kind"] in ON_PARTITIONS and alert["subject"] in left
             left_out = left_out or (alert["kind"] == "bad-records" and alert["subject"] not in known)
@@ -251,15 +254,6 @@ class Watch:
         """Partitions of topics that nobody reads any more, neither this process nor one with other settings."""
         ours, limit = partitions_of(self._settings.topics, partitions), now_ms - self._settings.stalled_ms
         return {str(p) for p, s in partitions.items() if p not in ours and max(s.seen_ms, s.at_ms) < limit}
-
-
-def _age(health: Health, at_ms: int) -> int:
-    """How old (ms) a time of the store is.
-
-    One that lies ahead was noted before the store's clock was set back. It is as old as it lies ahead: what has been
-    noted again since is not, and nobody waits for the clock to come there once more.
-    """
-    return abs(health.now_ms - at_ms)
 
 
 def _ms(moment: str) -> int:

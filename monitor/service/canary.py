@@ -20,6 +20,7 @@ from monitor.config import MonitorConfig
 from monitor.counting.models import Models
 from monitor.counting.scoring import Scorer
 from monitor.errors import ConfigError
+from monitor.judging.ages import age_of
 from monitor.messages.record import Record
 from monitor.sources.settings import connection
 from monitor.store.protocol import Store
@@ -106,7 +107,7 @@ class Canary:
     def send_if_due(self) -> bool:
         """Send a canary if the last one is long enough ago. Returns whether one was sent."""
         health = self._store.health()
-        if abs(health.now_ms - health.times.get("canary_sent", 0)) < self._config.canary.seconds * 1000:
+        if age_of(health.times.get("canary_sent", 0), health.now_ms) < self._config.canary.seconds * 1000:
             return False
         if "canary_first" not in health.times:
             self._store.mark("canary_first")

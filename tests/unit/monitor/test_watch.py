@@ -80,6 +80,8 @@ def test_a_worker_that_gets_nothing_from_kafka_is_told(lasts, found):
         ({"canary_first": ago(181)}, ["canary"]),
         ({"canary_first": ago(9999), "canary_seen": ago(100)}, []),
         ({"canary_first": ago(9999), "canary_seen": ago(181)}, ["canary"]),
+        ({"canary_first": ago(9999), "canary_seen": ago(-3600)}, ["canary"]),  # the store's clock was set back since
+        ({"canary_first": ago(-3600), "canary_seen": ago(100)}, []),
     ],
 )
 def test_a_canary_that_is_not_noticed_in_time_is_told(times, found):
